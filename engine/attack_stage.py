@@ -1,0 +1,121 @@
+"""The attack stage of a run: batch by batch, each stored before the next begins."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine.attacks import AttackResult, StepPoint, run_attack
+from engine.data import ImageSet
+from engine.events import Emit, ShouldStop
+from engine.progress import ProgressMeter
+from engine.specs import Run
+from engine.store import Row, RunKeys, Writer
+from engine.variants import LoadedVariant
+
+
+class AttackStage:
+    """Attacks what is not yet stored of a run.
+
+    Args:
+        store: where batches go.
+        emit: where progress goes.
+        precision: of the search.
+        batch_size: images attacked together.
+    """
+
+    def __init__(self, store: Writer, emit: Emit, precision: str, batch_size: int) -> None:
+        self.store, self.emit = store, emit
+        self.precision, self.batch_size = precision, batch_size
+
+    def run(
+        self,
+        run_id: int,
+        spec: Run,
+        keys: RunKeys,
+        images: ImageSet,
+        variant: LoadedVariant,
+        should_stop: ShouldStop,
+    ) -> None:
+        """Attack every image that has no stored verdict."""
+        kept = min(spec.keep_images, len(images.labels))
+        self.store.keep_images(keys.data, {"images": images.images[:kept].numpy()})
+        meter = ProgressMeter(run_id, len(images.labels), self.emit)
+        stored = self.store.batches(run_id)
+        meter.restore(
+            [row["broken_at_step"] for row in self.store.samples(run_id)],
+            [row["size"] for row in stored],
+        )
+        for start in range(sum(row["size"] for row in stored), len(images.labels), self.batch_size):
+            self._batch(run_id, spec, images, variant, start, kept, meter, should_stop)
+
+    def _batch(
+        self,
+        run_id: int,
+        spec: Run,
+        images: ImageSet,
+        variant: LoadedVariant,
+        start: int,
+        kept: int,
+        meter: ProgressMeter,
+        should_stop: ShouldStop,
+    ) -> None:
+        stop = min(start + self.batch_size, len(images.labels))
+        meter.start_batch(stop - start)
+        result = run_attack(
+            variant.deployed,
+            images.images[start:stop].to(variant.device),
+            images.labels[start:stop].to(variant.device),
+            spec.attack,
+            view=variant.view,
+            precision=self.precision,
+            seed=spec.seed,
+            observer=meter.step,
+            should_stop=should_stop,
+        )
+        keep = max(0, min(kept, stop) - start)
+        arrays = {
+            "index": images.indices[start : start + keep].numpy(),
+            "adversarial": result.adversarial[:keep].cpu().numpy().astype(np.float32),
+        }
+        batch = {
+            "start": start,
+            "size": stop - start,
+            "seconds": result.seconds,
+            "telemetry": [_point(point) for point in result.curve],
+            "notes": list(result.notes),
+        }
+        self.store.add_batch(run_id, batch, _rows(images, start, stop, result), arrays)
+        meter.end_batch(result.broken_at_step.tolist())
+
+
+def _point(point: StepPoint) -> Row:
+    """Telemetry as JSON has it: no NaN."""
+    values: dict[str, Any] = dataclasses.asdict(point)
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
+
+
+def _rows(images: ImageSet, start: int, stop: int, result: AttackResult) -> list[Row]:
+    columns: dict[str, torch.Tensor] = {
+        "index": images.indices[start:stop],
+        "label": images.labels[start:stop],
+        "clean_prediction": result.clean_predictions,
+        "adversarial_prediction": result.adversarial_predictions,
+        "clean_confidence": result.clean_confidence,
+        "adversarial_confidence": result.adversarial_confidence,
+        "broken": result.broken,
+        "l2": result.l2,
+        "linf": result.linf,
+        "forwards": result.forwards,
+        "backwards": result.backwards,
+        "broken_at_step": result.broken_at_step,
+    }
+    lists = {name: column.tolist() for name, column in columns.items()}
+    return [{name: values[row] for name, values in lists.items()} for row in range(stop - start)]

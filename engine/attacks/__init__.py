@@ -1,0 +1,8 @@
+"""Attacks: one per file, over a small shared step loop; verdicts in one place."""
+
+from __future__ import annotations
+
+from engine.attacks.result import AttackResult, StepPoint
+from engine.attacks.run import run_attack
+
+__all__ = ["AttackResult", "StepPoint", "run_attack"]

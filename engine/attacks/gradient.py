@@ -1,0 +1,39 @@
+"""The gradient with respect to the input images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from engine.attacks.guard import arithmetic
+from engine.attacks.losses import Objective
+from engine.errors import AttackError
+
+_HINT = "Use a gradient-free attack, or a view with a straight-through path."
+
+
+def input_gradient(
+    view: nn.Module, points: Tensor, labels: Tensor, objective: Objective, *, bf16: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Logits (N, K) and gradient (N, C, H, W) of the objective, each image on its own.
+
+    Raises:
+        AttackError: the output does not depend differentiably on the images.
+    """
+    leaf = points.detach().clone().requires_grad_()
+    with torch.enable_grad(), arithmetic(points.device, bf16=bf16):
+        logits = view(leaf).float()
+        # Summed, so that no image's gradient depends on its batch.
+        total = objective(logits, labels).sum()
+    if not total.requires_grad:
+        raise AttackError("The output of the attack view has no gradient.", _HINT)
+    try:
+        (gradient,) = torch.autograd.grad(total, leaf, allow_unused=True)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise AttackError(f"The attack view cannot be differentiated: {reason}.", _HINT) from error
+    if gradient is None:
+        raise AttackError("The gradient of the attack view does not reach its images.", _HINT)
+    return logits.detach(), gradient

@@ -1,0 +1,185 @@
+"""Run one attack on one batch of images, and judge it honestly."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.attacks.ball import norms
+from engine.attacks.guard import device_of, preserved
+from engine.attacks.registry import Attack, create
+from engine.attacks.result import AttackResult, Observer, StepPoint
+from engine.attacks.search import Search
+from engine.errors import AttackError
+from engine.events import ShouldStop
+from engine.specs import AttackSpec, make_attack
+
+
+def run_attack(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    attack: AttackSpec | Mapping[str, Any] | str,
+    *,
+    view: nn.Module | None = None,
+    precision: str = "auto",
+    seed: int = 0,
+    observer: Observer | None = None,
+    should_stop: ShouldStop | None = None,
+) -> AttackResult:
+    """Attack a batch of images; verdicts are given in fp32 on ``model``.
+
+    Images that are misclassified clean count as broken at step 0 and are not attacked. The
+    arguments are not modified; global random states, every submodule's mode and every
+    parameter's ``requires_grad`` come back as they were, also after an exception.
+
+    Args:
+        model: the deployed model, from (N, C, H, W) images in [0, 1] to (N, K) logits.
+        images: (N, C, H, W) float32 in [0, 1]; N may be 0.
+        labels: (N) int64.
+        attack: a spec, ``{"name": ..., parameters}`` or the id of an attack.
+        view: differentiable twin of the model to search on; the model itself if None.
+        precision: of the search: fp32, or bf16 with an fp32 pass on the survivors; auto is fp32.
+        seed: of all randomness; each image gets its own noise, whatever its batch.
+        observer: called with a ``StepPoint`` after every step.
+        should_stop: polled between steps.
+
+    Raises:
+        SpecError: the attack does not exist or a parameter is out of bounds.
+        AttackError: images, labels or the model's output are unfit, or there is no gradient.
+        Cancelled: ``should_stop`` returned True.
+    """
+    spec = make_attack(attack)
+    method = create(spec)
+    used = _check_precision(precision)
+    _check_inputs(images, labels)
+    if not len(images):
+        return _empty(images, labels, used)
+    view = model if view is None else view
+    device = device_of(model, images.device)
+    with preserved(model, view, seed=seed):
+        search = Search(
+            model,
+            view,
+            images.detach().clone().to(device),
+            labels.detach().clone().to(device),
+            norm=spec.norm,
+            eps=spec.eps,
+            seed=seed,
+            observer=observer,
+            should_stop=should_stop,
+        )
+        _passes(method, search, bf16=used == "bf16")
+        search.finish()
+        return _result(search, used, images.device)
+
+
+def _passes(method: Attack, search: Search, *, bf16: bool) -> None:
+    for search.bf16 in (True, False) if bf16 else (False,):
+        if len(search.survivors()):
+            method.run(search)
+
+
+def _check_precision(precision: str) -> str:
+    if precision not in ("auto", "fp32", "bf16"):
+        raise AttackError(f"precision is {precision!r} but must be auto, fp32 or bf16.")
+    return "fp32" if precision == "auto" else precision
+
+
+def _check_inputs(images: Tensor, labels: Tensor) -> None:
+    if images.dim() != 4 or images.dtype != torch.float32:
+        raise AttackError(
+            f"images are {images.dtype} of shape {tuple(images.shape)} but must be float32 "
+            "of shape (N, C, H, W)."
+        )
+    if labels.dim() != 1 or labels.dtype != torch.int64 or len(labels) != len(images):
+        raise AttackError(
+            f"labels are {labels.dtype} of shape {tuple(labels.shape)} but must be int64 "
+            f"of shape ({len(images)},)."
+        )
+    if not images.numel():
+        return
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 1):
+        raise AttackError(
+            f"images lie in [{low:.4g}, {high:.4g}] but must be finite and in [0, 1].",
+            "Scale the pixels to [0, 1] and leave the normalisation to the model.",
+        )
+    if int(labels.min()) < 0:
+        raise AttackError(f"labels contain {int(labels.min())} but must not be negative.")
+
+
+def _result(search: Search, precision: str, device: torch.device) -> AttackResult:
+    l2, linf = norms(search.images, search.best)
+    return AttackResult(
+        adversarial=search.best.to(device),
+        broken=search.broken.to(device),
+        forwards=search.forwards.to(device),
+        backwards=search.backwards.to(device),
+        broken_at_step=search.broken_at_step.to(device),
+        clean_predictions=search.clean.predictions.to(device),
+        adversarial_predictions=search.predictions.to(device),
+        clean_confidence=search.clean.confidence.to(device),
+        adversarial_confidence=search.confidence.to(device),
+        l2=l2.float().to(device),
+        linf=linf.float().to(device),
+        seconds=search.seconds,
+        precision=precision,
+        notes=_notes(search),
+        curve=_confirmed(search),
+    )
+
+
+def _confirmed(search: Search) -> tuple[StepPoint, ...]:
+    """The curve with the final counts: verdicts can come after the step they belong to."""
+    steps = search.broken_at_step[search.broken]
+    total = len(search.labels)
+    points = []
+    for point in search.curve:
+        broken = int((steps <= point.step).sum())
+        points.append(dataclasses.replace(point, broken=broken, active=total - broken))
+    return tuple(points)
+
+
+def _notes(search: Search) -> tuple[str, ...]:
+    notes = list(search.notes)
+    undefined = int((search.clean.predictions < 0).sum())
+    failed = int((search.invalid & ~search.broken).sum())
+    blind = int(search.blind.sum())
+    if undefined:
+        notes.append(
+            f"The output for {undefined} clean images is not finite; they count as broken."
+        )
+    if failed:
+        notes.append(
+            f"Attack failure on {failed} images: the example or the model's output on it was not "
+            "finite, or the example left the box or the ball; not counted as broken."
+        )
+    if blind:
+        notes.append(f"The gradient was not finite at some step of {blind} images; taken as zero.")
+    return tuple(notes)
+
+
+def _empty(images: Tensor, labels: Tensor, precision: str) -> AttackResult:
+    whole, real = labels.detach().clone(), torch.zeros(0, device=images.device)
+    return AttackResult(
+        adversarial=images.detach().clone(),
+        broken=whole.bool(),
+        forwards=whole,
+        backwards=whole.clone(),
+        broken_at_step=whole.clone(),
+        clean_predictions=whole.clone(),
+        adversarial_predictions=whole.clone(),
+        clean_confidence=real,
+        adversarial_confidence=real.clone(),
+        l2=real.clone(),
+        linf=real.clone(),
+        seconds=0.0,
+        precision=precision,
+        notes=(),
+        curve=(),
+    )

@@ -1,0 +1,281 @@
+"""The state of one attack on one batch: what every image has cost and come to so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from engine.attacks import losses
+from engine.attacks.ball import inside
+from engine.attacks.gradient import input_gradient
+from engine.attacks.guard import arithmetic
+from engine.attacks.losses import Objective
+from engine.attacks.noise import ImageNoise
+from engine.attacks.result import Observer, StepPoint
+from engine.errors import AttackError, Cancelled
+from engine.events import ShouldStop
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class Look:
+    """What one forward (and backward) says about some points, per image.
+
+    Attributes:
+        loss: objective that the search climbs.
+        cross_entropy: for the telemetry.
+        margin: the label's logit minus the largest other one.
+        gradient: of the objective with respect to the points; None without a backward.
+    """
+
+    loss: Tensor
+    cross_entropy: Tensor
+    margin: Tensor
+    gradient: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Predictions of a model; where the top logit is not finite, prediction -1, confidence 0."""
+
+    logits: Tensor
+    predictions: Tensor
+    confidence: Tensor
+
+    @classmethod
+    def of(cls, logits: Tensor) -> Outputs:
+        top, index = logits.max(dim=1)  # NaN counts as largest, so NaN anywhere shows here
+        usable = top.isfinite()
+        confidence = logits.softmax(dim=1).amax(dim=1)
+        return cls(logits, index.masked_fill(~usable, -1), confidence.masked_fill(~usable, 0.0))
+
+
+class Search:
+    """Images, labels and models of one call, and what is known about every image.
+
+    An attack proposes points with ``look`` (on the attack view, where the gradient comes
+    from) and ``judge`` (on the deployed model); both keep the best point of every image.
+    Only ``judge`` can break an image.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        view: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        norm: str,
+        eps: float | None,
+        seed: int,
+        observer: Observer | None,
+        should_stop: ShouldStop | None,
+    ) -> None:
+        self.view, self.images, self.labels = view, images, labels
+        self.norm, self.eps, self.seed, self.bf16 = norm, eps, seed, False
+        self.step, self.notes = 0, list[str]()
+        self.curve: list[StepPoint] = []
+        self._model, self._observer, self._should_stop = model, observer, should_stop
+        self._chunk, self._started = max(len(images), 1), time.perf_counter()
+        self._noise: ImageNoise | None = None
+        count, device = len(images), images.device
+        self.broken = torch.zeros(count, dtype=torch.bool, device=device)
+        self.invalid, self._judged = self.broken.clone(), self.broken.clone()
+        self.blind = self.broken.clone()
+        self.broken_at_step = torch.full((count,), -1, dtype=torch.int64, device=device)
+        self.forwards = torch.zeros_like(self.broken_at_step)
+        self.backwards = torch.zeros_like(self.broken_at_step)
+        self._best_step = torch.zeros_like(self.broken_at_step)
+        self.best = images.clone()
+        self._best_loss = torch.full((count,), -torch.inf, device=device)
+        self.clean = self._judge_clean()
+        self.predictions = self.clean.predictions.clone()
+        self.confidence = self.clean.confidence.clone()
+
+    def survivors(self) -> Tensor:
+        """Indices of the images that are not broken."""
+        return (~self.broken).nonzero().squeeze(1)
+
+    def noise(self, rows: Tensor, restart: int = 0) -> Tensor:
+        """Uniform noise in [-1, 1) for these images (see ``ImageNoise``)."""
+        if self._noise is None:
+            self._noise = ImageNoise(self.images, self.labels, self.seed)
+        return self._noise.uniform(rows, restart)
+
+    def check_stop(self) -> None:
+        """Raise ``Cancelled`` if the caller asked to stop."""
+        if self._should_stop is not None and self._should_stop():
+            raise Cancelled
+
+    def look(
+        self, rows: Tensor, points: Tensor, step: int, objective: Objective = losses.log_odds
+    ) -> Look:
+        """Loss and gradient on the attack view; points that seem broken are judged at once."""
+        self.check_stop()
+
+        def differentiate(part: slice) -> tuple[Tensor, Tensor]:
+            inputs, labels = points[part], self.labels[rows[part]]
+            return input_gradient(self.view, inputs, labels, objective, bf16=self.bf16)
+
+        parts = self._chunked(differentiate, rows)
+        logits, gradient = (torch.cat(each) for each in zip(*parts, strict=True))
+        self.forwards[rows] += 1
+        self.backwards[rows] += 1
+        bad = ~gradient.flatten(1).isfinite().all(dim=1)
+        self.blind[rows] |= bad
+        gradient = torch.where(gradient.isfinite(), gradient, torch.zeros_like(gradient))
+        look = self._read(logits, rows, objective)
+        look.gradient = gradient
+        self._keep_best(rows, points, look.loss, step)
+        outputs = Outputs.of(logits)
+        seems = (outputs.predictions != self.labels[rows]) & (outputs.predictions >= 0)
+        if seems.any():
+            self.judge(rows[seems], points[seems], step)
+        return look
+
+    def judge(self, rows: Tensor, points: Tensor, step: int) -> Look:
+        """The verdict: fp32 forward on the deployed model, inside the threat model or nothing."""
+        self.check_stop()
+        outputs = self._verdict(rows, points)
+        look = self._read(outputs.logits, rows, losses.log_odds)
+        valid = inside(self.images[rows], points, self.norm, self.eps)
+        valid &= outputs.predictions >= 0
+        self.invalid[rows] |= ~valid
+        self._keep_best(rows[valid], points[valid], look.loss[valid], step)
+        won = valid & (outputs.predictions != self.labels[rows])
+        winners = rows[won]
+        self.best[winners] = points[won]
+        self.broken[winners] = True
+        self.broken_at_step[winners] = step
+        # The output of a point is worth keeping if the point is (or has become) the best one.
+        same = (self.best[rows] == points).flatten(1).all(dim=1) & valid
+        self.predictions[rows[same]] = outputs.predictions[same]
+        self.confidence[rows[same]] = outputs.confidence[same]
+        self._judged[rows[same]] = True
+        return look
+
+    def finish(self) -> None:
+        """Judge the best point of every image that has no verdict on it yet."""
+        rows = (~self.broken & ~self._judged).nonzero().squeeze(1)
+        if len(rows):
+            points = self.best[rows]
+            outputs = self._verdict(rows, points)
+            won = (outputs.predictions != self.labels[rows]) & (outputs.predictions >= 0)
+            self.broken[rows[won]] = True
+            self.broken_at_step[rows[won]] = self._best_step[rows[won]].clamp(min=1)
+            # Where the deployed model gives no number, nothing was achieved.
+            failed = outputs.predictions < 0
+            self.invalid[rows[failed]] = True
+            self.best[rows[failed]] = self.images[rows[failed]]
+            self.predictions[rows[~failed]] = outputs.predictions[~failed]
+            self.confidence[rows[~failed]] = outputs.confidence[~failed]
+
+    def emit(self, step: int, look: Look, step_size: float, believed: int = 0) -> None:
+        """Close a step: one point for the curve and the observer.
+
+        ``believed`` adds images that look broken but have no verdict yet.
+        """
+        broken = int(self.broken.sum()) + believed
+        point = StepPoint(
+            step=step,
+            total=len(self.labels),
+            broken=broken,
+            active=len(self.labels) - broken,
+            loss=_finite_mean(look.cross_entropy),
+            margin=_finite_mean(look.margin),
+            step_size=step_size,
+            forwards=int(self.forwards.sum()),
+            backwards=int(self.backwards.sum()),
+            seconds=self.seconds,
+        )
+        self.step = step
+        self.curve.append(point)
+        if self._observer is not None:
+            self._observer(point)
+
+    @property
+    def seconds(self) -> float:
+        """Since the start of the call."""
+        return time.perf_counter() - self._started
+
+    def _judge_clean(self) -> Outputs:
+        rows = torch.arange(len(self.images), device=self.images.device)
+        self.check_stop()
+        outputs = self._verdict(rows, self.images, clean=True)
+        self.broken |= outputs.predictions != self.labels
+        self.broken_at_step[self.broken] = 0
+        self._judged |= True
+        right = self.survivors()
+        look = self._read(outputs.logits[right], right, losses.log_odds)
+        self.emit(0, look, 0.0)
+        return outputs
+
+    def _verdict(self, rows: Tensor, points: Tensor, *, clean: bool = False) -> Outputs:
+        def forward(part: slice) -> Any:
+            with torch.no_grad(), arithmetic(points.device, exact=True):
+                return self._model(points[part])
+
+        parts = self._chunked(forward, rows)
+        if clean:
+            for part in parts:
+                check_logits(part, self.labels)
+        self.forwards[rows] += 1
+        return Outputs.of(torch.cat(parts).float())
+
+    def _read(self, logits: Tensor, rows: Tensor, objective: Objective) -> Look:
+        labels = self.labels[rows]
+        odds = losses.log_odds(logits, labels)
+        loss = odds if objective is losses.log_odds else objective(logits, labels)
+        return Look(loss, losses.cross_entropy_of(odds), losses.margin(logits, labels))
+
+    def _keep_best(self, rows: Tensor, points: Tensor, loss: Tensor, step: int) -> None:
+        better = (loss > self._best_loss[rows]) & ~self.broken[rows]
+        chosen = rows[better]
+        self.best[chosen] = points[better]
+        self._best_loss[chosen] = loss[better]
+        self._best_step[chosen] = step
+        self._judged[chosen] = False
+
+    def _chunked(self, work: Callable[[slice], _T], rows: Tensor) -> list[_T]:
+        """Run in one piece, or in halves of halves if the GPU memory does not hold it."""
+        done: list[_T] = []
+        start = 0
+        while start < len(rows):
+            part = slice(start, start + self._chunk)
+            try:
+                done.append(work(part))
+            except torch.OutOfMemoryError:
+                if self._chunk == 1:
+                    raise
+                self._chunk = max(self._chunk // 2, 1)
+                torch.cuda.empty_cache()
+                continue
+            start = part.stop
+        return done
+
+
+def check_logits(logits: Any, labels: Tensor) -> None:
+    """Refuse outputs that are no (N, K) logits, and labels outside of them."""
+    if not isinstance(logits, Tensor):
+        raise AttackError(f"The model returns {type(logits).__name__}, not a tensor of logits.")
+    if logits.dim() != 2 or logits.shape[1] < 2:
+        raise AttackError(
+            f"The model gives outputs of shape {tuple(logits.shape)}, not (images, classes >= 2)."
+        )
+    classes = logits.shape[1]
+    if int(labels.max()) >= classes:
+        raise AttackError(
+            f"Label {int(labels.max())} is too large: the model has {classes} classes.",
+            "Check that model and dataset belong together.",
+        )
+
+
+def _finite_mean(values: Tensor) -> float:
+    finite = values[values.isfinite()]
+    return float(finite.double().mean()) if len(finite) else 0.0

@@ -1,0 +1,67 @@
+"""What exists: datasets, models, compressions, training and attacks; free of torch.
+
+Forms in the window, ``crumple list``, the documentation and validation all come from here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from types import ModuleType
+
+from engine.catalog import attacks, compressions, datasets, models, training
+from engine.catalog.entry import Entry, Params, Section, as_number, format_number
+from engine.catalog.models import ModelCard
+from engine.errors import SpecError
+
+SECTIONS = ("datasets", "models", "compressions", "training", "attacks")
+
+__all__ = [
+    "SECTIONS",
+    "Entry",
+    "ModelCard",
+    "Params",
+    "Section",
+    "as_number",
+    "find",
+    "format_number",
+    "model_card",
+    "section",
+]
+
+
+def section(name: str) -> Section:
+    """One section of the catalogue, by its plural name (see ``SECTIONS``)."""
+    modules: dict[str, ModuleType] = {
+        "datasets": datasets,
+        "models": models,
+        "compressions": compressions,
+        "training": training,
+        "attacks": attacks,
+    }
+    entries: Section = modules[name].entries()
+    return entries
+
+
+def find(section_name: str, id_: str) -> Entry:
+    """One entry.
+
+    Raises:
+        SpecError: no such id; the message lists near names and all that exist.
+    """
+    known = section(section_name)
+    if id_ in known:
+        return known[id_]
+    near = difflib.get_close_matches(id_, known, n=1)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    kind = section_name.rstrip("s") if section_name != "training" else "training recipe"
+    raise SpecError(f"There is no {kind} {id_!r}.{guess}", f"Known: {', '.join(known)}.")
+
+
+def model_card(id_: str) -> ModelCard:
+    """The card of a model.
+
+    Raises:
+        SpecError: no such model.
+    """
+    find("models", id_)
+    return models.cards()[id_]

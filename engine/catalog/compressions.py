@@ -1,0 +1,89 @@
+"""The compression steps on offer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from engine.catalog.entry import Entry, NoParams, Number, Params, Section, section
+
+
+class MagnitudeParams(Params):
+    """Parameters of magnitude pruning."""
+
+    sparsity: Number = Field(
+        0.9,
+        ge=0,
+        lt=1,
+        title="sparsity",
+        description="Share of the weights of convolutions and linear layers set to zero.",
+    )
+    scope: Literal["global", "layer"] = Field(
+        "global",
+        title="scope",
+        description="Rank all weights together, or within each layer.",
+    )
+
+    def label(self, title: str) -> str:
+        scope = " per layer" if self.scope == "layer" else ""
+        return f"{title} {self.sparsity * 100:.4g}%{scope}"
+
+
+class PtqParams(Params):
+    """Parameters of post-training quantisation."""
+
+    bits: int = Field(
+        8,
+        ge=2,
+        le=8,
+        title="weight bits",
+        description="Bits of a weight code; symmetric, so b bits give 2^b - 1 levels.",
+    )
+    activation_bits: Literal["none", 8, 7, 6, 5, 4, 3, 2] = Field(
+        "none",
+        title="activation bits",
+        description="Bits of the activations, or none to leave them in fp32.",
+    )
+    skip_first_last: bool = Field(
+        False,
+        title="skip first and last",
+        description="Leave the first and the last layer in fp32.",
+    )
+
+    def label(self, title: str) -> str:
+        activations = "" if self.activation_bits == "none" else f"a{self.activation_bits}"
+        skipped = " inner" if self.skip_first_last else ""
+        return f"{title} w{self.bits}{activations}{skipped}"
+
+
+def entries() -> Section:
+    """All compression steps, by id."""
+    return section(
+        Entry(
+            id="none",
+            title="None (baseline)",
+            family="baseline",
+            summary="The base model as it is; always part of a study.",
+            paper="",
+            params=NoParams,
+        ),
+        Entry(
+            id="magnitude",
+            title="Magnitude pruning",
+            family="pruning",
+            summary="Sets the smallest weights to zero, without training afterwards.",
+            paper="Han 2015, arXiv 1506.02626",
+            params=MagnitudeParams,
+            limits="Masks save storage, not time: dense kernels multiply the zeros too.",
+        ),
+        Entry(
+            id="ptq",
+            title="Post-training quantisation",
+            family="quantisation",
+            summary="Rounds weights per output channel, and optionally activations, to few levels.",
+            paper="Jacob 2018, arXiv 1712.05877; Nagel 2021, arXiv 2106.08295",
+            params=PtqParams,
+            limits="Below 4 bits accuracy usually collapses without training.",
+        ),
+    )

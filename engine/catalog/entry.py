@@ -1,0 +1,96 @@
+"""What an entry of the catalogue is, and the number types its parameters are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+
+def as_number(value: Any) -> Any:
+    """Read ``"8/255"`` as the number it means; leave everything else to pydantic."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(Fraction(value.replace(" ", "")))
+    except (ValueError, ZeroDivisionError):
+        raise ValueError("is not a number or a fraction such as 8/255") from None
+
+
+def format_number(value: float) -> str:
+    """Write a number as people in the field do: ``8/255``, ``0.15``, ``40``."""
+    scaled = value * 255
+    if 0 < value <= 1 and abs(scaled - round(scaled)) < 1e-6 and round(scaled) not in (51, 255):
+        return f"{round(scaled)}/255"
+    return f"{value:.6g}"
+
+
+Number = Annotated[float, BeforeValidator(as_number)]
+"""A float that may be written as a fraction in study files and forms."""
+
+
+class Params(BaseModel):
+    """Base of all parameter models: frozen, strict about names, finite numbers only.
+
+    Every field carries a title, a description, bounds and a default, because the forms of
+    the window, ``crumple list`` and the error messages are made from them. Units go into
+    ``json_schema_extra={"unit": ...}``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def label(self, title: str) -> str:
+        """A short text that tells this setting from its neighbours in one study."""
+        return title
+
+
+class NoParams(Params):
+    """For entries that take no parameters."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that Crumple offers.
+
+    Attributes:
+        id: the name used in study files.
+        title: the name shown to people.
+        family: the group it is listed under.
+        summary: one line.
+        paper: the source, as author, year and arXiv number or venue; empty if none applies.
+        params: the parameter model.
+        limits: when it cannot be used, in words; empty if always.
+        norm: for attacks, the norm that eps is measured in: "Linf", "L2" or "" (none).
+    """
+
+    id: str
+    title: str
+    family: str
+    summary: str
+    paper: str
+    params: type[Params] = NoParams
+    limits: str = ""
+    norm: str = ""
+
+    def label(self, params: Params) -> str:
+        """A short text for tables and legends."""
+        return params.label(self.id)
+
+
+Section = dict[str, Entry]
+
+
+def section(*entries: Entry) -> Section:
+    """Collect entries by id; a duplicate id is a mistake in the catalogue."""
+    result: Section = {}
+    for entry in entries:
+        if entry.id in result:
+            raise ValueError(f"duplicate catalogue id {entry.id!r}")
+        result[entry.id] = entry
+    return result
+
+
+Loader = Callable[[], Section]

@@ -1,0 +1,150 @@
+"""``crumple run``: a study from file to results, in the terminal."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+import click
+from tqdm import tqdm
+
+from engine import device as devices
+from engine import paths
+from engine.events import (
+    Event,
+    RunCancelled,
+    RunFailed,
+    RunFinished,
+    RunProgress,
+    RunStarted,
+    StudyQueued,
+)
+from engine.runner import Options, Summary
+from engine.runner import run as run_study
+from engine.specs import Study
+from engine.store import Row, Writer
+
+
+@click.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option("--db", type=click.Path(path_type=Path), help="Database; created if missing.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda:0 ...")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="Of the search; verdicts are always fp32.",
+)
+@click.option(
+    "--resume", is_flag=True, help="Continue half-finished runs instead of starting them anew."
+)
+def run(study: Path, db: Path | None, device: str, precision: str, resume: bool) -> None:
+    """Run STUDY.toml; finished runs are reused. Exit 0 only if every run finished."""
+    wanted = Study.from_toml(study)
+    devices.set_threads()
+    options = Options(device=device, precision=precision, resume=resume)
+    stop = _Interrupt()
+    with Writer(db or paths.default_database()) as store, _Bars() as bars:
+        store.recover()
+        summary = run_study(wanted, store, bars.show, stop.requested, options)
+    _say(summary, stop, store.path)
+    sys.exit(0 if summary.complete and not stop.count else 1)
+
+
+def _say(summary: Summary, stop: _Interrupt, path: Path) -> None:
+    parts = [f"{summary.finished} finished"]
+    parts += [f"{summary.failed} failed"] if summary.failed else []
+    parts += [f"{summary.cancelled} cancelled"] if summary.cancelled else []
+    again = " Run again with --resume to continue." if stop.count else ""
+    click.echo(f"{', '.join(parts)}. Results are in {path}.{again}", err=True)
+
+
+class _Interrupt:
+    """Ctrl+C: the first time stop after the current attack step, the second time at once."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        signal.signal(signal.SIGINT, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        if self.count > 1:
+            raise KeyboardInterrupt
+
+    def requested(self) -> bool:
+        return bool(self.count)
+
+
+class _Bars:
+    """Progress on stderr: one bar of runs, one of the images of the current run."""
+
+    def __init__(self) -> None:
+        self._runs: tqdm[None] | None = None
+        self._images: tqdm[None] | None = None
+
+    def __enter__(self) -> _Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for bar in (self._images, self._runs):
+            if bar is not None:
+                bar.close()
+
+    def show(self, event: Event) -> None:
+        """Draw one event."""
+        match event:
+            case StudyQueued():
+                self._runs = tqdm(
+                    total=len(event.run_ids),
+                    initial=event.reused,
+                    desc="runs",
+                    unit="run",
+                    disable=None,
+                    file=sys.stderr,
+                    position=0,
+                )
+                if event.reused:
+                    self._write(f"{event.reused} of {len(event.run_ids)} runs are stored already.")
+            case RunStarted():
+                self._images = tqdm(
+                    total=event.total,
+                    initial=event.done,
+                    desc=event.title,
+                    unit="img",
+                    file=sys.stderr,
+                    position=1,
+                    leave=False,
+                    disable=None,
+                )
+            case RunProgress() if self._images is not None:
+                self._images.update(event.done - int(self._images.n))
+            case RunFinished():
+                self._end(f"{event.run_id:>5}  {_line(event.result)}")
+            case RunFailed():
+                self._end(f"{event.run_id:>5}  FAILED: {event.message} {event.hint}".rstrip())
+            case RunCancelled():
+                self._end(f"{event.run_id:>5}  stopped")
+
+    def _end(self, line: str) -> None:
+        if self._images is not None:
+            self._images.close()
+            self._images = None
+        if self._runs is not None:
+            self._runs.update(1)
+        self._write(line)
+
+    @staticmethod
+    def _write(line: str) -> None:
+        tqdm.write(line, file=sys.stderr)
+
+
+def _line(row: Row) -> str:
+    flags = "".join(f"  ! {flag['id']}" for flag in row["flags"] if flag["level"] != "info")
+    return (
+        f"{row['model']} · {row['compression']} · {row['attack']}: "
+        f"clean {row['clean_accuracy']:.1%}, robust {row['robust_accuracy']:.1%} "
+        f"[{row['ci_low']:.1%}, {row['ci_high']:.1%}]{flags}"
+    )

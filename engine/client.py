@@ -1,0 +1,277 @@
+"""The engine as seen by the window: supervises one worker process and never blocks the caller.
+
+One daemon thread starts the worker, forwards commands, collects events, restarts a worker
+that died, and kills one that does not answer a cancel.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+from engine.commands import Cancel, Command, Move, Pause, Retry, Settings, Shutdown, Submit
+from engine.events import (
+    Event,
+    RunCancelled,
+    RunFailed,
+    RunFinished,
+    RunProgress,
+    RunStarted,
+    WorkerDied,
+    WorkerReady,
+)
+from engine.specs import Study
+
+CANCEL_GRACE = 2.0
+"""Seconds that a running run has to answer a cancel before its process is killed."""
+
+MAX_EARLY_DEATHS = 3
+"""Deaths in a row before a worker was ready, after which it is not started again."""
+
+
+def _enter(connection: Connection, settings: Settings) -> None:
+    # By name: the window imports this module and must not import torch through it.
+    importlib.import_module("engine.worker").main(connection, settings)
+
+
+class EngineClient:
+    """One worker process on one database.
+
+    Every method returns at once and may be called from any one thread; what comes of a call
+    is told by the events that ``drain`` gives.
+
+    Args:
+        database: where results go.
+        device: ``auto``, ``cpu``, ``cuda:0``...
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        grace: seconds before a cancelled run's process is killed.
+    """
+
+    def __init__(
+        self,
+        database: Path,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        grace: float = CANCEL_GRACE,
+    ) -> None:
+        self._settings = Settings(Path(database), device, precision)
+        self._grace = grace
+        self._commands: deque[Command] = deque()
+        self._events: list[Event] = []
+        self._lock = threading.Lock()
+        self._wake_out, self._wake_in = multiprocessing.Pipe(duplex=False)
+        self._thread: threading.Thread | None = None
+        self._paused = True
+
+    # -- what the window asks for ----------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the worker; it is warm after ``WorkerReady``."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._supervise, name="engine", daemon=True)
+            self._thread.start()
+
+    def submit(self, study: Study) -> None:
+        """Queue a study; answered by ``StudyQueued`` or ``StudyRefused``."""
+        self._send(Submit(study))
+
+    def cancel(self, run_ids: Sequence[int]) -> None:
+        """Stop runs; each is answered by ``RunCancelled`` within seconds."""
+        self._send(Cancel(tuple(run_ids)))
+
+    def retry(self, run_ids: Sequence[int]) -> None:
+        """Queue failed or cancelled runs again; they continue where they stopped."""
+        self._send(Retry(tuple(run_ids)))
+
+    def pause(self, paused: bool) -> None:
+        """Take no new run, or go on. A fresh client is paused."""
+        self._send(Pause(paused))
+
+    def move(self, run_id: int, to_front: bool) -> None:
+        """Move a waiting run to the front or the end of the queue."""
+        self._send(Move(run_id, to_front))
+
+    def drain(self) -> list[Event]:
+        """The events since the last call; of a run's progress only the newest."""
+        with self._lock:
+            events, self._events = self._events, []
+        return events
+
+    def close(self, timeout: float = 5.0) -> None:
+        """End the worker, kill it if it does not go in time; running runs resume later."""
+        if self._thread is None:
+            return
+        self._send(Shutdown())
+        self._thread.join(timeout + self._grace)
+        self._thread = None
+        self._wake_in.close()
+        self._wake_out.close()
+
+    def _send(self, command: Command) -> None:
+        self._commands.append(command)
+        self._wake_in.send(None)
+
+    # -- the supervising thread ------------------------------------------------------------
+
+    def _supervise(self) -> None:
+        early_deaths = 0
+        first: tuple[Command, ...] = (Pause(True),)
+        while True:
+            worker = _WorkerProcess(self._settings, first)
+            leaving = self._serve(worker)
+            killed = worker.stop()
+            if leaving:
+                return
+            early_deaths = 0 if worker.was_ready else early_deaths + 1
+            self._add(WorkerDied(reason=worker.epitaph(), run_id=worker.running))
+            if early_deaths >= MAX_EARLY_DEATHS or worker.refused:
+                if self._wait_for_command():
+                    return
+                early_deaths = 0
+            first = (Pause(self._paused), *((Cancel(killed),) if killed else ()))
+
+    def _serve(self, worker: _WorkerProcess) -> bool:
+        """Talk to a worker until it dies (False) or the client closes (True)."""
+        while True:
+            if not self._forward_all(worker):
+                return False
+            if worker.told_to_leave:
+                worker.drain(self._grace)
+                return True
+            ready = wait([worker.connection, self._wake_out], worker.patience())
+            if worker.overdue():
+                return False
+            if self._wake_out in ready:
+                self._wake_out.recv()
+            if worker.connection in ready:
+                event = worker.receive()
+                if event is None:
+                    return False
+                if not isinstance(event, WorkerDied):
+                    self._add(event)
+
+    def _forward_all(self, worker: _WorkerProcess) -> bool:
+        """Send what was asked for; False if the process is gone (commands wait for the next)."""
+        while self._commands:
+            command = self._commands[0]
+            if isinstance(command, Pause):
+                self._paused = command.paused
+            if not worker.send(command, self._grace):
+                return isinstance(command, Shutdown)
+            self._commands.popleft()
+        return True
+
+    def _wait_for_command(self) -> bool:
+        """Sleep until somebody wants something; True if that is to close."""
+        self._wake_out.recv()
+        return any(isinstance(command, Shutdown) for command in self._commands)
+
+    def _add(self, event: Event) -> None:
+        with self._lock:
+            if isinstance(event, RunProgress):
+                for place, old in enumerate(self._events):
+                    if isinstance(old, RunProgress) and old.run_id == event.run_id:
+                        self._events[place] = event
+                        return
+            self._events.append(event)
+
+
+class _WorkerProcess:
+    """One life of the worker: the process, its pipe, and what it is doing."""
+
+    def __init__(self, settings: Settings, first: tuple[Command, ...]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.was_ready = False
+        self.told_to_leave = False
+        self.refused = ""
+        self.running: int | None = None
+        self._deadline: float | None = None
+        self._cancelled: set[int] = set()
+        self._killed = False
+        told = Settings(settings.database, settings.device, settings.precision, first)
+        self._process: SpawnProcess = context.Process(
+            target=_enter, args=(theirs, told), name="crumple-worker", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    def send(self, command: Command, grace: float) -> bool:
+        """Give a command; False if the process is gone."""
+        if isinstance(command, Cancel):
+            self._cancelled.update(command.run_ids)
+            if self.running in command.run_ids and self._deadline is None:
+                self._deadline = time.monotonic() + grace
+        self.told_to_leave |= isinstance(command, Shutdown)
+        try:
+            self.connection.send(command)
+        except OSError:
+            return False
+        return True
+
+    def receive(self) -> Event | None:
+        """The next event; None if the process is gone."""
+        try:
+            event: Event = self.connection.recv()
+        except (EOFError, OSError):
+            return None
+        self._note(event)
+        return event
+
+    def _note(self, event: Event) -> None:
+        match event:
+            case WorkerReady():
+                self.was_ready = True
+            case WorkerDied():
+                self.refused = event.reason
+            case RunStarted():
+                self.running = event.run_id
+            case RunFinished() | RunFailed() | RunCancelled() if event.run_id == self.running:
+                self.running, self._deadline = None, None
+
+    def patience(self) -> float | None:
+        """Seconds until a cancel is overdue; None if none is pending."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def overdue(self) -> bool:
+        """Whether a cancel was not answered in time; then the process is killed."""
+        late = self._deadline is not None and time.monotonic() >= self._deadline
+        if late:
+            self._killed = True
+            self._process.kill()
+        return late
+
+    def drain(self, timeout: float) -> None:
+        """Let the process end by itself, reading what it still says."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end and self.connection.poll(max(0.0, end - time.monotonic())):
+            if self.receive() is None:
+                return
+
+    def stop(self) -> tuple[int, ...]:
+        """Make sure the process is gone; gives the runs that it was killed for."""
+        self._process.join(1.0)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self.connection.close()
+        return tuple(self._cancelled) if self._killed else ()
+
+    def epitaph(self) -> str:
+        """Why it ended, in a sentence."""
+        code = self._process.exitcode
+        if self.refused:
+            return self.refused
+        if self._killed:
+            return "The run did not stop in time, so its process was ended."
+        if code is not None and code < 0:
+            return f"The engine was ended by signal {-code} and is starting again."
+        return f"The engine ended with exit code {code} and is starting again."

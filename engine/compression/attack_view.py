@@ -1,0 +1,89 @@
+"""The attack view: an exact, differentiable twin of a deployed model, made to be searched."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import torch
+from torch import fx, nn
+
+from engine.compression.layers import replace_module
+from engine.errors import ModelError
+
+TOLERANCE = 1e-5
+"""Largest difference of a logit, relative to the largest logit where that exceeds 1."""
+
+
+def fold_batch_norm(model: nn.Module) -> None:
+    """Merge each BatchNorm into the convolution before it, in place; eval mode only.
+
+    A pair is merged only if the graph shows that nothing else reads the convolution. A model
+    whose graph cannot be traced stays as it is: slower, equally exact.
+    """
+    for conv_path, norm_path in _pairs(model):
+        conv, norm = model.get_submodule(conv_path), model.get_submodule(norm_path)
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        _fold(conv, norm)
+        replace_module(model, norm_path, nn.Identity())
+
+
+def _pairs(model: nn.Module) -> list[tuple[str, str]]:
+    try:
+        graph = fx.Tracer().trace(model)
+    except (fx.proxy.TraceError, TypeError):
+        return []
+    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    found = []
+    for node in graph.nodes:
+        if node.op != "call_module" or not _is(model, node, nn.BatchNorm2d):
+            continue
+        source = node.args[0]
+        if (
+            isinstance(source, fx.Node)
+            and source.op == "call_module"
+            and _is(model, source, nn.Conv2d)
+            and len(source.users) == calls[source.target] == calls[node.target] == 1
+        ):
+            found.append((str(source.target), str(node.target)))
+    return found
+
+
+def _is(model: nn.Module, node: fx.Node, kind: type[nn.Module]) -> bool:
+    return isinstance(model.get_submodule(str(node.target)), kind)
+
+
+def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """y = g (Wx + b - m) / sqrt(v + e) + h as one convolution, computed in double precision."""
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        return
+    ones = torch.ones_like(mean)
+    gain = (ones if norm.weight is None else norm.weight).detach().double()
+    shift = (0 * ones if norm.bias is None else norm.bias).detach().double()
+    bias = (0 * ones if conv.bias is None else conv.bias).detach().double()
+    factor = gain / torch.sqrt(variance.double() + norm.eps)
+    weight = conv.weight.detach().double() * factor[:, None, None, None]
+    conv.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
+    folded = (bias - mean.double()) * factor + shift
+    conv.bias = nn.Parameter(folded.to(conv.weight.dtype), requires_grad=False)
+
+
+def check_agreement(deployed: nn.Module, view: nn.Module, images: torch.Tensor) -> float:
+    """The largest difference of any logit between a deployed model and its attack view.
+
+    Raises:
+        ModelError: it exceeds 1e-5 times the largest logit (or 1, if that is larger), so that
+            examples found on the view may not hold.
+    """
+    with torch.no_grad():
+        expected, found = deployed(images), view(images)
+    difference = float((expected - found).abs().max())
+    allowed = TOLERANCE * max(1.0, float(expected.abs().max()))
+    if not difference <= allowed:
+        raise ModelError(
+            f"The attack view differs from the deployed model by {difference:.2g} in a logit; "
+            f"at most {allowed:.2g} is allowed.",
+            "Please report this together with the study file.",
+        )
+    return difference

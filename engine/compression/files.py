@@ -1,0 +1,135 @@
+"""A variant as two files: ``variant.json`` (recipe and structure) and ``variant.safetensors``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import nn
+
+from engine.catalog import ModelCard
+from engine.compression.layers import Layer, attach, modules_of, on_weight, weight_layers
+from engine.compression.magnitude import Mask
+from engine.compression.ptq import (
+    ActivationQuantiser,
+    WeightQuantiser,
+    attach_activation_quantiser,
+)
+from engine.compression.variant import Variant
+from engine.errors import ModelError
+from engine.models.registry import build
+from engine.models.tensors import (
+    fingerprint,
+    json_bytes,
+    load_tensors,
+    tensor_bytes,
+    write_atomically,
+)
+from engine.specs import Step
+
+_NAME = "variant"
+
+
+class _Part(BaseModel):
+    """One mask or quantiser: where it hangs and what it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    kind: Literal["mask", "weights", "activations"]
+    bits: int = 32
+
+
+class _VariantFile(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: str
+    shape: tuple[int, int, int]
+    classes: int
+    recipe: tuple[Step, ...]
+    parts: tuple[_Part, ...]
+    fingerprint: str
+
+
+def save(variant: Variant, card: ModelCard, folder: Path) -> None:
+    """Write a variant so that ``load`` gives the same logits bit by bit.
+
+    Args:
+        variant: what to write.
+        card: of its base model, for the architecture.
+        folder: is made if missing; holds one variant.
+    """
+    file = _VariantFile(
+        architecture=card.architecture,
+        shape=card.shape,
+        classes=card.classes,
+        recipe=variant.recipe,
+        parts=tuple(_parts(variant.live)),
+        fingerprint=fingerprint(variant.live),
+    )
+    write_atomically(folder / f"{_NAME}.safetensors", tensor_bytes(variant.live))
+    write_atomically(folder / f"{_NAME}.json", json_bytes(file.model_dump(mode="json")))
+
+
+def load(folder: Path) -> Variant:
+    """Read a variant; masks and quantisers are live again.
+
+    Raises:
+        ModelError: a file is missing, damaged, or the two do not belong together.
+    """
+    file = _read(folder / f"{_NAME}.json")
+    live = build(file.architecture, file.shape, file.classes).eval()
+    for part in file.parts:
+        _attach(live, part)
+    load_tensors(live, folder / f"{_NAME}.safetensors")
+    if fingerprint(live) != file.fingerprint:
+        raise ModelError(
+            f"The weights of the variant in {folder.name} are not those its JSON file describes.",
+            "Delete the folder to compress again.",
+        )
+    return Variant(live, file.recipe)
+
+
+def _read(path: Path) -> _VariantFile:
+    try:
+        return _VariantFile.model_validate(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, ValidationError):
+        raise ModelError(
+            f"The variant file {path} is missing or damaged.",
+            "Delete the folder to compress again.",
+        ) from None
+
+
+def _parts(live: nn.Module) -> Iterator[_Part]:
+    for name, layer in weight_layers(live):
+        for link in on_weight(layer):
+            if isinstance(link, WeightQuantiser):
+                yield _Part(path=name, kind="weights", bits=link.bits)
+            else:
+                yield _Part(path=name, kind="mask")
+    for path, module in modules_of(live, ActivationQuantiser):
+        assert isinstance(module, ActivationQuantiser)
+        owner = path.rpartition(".")[0]
+        yield _Part(path=owner, kind="activations", bits=module.bits)
+
+
+def _attach(live: nn.Module, part: _Part) -> None:
+    """Hang up a part of the right form; its numbers come with the tensors."""
+    module = dict(live.named_modules(remove_duplicate=False)).get(part.path)
+    if part.kind == "activations" and module is not None:
+        quantiser = ActivationQuantiser(torch.ones(()), part.bits)
+        attach_activation_quantiser(live, part.path, quantiser)
+    elif part.kind == "mask" and isinstance(module, Layer):
+        attach(module, Mask(torch.ones_like(module.weight, dtype=torch.bool)))
+    elif part.kind == "weights" and isinstance(module, Layer):
+        scale = torch.ones(len(module.weight), *[1] * (module.weight.dim() - 1))
+        attach(module, WeightQuantiser(scale, part.bits))
+    else:
+        raise ModelError(
+            f"The variant file names {part.path!r}, which its architecture does not have.",
+            "Delete the folder to compress again.",
+        )

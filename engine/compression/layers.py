@@ -1,0 +1,61 @@
+"""Which layers a step works on, and reading and changing what hangs on their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+Layer = nn.Conv2d | nn.Linear
+
+
+def weight_layers(model: nn.Module) -> list[tuple[str, Layer]]:
+    """All convolutions and linear layers with their names, in order of definition."""
+    return [(name, m) for name, m in model.named_modules() if isinstance(m, Layer)]
+
+
+def on_weight(layer: nn.Module) -> list[nn.Module]:
+    """The parametrizations of a weight, in the order they act."""
+    if not parametrize.is_parametrized(layer, "weight"):
+        return []
+    chain = layer.parametrizations["weight"]  # type: ignore[index]
+    return list(chain)
+
+
+def attach(layer: nn.Module, parametrization: nn.Module) -> None:
+    """Add a parametrization behind those already on the weight."""
+    parametrize.register_parametrization(layer, "weight", parametrization)
+
+
+def bake(model: nn.Module) -> None:
+    """Replace every parametrized weight by its present value.
+
+    Not by ``remove_parametrizations``: a deep copy shares its class with the original, and that
+    function deletes the weight from the class, so baking the copy would break the original.
+    """
+    for _, layer in weight_layers(model):
+        if parametrize.is_parametrized(layer, "weight"):
+            value = layer.weight.detach().clone()
+            layer.__class__ = parametrize.type_before_parametrizations(layer)
+            del layer.parametrizations
+            layer.weight = nn.Parameter(value)
+
+
+def replace_module(model: nn.Module, path: str, new: nn.Module) -> None:
+    """Put another module at a dotted path."""
+    parent, _, name = path.rpartition(".")
+    model.get_submodule(parent).add_module(name, new)
+
+
+def modules_of(model: nn.Module, kind: type[nn.Module]) -> Iterator[tuple[str, nn.Module]]:
+    """All modules of a kind; one that is used under two names comes twice."""
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, kind):
+            yield name, module
+
+
+def weight_of(layer: Layer) -> torch.Tensor:
+    """The effective weight, detached: masks and quantisers applied."""
+    return layer.weight.detach()

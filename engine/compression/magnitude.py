@@ -1,0 +1,48 @@
+"""Unstructured magnitude pruning (Han 2015, arXiv 1506.02626), without training afterwards."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from engine.catalog.compressions import MagnitudeParams
+from engine.compression.context import Context
+from engine.compression.layers import attach, weight_layers, weight_of
+
+
+class Mask(nn.Module):
+    """Keeps chosen weights at zero, also while they are trained."""
+
+    mask: torch.Tensor
+
+    def __init__(self, mask: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask)
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """The weight where the mask is True, +0 elsewhere (a product would leave -0)."""
+        return torch.where(self.mask, weight, torch.zeros_like(weight))
+
+
+def magnitude(model: nn.Module, params: MagnitudeParams, context: Context) -> None:
+    """Mask the weights of smallest absolute value, in place.
+
+    Exactly round(sparsity x count) weights become zero, over all convolutions and linear
+    layers together or within each; of equal values the earlier one goes first.
+    """
+    del context
+    layers = [layer for _, layer in weight_layers(model)]
+    sizes = [weight_of(layer).abs().flatten() for layer in layers]
+    if params.scope == "global":
+        together = _kept(torch.cat(sizes), params.sparsity)
+        kept = torch.split(together, [len(size) for size in sizes])
+    else:
+        kept = tuple(_kept(size, params.sparsity) for size in sizes)
+    for layer, mask in zip(layers, kept, strict=True):
+        attach(layer, Mask(mask.reshape(layer.weight.shape).clone()))
+
+
+def _kept(sizes: torch.Tensor, sparsity: float) -> torch.Tensor:
+    kept = torch.ones(len(sizes), dtype=torch.bool, device=sizes.device)
+    kept[torch.argsort(sizes, stable=True)[: round(sparsity * len(sizes))]] = False
+    return kept

@@ -1,0 +1,46 @@
+"""Rounding with a straight-through gradient (Bengio 2013, arXiv 1308.3432)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd.function import FunctionCtx
+
+
+class _Quantise(torch.autograd.Function):
+    """An own Function, because the gradient of ``torch.clamp`` at its bounds has changed."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, x: torch.Tensor, scale: torch.Tensor, low: int, high: int
+    ) -> torch.Tensor:
+        ctx.save_for_backward((x >= low * scale) & (x <= high * scale))
+        return codes(x, scale, low, high) * scale
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (inside,) = ctx.saved_tensors
+        return torch.where(inside, gradients[0], torch.zeros_like(gradients[0])), None, None, None
+
+
+def codes(x: torch.Tensor, scale: torch.Tensor, low: int, high: int) -> torch.Tensor:
+    """The nearest integers to x / scale within [low, high], as floats; ties go to even."""
+    return torch.round(x / scale).clamp(low, high)
+
+
+def quantise(x: torch.Tensor, scale: torch.Tensor, low: int, high: int) -> torch.Tensor:
+    """Round to multiples of a scale; forward exact, backward straight through.
+
+    Args:
+        x: any shape.
+        scale: distance of two levels, > 0; broadcasts against x. Gets no gradient.
+        low: smallest code.
+        high: largest code.
+
+    Returns:
+        ``codes(x) * scale``. Its gradient with respect to x is 1 where
+        ``low * scale <= x <= high * scale`` and 0 elsewhere.
+    """
+    result: torch.Tensor = _Quantise.apply(x, scale, low, high)
+    return result

@@ -1,0 +1,106 @@
+"""A variant: a base model after the steps of a recipe, and what is made from it."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from engine import catalog
+from engine.compression.attack_view import fold_batch_norm
+from engine.compression.context import Context
+from engine.compression.layers import bake, modules_of, on_weight, weight_layers
+from engine.compression.magnitude import magnitude
+from engine.compression.ptq import ActivationQuantiser, WeightQuantiser, ptq
+from engine.errors import SpecError
+from engine.specs import Recipe, recipe_label
+
+METHODS: dict[str, Callable[[nn.Module, Any, Context], None]] = {
+    "magnitude": magnitude,
+    "ptq": ptq,
+}
+"""What each step of the catalogue does to a model, in place."""
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """A base model after a recipe.
+
+    Attributes:
+        live: masks and quantisers hang on the weights and keep acting while it is trained.
+        recipe: the steps that made it; empty for the base model.
+    """
+
+    live: nn.Module
+    recipe: Recipe
+
+    @property
+    def weight_quantisers(self) -> dict[str, WeightQuantiser]:
+        """The quantiser of each layer whose weight is quantised."""
+        chains = {name: on_weight(layer) for name, layer in weight_layers(self.live)}
+        return {
+            name: last
+            for name, chain in chains.items()
+            if chain and isinstance(last := chain[-1], WeightQuantiser)
+        }
+
+    @property
+    def activation_bits(self) -> int | None:
+        """Bits of the activations, None if they are fp32."""
+        found = [module for _, module in modules_of(self.live, ActivationQuantiser)]
+        return int(found[0].bits) if found else None  # type: ignore[arg-type]
+
+    def deployed(self) -> nn.Module:
+        """What would be shipped: a frozen copy in eval mode with plain weights."""
+        model = copy.deepcopy(self.live)
+        bake(model)
+        return model.eval().requires_grad_(False)
+
+    def attack_view(self) -> nn.Module:
+        """An exact twin of ``deployed()`` that is faster to differentiate: BatchNorm folded.
+
+        With quantised activations it is the same graph: folding moves the last bit of an
+        activation, which can flip a rounding and so change the logits by a whole level.
+        """
+        model = self.deployed()
+        if self.activation_bits is None:
+            fold_batch_norm(model)
+        return model
+
+
+def apply(model: nn.Module, recipe: Recipe, context: Context) -> Variant:
+    """Compress a copy of a base model.
+
+    Args:
+        model: images in [0,1] to logits; stays as it is.
+        recipe: the steps, in order; empty gives the variant ``none``.
+        context: calibration images and seed.
+
+    Raises:
+        SpecError: the steps do not go together, or one cannot work on this model.
+    """
+    check_order(recipe)
+    live = copy.deepcopy(model).eval()
+    for step in recipe:
+        params = catalog.find("compressions", step.name).params.model_validate(step.params)
+        METHODS[step.name](live, params, context)
+    return Variant(live, recipe)
+
+
+def check_order(recipe: Recipe) -> None:
+    """Refuse a recipe that goes on after quantisation.
+
+    Raises:
+        SpecError: a step follows ``ptq``; it would move weights off their levels.
+    """
+    for before, step in itertools.pairwise(recipe):
+        if before.name == "ptq":
+            raise SpecError(
+                f"compression {recipe_label(recipe)!r}: {step.name} cannot follow ptq, because "
+                "the weights would leave their levels.",
+                f"Put {step.name} before ptq." if step.name != "ptq" else "Quantise once.",
+            )

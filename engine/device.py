@@ -1,0 +1,47 @@
+"""Where the engine computes, and with how many threads."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from engine.errors import SpecError
+
+
+def resolve(name: str) -> torch.device:
+    """The device meant by ``auto``, ``cpu``, ``cuda:0``...
+
+    Raises:
+        SpecError: not a device name, or not present on this machine.
+    """
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return torch.device("cpu") if accelerator is None else torch.device(accelerator)
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SpecError(
+            f"The device {name!r} cannot be used: {str(error).splitlines()[0]}.",
+            "Use auto, cpu, or one that this machine has.",
+        ) from None
+    return device
+
+
+def describe(device: torch.device) -> str:
+    """The device in words, for the status bar."""
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        return f"cpu, {threads} thread{'s' if threads != 1 else ''}"
+    name = torch.get_device_module(device).get_device_name(device)
+    return f"{device} {name}"
+
+
+def set_threads(reserve: int = 0) -> None:
+    """Fix the number of threads: all processors but ``reserve``.
+
+    torch's default competes with itself on busy machines and slows small networks by two
+    orders of magnitude, so it is always set.
+    """
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) - reserve))

@@ -1,0 +1,50 @@
+"""Errors that a user can act on.
+
+Everything else that is raised is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class CrumpleError(Exception):
+    """One clear sentence for the user, and what to do next.
+
+    Args:
+        message: what is wrong, in one sentence, naming the field and the value.
+        hint: the next step, one sentence; may be empty.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+    def __reduce__(self) -> tuple[type[CrumpleError], tuple[str, str]]:
+        return type(self), (self.message, self.hint)
+
+
+class SpecError(CrumpleError):
+    """A study, a step or an attack asks for something that does not exist or is out of bounds."""
+
+
+class DataError(CrumpleError):
+    """A dataset is missing, empty, truncated or of the wrong shape."""
+
+
+class ModelError(CrumpleError):
+    """A model is missing, damaged or does not fit the data."""
+
+
+class StoreError(CrumpleError):
+    """The database cannot be opened, read or written."""
+
+
+class AttackError(CrumpleError):
+    """An attack cannot work on this model or data."""
+
+
+class Cancelled(Exception):
+    """The work was stopped on request; not an error."""

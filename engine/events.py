@@ -1,0 +1,191 @@
+"""Messages from the engine to whoever watches: typed, timestamped, picklable, torch-free.
+
+A run emits ``RunStarted``, then ``StageStarted`` for each stage it really computes, then
+``RunProgress`` (at most 20 a second), and ends with exactly one of ``RunFinished``,
+``RunFailed`` and ``RunCancelled``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Base of all messages; ``time`` is seconds since the epoch."""
+
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerReady(Event):
+    """The worker process is up.
+
+    Attributes:
+        device: where it computes, for example ``cpu`` or ``cuda:0``.
+        description: the device in words, for the status bar.
+    """
+
+    pid: int
+    device: str
+    description: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerDied(Event):
+    """The worker process ended without being asked to; a fresh one is being started.
+
+    Attributes:
+        reason: one sentence.
+        run_id: what it was working on, if anything.
+    """
+
+    reason: str
+    run_id: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyQueued(Event):
+    """A study was accepted: its runs are in the database.
+
+    Attributes:
+        run_ids: all runs of the study, in order.
+        reused: how many of them were finished before and will not be computed again.
+    """
+
+    study_id: int
+    name: str
+    run_ids: tuple[int, ...]
+    reused: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRefused(Event):
+    """A study could not be accepted; nothing was written."""
+
+    name: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueChanged(Event):
+    """The state of runs changed in the database without further events (cancel, retry, pause).
+
+    Attributes:
+        paused: whether the worker takes no new run.
+    """
+
+    paused: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunEvent(Event):
+    """Base of the messages about one run."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted(RunEvent):
+    """A run left the queue.
+
+    Attributes:
+        total: images it will attack.
+        done: images already stored by an interrupted earlier try.
+        steps: length of the attack's step axis (0 if unknown).
+    """
+
+    title: str
+    total: int
+    done: int = 0
+    steps: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageStarted(RunEvent):
+    """A stage is being computed (stages found in the store emit nothing).
+
+    Attributes:
+        stage: data, model, compression, accounting, diagnostics, attack or statistics.
+    """
+
+    stage: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunProgress(RunEvent):
+    """Where a run stands; each message replaces the one before.
+
+    Attributes:
+        done: images judged and stored.
+        broken: broken images among ``done``.
+        seen: images that the curve speaks of: ``done`` and those under attack now.
+        curve: robust accuracy of the ``seen`` images after 0, 1, 2, ... attack steps; entry 0
+            is their clean accuracy.
+        loss: mean loss per attack step of the current batch (may be shorter than ``curve``).
+        history: (images done, broken among them) after each finished batch.
+        seconds_left: estimate for this run, None before there is one.
+        images_per_second: of this run so far.
+    """
+
+    done: int
+    total: int
+    broken: int
+    seen: int
+    curve: tuple[float, ...]
+    loss: tuple[float, ...] = ()
+    history: tuple[tuple[int, int], ...] = ()
+    seconds_left: float | None = None
+    images_per_second: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFinished(RunEvent):
+    """A run is complete and stored.
+
+    Attributes:
+        result: the row of the results table (see ``store.RESULT_COLUMNS``).
+        reused: it was found in the store.
+    """
+
+    result: dict[str, Any]
+    reused: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFailed(RunEvent):
+    """A run ended with an error; the queue goes on.
+
+    Attributes:
+        message: one sentence.
+        hint: the next step.
+        traceback: empty for errors that the user can mend.
+    """
+
+    message: str
+    hint: str = ""
+    traceback: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCancelled(RunEvent):
+    """A run was stopped on request; what it had finished stays for a retry."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFinished(Event):
+    """No run of the study is waiting or running any more."""
+
+    study_id: int
+    finished: int
+    failed: int
+    cancelled: int
+
+
+Emit = Callable[[Event], None]
+ShouldStop = Callable[[], bool]

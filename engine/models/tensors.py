@@ -1,0 +1,86 @@
+"""Weights as files and fingerprints; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_tensors
+from safetensors.torch import save as serialise_tensors
+from torch import nn
+
+from engine.errors import ModelError
+
+_HINT = "The file is damaged or belongs to another model: restore it or make it again."
+
+
+def fingerprint(module: nn.Module) -> str:
+    """SHA-256 over the names, types, shapes and bytes of all tensors of a module."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of trained parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def tensor_bytes(module: nn.Module) -> bytes:
+    """All tensors of a module in the safetensors format."""
+    state = {name: tensor.cpu().contiguous() for name, tensor in module.state_dict().items()}
+    return serialise_tensors(state)
+
+
+def load_tensors(module: nn.Module, path: Path) -> None:
+    """Fill a module from a safetensors file, strictly: every name, type and shape must match.
+
+    Raises:
+        ModelError: the file is missing, truncated, or holds another model.
+    """
+    try:
+        state = parse_tensors(path.read_bytes())
+    except OSError as error:
+        raise ModelError(
+            f"The model file {path.name} cannot be read: {error.strerror}.", _HINT
+        ) from None
+    except (SafetensorError, ValueError, KeyError):
+        raise ModelError(
+            f"The model file {path.name} is truncated or no safetensors file.", _HINT
+        ) from None
+    expected = {name: _form(tensor) for name, tensor in module.state_dict().items()}
+    found = {name: _form(tensor) for name, tensor in state.items()}
+    wrong = sorted(expected.items() ^ found.items())
+    if wrong:
+        raise ModelError(
+            f"The model file {path.name} does not fit the architecture at {wrong[0][0]!r}.", _HINT
+        )
+    module.load_state_dict(state, strict=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is either the old one or the complete new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def json_bytes(data: Mapping[str, Any]) -> bytes:
+    """Readable JSON with a final newline."""
+    return (json.dumps(data, indent=2) + "\n").encode()
+
+
+def _form(tensor: torch.Tensor) -> tuple[str, tuple[int, ...]]:
+    return str(tensor.dtype), tuple(tensor.shape)

@@ -1,0 +1,148 @@
+"""The statistics stage: from verdicts to the row of the results table, with its flags."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine import __version__, device
+from engine.data import ImageSet
+from engine.diagnostics import Flag, transfer_check
+from engine.plan import STAGE_VERSIONS
+from engine.statistics import wilson
+from engine.store import Row, Writer
+from engine.variants import LoadedVariant
+
+
+def summarise(
+    store: Writer,
+    run_id: int,
+    parent_id: int | None,
+    images: ImageSet,
+    variant: LoadedVariant,
+    gate: Row,
+) -> Row:
+    """All result columns of a run whose every image is judged.
+
+    Args:
+        store: holds the verdicts.
+        run_id: the run.
+        parent_id: the finished run of the base model under the same attack, whose examples
+            are tried on this variant; the run itself if it is the baseline; None if missing.
+        images: what was attacked.
+        variant: the deployed model.
+        gate: what the gate said (``Variants.examine``).
+    """
+    samples = store.samples(run_id)
+    batches = store.batches(run_id)
+    transfer, transfer_flags = _transfer(store, run_id, parent_id, images, variant, samples)
+    notes = [Flag("attack-note", "info", note) for row in batches for note in row["notes"]]
+    flags = [Flag.from_dict(flag) for flag in gate["flags"]] + transfer_flags + notes
+    unique = {(flag.id, flag.text): flag.to_dict() for flag in flags}
+    return {
+        **_accuracies(samples),
+        **_perturbations(samples),
+        **_sizes(variant.accounting),
+        **transfer,
+        "queries_per_sample": float(np.mean([s["forwards"] + s["backwards"] for s in samples])),
+        "seconds": sum(row["seconds"] for row in batches),
+        "flags": list(unique.values()),
+    }
+
+
+def _accuracies(samples: list[Row]) -> Row:
+    n = len(samples)
+    robust = sum(not row["broken"] for row in samples)
+    low, high = wilson(robust, n)
+    clean = sum(row["clean_prediction"] == row["label"] for row in samples)
+    return {
+        "n": n,
+        "clean_accuracy": clean / n,
+        "robust_accuracy": robust / n,
+        "ci_low": float(low),
+        "ci_high": float(high),
+    }
+
+
+def _perturbations(samples: list[Row]) -> Row:
+    """Means over successful examples only: images the attack itself broke."""
+    found = [row for row in samples if row["broken"] and row["clean_prediction"] == row["label"]]
+    return {
+        f"avg_perturbation_{norm}": float(np.mean([row[norm] for row in found])) if found else None
+        for norm in ("l2", "linf")
+    }
+
+
+def _sizes(accounting: Row) -> Row:
+    columns = {
+        "compression_rate": "compression_rate",
+        "parameters": "parameters",
+        "nonzero_parameters": "nonzero_parameters",
+        "size_bytes": "packed_bytes",
+        "dense_bytes": "dense_bytes",
+        "file_bytes": "file_bytes",
+        "achieved_sparsity": "sparsity",
+        "weight_bits": "weight_bits",
+    }
+    return {column: accounting[name] for column, name in columns.items()}
+
+
+def _transfer(
+    store: Writer,
+    run_id: int,
+    parent_id: int | None,
+    images: ImageSet,
+    variant: LoadedVariant,
+    samples: list[Row],
+) -> tuple[Row, list[Flag]]:
+    """Judge the parent's examples on this variant (rule 3): if they do better, say so."""
+    if parent_id == run_id:
+        return {}, []
+    kept = store.images(parent_id)["adversarial"] if parent_id is not None else np.zeros(0)
+    if not len(kept):
+        text = "Not checked against transferred examples: the baseline run is not finished."
+        return {}, [Flag("no-transfer-check", "info", text)]
+    count = len(kept)
+    check = transfer_check(
+        variant.deployed,
+        torch.from_numpy(kept).to(variant.device),
+        images.labels[:count].to(variant.device),
+        torch.tensor([row["broken"] for row in samples[:count]]),
+    )
+    numbers = {"transfer_accuracy": 1 - check.transferred / count, "transfer_n": count}
+    return numbers, [check.flag] if check.flag else []
+
+
+def environment(where: torch.device, options: Any, images: ImageSet, variant: LoadedVariant) -> Row:
+    """Everything beside the spec that is needed to get the same numbers again."""
+    packages = ("torch", "torchvision", "torchattacks", "numpy")
+    return {
+        "versions": {
+            "crumple": __version__,
+            "python": platform.python_version(),
+            **{name: _version(name) for name in packages},
+        },
+        "stages": STAGE_VERSIONS,
+        "device": str(where),
+        "device_description": device.describe(where),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "precision": options.precision,
+        "batch_size": options.batch_size,
+        "data_fingerprint": images.fingerprint,
+        "variant_fingerprint": variant.fingerprint,
+        "class_names": list(images.class_names),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

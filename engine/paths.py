@@ -1,0 +1,25 @@
+"""Where things lie: bundled resources, the default database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import platformdirs
+
+_HERE = Path(__file__).resolve().parent
+
+
+def resources() -> Path:
+    """The folder of bundled models, studies, icons and help (checkout or installed wheel)."""
+    packaged = _HERE / "_resources"
+    return packaged if packaged.is_dir() else _HERE.parent / "resources"
+
+
+def default_database() -> Path:
+    """The database used when none is named."""
+    return Path(platformdirs.user_data_dir("crumple", appauthor=False)) / "crumple.db"
+
+
+def example_study() -> Path:
+    """The study that comes with the program."""
+    return resources() / "studies" / "example.toml"

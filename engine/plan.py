@@ -1,0 +1,44 @@
+"""The stages of a run and their content keys; torch-free.
+
+A key covers what a stage was made from and the version of the code that made it, so equal
+keys mean equal results, and a stored stage can be reused. Raise a version whenever the
+numbers of that stage can change.
+"""
+
+from __future__ import annotations
+
+from engine.specs import Run, content_key
+from engine.store import RunKeys
+
+STAGE_VERSIONS = {"data": 1, "variant": 1, "diagnostics": 1, "attack": 1}
+
+
+def run_keys(run: Run, data_fingerprint: str, model_fingerprint: str, precision: str) -> RunKeys:
+    """The keys of a run, from what it asks for and the fingerprints of what it starts from.
+
+    Args:
+        run: what is asked for.
+        data_fingerprint: of the very images attacked (subset and order included).
+        model_fingerprint: of the base model's weights.
+        precision: ``fp32`` or ``bf16``: how the search computes.
+    """
+    data = content_key("data", STAGE_VERSIONS["data"], data_fingerprint, run.keep_images)
+    steps = [step.to_table() for step in run.recipe]
+    variant = content_key(
+        "variant", STAGE_VERSIONS["variant"], model_fingerprint, steps, run.seed if steps else 0
+    )
+    key = content_key(
+        "attack",
+        STAGE_VERSIONS["attack"],
+        data,
+        variant,
+        run.attack.to_table(),
+        run.seed,
+        precision,
+    )
+    return RunKeys(key, variant, data)
+
+
+def diagnostics_key(variant_key: str, data_key: str) -> str:
+    """The key of a variant's gate on this data."""
+    return content_key("diagnostics", STAGE_VERSIONS["diagnostics"], variant_key, data_key)

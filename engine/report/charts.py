@@ -1,0 +1,259 @@
+"""The four charts. Series differ by colour and by marker, dash or hatch, for any reader."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from engine.errors import CrumpleError
+from engine.report.naming import in_order, is_flagged, namer
+from engine.statistics import wilson
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Row = Mapping[str, Any]
+
+WIDTH = 3.5
+"""Inches: one column of a two-column paper."""
+
+# Okabe & Ito 2008, without yellow (too pale for lines on white).
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+_DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (7, 2)))
+_HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "----")
+
+_FOOTNOTE = "flagged: no evidence of robustness, see the results"
+_MOST_BANDS = 6
+_LOG_FROM = 8.0
+
+
+def pareto(rows: Sequence[Row]) -> Figure:
+    """Robust accuracy against compression rate; a series per model and attack."""
+    rows = [row for row in rows if row["compression_rate"] is not None]
+    if not rows:
+        raise CrumpleError(
+            "There is nothing to draw: no finished run has a compression rate.",
+            "Choose another chart.",
+        )
+    name = namer(rows, ("model", "attack"))
+    names = in_order([name(row) for row in rows])
+    figure, axes = _figure(2.3, len(names) + 1, "compression rate")
+    for number, series in enumerate(names):
+        mine = [row for row in rows if name(row) == series]
+        mine.sort(key=lambda row: row["compression_rate"])
+        _points(axes, mine, number)
+    rates = [row["compression_rate"] for row in rows]
+    if max(rates) > _LOG_FROM * min(rates):
+        _log_axis(axes, min(rates), max(rates))
+    handles = [_handle(number) for number in range(len(names))]
+    ring = Line2D([], [], linestyle="", marker="o", markersize=8, mfc="none", mec="0.35")
+    _legend(figure, [*handles, ring], [*names, "uncompressed"], rows)
+    return figure
+
+
+def _points(axes: Axes, rows: Sequence[Row], number: int) -> None:
+    rates = [row["compression_rate"] for row in rows]
+    values = [100 * row["robust_accuracy"] for row in rows]
+    colour, marker = _colour(number), _marker(number)
+    axes.errorbar(
+        rates, values, yerr=_errors(rows), color=colour, linestyle=_dash(number), elinewidth=0.6
+    )
+    for rate, value, row in zip(rates, values, rows, strict=True):
+        face = "white" if is_flagged(row) else colour
+        axes.plot([rate], [value], marker=marker, color=colour, mfc=face, zorder=3)
+        if row["compression"] == "none":
+            axes.plot([rate], [value], marker="o", markersize=8, mfc="none", mec="0.35", mew=0.7)
+
+
+def _log_axis(axes: Axes, low: float, high: float) -> None:
+    axes.set_xscale("log")
+    ticks = [10.0**power * digit for power in range(-3, 7) for digit in (1, 2, 5)]
+    near = [tick for tick in ticks if low / 1.3 <= tick <= high * 1.3]
+    thin = near if len(near) <= 8 else [t for t in near if math.log10(t).is_integer()]
+    axes.xaxis.set_major_locator(FixedLocator(thin))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def curve(rows: Sequence[Row], curves: Mapping[int, Sequence[Row]]) -> Figure:
+    """Robust accuracy against attack step; a line per run."""
+    rows = [row for row in rows if curves.get(row["run_id"])]
+    if not rows:
+        raise CrumpleError(
+            "There is nothing to draw: no chosen run has a curve.", "Choose a finished run."
+        )
+    name = namer(rows, ("model", "compression", "attack"))
+    figure, axes = _figure(2.3, len(rows), "attack step")
+    for number, row in enumerate(rows):
+        _curve(axes, row, curves[row["run_id"]], number, band=len(rows) <= _MOST_BANDS)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    handles = [_handle(number, hollow=is_flagged(row)) for number, row in enumerate(rows)]
+    _legend(figure, handles, [name(row) for row in rows], rows)
+    return figure
+
+
+def _curve(axes: Axes, row: Row, points: Sequence[Row], number: int, *, band: bool) -> None:
+    steps = [point["step"] for point in points]
+    values = [100 * point["robust_accuracy"] for point in points]
+    colour = _colour(number)
+    axes.plot(
+        steps,
+        values,
+        color=colour,
+        linestyle=_dash(number),
+        marker=_marker(number),
+        markevery=max(1, len(steps) // 6),
+        mfc="white" if is_flagged(row) else colour,
+    )
+    if band:
+        # Rounding the share times n gives back the whole number of images it came from.
+        counts = [round(point["robust_accuracy"] * row["n"]) for point in points]
+        low, high = wilson(counts, row["n"])
+        axes.fill_between(steps, 100 * low, 100 * high, color=colour, alpha=0.15, linewidth=0)
+
+
+def bars(rows: Sequence[Row]) -> Figure:
+    """Robust accuracy per variant, one bar per attack."""
+    variant = namer(rows, ("model", "compression"))
+    cells = {(variant(row), row["attack"]): row for row in rows}
+    variants = in_order([key[0] for key in cells])
+    attacks = in_order([key[1] for key in cells])
+    height = 0.5 + len(variants) * (0.1 + 0.13 * len(attacks))
+    figure, axes = _figure(height, len(attacks), "robust accuracy (%)", share_axis="x")
+    thickness = 0.8 / len(attacks)
+    for (variant_name, attack_name), row in cells.items():
+        number = attacks.index(attack_name)
+        offset = (number - (len(attacks) - 1) / 2) * thickness
+        place = variants.index(variant_name) + offset
+        axes.barh(
+            [place],
+            [100 * row["robust_accuracy"]],
+            height=thickness * 0.9,
+            xerr=_errors([row]),
+            error_kw={"elinewidth": 0.6},
+            **_bar_style(number, hollow=is_flagged(row)),
+        )
+    axes.set_yticks(range(len(variants)), variants)
+    axes.invert_yaxis()
+    _legend(figure, [Patch(**_bar_style(n)) for n in range(len(attacks))], attacks, rows)
+    return figure
+
+
+def _bar_style(number: int, *, hollow: bool = False) -> dict[str, Any]:
+    colour = _colour(number)
+    hatch = "" if hollow else _HATCHES[number % len(_HATCHES)]
+    edge = colour if hollow else "white"
+    return {"facecolor": "white" if hollow else colour, "edgecolor": edge, "hatch": hatch}
+
+
+def heatmap(rows: Sequence[Row]) -> Figure:
+    """Robust accuracy of every variant under every attack, as numbers on colour."""
+    variant = namer(rows, ("model", "compression"))
+    cells = {(variant(row), row["attack"]): row for row in rows}
+    variants = in_order([key[0] for key in cells])
+    attacks = in_order([key[1] for key in cells])
+    grid = [[_share(cells.get((v, a))) for a in attacks] for v in variants]
+    figure = Figure(figsize=(WIDTH, 0.9 + 0.2 * len(variants)), layout="constrained")
+    axes = figure.add_subplot()
+    mesh = axes.pcolormesh(grid, cmap="cividis", vmin=0, vmax=100, edgecolors="white", lw=0.6)
+    for (variant_name, attack_name), row in cells.items():
+        value = 100 * row["robust_accuracy"]
+        axes.text(
+            attacks.index(attack_name) + 0.5,
+            variants.index(variant_name) + 0.5,
+            f"({value:.1f})" if is_flagged(row) else f"{value:.1f}",
+            ha="center",
+            va="center",
+            color="white" if value < 55 else "black",
+        )
+    slanted: dict[str, Any] = {"rotation": 30, "ha": "right"} if sum(map(len, attacks)) > 30 else {}
+    axes.set_xticks([n + 0.5 for n in range(len(attacks))], attacks, **slanted)
+    axes.set_yticks([n + 0.5 for n in range(len(variants))], variants)
+    axes.tick_params(length=0)
+    axes.invert_yaxis()
+    _legend(figure, [], [], rows, hollow="(0.0)")
+    figure.colorbar(mesh, ax=axes, label="robust accuracy (%)", fraction=0.06)
+    return figure
+
+
+def _share(row: Row | None) -> float:
+    return math.nan if row is None else 100 * row["robust_accuracy"]
+
+
+# -- shared by the charts --------------------------------------------------------------------
+
+
+def _figure(
+    height: float, legend_rows: int, label: str, share_axis: str = "y"
+) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height + 0.13 * legend_rows), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="both" if share_axis == "y" else "x", color="0.9", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(label)
+    if share_axis == "y":
+        axes.set_ylabel("robust accuracy (%)")
+        axes.set_ylim(0, 100)
+    else:
+        axes.set_xlim(0, 100)
+    return figure, axes
+
+
+def _legend(
+    figure: Figure,
+    handles: Sequence[Any],
+    names: Sequence[str],
+    rows: Sequence[Row],
+    hollow: str = "hollow",
+) -> None:
+    """The legend below the axes; its last line explains flagged runs if there are any."""
+    if any(is_flagged(row) for row in rows):
+        handles = [*handles, Line2D([], [], linestyle="")]
+        names = [*names, f"{hollow} = {_FOOTNOTE}"]
+    if names:
+        figure.legend(handles, names, loc="outside lower center", ncols=1, labelspacing=0.25)
+
+
+def _handle(number: int, *, hollow: bool = False) -> Line2D:
+    colour = _colour(number)
+    return Line2D(
+        [],
+        [],
+        color=colour,
+        linestyle=_dash(number),
+        marker=_marker(number),
+        mfc="white" if hollow else colour,
+    )
+
+
+def _errors(rows: Sequence[Row]) -> list[list[float]]:
+    """Lengths of the error bars in percent, below and above; none where no interval is known."""
+    below, above = [], []
+    for row in rows:
+        value = row["robust_accuracy"]
+        low = value if row["ci_low"] is None else row["ci_low"]
+        high = value if row["ci_high"] is None else row["ci_high"]
+        below.append(100 * max(0.0, value - low))
+        above.append(100 * max(0.0, high - value))
+    return [below, above]
+
+
+def _colour(number: int) -> str:
+    return _COLOURS[number % len(_COLOURS)]
+
+
+def _marker(number: int) -> str:
+    return _MARKERS[number % len(_MARKERS)]
+
+
+def _dash(number: int) -> Any:
+    return _DASHES[number % len(_DASHES)]

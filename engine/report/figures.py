@@ -1,0 +1,118 @@
+"""Charts for a paper column: what to draw, and writing it to SVG, PDF or PNG.
+
+Everything here works on matplotlib's objects; pyplot and its global state are never touched.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import CrumpleError, SpecError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Row = Mapping[str, Any]
+Curves = Mapping[int, Sequence[Row]]
+
+KINDS = ("pareto", "curve", "bars", "heatmap")
+SUFFIXES = (".svg", ".pdf", ".png")
+
+# Text stays text, so that it can be searched and edited; ids in the file do not change from
+# one drawing to the next.
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "crumple",
+    "pdf.fonttype": 42,
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "axes.linewidth": 0.6,
+    "axes.grid": False,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 4,
+    "errorbar.capsize": 1.5,
+    "legend.fontsize": 6,
+    "legend.frameon": False,
+    "legend.handlelength": 3.2,
+    "hatch.linewidth": 0.5,
+    "savefig.dpi": 300,
+}
+_METADATA: dict[str, dict[str, None]] = {
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+    ".png": {"Software": None},
+}
+
+
+def draw_chart(kind: str, rows: Sequence[Row], curves: Curves | None = None) -> Figure:
+    """Draw one of ``KINDS``.
+
+    Args:
+        kind: pareto (robust accuracy against compression rate), curve (against attack step),
+            bars (per variant) or heatmap (variant x attack).
+        rows: results; those without a robust accuracy are left out.
+        curves: for ``curve``, the points of each run by run id.
+
+    Returns:
+        A figure 3.5 inches wide. Runs with a flag of level danger are drawn hollow.
+
+    Raises:
+        CrumpleError: no such kind, or nothing to draw.
+    """
+    from matplotlib import rc_context
+
+    from engine.report import charts
+
+    if kind not in KINDS:
+        raise SpecError(f"There is no chart {kind!r}.", f"Known: {', '.join(KINDS)}.")
+    finished = [row for row in rows if row["robust_accuracy"] is not None]
+    if not finished:
+        raise CrumpleError("There is nothing to draw: no run is finished.", "Finish a run first.")
+    painters: dict[str, Callable[[], Figure]] = {
+        "pareto": lambda: charts.pareto(finished),
+        "curve": lambda: charts.curve(finished, curves or {}),
+        "bars": lambda: charts.bars(finished),
+        "heatmap": lambda: charts.heatmap(finished),
+    }
+    with rc_context(_STYLE):
+        return painters[kind]()
+
+
+def check_suffix(path: Path) -> str:
+    """The suffix of a picture file in small letters.
+
+    Raises:
+        SpecError: it is none of ``SUFFIXES``.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise SpecError(
+            f"A chart cannot be written as {path.name!r}.", f"End it in {', '.join(SUFFIXES)}."
+        )
+    return suffix
+
+
+def save_chart(figure: Figure, path: Path) -> None:
+    """Write a chart; the same chart gives the same bytes.
+
+    Raises:
+        CrumpleError: the suffix is unknown, or the file cannot be written.
+    """
+    from matplotlib import rc_context
+
+    suffix = check_suffix(path)
+    picture = io.BytesIO()
+    with rc_context(_STYLE):
+        figure.savefig(picture, format=suffix[1:], metadata=_METADATA[suffix])
+    try:
+        path.write_bytes(picture.getvalue())
+    except OSError as error:
+        raise CrumpleError(
+            f"The chart {path} cannot be written: {error.strerror}.",
+            "Choose a folder that exists and that you can write to.",
+        ) from None

@@ -1,0 +1,163 @@
+"""Results and samples as text for people and files for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import SpecError
+from engine.store import MORE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS
+
+Row = Mapping[str, Any]
+
+RESULT_FORMATS = ("table", "csv", "json", "latex", "markdown")
+SAMPLE_FORMATS = ("csv", "json", "npz")
+
+_TABULATE = {"table": "simple", "latex": "latex_booktabs", "markdown": "github"}
+
+
+def results_text(rows: Sequence[Row], format_: str) -> str:
+    """Results in one of ``RESULT_FORMATS``, ending in a newline.
+
+    ``csv`` and ``json`` hold every column of the store raw: shares in [0,1], sizes in bytes,
+    seconds. The others are for reading: percent, the robust accuracy with its 95 % interval.
+
+    Raises:
+        SpecError: no such format.
+    """
+    if format_ == "csv":
+        return _csv([_flat(row) for row in rows], (*RESULT_COLUMNS, *MORE_COLUMNS))
+    if format_ == "json":
+        return _json(rows)
+    if format_ in _TABULATE:
+        return _for_reading(rows, _TABULATE[format_])
+    raise _unknown(format_, RESULT_FORMATS)
+
+
+def samples_bytes(rows: Sequence[Row], images: Mapping[str, NDArray[Any]], format_: str) -> bytes:
+    """Samples of one run in one of ``SAMPLE_FORMATS``.
+
+    Args:
+        rows: one per image, with ``SAMPLE_COLUMNS``.
+        images: index (K,), clean and adversarial (K,C,H,W) in [0,1]; only npz holds them.
+        format_: npz has one array per column and ``image_index``, ``clean``, ``adversarial``.
+
+    Raises:
+        SpecError: no such format.
+    """
+    if format_ == "csv":
+        return _csv(rows, SAMPLE_COLUMNS).encode()
+    if format_ == "json":
+        return _json(rows).encode()
+    if format_ == "npz":
+        return _npz(rows, images)
+    raise _unknown(format_, SAMPLE_FORMATS)
+
+
+def _unknown(format_: str, known: Sequence[str]) -> SpecError:
+    return SpecError(f"There is no format {format_!r}.", f"Known: {', '.join(known)}.")
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    return {**row, "flags": flag_ids(row)}
+
+
+def flag_ids(row: Row) -> str:
+    """The ids of a run's flags, joined by semicolons."""
+    return ";".join(flag["id"] for flag in row["flags"])
+
+
+def _csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _json(rows: Sequence[Row]) -> str:
+    # NaN and infinity are no JSON; readers other than Python's refuse the whole file.
+    finite = [{key: _finite(value) for key, value in row.items()} for row in rows]
+    return json.dumps(finite, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _npz(rows: Sequence[Row], images: Mapping[str, NDArray[Any]]) -> bytes:
+    arrays: dict[str, Any] = {
+        **{name: np.array([row[name] for row in rows]) for name in SAMPLE_COLUMNS},
+        "image_index": images["index"],
+        "clean": images["clean"],
+        "adversarial": images["adversarial"],
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def percent(share: float | None) -> str:
+    """A share in [0,1] as percent with one decimal; empty if there is none."""
+    return "" if share is None else f"{100 * share:.1f}"
+
+
+def with_interval(row: Row) -> str:
+    """The robust accuracy of a run in percent with its interval: ``63.2 [59.0, 67.3]``."""
+    if row["robust_accuracy"] is None:
+        return ""
+    if row["ci_low"] is None or row["ci_high"] is None:
+        return percent(row["robust_accuracy"])
+    interval = f"[{percent(row['ci_low'])}, {percent(row['ci_high'])}]"
+    return f"{percent(row['robust_accuracy'])} {interval}"
+
+
+def _number(name: str, digits: str) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        return "" if row[name] is None else format(row[name], digits)
+
+    return cell
+
+
+def _plain(name: str) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        return "" if row[name] is None else str(row[name])
+
+    return cell
+
+
+_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "run": _plain("run_id"),
+    "dataset": _plain("dataset"),
+    "n": _plain("n"),
+    "model": _plain("model"),
+    "compression": _plain("compression"),
+    "rate": _number("compression_rate", ".2f"),
+    "bytes": _number("size_bytes", ",d"),
+    "attack": _plain("attack"),
+    "clean %": lambda row: percent(row["clean_accuracy"]),
+    "robust % [95 %]": with_interval,
+    "queries": _number("queries_per_sample", ".1f"),
+    "seconds": _number("seconds", ".1f"),
+    "flags": flag_ids,
+    "status": _plain("status"),
+}
+
+
+def _for_reading(rows: Sequence[Row], style: str) -> str:
+    from tabulate import tabulate
+
+    cells = [[cell(row) for cell in _COLUMNS.values()] for row in rows]
+    if style == "github":
+        cells = [[text.replace("|", "\\|") for text in line] for line in cells]
+    numeric = {"run", "n", "rate", "bytes", "clean %", "robust % [95 %]", "queries", "seconds"}
+    align = ["right" if name in numeric else "left" for name in _COLUMNS]
+    text: str = tabulate(cells, list(_COLUMNS), style, disable_numparse=True, colalign=align)
+    return text + "\n"

@@ -1,0 +1,223 @@
+"""Runs a study: data, base model, compression, gate, attack, statistics, each stored.
+
+The worker process of the window, the command line and the tests all come through here.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+
+from engine import catalog, device, outcome
+from engine.attack_stage import AttackStage
+from engine.data import ImageSet, check_fits
+from engine.data import load as load_images
+from engine.errors import Cancelled, CrumpleError
+from engine.events import (
+    Emit,
+    RunCancelled,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    ShouldStop,
+    StageStarted,
+    StudyFinished,
+    StudyQueued,
+)
+from engine.plan import run_keys
+from engine.specs import DatasetSpec, Run, Study
+from engine.store import Queued, RunKeys, Writer
+from engine.variants import Variants
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compute, as opposed to what.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda:0``...
+        precision: ``auto``, ``fp32`` or ``bf16``: of the search; verdicts are always fp32.
+        batch_size: images attacked together; also the unit that survives an interruption.
+        resume: continue half-finished runs from their last stored batch, else start them anew.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    batch_size: int = 100
+    resume: bool = True
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a study ended: numbers of runs."""
+
+    finished: int
+    failed: int
+    cancelled: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run finished."""
+        return not self.failed and not self.cancelled
+
+
+def run(
+    study: Study,
+    store: Writer,
+    emit: Emit,
+    should_stop: ShouldStop = lambda: False,
+    options: Options | None = None,
+) -> Summary:
+    """Run a study to its end in this process.
+
+    Raises:
+        CrumpleError: the study cannot be queued (data missing, model does not fit).
+    """
+    runner = Runner(store, emit, options or Options())
+    queued = runner.enqueue(study)
+    while not should_stop():
+        run_id = store.next_waiting(queued.run_ids)
+        if run_id is None:
+            break
+        runner.execute(run_id, should_stop)
+    return runner.study_summary(queued.study_id)
+
+
+class Runner:
+    """Executes runs one after the other; keeps data and models of the last ones in memory."""
+
+    def __init__(self, store: Writer, emit: Emit, options: Options) -> None:
+        self.store, self.emit = store, emit
+        self.options = replace(
+            options, precision="fp32" if options.precision == "auto" else options.precision
+        )
+        self.device = device.resolve(options.device)
+        self.variants = Variants(store, self.device)
+        self._data: dict[str, ImageSet] = {}
+
+    def enqueue(self, study: Study) -> Queued:
+        """Put all runs of a study into the queue; nothing is written if one cannot work."""
+        images = self._images(study.dataset, study.seed)
+        for model in study.models:
+            check_fits(images, catalog.model_card(model.name))
+        runs = [(one, self._keys(one, images)) for one in study.runs()]
+        queued = self.store.add_study(study, runs)
+        self.emit(
+            StudyQueued(
+                study_id=queued.study_id,
+                name=study.name,
+                run_ids=queued.run_ids,
+                reused=queued.reused,
+            )
+        )
+        return queued
+
+    def _keys(self, spec: Run, images: ImageSet) -> RunKeys:
+        card = catalog.model_card(spec.model)
+        return run_keys(spec, images.fingerprint, card.fingerprint, self.options.precision)
+
+    def execute(self, run_id: int, should_stop: ShouldStop) -> None:
+        """Run one run to its end; errors end the run, not the queue."""
+        try:
+            self._execute(run_id, should_stop)
+        except Cancelled:
+            self.store.end_run(run_id, "cancelled")
+            self.emit(RunCancelled(run_id=run_id))
+        except CrumpleError as error:
+            self._fail(run_id, error.message, error.hint)
+        except (torch.OutOfMemoryError, MemoryError):
+            self._fail(
+                run_id,
+                "The device ran out of memory.",
+                "Use fewer images, then retry.",
+                traceback.format_exc(),
+            )
+        except Exception as error:  # noqa: BLE001  a bug in one run must not end the queue
+            text = str(error).strip().split("\n")[0]
+            self._fail(
+                run_id,
+                f"{type(error).__name__}: {text}",
+                "This is a fault of the program or the model; see the details.",
+                traceback.format_exc(),
+            )
+
+    def _fail(self, run_id: int, message: str, hint: str, trace: str = "") -> None:
+        self.store.end_run(run_id, "failed", message=message, hint=hint, traceback=trace)
+        self.emit(RunFailed(run_id=run_id, message=message, hint=hint, traceback=trace))
+
+    def _execute(self, run_id: int, should_stop: ShouldStop) -> None:
+        spec = self.store.run_spec(run_id)
+        if not self.options.resume:
+            self.store.clear_batches(run_id)
+        images = self._images(spec.dataset, spec.seed)
+        keys = self._keys(spec, images)
+        self.store.start_run(run_id, len(images.labels))
+        self.emit(
+            RunStarted(
+                run_id=run_id,
+                title=f"{spec.model} · {spec.compression} · {spec.attack.label}",
+                total=len(images.labels),
+                done=self.store.run(run_id)["done"],
+                steps=spec.attack.params.get("steps", 1) * spec.attack.params.get("restarts", 1),
+            )
+        )
+        staged = self._staged(run_id, should_stop)
+        variant = self.variants.get(spec, keys, staged)
+        gate = self.variants.examine(spec, keys, images, staged)
+        stage = AttackStage(self.store, self.emit, self.options.precision, self.options.batch_size)
+        staged(
+            "attack",
+            spec.attack.label,
+            lambda: stage.run(run_id, spec, keys, images, variant, should_stop),
+        )
+        result = staged(
+            "statistics",
+            "",
+            lambda: outcome.summarise(
+                self.store, run_id, self._parent_run(spec, images), images, variant, gate
+            ),
+        )
+        environment = outcome.environment(self.device, self.options, images, variant)
+        self.store.end_run(run_id, "finished", environment=environment, **result)
+        self.emit(RunFinished(run_id=run_id, result=self.store.result(run_id)))
+
+    def _parent_run(self, spec: Run, images: ImageSet) -> int | None:
+        """The finished run of the base model under the same attack on the same images."""
+        parent = spec.model_copy(update={"recipe": ()})
+        return self.store.run_by_key(self._keys(parent, images).run)
+
+    def _staged(self, run_id: int, should_stop: ShouldStop) -> Callable[..., Any]:
+        def staged(name: str, detail: str, compute: Callable[[], T]) -> T:
+            if should_stop():
+                raise Cancelled
+            self.emit(StageStarted(run_id=run_id, stage=name, detail=detail))
+            return compute()
+
+        return staged
+
+    def _images(self, spec: DatasetSpec, seed: int) -> ImageSet:
+        key = f"{spec!r} {seed}"
+        if key not in self._data:
+            self._data = {key: load_images(spec, seed)}
+        return self._data[key]
+
+    def study_summary(self, study_id: int) -> Summary:
+        """Count the runs of a study, and say so if none is left."""
+        row = next(row for row in self.store.studies() if row["id"] == study_id)
+        summary = Summary(row["finished"], row["failed"], row["cancelled"])
+        if not row["waiting"] and not row["running"]:
+            self.emit(
+                StudyFinished(
+                    study_id=study_id,
+                    finished=summary.finished,
+                    failed=summary.failed,
+                    cancelled=summary.cancelled,
+                )
+            )
+        return summary

@@ -1,0 +1,311 @@
+"""What the user asks for: a study, and the runs it expands to. Frozen, serialisable, torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from engine import catalog
+from engine.errors import SpecError
+
+_T = TypeVar("_T")
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+def content_key(*parts: Any) -> str:
+    """SHA-256 of the parts as canonical JSON; equal content gives equal keys."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class DatasetSpec(_Spec):
+    """Which images: a catalogue id, or a folder, or an npz file; and how many.
+
+    ``limit`` takes a stratified, seeded subset of the test images; None means all.
+    """
+
+    name: str = ""
+    folder: str | None = None
+    npz: str | None = None
+    limit: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [key for key in ("folder", "npz") if getattr(self, key)]
+        name = self.name if self.name not in ("folder", "npz") else ""
+        if len(given) + bool(name) != 1:
+            raise ValueError("needs exactly one of: name, folder, npz")
+        if name:
+            catalog.find("datasets", name)
+        return self
+
+    @property
+    def id(self) -> str:
+        """The catalogue id."""
+        return "folder" if self.folder else "npz" if self.npz else self.name
+
+    @property
+    def label(self) -> str:
+        """A short name for tables."""
+        return Path(self.folder or self.npz or self.name).name
+
+
+class ModelSpec(_Spec):
+    """A base model, by catalogue id."""
+
+    name: str
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        catalog.find("models", self.name)
+        return self
+
+
+class Choice(_Spec):
+    """A catalogue id with concrete, validated parameters (a step or an attack).
+
+    ``params`` always holds every parameter, defaults included, so a stored choice keeps its
+    meaning when a default changes.
+    """
+
+    name: str
+    params: dict[str, Any]
+
+    def to_table(self) -> dict[str, Any]:
+        """The choice as it stands in a study file."""
+        return {"name": self.name, **{k: v for k, v in self.params.items() if v is not None}}
+
+
+class Step(Choice):
+    """One element of a compression recipe."""
+
+    @property
+    def label(self) -> str:
+        """For example ``magnitude 90%``."""
+        entry = catalog.find("compressions", self.name)
+        return entry.label(entry.params.model_validate(self.params))
+
+
+class AttackSpec(Choice):
+    """An attack with all its parameters."""
+
+    @property
+    def label(self) -> str:
+        """For example ``pgd-40 8/255``."""
+        entry = catalog.find("attacks", self.name)
+        return entry.label(entry.params.model_validate(self.params))
+
+    @property
+    def norm(self) -> str:
+        """The norm of the threat model, "" if none."""
+        return catalog.find("attacks", self.name).norm
+
+    @property
+    def eps(self) -> float | None:
+        """The radius of the threat model, None if the attack has none."""
+        value = self.params.get("eps")
+        return None if value is None else float(value)
+
+
+Recipe = tuple[Step, ...]
+"""The steps from a base model to a variant; empty for the base model itself."""
+
+
+def recipe_label(recipe: Recipe) -> str:
+    """For example ``magnitude 90% + ptq w4``; ``none`` for the base model."""
+    return " + ".join(step.label for step in recipe) or "none"
+
+
+def make_step(table: Mapping[str, Any], where: str = "compression") -> Step:
+    """Validate one step; lists are not allowed here (see ``expand``)."""
+    name, params = _validated("compressions", table, where)
+    return Step(name=name, params=params)
+
+
+def make_attack(table: Mapping[str, Any] | AttackSpec | str, where: str = "attack") -> AttackSpec:
+    """Validate one attack given as ``{"name": ..., params}``, as an id or ready made."""
+    if isinstance(table, AttackSpec):
+        return table
+    table = {"name": table} if isinstance(table, str) else table
+    name, params = _validated("attacks", table, where)
+    return AttackSpec(name=name, params=params)
+
+
+def _validated(section: str, table: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
+    rest = dict(table)
+    name = rest.pop("name", None)
+    if not isinstance(name, str):
+        raise SpecError(f"{where}: the key 'name' is missing.")
+    entry = catalog.find(section, name)
+    try:
+        return name, entry.params.model_validate(rest).model_dump(mode="json")
+    except ValidationError as error:
+        raise spec_error(error, f"{where} {name!r}", tuple(entry.params.model_fields)) from None
+
+
+def spec_error(error: ValidationError, where: str, known: tuple[str, ...] = ()) -> SpecError:
+    """Turn pydantic's report into one sentence with field, value and what is allowed."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or where
+    value = first.get("input")
+    if first["type"] == "extra_forbidden":
+        options = f"Known: {', '.join(known)}." if known else ""
+        return SpecError(f"{where}: there is no parameter {field!r}.", options)
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    shown = "" if isinstance(value, dict | BaseModel) or not first["loc"] else f" is {value!r} but"
+    label = f"{where}: {field}" if first["loc"] else where
+    return SpecError(f"{label}{shown} {message}.")
+
+
+def expand(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """All combinations of the values given as lists, in order of writing.
+
+    >>> [t["eps"] for t in expand({"name": "pgd", "eps": [0.1, 0.2]})]
+    [0.1, 0.2]
+    """
+    axes = [value if isinstance(value, list) else [value] for value in table.values()]
+    for values in itertools.product(*axes):
+        yield dict(zip(table, values, strict=True))
+
+
+class Study(_Spec):
+    """A study file: data x models x compressions x attacks.
+
+    The tables of compressions and attacks stay as they were written (lists are sweeps), so
+    that a study can be shown, edited and written back unchanged; ``recipes`` and
+    ``attack_specs`` give the validated expansion.
+    """
+
+    name: str = Field(min_length=1, max_length=120)
+    seed: int = Field(0, ge=0, lt=2**31)
+    keep_images: int = Field(200, ge=0, description="Images whose examples a run keeps.")
+    dataset: DatasetSpec
+    models: tuple[ModelSpec, ...] = Field(alias="model", min_length=1)
+    compressions: tuple[dict[str, Any], ...] = Field((), alias="compression")
+    attacks: tuple[dict[str, Any], ...] = Field(alias="attack", min_length=1)
+
+    @model_validator(mode="after")
+    def _expands(self) -> Self:
+        self.recipes()
+        self.attack_specs()
+        return self
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str = "study") -> Self:
+        """Build a study from the tables of a study file.
+
+        Raises:
+            SpecError: names the field, the value and what is allowed.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise spec_error(error, where, _FILE_KEYS) from None
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Read a study file.
+
+        Raises:
+            SpecError: the file is missing, is no TOML, or asks for something impossible.
+        """
+        try:
+            data = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise SpecError(f"The study file {path} cannot be read: {error.strerror}.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SpecError(f"The study file {path} is not valid TOML: {error}.") from None
+        return cls.from_dict(data, path.name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The tables of the study file (aliases as keys, nothing that is None)."""
+        data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        data["dataset"] = {k: v for k, v in data["dataset"].items() if v != ""}
+        return data
+
+    def to_toml(self) -> str:
+        """The study as a file; reading it back gives an equal study."""
+        return tomli_w.dumps(self.to_dict())
+
+    def recipes(self) -> tuple[Recipe, ...]:
+        """All compression recipes, ``none`` first, each once."""
+        found: list[Recipe] = [()]
+        for number, table in enumerate(self.compressions, 1):
+            found += _recipes(table, f"compression {number}")
+        return _unique(found)
+
+    def attack_specs(self) -> tuple[AttackSpec, ...]:
+        """All attacks, each once."""
+        found = [
+            make_attack(one, f"attack {number}")
+            for number, table in enumerate(self.attacks, 1)
+            for one in expand(table)
+        ]
+        return _unique(found)
+
+    def runs(self) -> tuple[Run, ...]:
+        """Every run, variant by variant; the base variant of a model comes first."""
+        return tuple(
+            Run(
+                dataset=self.dataset,
+                model=model.name,
+                recipe=recipe,
+                attack=attack,
+                seed=self.seed,
+                keep_images=self.keep_images,
+            )
+            for model, recipe, attack in itertools.product(
+                self.models, self.recipes(), self.attack_specs()
+            )
+        )
+
+
+_FILE_KEYS = ("name", "seed", "keep_images", "dataset", "model", "compression", "attack")
+
+
+def _recipes(table: Mapping[str, Any], where: str) -> Iterator[Recipe]:
+    if "steps" not in table:
+        steps = [table]
+    elif set(table) != {"steps"} or not isinstance(table["steps"], list) or not table["steps"]:
+        raise SpecError(f"{where}: 'steps' must be a list of steps and stand alone.")
+    else:
+        steps = table["steps"]
+    if not all(isinstance(step, Mapping) for step in steps):
+        raise SpecError(f"{where}: every step must be a table with a 'name'.")
+    expanded = [[make_step(one, where) for one in expand(step)] for step in steps]
+    for combination in itertools.product(*expanded):
+        yield tuple(step for step in combination if step.name != "none")
+
+
+def _unique(items: list[_T]) -> tuple[_T, ...]:
+    seen: dict[str, _T] = {}
+    for item in items:
+        seen.setdefault(content_key(repr(item)), item)
+    return tuple(seen.values())
+
+
+class Run(_Spec):
+    """One variant of a model under one attack."""
+
+    dataset: DatasetSpec
+    model: str
+    recipe: tuple[Step, ...]
+    attack: AttackSpec
+    seed: int = 0
+    keep_images: int = 200
+
+    @property
+    def compression(self) -> str:
+        """The label of the variant."""
+        return recipe_label(self.recipe)

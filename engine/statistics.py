@@ -1,0 +1,141 @@
+"""Intervals for shares and tests for paired differences; numpy only, free of torch and scipy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+def wilson(
+    successes: ArrayLike, n: ArrayLike, confidence: float = 0.95
+) -> tuple[FloatArray, FloatArray]:
+    """Score interval of a binomial share.
+
+    Args:
+        successes: counts, any shape, 0 <= successes <= n.
+        n: numbers of trials, broadcast against ``successes``; 0 trials give (0, 1).
+        confidence: coverage in (0,1).
+
+    Returns:
+        Lower and upper ends in [0,1], in the broadcast shape (NumPy scalars for two scalars).
+
+    Raises:
+        ValueError: a count is negative or above n, or the confidence is outside (0,1).
+
+    Source: Wilson 1927, JASA 22(158), 209-212; without continuity correction.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is {confidence!r} but must lie between 0 and 1")
+    k, trials = np.broadcast_arrays(np.asarray(successes, float), np.asarray(n, float))
+    if not np.all((k >= 0) & (k <= trials)):
+        raise ValueError("successes must lie between 0 and n")
+    z2 = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
+    # Multiplied out by n, so that n = 0 needs no case of its own: it gives the interval (0, 1).
+    middle = k + z2 / 2
+    half = np.sqrt(z2 * (k * (1 - k / np.maximum(trials, 1)) + z2 / 4))
+    # At k = 0 and k = n the ends are exactly 0 and 1; rounding must not move them inside.
+    low = np.where(k == 0, 0.0, (middle - half) / (trials + z2))
+    high = np.where(k == trials, 1.0, (middle + half) / (trials + z2))
+    return low[()], high[()]
+
+
+def mcnemar_exact(only_a: int, only_b: int) -> float:
+    """Two-sided exact McNemar test of paired outcomes.
+
+    Args:
+        only_a: pairs in which the event happened to A alone.
+        only_b: pairs in which it happened to B alone.
+
+    Returns:
+        The p-value in (0,1]; 1 if no pair differs.
+
+    Raises:
+        ValueError: a count is negative.
+
+    Source: McNemar 1947, Psychometrika 12(2), 153-157; the exact form is the sign test, a
+    binomial test of min(only_a, only_b) out of only_a + only_b at 1/2.
+    """
+    if only_a < 0 or only_b < 0:
+        raise ValueError("counts of pairs cannot be negative")
+    n = only_a + only_b
+    tail = term = 1
+    for k in range(min(only_a, only_b)):
+        term = term * (n - k) // (k + 1)  # binomial(n, k + 1), from the one before it
+        tail += term
+    # Integers until the last step: the power overflows a float from n = 1024 on.
+    return min(1.0, 2 * tail / (1 << n))
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """How two runs on the same images differ.
+
+    Attributes:
+        difference: robust accuracy of A minus that of B, in [-1,1].
+        low: lower end of its percentile bootstrap interval.
+        high: upper end.
+        p_value: two-sided exact McNemar test of "no difference".
+        only_a: images broken in A alone.
+        only_b: images broken in B alone.
+        n: images compared.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    only_a: int
+    only_b: int
+    n: int
+
+
+def paired_difference(
+    broken_a: ArrayLike,
+    broken_b: ArrayLike,
+    seed: int,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+) -> PairedDifference:
+    """Difference of robust accuracy between two runs that saw the same images.
+
+    Args:
+        broken_a: (N,) bool, image by image, for run A.
+        broken_b: (N,) bool for run B, in the same order of images.
+        seed: of the bootstrap.
+        confidence: coverage of the interval in (0,1).
+        resamples: bootstrap samples.
+
+    Returns:
+        Difference A minus B with its interval and its McNemar p-value.
+
+    Raises:
+        ValueError: the two differ in length, are empty or are not one-dimensional.
+
+    Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 13 (percentile
+    interval); McNemar 1947. Only three kinds of pairs matter to the difference, so a resample
+    of N images is one multinomial draw of their counts.
+    """
+    a, b = np.asarray(broken_a, dtype=bool), np.asarray(broken_b, dtype=bool)
+    if a.shape != b.shape or a.ndim != 1 or a.size == 0:
+        raise ValueError(f"paired runs need equal, non-empty lengths, not {a.shape} and {b.shape}")
+    n = a.size
+    only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
+    shares = np.array([only_a, only_b, n - only_a - only_b]) / n
+    counts = np.random.default_rng(seed).multinomial(n, shares, size=resamples)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile((counts[:, 1] - counts[:, 0]) / n, [tail, 1 - tail])
+    return PairedDifference(
+        difference=(only_b - only_a) / n,
+        low=float(low),
+        high=float(high),
+        p_value=mcnemar_exact(only_a, only_b),
+        only_a=only_a,
+        only_b=only_b,
+        n=n,
+    )

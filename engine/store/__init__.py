@@ -1,0 +1,22 @@
+"""Results: a SQLite file (WAL) and a folder of artifacts beside it; torch-free.
+
+``Store`` reads and writes what a person may write; ``Writer`` is for the process that computes.
+"""
+
+from __future__ import annotations
+
+from engine.store.columns import MORE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS, STATUSES
+from engine.store.store import Row, Store
+from engine.store.writer import Queued, RunKeys, Writer
+
+__all__ = [
+    "MORE_COLUMNS",
+    "RESULT_COLUMNS",
+    "SAMPLE_COLUMNS",
+    "STATUSES",
+    "Queued",
+    "Row",
+    "RunKeys",
+    "Store",
+    "Writer",
+]

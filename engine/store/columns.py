@@ -1,0 +1,64 @@
+"""The columns of the results table, in order."""
+
+from __future__ import annotations
+
+RESULT_COLUMNS = (
+    "run_id",
+    "study",
+    "dataset",
+    "n",
+    "model",
+    "compression",
+    "compression_rate",
+    "parameters",
+    "nonzero_parameters",
+    "size_bytes",
+    "attack",
+    "eps",
+    "norm",
+    "clean_accuracy",
+    "robust_accuracy",
+    "ci_low",
+    "ci_high",
+    "avg_perturbation_l2",
+    "avg_perturbation_linf",
+    "queries_per_sample",
+    "seconds",
+    "flags",
+    "status",
+)
+"""What every export of results has (``crumple results``)."""
+
+MORE_COLUMNS = (
+    "dense_bytes",
+    "file_bytes",
+    "achieved_sparsity",
+    "weight_bits",
+    "transfer_accuracy",
+    "transfer_n",
+    "seed",
+    "steps",
+    "tags",
+    "note",
+    "created",
+    "finished",
+)
+"""Further columns of ``Store.results``."""
+
+SAMPLE_COLUMNS = (
+    "index",
+    "label",
+    "clean_prediction",
+    "adversarial_prediction",
+    "broken",
+    "l2",
+    "linf",
+    "forwards",
+    "backwards",
+    "broken_at_step",
+    "clean_confidence",
+    "adversarial_confidence",
+)
+"""One row per image (``crumple samples``)."""
+
+STATUSES = ("waiting", "running", "finished", "failed", "cancelled")

@@ -1,0 +1,89 @@
+"""The tables, as ordered migrations: a database of any earlier version opens and is brought up."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("crumple")
+
+
+@migrations(name="0001_first_tables")
+def _first_tables(db: Database) -> None:
+    db.executescript(
+        """
+        CREATE TABLE studies (
+            id INTEGER PRIMARY KEY,
+            key TEXT NOT NULL UNIQUE,        -- content key of the study file
+            name TEXT NOT NULL,
+            spec TEXT NOT NULL,              -- the study file as JSON
+            created TEXT NOT NULL            -- UTC, ISO 8601; renewed when it is queued again
+        );
+        CREATE TABLE runs (
+            id INTEGER PRIMARY KEY,
+            key TEXT NOT NULL UNIQUE,        -- content key: data, variant, attack, seed, code
+            variant_key TEXT NOT NULL,
+            data_key TEXT NOT NULL,
+            spec TEXT NOT NULL,              -- specs.Run as JSON
+            position INTEGER NOT NULL,
+            status TEXT NOT NULL DEFAULT 'waiting'
+                CHECK (status IN ('waiting', 'running', 'finished', 'failed', 'cancelled')),
+            attempts INTEGER NOT NULL DEFAULT 0,
+            created TEXT NOT NULL, started TEXT, finished TEXT,
+            message TEXT, hint TEXT, traceback TEXT,
+            total INTEGER NOT NULL DEFAULT 0, done INTEGER NOT NULL DEFAULT 0,
+            dataset TEXT NOT NULL, model TEXT NOT NULL, compression TEXT NOT NULL,
+            attack TEXT NOT NULL, eps REAL, norm TEXT NOT NULL,
+            n INTEGER, compression_rate REAL, parameters INTEGER, nonzero_parameters INTEGER,
+            size_bytes INTEGER, dense_bytes INTEGER, file_bytes INTEGER,
+            achieved_sparsity REAL, weight_bits REAL,
+            clean_accuracy REAL, robust_accuracy REAL, ci_low REAL, ci_high REAL,
+            transfer_accuracy REAL, transfer_n INTEGER,
+            avg_perturbation_l2 REAL, avg_perturbation_linf REAL,
+            queries_per_sample REAL, seconds REAL,
+            flags TEXT NOT NULL DEFAULT '[]',
+            environment TEXT NOT NULL DEFAULT '{}'  -- versions, device, precision, fingerprints
+        );
+        CREATE INDEX runs_by_status ON runs (status, position);
+        CREATE TABLE study_runs (
+            study_id INTEGER NOT NULL REFERENCES studies (id) ON DELETE CASCADE,
+            run_id INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            position INTEGER NOT NULL,
+            PRIMARY KEY (study_id, run_id)
+        );
+        CREATE INDEX study_runs_by_run ON study_runs (run_id);
+        CREATE TABLE stages (
+            key TEXT PRIMARY KEY,
+            kind TEXT NOT NULL,
+            payload TEXT NOT NULL,
+            seconds REAL NOT NULL,
+            created TEXT NOT NULL
+        );
+        CREATE TABLE batches (
+            run_id INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            start INTEGER NOT NULL,
+            size INTEGER NOT NULL,
+            seconds REAL NOT NULL,
+            telemetry TEXT NOT NULL,         -- attacks.StepPoint per step, as JSON
+            notes TEXT NOT NULL,
+            PRIMARY KEY (run_id, start)
+        );
+        CREATE TABLE samples (
+            run_id INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            place INTEGER NOT NULL,          -- position within the run
+            "index" INTEGER NOT NULL,        -- position within the full test set
+            label INTEGER NOT NULL,
+            clean_prediction INTEGER NOT NULL, adversarial_prediction INTEGER NOT NULL,
+            clean_confidence REAL NOT NULL, adversarial_confidence REAL NOT NULL,
+            broken INTEGER NOT NULL, l2 REAL NOT NULL, linf REAL NOT NULL,
+            forwards INTEGER NOT NULL, backwards INTEGER NOT NULL,
+            broken_at_step INTEGER NOT NULL,
+            PRIMARY KEY (run_id, place)
+        ) WITHOUT ROWID;
+        CREATE TABLE annotations (
+            run_id INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+            tags TEXT NOT NULL DEFAULT '',
+            note TEXT NOT NULL DEFAULT '',
+            deleted INTEGER NOT NULL DEFAULT 0
+        );
+        """
+    )

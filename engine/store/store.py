@@ -1,0 +1,285 @@
+"""Reading results, and the few things that a person may write: tags, notes, soft deletes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from engine.errors import StoreError
+from engine.specs import Run, Study
+from engine.store import artifacts
+from engine.store.artifacts import Arrays
+from engine.store.columns import MORE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS
+from engine.store.database import open_database
+
+Row = dict[str, Any]
+
+_RUN_ROWS = """
+    SELECT runs.*, runs.id AS run_id,
+        coalesce(tags, '') AS tags, coalesce(note, '') AS note, coalesce(deleted, 0) AS deleted,
+        json_extract(runs.spec, '$.seed') AS seed,
+        json_extract(runs.spec, '$.attack.params.steps') AS steps,
+        (SELECT studies.name FROM study_runs JOIN studies ON studies.id = study_id
+         WHERE study_runs.run_id = runs.id ORDER BY studies.created DESC, studies.id DESC LIMIT 1
+        ) AS study
+    FROM runs LEFT JOIN annotations ON annotations.run_id = runs.id
+"""
+
+
+class Store:
+    """One connection to the database and its artifact folder; one per thread.
+
+    Args:
+        path: the SQLite file; created if missing.
+        readonly: refuse to create, migrate or write.
+
+    Raises:
+        StoreError: the file cannot be used; the message says why.
+    """
+
+    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+        self.path = Path(path)
+        self.artifacts = artifacts.folder_of(self.path)
+        self.db = open_database(self.path, readonly=readonly)
+
+    def close(self) -> None:
+        """Close the connection; twice is fine."""
+        self.db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _query(self, sql: str, params: Iterable[Any] = ()) -> list[Row]:
+        return list(self.db.query(sql, tuple(params)))
+
+    def data_version(self) -> int:
+        """A number that changes when another connection has written."""
+        return int(self._query("PRAGMA data_version")[0]["data_version"])
+
+    # -- studies ---------------------------------------------------------------------------
+
+    def studies(self) -> list[Row]:
+        """All studies, newest first: id, name, created, runs, and a count per status."""
+        return self._query(
+            """
+            SELECT studies.id, studies.name, studies.created, count(*) AS runs,
+                sum(status = 'waiting') AS waiting, sum(status = 'running') AS running,
+                sum(status = 'finished') AS finished, sum(status = 'failed') AS failed,
+                sum(status = 'cancelled') AS cancelled
+            FROM studies JOIN study_runs ON study_id = studies.id JOIN runs ON runs.id = run_id
+            GROUP BY studies.id ORDER BY studies.created DESC, studies.id DESC
+            """
+        )
+
+    def study(self, study_id: int) -> Study:
+        """The study as it was asked for."""
+        rows = self._query("SELECT spec FROM studies WHERE id = ?", (study_id,))
+        if not rows:
+            raise StoreError(f"There is no study {study_id} in {self.path}.")
+        return Study.from_dict(json.loads(rows[0]["spec"]))
+
+    def study_runs(self, study_id: int) -> list[int]:
+        """The ids of a study's runs, in order."""
+        rows = self._query(
+            "SELECT run_id FROM study_runs WHERE study_id = ? ORDER BY position", (study_id,)
+        )
+        return [row["run_id"] for row in rows]
+
+    def studies_of(self, run_id: int) -> list[int]:
+        """The studies that a run belongs to."""
+        rows = self._query("SELECT study_id FROM study_runs WHERE run_id = ?", (run_id,))
+        return [row["study_id"] for row in rows]
+
+    def _study_id(self, name: str) -> int:
+        rows = self._query(
+            "SELECT id FROM studies WHERE name = ? ORDER BY created DESC, id DESC LIMIT 1", (name,)
+        )
+        if not rows:
+            known = ", ".join(repr(row["name"]) for row in self.studies()) or "none"
+            raise StoreError(f"There is no study named {name!r}.", f"Stored studies: {known}.")
+        return int(rows[0]["id"])
+
+    # -- runs ------------------------------------------------------------------------------
+
+    def results(self, study: str | None = None, *, deleted: bool = False) -> list[Row]:
+        """One row per run: ``RESULT_COLUMNS`` then ``MORE_COLUMNS``; flags as a list of dicts.
+
+        Args:
+            study: only the runs of the newest study of that name, in its order.
+            deleted: give the soft-deleted runs instead of the others.
+        """
+        if study is None:
+            rows = self._query(
+                f"{_RUN_ROWS} WHERE coalesce(deleted, 0) = ? ORDER BY runs.id", (int(deleted),)
+            )
+        else:
+            rows = self._query(
+                f"{_RUN_ROWS} JOIN study_runs ON study_runs.run_id = runs.id WHERE study_id = ? "
+                "AND coalesce(deleted, 0) = ? ORDER BY study_runs.position",
+                (self._study_id(study), int(deleted)),
+            )
+        return [_result_row(row) for row in rows]
+
+    def result(self, run_id: int) -> Row:
+        """The results row of one run."""
+        return _result_row(self.run(run_id))
+
+    def run(self, run_id: int) -> Row:
+        """Everything stored of one run, with spec, flags and environment decoded."""
+        rows = self._query(f"{_RUN_ROWS} WHERE runs.id = ?", (run_id,))
+        if not rows:
+            raise StoreError(f"There is no run {run_id} in {self.path}.")
+        row = rows[0]
+        for column in ("spec", "flags", "environment"):
+            row[column] = json.loads(row[column])
+        return row
+
+    def run_spec(self, run_id: int) -> Run:
+        """What a run does."""
+        return Run.model_validate(self.run(run_id)["spec"])
+
+    def run_by_key(self, key: str) -> int | None:
+        """The id of the run with this content key, if its results can be used."""
+        rows = self._query(
+            "SELECT id FROM runs WHERE key = ? AND status IN ('running', 'finished')", (key,)
+        )
+        return int(rows[0]["id"]) if rows else None
+
+    def queue(self) -> list[Row]:
+        """All runs in queue order, for the Queue page.
+
+        Keys: run_id, study, dataset, model, compression, attack, status, position, total, done,
+        message, hint, traceback, attempts, created, started, finished, seconds.
+        """
+        keys = (
+            "run_id",
+            "study",
+            "dataset",
+            "model",
+            "compression",
+            "attack",
+            "status",
+            "position",
+            "total",
+            "done",
+            "message",
+            "hint",
+            "traceback",
+            "attempts",
+            "created",
+            "started",
+            "finished",
+            "seconds",
+        )
+        rows = self._query(f"{_RUN_ROWS} WHERE coalesce(deleted, 0) = 0 ORDER BY runs.position")
+        return [{key: row[key] for key in keys} for row in rows]
+
+    def stage(self, key: str) -> Row | None:
+        """The payload of a stored stage, None if it was never computed."""
+        rows = self._query("SELECT payload FROM stages WHERE key = ?", (key,))
+        payload: Row | None = json.loads(rows[0]["payload"]) if rows else None
+        return payload
+
+    def variant(self, run_id: int) -> Row:
+        """The stored variant that a run attacks: ``accounting`` (empty before it ran)."""
+        return self.stage(self.run(run_id)["variant_key"]) or {}
+
+    # -- images ----------------------------------------------------------------------------
+
+    def samples(self, run_id: int) -> list[Row]:
+        """One row per attacked image, in order: ``SAMPLE_COLUMNS``."""
+        columns = ", ".join(f'"{name}"' for name in SAMPLE_COLUMNS)
+        rows = self._query(
+            f"SELECT {columns} FROM samples WHERE run_id = ? ORDER BY place", (run_id,)
+        )
+        return [{**row, "broken": bool(row["broken"])} for row in rows]
+
+    def images(self, run_id: int) -> Arrays:
+        """The kept images of a run: index (K,), clean and adversarial (K,C,H,W) in [0,1].
+
+        Rows are the first K rows of ``samples``, as far as the run has got.
+        """
+        files = sorted(self._run_folder(run_id).glob("batch-*.safetensors"))
+        if not files:
+            empty = np.zeros((0, 1, 1, 1), np.float32)
+            return {"index": np.zeros(0, np.int64), "clean": empty, "adversarial": empty}
+        parts = [artifacts.read_arrays(file) for file in files]
+        merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        clean = artifacts.read_arrays(self._images_file(self.run(run_id)["data_key"]))["images"]
+        return {**merged, "clean": clean[: len(merged["index"])]}
+
+    def curve(self, run_id: int) -> list[Row]:
+        """Robust accuracy and mean telemetry per attack step: step, robust_accuracy, loss, ...
+
+        Robust accuracy comes from the verdicts; loss and margin are means over the images
+        still under attack. Step 0 is the clean image.
+        """
+        rows = self._query("SELECT broken_at_step FROM samples WHERE run_id = ?", (run_id,))
+        if not rows:
+            return []
+        steps = np.array([row["broken_at_step"] for row in rows])
+        telemetry = self._query("SELECT telemetry FROM batches WHERE run_id = ?", (run_id,))
+        points = [point for row in telemetry for point in json.loads(row["telemetry"])]
+        last = max([int(steps.max()), *(int(point["step"]) for point in points), 0])
+        return [_curve_row(step, steps, points) for step in range(last + 1)]
+
+    def _run_folder(self, run_id: int) -> Path:
+        return self.artifacts / "runs" / str(run_id)
+
+    def _images_file(self, data_key: str) -> Path:
+        return self.artifacts / "images" / f"{data_key}.safetensors"
+
+    def variant_folder(self, variant_key: str) -> Path:
+        """Where a compressed variant is stored."""
+        return self.artifacts / "variants" / variant_key
+
+    # -- what a person writes --------------------------------------------------------------
+
+    def annotate(self, run_id: int, *, tags: str | None = None, note: str | None = None) -> None:
+        """Set tags (comma-separated) or the note of a run."""
+        given = {k: v for k, v in (("tags", tags), ("note", note)) if v is not None}
+        with self.db.atomic():
+            self.db.table("annotations").upsert({"run_id": run_id, **given}, pk="run_id")
+
+    def set_deleted(self, run_ids: Iterable[int], deleted: bool = True) -> None:
+        """Hide runs from every list, or bring them back; nothing is erased."""
+        rows = [{"run_id": run_id, "deleted": int(deleted)} for run_id in run_ids]
+        with self.db.atomic():
+            self.db.table("annotations").upsert_all(rows, pk="run_id")
+
+
+def _result_row(row: Row) -> Row:
+    result = {name: row[name] for name in (*RESULT_COLUMNS, *MORE_COLUMNS)}
+    if isinstance(result["flags"], str):
+        result["flags"] = json.loads(result["flags"])
+    return result
+
+
+def _curve_row(step: int, broken_at: Any, points: list[Row]) -> Row:
+    here = [point for point in points if point["step"] == step and point["active"]]
+    weight = sum(point["active"] for point in here)
+
+    def mean(name: str) -> float | None:
+        return sum(point[name] * point["active"] for point in here) / weight if weight else None
+
+    survived = (broken_at < 0) | (broken_at > step)
+    return {
+        "step": step,
+        "robust_accuracy": float(survived.mean()),
+        "loss": mean("loss"),
+        "margin": mean("margin"),
+        "active": weight,
+    }

@@ -1,0 +1,271 @@
+"""Writing results: used by the one process that computes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
+
+from engine.errors import StoreError
+from engine.specs import Run, Study, content_key
+from engine.store import artifacts
+from engine.store.artifacts import Arrays
+from engine.store.store import Row, Store
+
+
+class RunKeys(NamedTuple):
+    """The content keys of a run."""
+
+    run: str
+    variant: str
+    data: str
+
+
+class Queued(NamedTuple):
+    """What became of a study: its id, its runs in order, and how many were finished before."""
+
+    study_id: int
+    run_ids: tuple[int, ...]
+    reused: int
+
+
+def now() -> str:
+    """UTC as ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Writer(Store):
+    """A store that may write results; at most one per database at any time.
+
+    Raises:
+        StoreError: as ``Store``, or another process already computes into this database.
+    """
+
+    def __init__(self, path: Path, *, exclusive: bool = True) -> None:
+        super().__init__(path)
+        self._lock = FileLock(f"{self.path}.lock", timeout=0) if exclusive else None
+        try:
+            if self._lock:
+                self._lock.acquire()
+        except Timeout:
+            self.db.close()
+            raise StoreError(
+                f"Another Crumple is computing into {self.path}.",
+                "Wait for it, stop it, or name another database with --db.",
+            ) from None
+
+    def close(self) -> None:
+        """Close the connection and let another process write."""
+        super().close()
+        if self._lock:
+            self._lock.release()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- queue -----------------------------------------------------------------------------
+
+    def add_study(self, study: Study, runs: Sequence[tuple[Run, RunKeys]]) -> Queued:
+        """Put a study and its runs into the queue, in one transaction.
+
+        A run that is stored already, from this or another study, is shared: finished ones
+        are not computed again, failed and cancelled ones wait again.
+        """
+        with self.db.atomic():
+            study_id = self._upsert_study(study)
+            self.db.execute("DELETE FROM study_runs WHERE study_id = ?", (study_id,))
+            ids = [self._upsert_run(run, keys) for run, keys in runs]
+            self.db.table("study_runs").insert_all(
+                {"study_id": study_id, "run_id": run_id, "position": position}
+                for position, run_id in enumerate(ids)
+            )
+            marks = ",".join("?" * len(ids))
+            self.db.execute(
+                f"UPDATE runs SET status = 'waiting', message = NULL, hint = NULL, "
+                f"traceback = NULL, attempts = 0 "
+                f"WHERE id IN ({marks}) AND status IN ('failed', 'cancelled')",
+                ids,
+            )
+            self.db.execute(f"UPDATE annotations SET deleted = 0 WHERE run_id IN ({marks})", ids)
+            done = self._query(
+                f"SELECT count(*) AS n FROM runs WHERE status = 'finished' AND id IN ({marks})",
+                ids,
+            )
+        return Queued(study_id, tuple(ids), int(done[0]["n"]))
+
+    def _upsert_study(self, study: Study) -> int:
+        key = content_key("study", study.to_dict())
+        rows = self._query("SELECT id FROM studies WHERE key = ?", (key,))
+        if rows:
+            self.db.execute("UPDATE studies SET created = ? WHERE id = ?", (now(), rows[0]["id"]))
+            return int(rows[0]["id"])
+        table = self.db.table("studies").insert(
+            {"key": key, "name": study.name, "spec": json.dumps(study.to_dict()), "created": now()}
+        )
+        return int(str(table.last_pk))
+
+    def _upsert_run(self, run: Run, keys: RunKeys) -> int:
+        rows = self._query("SELECT id FROM runs WHERE key = ?", (keys.run,))
+        if rows:
+            return int(rows[0]["id"])
+        position = self._query("SELECT coalesce(max(position), 0) + 1 AS next FROM runs")
+        table = self.db.table("runs").insert(
+            {
+                "key": keys.run,
+                "variant_key": keys.variant,
+                "data_key": keys.data,
+                "spec": run.model_dump_json(),
+                "position": position[0]["next"],
+                "created": now(),
+                "dataset": run.dataset.label,
+                "model": run.model,
+                "compression": run.compression,
+                "attack": run.attack.label,
+                "eps": run.attack.eps,
+                "norm": run.attack.norm,
+            }
+        )
+        return int(str(table.last_pk))
+
+    def next_waiting(self, among: Sequence[int] | None = None) -> int | None:
+        """The first waiting run, of all or of these."""
+        only = "" if among is None else f"AND id IN ({','.join('?' * len(among))})"
+        rows = self._query(
+            f"SELECT id FROM runs WHERE status = 'waiting' {only} ORDER BY position LIMIT 1",
+            among or (),
+        )
+        return int(rows[0]["id"]) if rows else None
+
+    def set_status(self, run_ids: Sequence[int], status: str, only: Sequence[str]) -> list[int]:
+        """Move those runs that are in one of the states ``only``; gives the ids moved."""
+        marks = ",".join("?" * len(run_ids))
+        states = ",".join("?" * len(only))
+        with self.db.atomic():
+            rows = self._query(
+                f"UPDATE runs SET status = ?, message = NULL, hint = NULL, traceback = NULL, "
+                f"attempts = 0 WHERE id IN ({marks}) AND status IN ({states}) RETURNING id",
+                (status, *run_ids, *only),
+            )
+        return [int(row["id"]) for row in rows]
+
+    def recover(self, *, max_attempts: int = 2) -> list[int]:
+        """Put runs that a dead process left running back into the queue; gives their ids.
+
+        A run that has ended its process ``max_attempts`` times fails instead.
+        """
+        with self.db.atomic():
+            self.db.execute(
+                "UPDATE runs SET status = 'failed', finished = ?, message = ?, hint = ? "
+                "WHERE status = 'running' AND attempts >= ?",
+                (
+                    now(),
+                    "The worker process died each time it worked on this run.",
+                    "Lower the number of images or check the memory, then retry.",
+                    max_attempts,
+                ),
+            )
+            rows = self._query(
+                "UPDATE runs SET status = 'waiting' WHERE status = 'running' RETURNING id"
+            )
+        return [int(row["id"]) for row in rows]
+
+    def move(self, run_id: int, to_front: bool) -> None:
+        """Move a waiting run to the front or the end of the queue."""
+        bound = "min(position) - 1" if to_front else "max(position) + 1"
+        with self.db.atomic():
+            self.db.execute(
+                f"UPDATE runs SET position = (SELECT {bound} FROM runs) WHERE id = ?", (run_id,)
+            )
+
+    # -- one run ---------------------------------------------------------------------------
+
+    def start_run(self, run_id: int, total: int) -> None:
+        """A run leaves the queue."""
+        with self.db.atomic():
+            self.db.execute(
+                "UPDATE runs SET status = 'running', started = ?, total = ?, "
+                "attempts = attempts + 1, message = NULL, hint = NULL, traceback = NULL "
+                "WHERE id = ?",
+                (now(), total, run_id),
+            )
+
+    def end_run(self, run_id: int, status: str, **columns: Any) -> None:
+        """A run ends: finished with its result columns, failed with its message, cancelled."""
+        values = {
+            name: json.dumps(value) if isinstance(value, list | dict) else value
+            for name, value in columns.items()
+        }
+        with self.db.atomic():
+            self.db.table("runs").update(run_id, {"status": status, "finished": now(), **values})
+
+    def add_batch(
+        self, run_id: int, batch: Row, samples: Sequence[Row], kept: Arrays | None
+    ) -> None:
+        """Store the verdicts of one batch; its images lie on disk before the rows exist."""
+        start = batch["start"]
+        if kept is not None and len(kept["index"]):
+            path = self._run_folder(run_id) / f"batch-{start:07d}.safetensors"
+            artifacts.write_arrays(path, kept)
+        with self.db.atomic():
+            self.db.table("batches").insert(
+                {
+                    **batch,
+                    "run_id": run_id,
+                    "telemetry": json.dumps(batch["telemetry"]),
+                    "notes": json.dumps(batch["notes"]),
+                }
+            )
+            self.db.table("samples").insert_all(
+                {**row, "run_id": run_id, "place": start + offset}
+                for offset, row in enumerate(samples)
+            )
+            self.db.execute("UPDATE runs SET done = ? WHERE id = ?", (start + len(samples), run_id))
+
+    def clear_batches(self, run_id: int) -> None:
+        """Forget the partial work of a run."""
+        with self.db.atomic():
+            for table in ("samples", "batches"):
+                self.db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
+            self.db.execute("UPDATE runs SET done = 0 WHERE id = ?", (run_id,))
+        shutil.rmtree(self._run_folder(run_id), ignore_errors=True)
+
+    def batches(self, run_id: int) -> list[Row]:
+        """The stored batches of a run, in order: start, size, seconds, notes."""
+        rows = self._query(
+            "SELECT start, size, seconds, notes FROM batches WHERE run_id = ? ORDER BY start",
+            (run_id,),
+        )
+        return [{**row, "notes": json.loads(row["notes"])} for row in rows]
+
+    # -- stages ----------------------------------------------------------------------------
+
+    def put_stage(self, key: str, kind: str, payload: Row, seconds: float) -> None:
+        """Store what a stage gave."""
+        with self.db.atomic():
+            self.db.table("stages").upsert(
+                {
+                    "key": key,
+                    "kind": kind,
+                    "payload": json.dumps(payload),
+                    "seconds": seconds,
+                    "created": now(),
+                },
+                pk="key",
+            )
+
+    def keep_images(self, data_key: str, arrays: Arrays) -> None:
+        """Store the clean images that the kept examples of all runs on this data refer to."""
+        path = self._images_file(data_key)
+        if not path.exists():
+            artifacts.write_arrays(path, arrays)

@@ -1,0 +1,129 @@
+"""The variants of base models: made once, stored by content key, examined before an attack."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from engine import catalog, compression, diagnostics
+from engine.accounting import account
+from engine.compression import Variant
+from engine.data import ImageSet, training_images
+from engine.models import fingerprint
+from engine.models import load as load_model
+from engine.plan import diagnostics_key
+from engine.specs import Recipe, Run, recipe_label
+from engine.store import Row, RunKeys, Writer
+
+Staged = Callable[[str, str, Callable[[], Any]], Any]
+
+CALIBRATION_IMAGES = 512
+GATE_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class LoadedVariant:
+    """A variant on its device, ready to be attacked.
+
+    Attributes:
+        deployed: what would be shipped; gives the verdicts.
+        view: its differentiable twin; used to search.
+        accounting: what compression saved.
+        fingerprint: of the deployed weights.
+    """
+
+    deployed: nn.Module
+    view: nn.Module
+    accounting: Row
+    fingerprint: str
+    device: torch.device
+
+
+class Variants:
+    """Makes, stores and loads variants; the last one and its parent stay in memory."""
+
+    def __init__(self, store: Writer, device: torch.device) -> None:
+        self._store, self._device = store, device
+        self._loaded: dict[str, LoadedVariant] = {}
+        self._parents: dict[str, nn.Module] = {}
+
+    def get(self, spec: Run, keys: RunKeys, staged: Staged) -> LoadedVariant:
+        """The variant of a run, from memory, from the store, or made now."""
+        if keys.variant not in self._loaded:
+            payload = self._store.stage(keys.variant)
+            loaded = self._load(keys, payload) if payload else self._make(spec, keys, staged)
+            self._loaded = {keys.variant: loaded}
+        return self._loaded[keys.variant]
+
+    def _load(self, keys: RunKeys, payload: Row) -> LoadedVariant:
+        variant = compression.load(self._store.variant_folder(keys.variant))
+        return self._place(variant, payload["accounting"])
+
+    def _make(self, spec: Run, keys: RunKeys, staged: Staged) -> LoadedVariant:
+        begun = time.perf_counter()
+        card = catalog.model_card(spec.model)
+        base = staged("model", card.title, lambda: load_model(card))
+        context = compression.Context(
+            calibration=self._calibration(card.dataset, spec.recipe), seed=spec.seed
+        )
+        variant = staged(
+            "compression",
+            recipe_label(spec.recipe),
+            lambda: compression.apply(base, spec.recipe, context),
+        )
+        accounting = staged("accounting", "", lambda: account(base, variant, card.shape))
+        compression.save(variant, card, self._store.variant_folder(keys.variant))
+        payload = {"accounting": accounting.model_dump(mode="json")}
+        self._store.put_stage(keys.variant, "variant", payload, time.perf_counter() - begun)
+        return self._place(variant, payload["accounting"])
+
+    def _calibration(self, dataset: str, recipe: Recipe) -> torch.Tensor | None:
+        return training_images(dataset).images[:CALIBRATION_IMAGES] if recipe else None
+
+    def _place(self, variant: Variant, accounting: Row) -> LoadedVariant:
+        deployed = variant.deployed()
+        return LoadedVariant(
+            deployed=deployed.to(self._device),
+            view=variant.attack_view().to(self._device),
+            accounting=accounting,
+            fingerprint=fingerprint(deployed),
+            device=self._device,
+        )
+
+    def examine(self, spec: Run, keys: RunKeys, images: ImageSet, staged: Staged) -> Row:
+        """The gate that every variant passes before it is attacked: numbers and flags."""
+        key = diagnostics_key(keys.variant, keys.data)
+        stored = self._store.stage(key)
+        if stored:
+            return stored
+        begun = time.perf_counter()
+        variant = self.get(spec, keys, staged)
+        report = staged(
+            "diagnostics",
+            "",
+            lambda: diagnostics.examine(
+                variant.deployed,
+                variant.view,
+                images.images[:GATE_IMAGES].to(self._device),
+                images.labels[:GATE_IMAGES].to(self._device),
+                self._parent_view(spec.model) if spec.recipe else None,
+            ),
+        )
+        payload: Row = {
+            "flags": [flag.to_dict() for flag in report.flags],
+            "numbers": report.numbers,
+        }
+        self._store.put_stage(key, "diagnostics", payload, time.perf_counter() - begun)
+        return payload
+
+    def _parent_view(self, model: str) -> nn.Module:
+        if model not in self._parents:
+            base = load_model(catalog.model_card(model))
+            parent = compression.apply(base, (), compression.Context(calibration=None, seed=0))
+            self._parents = {model: parent.attack_view().to(self._device)}
+        return self._parents[model]

@@ -1,0 +1,156 @@
+"""The worker process: owns torch and the device, and is the only writer of results.
+
+One thread does everything. Commands are read between runs and whenever an attack asks
+whether to stop, so a cancel is seen within one attack step.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+
+from engine import device
+from engine.commands import Cancel, Command, Move, Pause, Retry, Settings, Shutdown, Submit
+from engine.errors import CrumpleError
+from engine.events import (
+    Event,
+    QueueChanged,
+    RunCancelled,
+    StudyRefused,
+    WorkerDied,
+    WorkerReady,
+)
+from engine.runner import Options, Runner
+from engine.specs import Study
+from engine.store import Writer
+
+
+def main(connection: Connection, settings: Settings) -> None:
+    """Entry of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C in a terminal is the window's affair
+    try:
+        _serve(connection, settings)
+    except CrumpleError as error:
+        connection.send(WorkerDied(reason=str(error)))
+    finally:
+        connection.close()
+
+
+def _serve(connection: Connection, settings: Settings) -> None:
+    if hasattr(os, "nice"):
+        os.nice(5)
+    device.set_threads(settings.reserve)
+    with Writer(settings.database) as store:
+        store.recover()
+        channel = _Channel(connection)
+        runner = Runner(store, channel.send, Options(settings.device, settings.precision))
+        worker = _Worker(channel, runner)
+        for command in settings.first:
+            worker.obey(command)
+        channel.send(
+            WorkerReady(
+                pid=os.getpid(),
+                device=str(runner.device),
+                description=device.describe(runner.device),
+            )
+        )
+        worker.loop()
+
+
+class _Channel:
+    """The pipe to the window. When the window is gone the process ends at once, and what it
+    was running is resumed at the next start; SystemExit, since no run may swallow it.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def send(self, event: Event) -> None:
+        try:
+            self._connection.send(event)
+        except OSError:
+            raise SystemExit(0) from None
+
+    def poll(self, timeout: float | None) -> bool:
+        return self._connection.poll(timeout)
+
+    def receive(self) -> Command:
+        try:
+            command: Command = self._connection.recv()
+        except (EOFError, OSError):
+            raise SystemExit(0) from None
+        return command
+
+
+class _Worker:
+    """Obeys commands and works through the queue."""
+
+    def __init__(self, channel: _Channel, runner: Runner) -> None:
+        self._channel, self._runner, self._store = channel, runner, runner.store
+        self._paused = True
+        self._leaving = False
+        self._running: int | None = None
+        self._stop_running = False
+
+    def loop(self) -> None:
+        """Work until told to leave."""
+        while not self._leaving:
+            run_id = None if self._paused else self._store.next_waiting()
+            self._pump(wait=run_id is None)
+            if run_id is not None and not self._paused and not self._leaving:
+                self._work(run_id)
+
+    def _work(self, run_id: int) -> None:
+        if self._store.next_waiting([run_id]) is None:
+            return  # cancelled a moment ago
+        self._running, self._stop_running = run_id, False
+        self._runner.execute(run_id, self._should_stop)
+        self._running = None
+        if self._leaving:
+            self._store.set_status([run_id], "waiting", ["cancelled"])
+            return
+        for study_id in self._store.studies_of(run_id):
+            self._runner.study_summary(study_id)
+
+    def _should_stop(self) -> bool:
+        self._pump(wait=False)
+        return self._stop_running or self._leaving
+
+    def _pump(self, *, wait: bool) -> None:
+        """Obey what has arrived; with ``wait``, block until something has."""
+        while self._channel.poll(None if wait else 0):
+            self.obey(self._channel.receive())
+            wait = False
+
+    def obey(self, command: Command) -> None:
+        """Carry out one command."""
+        match command:
+            case Submit(study):
+                self._submit(study)
+            case Cancel(run_ids):
+                self._cancel(run_ids)
+            case Retry(run_ids):
+                self._store.set_status(run_ids, "waiting", ["failed", "cancelled"])
+            case Pause(paused):
+                self._paused = paused
+            case Move(run_id, to_front):
+                self._store.move(run_id, to_front)
+            case Shutdown():
+                self._leaving = True
+                return
+        self._channel.send(QueueChanged(paused=self._paused))
+
+    def _submit(self, study: Study) -> None:
+        try:
+            self._runner.enqueue(study)
+        except CrumpleError as error:
+            self._channel.send(
+                StudyRefused(name=study.name, message=error.message, hint=error.hint)
+            )
+
+    def _cancel(self, run_ids: Sequence[int]) -> None:
+        self._stop_running |= self._running in run_ids
+        for run_id in self._store.set_status(run_ids, "cancelled", ["waiting"]):
+            self._channel.send(RunCancelled(run_id=run_id))
