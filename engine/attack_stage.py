@@ -17,6 +17,9 @@ from engine.specs import Run
 from engine.store import Row, RunKeys, Writer
 from engine.variants import LoadedVariant
 
+MAX_TELEMETRY = 2000
+"""Telemetry rows stored per batch at most."""
+
 
 class AttackStage:
     """Attacks what is not yet stored of a run.
@@ -86,11 +89,17 @@ class AttackStage:
             "start": start,
             "size": stop - start,
             "seconds": result.seconds,
-            "telemetry": [_point(point) for point in result.curve],
+            "telemetry": _telemetry(result.curve),
             "notes": list(result.notes),
         }
         self.store.add_batch(run_id, batch, _rows(images, start, stop, result), arrays)
         meter.end_batch(result.broken_at_step.tolist())
+
+
+def _telemetry(curve: tuple[StepPoint, ...]) -> list[Row]:
+    """One row per step; of a long attack an even selection with the last step."""
+    stride = 1 + len(curve) // MAX_TELEMETRY
+    return [_point(point) for point in curve[::-stride][::-1]]
 
 
 def _point(point: StepPoint) -> Row:

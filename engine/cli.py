@@ -18,10 +18,10 @@ from engine.report.tables import RESULT_FORMATS, SAMPLE_FORMATS
 if TYPE_CHECKING:
     from engine.store import Row, Store
 
-_LAZY = {"run": "engine.cli_run:run"}
-"""Commands whose module is imported only when they are asked for."""
+_LAZY = {"run": ("engine.cli_run:run", "Run the study in STUDY.toml.")}
+"""Commands whose module, and torch with it, is imported only when they are asked for."""
 
-_WINDOW = "gui.app"
+_WINDOW = "gui.__main__"
 """Imported by name: the engine knows no window, it only opens one when told to."""
 
 
@@ -40,9 +40,19 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _LAZY:
             return super().get_command(ctx, cmd_name)
-        module, attribute = _LAZY[cmd_name].split(":")
+        module, attribute = _LAZY[cmd_name][0].split(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, self._summary(ctx, name)) for name in self.list_commands(ctx)]
+            )
+
+    def _summary(self, ctx: click.Context, name: str) -> str:
+        command = None if name in _LAZY else self.get_command(ctx, name)
+        return command.get_short_help_str(limit=80) if command else _LAZY[name][1]
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

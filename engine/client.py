@@ -62,7 +62,8 @@ class EngineClient:
         precision: str = "auto",
         grace: float = CANCEL_GRACE,
     ) -> None:
-        self._settings = Settings(Path(database), device, precision)
+        self.database = Path(database)
+        self._settings = Settings(self.database, device, precision)
         self._grace = grace
         self._commands: deque[Command] = deque()
         self._events: list[Event] = []

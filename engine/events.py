@@ -12,6 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+CURVE_POINTS = 500
+"""Entries of a live curve at most; longer ones are thinned before they travel."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
@@ -125,9 +128,10 @@ class RunProgress(RunEvent):
         done: images judged and stored.
         broken: broken images among ``done``.
         seen: images that the curve speaks of: ``done`` and those under attack now.
-        curve: robust accuracy of the ``seen`` images after 0, 1, 2, ... attack steps; entry 0
-            is their clean accuracy.
-        loss: mean loss per attack step of the current batch (may be shorter than ``curve``).
+        curve: robust accuracy of the ``seen`` images after 0, stride, 2 stride, ... attack
+            steps; entry 0 is their clean accuracy. At most ``CURVE_POINTS`` entries.
+        stride: attack steps between two entries of ``curve``; 1 unless the attack is long.
+        loss: (step, mean loss of the images still under attack) of the current batch.
         history: (images done, broken among them) after each finished batch.
         seconds_left: estimate for this run, None before there is one.
         images_per_second: of this run so far.
@@ -138,7 +142,8 @@ class RunProgress(RunEvent):
     broken: int
     seen: int
     curve: tuple[float, ...]
-    loss: tuple[float, ...] = ()
+    stride: int = 1
+    loss: tuple[tuple[int, float], ...] = ()
     history: tuple[tuple[int, int], ...] = ()
     seconds_left: float | None = None
     images_per_second: float = 0.0

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from engine.attacks import StepPoint
-from engine.events import Emit, RunProgress
+from engine.events import CURVE_POINTS, Emit, RunProgress
 
 INTERVAL = 0.05
 """Seconds between two messages of one run at least (20 a second)."""
@@ -35,6 +35,7 @@ class ProgressMeter:
         self._broken_at: list[int] = []
         self._history: list[tuple[int, int]] = []
         self._points: list[StepPoint] = []
+        self._spacing = 1
         self._batch = 0
         self._computed = 0
         self._begun = clock()
@@ -50,11 +51,14 @@ class ProgressMeter:
 
     def start_batch(self, size: int) -> None:
         """A batch of this many images comes under attack."""
-        self._batch, self._points = size, []
+        self._batch, self._points, self._spacing = size, [], 1
 
     def step(self, point: StepPoint) -> None:
         """One attack step of the current batch is over."""
-        self._points.append(point)
+        if point.step % self._spacing == 0:
+            self._points.append(point)
+        if len(self._points) > CURVE_POINTS:
+            self._points, self._spacing = self._points[1::2], 2 * self._spacing
         self._send()
 
     def end_batch(self, broken_at: list[int]) -> None:
@@ -76,6 +80,7 @@ class ProgressMeter:
         done = len(self._broken_at)
         elapsed = max(now - self._begun, 1e-9)
         rate = self._computed / elapsed
+        curve, stride = self._curve()
         self._emit(
             RunProgress(
                 run_id=self._run_id,
@@ -83,30 +88,32 @@ class ProgressMeter:
                 total=self._total,
                 broken=sum(at >= 0 for at in self._broken_at),
                 seen=done + self._under_attack(),
-                curve=self._curve(),
-                loss=tuple(point.loss for point in self._points if point.active),
+                curve=curve,
+                stride=stride,
+                loss=tuple((point.step, point.loss) for point in self._points if point.active),
                 history=tuple(self._history),
                 seconds_left=(self._total - done) / rate if rate else None,
                 images_per_second=rate,
             )
         )
 
-    def _curve(self) -> tuple[float, ...]:
-        """Robust accuracy after each step, over judged images and those under attack."""
-        steps = max([point.step for point in self._points] + self._broken_at + [0])
-        judged = np.array(self._broken_at, dtype=np.int64)
+    def _curve(self) -> tuple[tuple[float, ...], int]:
+        """Robust accuracy over judged images and those under attack, and its stride."""
         under_attack = self._under_attack()
-        seen = len(judged) + under_attack
+        seen = len(self._broken_at) + under_attack
         if not seen:
-            return ()
-        axis = np.arange(steps + 1)
-        broken = ((judged >= 0)[:, None] & (judged[:, None] <= axis)).sum(axis=0)
+            return (), 1
+        steps = max([point.step for point in self._points] + self._broken_at + [0])
+        stride = 1 + steps // CURVE_POINTS
+        axis = np.arange(0, steps + 1, stride)
+        judged = np.sort([at for at in self._broken_at if at >= 0])
+        broken = np.searchsorted(judged, axis, side="right")
         if under_attack:
             at = np.array([point.step for point in self._points])
             count = np.array([point.broken for point in self._points])
             latest = np.searchsorted(at, axis, side="right") - 1
             broken = broken + np.where(latest >= 0, count[latest.clip(min=0)], 0)
-        return tuple(float(share) for share in 1 - broken / seen)
+        return tuple(float(share) for share in 1 - broken / seen), stride
 
     def _under_attack(self) -> int:
         return self._batch if self._points else 0

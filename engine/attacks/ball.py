@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -29,12 +31,24 @@ def norms(images: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     return delta.norm(dim=1), delta.abs().amax(dim=1)
 
 
-def inside(images: Tensor, points: Tensor, norm: str, eps: float | None) -> Tensor:
-    """(N) bool: finite, inside [0, 1], and the norm at most eps (1 + 1e-6)."""
-    flat = points.flatten(1)
-    good = (flat.isfinite() & (flat >= 0) & (flat <= 1)).all(dim=1)
-    if eps is None or not norm:
-        return good
-    l2, linf = norms(images, points)
-    length = linf if norm == "Linf" else l2
-    return good & (length <= eps * (1 + SLACK))
+@dataclass(frozen=True)
+class Threat:
+    """What an example must satisfy to count.
+
+    Attributes:
+        norm: "Linf", "L2" or "" (no ball).
+        eps: radius in that norm; None means no ball.
+    """
+
+    norm: str
+    eps: float | None
+
+    def holds(self, images: Tensor, points: Tensor) -> Tensor:
+        """(N) bool: finite, inside [0, 1], and the norm at most eps (1 + 1e-6)."""
+        flat = points.flatten(1)
+        good = (flat.isfinite() & (flat >= 0) & (flat <= 1)).all(dim=1)
+        if self.eps is None or not self.norm:
+            return good
+        l2, linf = norms(images, points)
+        length = linf if self.norm == "Linf" else l2
+        return good & (length <= self.eps * (1 + SLACK))

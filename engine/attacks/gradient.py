@@ -28,7 +28,9 @@ def input_gradient(
     if not total.requires_grad:
         raise AttackError("The output of the attack view has no gradient.", _HINT)
     try:
-        (gradient,) = torch.autograd.grad(total, leaf, allow_unused=True)
+        # The backward of a matrix product would follow an autocast of the caller.
+        with arithmetic(points.device):
+            (gradient,) = torch.autograd.grad(total, leaf, allow_unused=True)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:

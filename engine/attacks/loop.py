@@ -70,7 +70,7 @@ def ascend(
         if step < steps:
             look = search.look(rows, points, number, objective)
         else:
-            look = search.judge(rows, points, number)
+            look = search.judge(rows, points, number, objective)
         alive = ~search.broken[rows]
         gone = not bool(alive.any())
         if step or gone:

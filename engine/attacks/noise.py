@@ -9,6 +9,13 @@ import torch
 from torch import Tensor
 
 
+def batch_seed(images: Tensor, labels: Tensor, seed: int) -> int:
+    """A 63-bit seed for attacks that draw for a whole batch: other images, other noise."""
+    digest = hashlib.blake2b(images.cpu().numpy().tobytes(), digest_size=8)
+    digest.update(f"|{labels.tolist()}|{seed}".encode())
+    return int.from_bytes(digest.digest(), "little") >> 1
+
+
 class ImageNoise:
     """Uniform noise derived from seed, pixels, label and restart of each image.
 

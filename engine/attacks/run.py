@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.attacks.ball import norms
+from engine.attacks.ball import Threat, norms
 from engine.attacks.guard import device_of, preserved
 from engine.attacks.registry import Attack, create
 from engine.attacks.result import AttackResult, Observer, StepPoint
@@ -67,8 +67,7 @@ def run_attack(
             view,
             images.detach().clone().to(device),
             labels.detach().clone().to(device),
-            norm=spec.norm,
-            eps=spec.eps,
+            Threat(spec.norm, spec.eps),
             seed=seed,
             observer=observer,
             should_stop=should_stop,

@@ -4,56 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from engine.attacks import losses
-from engine.attacks.ball import inside
+from engine.attacks.ball import Threat
 from engine.attacks.gradient import input_gradient
 from engine.attacks.guard import arithmetic
 from engine.attacks.losses import Objective
 from engine.attacks.noise import ImageNoise
+from engine.attacks.outputs import Look, Outputs, check_logits, finite_mean
 from engine.attacks.result import Observer, StepPoint
-from engine.errors import AttackError, Cancelled
+from engine.errors import Cancelled
 from engine.events import ShouldStop
 
 _T = TypeVar("_T")
-
-
-@dataclass
-class Look:
-    """What one forward (and backward) says about some points, per image.
-
-    Attributes:
-        loss: objective that the search climbs.
-        cross_entropy: for the telemetry.
-        margin: the label's logit minus the largest other one.
-        gradient: of the objective with respect to the points; None without a backward.
-    """
-
-    loss: Tensor
-    cross_entropy: Tensor
-    margin: Tensor
-    gradient: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Predictions of a model; where the top logit is not finite, prediction -1, confidence 0."""
-
-    logits: Tensor
-    predictions: Tensor
-    confidence: Tensor
-
-    @classmethod
-    def of(cls, logits: Tensor) -> Outputs:
-        top, index = logits.max(dim=1)  # NaN counts as largest, so NaN anywhere shows here
-        usable = top.isfinite()
-        confidence = logits.softmax(dim=1).amax(dim=1)
-        return cls(logits, index.masked_fill(~usable, -1), confidence.masked_fill(~usable, 0.0))
 
 
 class Search:
@@ -70,21 +37,25 @@ class Search:
         view: nn.Module,
         images: Tensor,
         labels: Tensor,
+        threat: Threat,
         *,
-        norm: str,
-        eps: float | None,
         seed: int,
         observer: Observer | None,
         should_stop: ShouldStop | None,
     ) -> None:
         self.view, self.images, self.labels = view, images, labels
-        self.norm, self.eps, self.seed, self.bf16 = norm, eps, seed, False
+        self.threat, self.seed, self.bf16 = threat, seed, False
         self.step, self.notes = 0, list[str]()
         self.curve: list[StepPoint] = []
         self._model, self._observer, self._should_stop = model, observer, should_stop
         self._chunk, self._started = max(len(images), 1), time.perf_counter()
         self._noise: ImageNoise | None = None
-        count, device = len(images), images.device
+        self._reset(len(images), images.device)
+        self.clean = self._judge_clean()
+        self.predictions = self.clean.predictions.clone()
+        self.confidence = self.clean.confidence.clone()
+
+    def _reset(self, count: int, device: torch.device) -> None:
         self.broken = torch.zeros(count, dtype=torch.bool, device=device)
         self.invalid, self._judged = self.broken.clone(), self.broken.clone()
         self.blind = self.broken.clone()
@@ -92,11 +63,8 @@ class Search:
         self.forwards = torch.zeros_like(self.broken_at_step)
         self.backwards = torch.zeros_like(self.broken_at_step)
         self._best_step = torch.zeros_like(self.broken_at_step)
-        self.best = images.clone()
+        self.best = self.images.clone()
         self._best_loss = torch.full((count,), -torch.inf, device=device)
-        self.clean = self._judge_clean()
-        self.predictions = self.clean.predictions.clone()
-        self.confidence = self.clean.confidence.clone()
 
     def survivors(self) -> Tensor:
         """Indices of the images that are not broken."""
@@ -130,21 +98,23 @@ class Search:
         bad = ~gradient.flatten(1).isfinite().all(dim=1)
         self.blind[rows] |= bad
         gradient = torch.where(gradient.isfinite(), gradient, torch.zeros_like(gradient))
-        look = self._read(logits, rows, objective)
+        look = Look.at(logits, self.labels[rows], objective)
         look.gradient = gradient
         self._keep_best(rows, points, look.loss, step)
         outputs = Outputs.of(logits)
         seems = (outputs.predictions != self.labels[rows]) & (outputs.predictions >= 0)
         if seems.any():
-            self.judge(rows[seems], points[seems], step)
+            self.judge(rows[seems], points[seems], step, objective)
         return look
 
-    def judge(self, rows: Tensor, points: Tensor, step: int) -> Look:
+    def judge(
+        self, rows: Tensor, points: Tensor, step: int, objective: Objective = losses.log_odds
+    ) -> Look:
         """The verdict: fp32 forward on the deployed model, inside the threat model or nothing."""
         self.check_stop()
         outputs = self._verdict(rows, points)
-        look = self._read(outputs.logits, rows, losses.log_odds)
-        valid = inside(self.images[rows], points, self.norm, self.eps)
+        look = Look.at(outputs.logits, self.labels[rows], objective)
+        valid = self.threat.holds(self.images[rows], points)
         valid &= outputs.predictions >= 0
         self.invalid[rows] |= ~valid
         self._keep_best(rows[valid], points[valid], look.loss[valid], step)
@@ -187,8 +157,8 @@ class Search:
             total=len(self.labels),
             broken=broken,
             active=len(self.labels) - broken,
-            loss=_finite_mean(look.cross_entropy),
-            margin=_finite_mean(look.margin),
+            loss=finite_mean(look.cross_entropy),
+            margin=finite_mean(look.margin),
             step_size=step_size,
             forwards=int(self.forwards.sum()),
             backwards=int(self.backwards.sum()),
@@ -212,7 +182,7 @@ class Search:
         self.broken_at_step[self.broken] = 0
         self._judged |= True
         right = self.survivors()
-        look = self._read(outputs.logits[right], right, losses.log_odds)
+        look = Look.at(outputs.logits[right], self.labels[right])
         self.emit(0, look, 0.0)
         return outputs
 
@@ -227,12 +197,6 @@ class Search:
                 check_logits(part, self.labels)
         self.forwards[rows] += 1
         return Outputs.of(torch.cat(parts).float())
-
-    def _read(self, logits: Tensor, rows: Tensor, objective: Objective) -> Look:
-        labels = self.labels[rows]
-        odds = losses.log_odds(logits, labels)
-        loss = odds if objective is losses.log_odds else objective(logits, labels)
-        return Look(loss, losses.cross_entropy_of(odds), losses.margin(logits, labels))
 
     def _keep_best(self, rows: Tensor, points: Tensor, loss: Tensor, step: int) -> None:
         better = (loss > self._best_loss[rows]) & ~self.broken[rows]
@@ -258,24 +222,3 @@ class Search:
                 continue
             start = part.stop
         return done
-
-
-def check_logits(logits: Any, labels: Tensor) -> None:
-    """Refuse outputs that are no (N, K) logits, and labels outside of them."""
-    if not isinstance(logits, Tensor):
-        raise AttackError(f"The model returns {type(logits).__name__}, not a tensor of logits.")
-    if logits.dim() != 2 or logits.shape[1] < 2:
-        raise AttackError(
-            f"The model gives outputs of shape {tuple(logits.shape)}, not (images, classes >= 2)."
-        )
-    classes = logits.shape[1]
-    if int(labels.max()) >= classes:
-        raise AttackError(
-            f"Label {int(labels.max())} is too large: the model has {classes} classes.",
-            "Check that model and dataset belong together.",
-        )
-
-
-def _finite_mean(values: Tensor) -> float:
-    finite = values[values.isfinite()]
-    return float(finite.double().mean()) if len(finite) else 0.0

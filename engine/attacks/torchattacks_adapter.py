@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.attacks import losses
 from engine.attacks.ball import linf_bounds
 from engine.attacks.guard import arithmetic, forked_rng
-from engine.attacks.search import Look, Outputs, Search
+from engine.attacks.noise import batch_seed
+from engine.attacks.outputs import Look, Outputs
+from engine.attacks.search import Search
 from engine.errors import AttackError
 
 PREFIX = "torchattacks."
@@ -42,8 +43,8 @@ class TorchattacksAttack:
 
     def run(self, search: Search) -> None:
         """Attack the survivors, in halves of the batch if the GPU memory does not hold it."""
-        waiting = [search.survivors()]
         library_class = self._library_class()
+        waiting = [search.survivors()]
         while waiting:
             rows = waiting.pop()
             try:
@@ -70,7 +71,8 @@ class TorchattacksAttack:
     def _attack(self, library_class: Any, search: Search, rows: Tensor) -> None:
         monitor = _Monitor(search, rows)
         images, labels = search.images[rows].clone(), search.labels[rows].clone()
-        with forked_rng(search.seed), arithmetic(images.device, bf16=search.bf16):
+        seed = batch_seed(images, labels, search.seed)
+        with forked_rng(seed), arithmetic(images.device):
             try:
                 attack = library_class(monitor, **self.parameters)
                 found = attack(images, labels)
@@ -94,9 +96,9 @@ class TorchattacksAttack:
         if not isinstance(found, Tensor) or found.shape != images.shape:
             raise AttackError(f"{PREFIX}{self.class_name} did not return one image per image.")
         points = found.detach().to(images).clone()
-        if search.norm != "Linf" or search.eps is None:
+        if search.threat.norm != "Linf" or search.threat.eps is None:
             return points
-        lower, upper = linf_bounds(images, search.eps)
+        lower, upper = linf_bounds(images, search.threat.eps)
         pulled = torch.clamp(points, lower, upper)
         return torch.where((pulled - points).abs() <= _ROUNDING, pulled, points)
 
@@ -120,7 +122,8 @@ class _Monitor(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         self._search.check_stop()
-        logits: Tensor = self.view(images).float()
+        with arithmetic(images.device, bf16=self._search.bf16):
+            logits: Tensor = self.view(images).float()
         copies, rest = divmod(len(images), max(len(self._rows), 1))
         if rest:
             self._loose_forwards += len(images)
@@ -159,7 +162,6 @@ class _Monitor(nn.Module):
         fresh = torch.where(self._wrong_since < 0, step, self._wrong_since)
         self._wrong_since = torch.where(wrong, fresh, -1)
         if self.calls:
-            odds = losses.log_odds(logits, labels)
-            look = Look(odds, losses.cross_entropy_of(odds), losses.margin(logits, labels))
+            look = Look.at(logits, labels)
             self._search.emit(step, look, 0.0, believed=int(wrong.sum()))
         self.calls += 1

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from engine.errors import CrumpleError
-from engine.report.naming import in_order, is_flagged, namer
+from engine.report.naming import BASE, in_order, is_flagged, method, namer
 from engine.statistics import wilson
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ WIDTH = 3.5
 
 # Okabe & Ito 2008, without yellow (too pale for lines on white).
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_BASE_MARKER = "*"
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (7, 2)))
 _HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "----")
@@ -35,7 +36,11 @@ _LOG_FROM = 8.0
 
 
 def pareto(rows: Sequence[Row]) -> Figure:
-    """Robust accuracy against compression rate; a series per model and attack."""
+    """Robust accuracy against compression rate.
+
+    Colour and dash tell model and attack, the marker tells the method. A line joins the base
+    model to one method only: between two methods there is nothing to interpolate.
+    """
     rows = [row for row in rows if row["compression_rate"] is not None]
     if not rows:
         raise CrumpleError(
@@ -44,40 +49,63 @@ def pareto(rows: Sequence[Row]) -> Figure:
         )
     name = namer(rows, ("model", "attack"))
     names = in_order([name(row) for row in rows])
-    figure, axes = _figure(2.3, len(names) + 1, "compression rate")
+    methods = in_order([method(row) for row in rows if method(row) != BASE])
+    figure, axes = _figure(2.3, len(names) + len(methods) + 1, "compression rate")
     for number, series in enumerate(names):
         mine = [row for row in rows if name(row) == series]
-        mine.sort(key=lambda row: row["compression_rate"])
-        _points(axes, mine, number)
+        _branches(axes, mine, methods, number)
     rates = [row["compression_rate"] for row in rows]
     if max(rates) > _LOG_FROM * min(rates):
         _log_axis(axes, min(rates), max(rates))
-    handles = [_handle(number) for number in range(len(names))]
-    ring = Line2D([], [], linestyle="", marker="o", markersize=8, mfc="none", mec="0.35")
-    _legend(figure, [*handles, ring], [*names, "uncompressed"], rows)
+    lines = [Line2D([], [], color=_colour(n), linestyle=_dash(n)) for n in range(len(names))]
+    markers = [_method_handle(_marker(n)) for n in range(len(methods))]
+    base = [_method_handle(_BASE_MARKER)] if any(method(row) == BASE for row in rows) else []
+    entries = [*names, *methods, *(["uncompressed"] if base else [])]
+    _legend(figure, [*lines, *markers, *base], entries, rows)
     return figure
 
 
-def _points(axes: Axes, rows: Sequence[Row], number: int) -> None:
+def _branches(axes: Axes, rows: Sequence[Row], methods: Sequence[str], number: int) -> None:
+    base = [row for row in rows if method(row) == BASE]
+    style = {"color": _colour(number), "linestyle": _dash(number)}
+    for place, one in enumerate(methods):
+        mine = [row for row in rows if method(row) == one]
+        line = sorted([*base, *mine], key=lambda row: row["compression_rate"])
+        if mine:
+            axes.plot(*_places(line), **style)
+        _points(axes, mine, _colour(number), _marker(place))
+    _points(axes, base, _colour(number), _BASE_MARKER)
+
+
+def _points(axes: Axes, rows: Sequence[Row], colour: str, marker: str) -> None:
+    for row in rows:
+        axes.errorbar(
+            *_places([row]),
+            yerr=_errors([row]),
+            color=colour,
+            elinewidth=0.6,
+            marker=marker,
+            markersize=6 if marker == _BASE_MARKER else 4,
+            mfc="white" if is_flagged(row) else colour,
+            zorder=3,
+        )
+
+
+def _places(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
     rates = [row["compression_rate"] for row in rows]
-    values = [100 * row["robust_accuracy"] for row in rows]
-    colour, marker = _colour(number), _marker(number)
-    axes.errorbar(
-        rates, values, yerr=_errors(rows), color=colour, linestyle=_dash(number), elinewidth=0.6
-    )
-    for rate, value, row in zip(rates, values, rows, strict=True):
-        face = "white" if is_flagged(row) else colour
-        axes.plot([rate], [value], marker=marker, color=colour, mfc=face, zorder=3)
-        if row["compression"] == "none":
-            axes.plot([rate], [value], marker="o", markersize=8, mfc="none", mec="0.35", mew=0.7)
+    return rates, [100 * row["robust_accuracy"] for row in rows]
+
+
+def _method_handle(marker: str) -> Line2D:
+    size = 6 if marker == _BASE_MARKER else 4
+    return Line2D([], [], linestyle="", marker=marker, markersize=size, color="0.35")
 
 
 def _log_axis(axes: Axes, low: float, high: float) -> None:
     axes.set_xscale("log")
-    ticks = [10.0**power * digit for power in range(-3, 7) for digit in (1, 2, 5)]
-    near = [tick for tick in ticks if low / 1.3 <= tick <= high * 1.3]
-    thin = near if len(near) <= 8 else [t for t in near if math.log10(t).is_integer()]
-    axes.xaxis.set_major_locator(FixedLocator(thin))
+    digits = (1, 2, 3, 5, 7) if high < 20 * low else (1, 2, 5) if high < 300 * low else (1,)
+    ticks = [10.0**power * digit for power in range(-3, 7) for digit in digits]
+    axes.xaxis.set_major_locator(FixedLocator([t for t in ticks if low / 2 < t < high * 2]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 

@@ -8,6 +8,9 @@ from typing import Any
 Row = Mapping[str, Any]
 Namer = Callable[[Row], str]
 
+BASE = "none"
+"""The variant that is the base model itself."""
+
 _CONTEXT = ("study", "dataset", "n", "seed")
 
 
@@ -28,6 +31,11 @@ def namer(rows: Sequence[Row], fields: Sequence[str]) -> Namer:
 
 def _text(field: str, value: Any) -> str:
     return f"{field}={value}" if field in ("n", "seed") else str(value)
+
+
+def method(row: Row) -> str:
+    """What was done to the variant, without how much: ``magnitude + ptq``; or ``BASE``."""
+    return " + ".join(step.split()[0] for step in row["compression"].split(" + "))
 
 
 def in_order(names: Sequence[str]) -> list[str]:

@@ -28,6 +28,9 @@ def open_database(path: Path, *, readonly: bool = False) -> Database:
     try:
         connection.execute("PRAGMA busy_timeout = 5000")
         connection.execute("PRAGMA foreign_keys = ON")
+        tables = db.table_names()
+        if tables and "runs" not in tables:
+            raise sqlite3.DatabaseError("no such table: runs")
         if readonly:
             connection.execute("PRAGMA query_only = ON")
         else:

@@ -225,16 +225,27 @@ class Store:
         """Robust accuracy and mean telemetry per attack step: step, robust_accuracy, loss, ...
 
         Robust accuracy comes from the verdicts; loss and margin are means over the images
-        still under attack. Step 0 is the clean image.
+        still under attack, None for steps without stored telemetry. Step 0 is the clean image.
         """
         rows = self._query("SELECT broken_at_step FROM samples WHERE run_id = ?", (run_id,))
         if not rows:
             return []
-        steps = np.array([row["broken_at_step"] for row in rows])
+        broken_at = np.array([row["broken_at_step"] for row in rows])
         telemetry = self._query("SELECT telemetry FROM batches WHERE run_id = ?", (run_id,))
-        points = [point for row in telemetry for point in json.loads(row["telemetry"])]
-        last = max([int(steps.max()), *(int(point["step"]) for point in points), 0])
-        return [_curve_row(step, steps, points) for step in range(last + 1)]
+        points: dict[int, list[Row]] = {0: []}
+        for point in (point for row in telemetry for point in json.loads(row["telemetry"])):
+            points.setdefault(int(point["step"]), []).append(point)
+        steps = sorted({*points, *(int(at) for at in broken_at if at >= 0)})
+        judged = np.sort(broken_at[broken_at >= 0])
+        broken = np.searchsorted(judged, steps, side="right")
+        return [
+            {
+                "step": step,
+                "robust_accuracy": 1 - float(count) / len(rows),
+                **_mean_telemetry(points.get(step, [])),
+            }
+            for step, count in zip(steps, broken, strict=True)
+        ]
 
     def _run_folder(self, run_id: int) -> Path:
         return self.artifacts / "runs" / str(run_id)
@@ -268,18 +279,14 @@ def _result_row(row: Row) -> Row:
     return result
 
 
-def _curve_row(step: int, broken_at: Any, points: list[Row]) -> Row:
-    here = [point for point in points if point["step"] == step and point["active"]]
+def _mean_telemetry(points: list[Row]) -> Row:
+    """Means over batches, weighted by the images still under attack."""
+    here = [point for point in points if point["active"]]
     weight = sum(point["active"] for point in here)
-
-    def mean(name: str) -> float | None:
-        return sum(point[name] * point["active"] for point in here) / weight if weight else None
-
-    survived = (broken_at < 0) | (broken_at > step)
-    return {
-        "step": step,
-        "robust_accuracy": float(survived.mean()),
-        "loss": mean("loss"),
-        "margin": mean("margin"),
-        "active": weight,
+    means: Row = {
+        name: sum((point[name] or 0.0) * point["active"] for point in here) / weight
+        if weight
+        else None
+        for name in ("loss", "margin")
     }
+    return {**means, "active": weight}

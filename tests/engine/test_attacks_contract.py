@@ -1,0 +1,360 @@
+"""What run_attack promises for every attack: honest verdicts, nothing left behind."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from engine import catalog
+from engine.attacks import StepPoint, run_attack
+from engine.attacks.ball import linf_bounds
+from engine.attacks.registry import REGISTRY, create
+from engine.errors import AttackError, Cancelled, CrumpleError
+from engine.specs import make_attack
+from tests.engine.attack_models import Affine, Wrapped, small_net, trained
+
+OWN = ("fgsm", "pgd")
+ALL = (*OWN, "torchattacks.PGD")
+
+
+def _batch(count: int = 24) -> tuple[nn.Module, Tensor, Tensor]:
+    model, images, labels = trained()
+    return model, images[:count], labels[:count]
+
+
+def test_registry_and_catalogue_match() -> None:
+    own = {id_ for id_ in catalog.section("attacks") if not id_.startswith("torchattacks.")}
+    assert own == set(REGISTRY)
+
+
+@pytest.mark.parametrize("id_", list(catalog.section("attacks")))
+def test_every_catalogue_attack_can_be_made_and_shows_its_parameters(id_: str) -> None:
+    spec = make_attack(id_)
+    shown = repr(create(spec))
+    for key, value in spec.params.items():
+        assert f"{key}={value!r}" in shown
+
+
+@pytest.mark.parametrize("attack", OWN)
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_batch_size_does_not_matter(attack: str, size: int) -> None:
+    model, images, labels = _batch(70)
+    spec = {"name": attack, "eps": 0.1}
+    whole = run_attack(model, images, labels, spec, seed=5)
+    parts = [
+        run_attack(model, images[i : i + size], labels[i : i + size], spec, seed=5)
+        for i in range(0, 70, size)
+    ]
+    for field in ("broken", "forwards", "backwards", "broken_at_step", "adversarial"):
+        joined = torch.cat([getattr(part, field) for part in parts])
+        assert torch.equal(joined, getattr(whole, field)), field
+
+
+@pytest.mark.parametrize("attack", OWN)
+def test_order_does_not_matter(attack: str) -> None:
+    model, images, labels = _batch(50)
+    order = torch.randperm(50, generator=torch.Generator().manual_seed(0))
+    spec = {"name": attack, "eps": 0.1}
+    straight = run_attack(model, images, labels, spec)
+    mixed = run_attack(model, images[order], labels[order], spec)
+    assert torch.equal(mixed.broken, straight.broken[order])
+    assert torch.equal(mixed.adversarial, straight.adversarial[order])
+
+
+def test_seed_matters_and_repeats() -> None:
+    model, images, labels = _batch()
+    spec = {"name": "pgd", "eps": 0.05, "steps": 2, "step_size": 0.01}
+    one, same, other = (run_attack(model, images, labels, spec, seed=s) for s in (1, 1, 2))
+    assert torch.equal(one.adversarial, same.adversarial)
+    assert not torch.equal(one.adversarial, other.adversarial)
+
+
+@pytest.mark.parametrize("attack", ALL)
+def test_eps_zero_changes_nothing(attack: str) -> None:
+    model, images, labels = _batch()
+    result = run_attack(model, images, labels, {"name": attack, "eps": 0})
+    assert torch.equal(result.adversarial, images)
+    assert torch.equal(result.broken, model(images).argmax(dim=1) != labels)
+    assert not result.notes
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    eps=st.floats(1e-4, 1.0),
+    seed=st.integers(0, 1000),
+    attack=st.sampled_from(ALL),
+    step=st.sampled_from([0.001, 0.03, 1.0]),
+)
+def test_examples_stay_in_ball_and_box(eps: float, seed: int, attack: str, step: float) -> None:
+    images = torch.rand(6, 2, 3, 3, generator=torch.Generator().manual_seed(seed))
+    images[images < 0.1], images[images > 0.9] = 0.0, 1.0
+    model = Affine(4, (2, 3, 3), seed)
+    labels = model(images).argmax(dim=1)
+    size = {"fgsm": {}, "pgd": {"step_size": step}, "torchattacks.PGD": {"alpha": step}}[attack]
+    spec = {"name": attack, "eps": eps, **size, **({} if attack == "fgsm" else {"steps": 4})}
+    result = run_attack(model, images, labels, spec)
+    delta = (result.adversarial.double() - images.double()).abs().flatten(1).amax(dim=1)
+    assert (delta <= eps * (1 + 1e-6)).all()
+    assert ((result.adversarial >= 0) & (result.adversarial <= 1)).all()
+    assert torch.allclose(result.linf.double(), delta, atol=1e-7)
+    assert not result.notes  # nothing was refused for rounding
+    assert torch.equal(model(result.adversarial).argmax(dim=1) != labels, result.broken)
+
+
+@given(eps=st.floats(0, 1), seed=st.integers(0, 100))
+def test_bounds_are_inside_and_as_wide_as_float_allows(eps: float, seed: int) -> None:
+    images = torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(seed))
+    for bound in linf_bounds(images, eps):
+        assert ((bound.double() - images.double()).abs() <= eps).all()
+        wide = (bound == 0) | (bound == 1) | ((bound - images).abs() >= eps - 1.2e-7)
+        assert wide.all()
+
+
+class _Odd(nn.Module):
+    """Draws random numbers in its forward; fails, or gives NaN, from some call on."""
+
+    def __init__(self, fail_at: int = 0, nan_at: int = 0) -> None:
+        super().__init__()
+        self.net = small_net()
+        self.calls, self.fail_at, self.nan_at = 0, fail_at, nan_at
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        torch.rand(1), np.random.rand(), random.random()
+        if self.calls == self.fail_at:
+            raise KeyError("broken model")
+        logits: Tensor = self.net(images)
+        return logits * torch.nan if self.nan_at and self.calls >= self.nan_at else logits
+
+
+def _state(model: nn.Module) -> list[Any]:
+    return [
+        [part.training for part in model.modules()],
+        [p.requires_grad for p in model.parameters()],
+        [p.grad is None for p in model.parameters()],
+        [t.clone() for t in model.state_dict().values()],
+        torch.get_rng_state().tolist(),
+        np.random.get_state()[1].tolist(),
+        random.getstate(),
+        torch.is_grad_enabled(),
+    ]
+
+
+def _same(one: list[Any], other: list[Any]) -> bool:
+    tensors = all(torch.equal(a, b) for a, b in zip(one[3], other[3], strict=True))
+    return tensors and one[:3] + one[4:] == other[:3] + other[4:]
+
+
+@pytest.mark.parametrize("attack", ALL)
+@pytest.mark.parametrize("fail_at", [0, 1, 3])
+def test_nothing_is_left_behind(attack: str, fail_at: int) -> None:
+    _, images, _ = _batch(8)
+    model = _Odd(fail_at).train()
+    model.net[1].eval()
+    next(model.parameters()).requires_grad_(False)
+    labels = model.net.eval()(images).argmax(dim=1)
+    model.net.train()[1].eval()
+    before, kept = _state(model), (images.clone(), labels.clone())
+    if fail_at:
+        with pytest.raises(KeyError):
+            run_attack(model, images, labels, attack)
+    else:
+        run_attack(model, images, labels, attack)
+    assert _same(before, _state(model))
+    assert torch.equal(images, kept[0])
+    assert torch.equal(labels, kept[1])
+
+
+@pytest.mark.parametrize("attack", ALL)
+def test_nan_outputs_are_failures_not_successes(attack: str) -> None:
+    _, images, _ = _batch(8)
+    model = _Odd(nan_at=2).eval()
+    labels = model.net(images).argmax(dim=1)
+    result = run_attack(model, images, labels, {"name": attack, "eps": 0.3})
+    assert not result.broken.any()
+    assert torch.equal(result.adversarial, images)
+    assert any("Attack failure on 8 images" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("attack", ALL)
+def test_nan_on_clean_images_counts_as_broken(attack: str) -> None:
+    _, images, labels = _batch(8)
+    result = run_attack(_Odd(nan_at=1), images, labels, attack)
+    assert result.broken.all()
+    assert (result.broken_at_step == 0).all()
+    assert (result.clean_predictions == -1).all()
+    assert torch.isfinite(result.clean_confidence).all()
+
+
+@pytest.mark.parametrize("attack", ALL)
+def test_verdict_is_the_deployed_models(attack: str) -> None:
+    """The view breaks easily; the deployed model adds a constant that nothing overcomes."""
+    model, images, _labels = _batch(40)
+    right = model(images).argmax(dim=1)
+    stubborn = Wrapped(model, after=lambda z: z + 1e4 * nn.functional.one_hot(right[: len(z)], 10))
+    result = run_attack(stubborn, images[:1], right[:1], {"name": attack, "eps": 0.9}, view=model)
+    assert not result.broken.any()
+    assert result.broken_at_step.tolist() == [-1]
+    alone = run_attack(model, images[:1], right[:1], {"name": attack, "eps": 0.9})
+    assert alone.broken.all()
+
+
+def test_clean_mistakes_are_not_attacked() -> None:
+    model, images, _labels = _batch()
+    wrong = (model(images).argmax(dim=1) + 1) % 10
+    result = run_attack(model, images, wrong, "pgd")
+    assert result.broken.all()
+    assert torch.equal(result.adversarial, images)
+    assert (result.forwards == 1).all()
+    assert (result.backwards == 0).all()
+
+
+@pytest.mark.parametrize("attack", ALL)
+def test_forwards_are_those_the_model_saw(attack: str) -> None:
+    model, images, labels = _batch(30)
+    seen: list[int] = []
+    counting = Wrapped(model, before=lambda x: (seen.append(len(x)), x)[1])
+    result = run_attack(counting, images, labels, {"name": attack, "eps": 0.1})
+    assert int(result.forwards.sum()) == sum(seen)
+    assert int(result.backwards.sum()) > 0
+
+
+@pytest.mark.parametrize("attack", ALL)
+def test_telemetry_agrees_with_the_result(attack: str) -> None:
+    model, images, labels = _batch(60)
+    points: list[StepPoint] = []
+    result = run_attack(model, images, labels, {"name": attack, "eps": 0.1}, observer=points.append)
+    assert [p.step for p in points] == [p.step for p in result.curve]
+    assert [p.step for p in points] == list(range(len(points)))
+    for point in result.curve:
+        expected = int(((result.broken_at_step >= 0) & (result.broken_at_step <= point.step)).sum())
+        assert (point.broken, point.active) == (expected, 60 - expected)
+    assert result.curve[-1].broken == points[-1].broken == int(result.broken.sum())
+    if attack in OWN:
+        assert points == list(result.curve)
+        assert points[-1].backwards == int(result.backwards.sum())
+
+
+def test_pgd_loss_rises_and_margin_falls() -> None:
+    model, images, _labels = _batch(60)
+    right = model(images).argmax(dim=1)
+    attack = {"name": "pgd", "eps": 0.005, "steps": 8}
+    # Means over the same images all along: those that nothing breaks.
+    strong = ~run_attack(model, images, right, attack).broken
+    curve = run_attack(model, images[strong], right[strong], attack).curve
+    assert curve[-1].broken == 0
+    assert curve[-1].loss > curve[0].loss > 0
+    assert curve[-1].margin < curve[0].margin
+    assert curve[3].step_size == pytest.approx(2.5 * 0.005 / 8)
+
+
+@pytest.mark.parametrize("attack", ALL)
+@pytest.mark.parametrize("polls", [0, 1, 2])
+def test_cancel(attack: str, polls: int) -> None:
+    model, images, labels = _batch(8)
+    left = [polls]
+
+    def should_stop() -> bool:
+        left[0] -= 1
+        return left[0] < 0
+
+    before = _state(model)
+    with pytest.raises(Cancelled):
+        run_attack(model, images, labels, {"name": attack, "eps": 0.01}, should_stop=should_stop)
+    assert _same(before, _state(model))
+
+
+def test_bf16_search_keeps_fp32_verdicts() -> None:
+    model, images, labels = _batch(60)
+    spec = {"name": "pgd", "eps": 0.1, "steps": 10}
+    fast = run_attack(model, images, labels, spec, precision="bf16")
+    exact = run_attack(model, images, labels, spec, precision="fp32")
+    assert fast.precision == "bf16"
+    assert torch.equal(model(fast.adversarial).argmax(dim=1) != labels, fast.broken)
+    # The fp32 pass on the survivors finds all that fp32 alone finds.
+    assert (fast.broken | ~exact.broken).all()
+    assert not torch.equal(fast.adversarial, exact.adversarial)
+
+
+@pytest.mark.parametrize("attack", ALL)
+def test_works_inside_no_grad_and_autocast(attack: str) -> None:
+    model, images, labels = _batch(20)
+    spec = {"name": attack, "eps": 0.1}
+    plain = run_attack(model, images, labels, spec)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        wrapped = run_attack(model, images, labels, spec)
+    assert torch.equal(wrapped.adversarial, plain.adversarial)
+
+
+@pytest.mark.parametrize("attack", ALL)
+def test_empty_batch(attack: str) -> None:
+    model, images, labels = _batch(0)
+    result = run_attack(model, images, labels, attack)
+    assert result.adversarial.shape == (0, 1, 8, 8)
+    assert result.broken.dtype == torch.bool
+    assert result.forwards.dtype == torch.int64
+    assert len(result.broken) == len(result.l2) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x * 255, y), "must be finite and in [0, 1]"),
+        (lambda x, y: (x * torch.nan, y), "must be finite and in [0, 1]"),
+        (lambda x, y: (x - 1, y), "must be finite and in [0, 1]"),
+        (lambda x, y: (x.double(), y), "must be float32"),
+        (lambda x, y: (x[0], y), "must be float32 of shape (N, C, H, W)"),
+        (lambda x, y: (x, y[1:]), "labels are torch.int64 of shape (7,)"),
+        (lambda x, y: (x, y.float()), "must be int64"),
+        (lambda x, y: (x, y + 10), "the model has 10 classes"),
+        (lambda x, y: (x, y - 10), "must not be negative"),
+    ],
+)
+def test_bad_input_gets_one_clear_sentence(change: Any, message: str) -> None:
+    model, images, labels = _batch(8)
+    with pytest.raises(AttackError) as caught:
+        run_attack(model, *change(images, labels), "fgsm")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("attack", ALL)
+def test_views_without_gradient_are_refused(attack: str) -> None:
+    model, images, labels = _batch(8)
+    for view in (
+        Wrapped(model, after=lambda z: z.detach()),
+        Wrapped(model, before=lambda x: x.detach()),
+    ):
+        with pytest.raises(AttackError, match="gradient"):
+            run_attack(model, images, labels, attack, view=view)
+
+
+@pytest.mark.parametrize("attack", ["pgdd", {"name": "pgd", "eps": -1}, {"name": "pgd", "n": 1}])
+def test_bad_attacks_are_refused(attack: Any) -> None:
+    model, images, labels = _batch(8)
+    with pytest.raises(CrumpleError):
+        run_attack(model, images, labels, attack)
+
+
+def test_memory_is_shared_out_in_halves() -> None:
+    model, images, labels = _batch(30)
+
+    def small_memory(batch: Tensor) -> Tensor:
+        if len(batch) > 8:
+            raise torch.OutOfMemoryError("out of memory")
+        return batch
+
+    tight = Wrapped(model, before=small_memory)
+    for attack in ALL:
+        spec = {"name": attack, "eps": 0.1}
+        result = run_attack(tight, images, labels, spec)
+        expected = run_attack(model, images, labels, spec)
+        if attack in OWN:
+            assert torch.equal(result.broken, expected.broken)
+        assert not result.notes

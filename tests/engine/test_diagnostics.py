@@ -1,0 +1,190 @@
+"""Diagnostics tell broken gradients and outputs from healthy ones."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from engine.attacks import run_attack
+from engine.diagnostics import Flag, examine, gradient_health, transfer_check
+from engine.diagnostics.checks import tail
+from tests.engine.attack_models import Affine, Rounded, Wrapped, trained
+
+
+def _rounded(straight_through: bool) -> nn.Module:
+    """The trained net with its first activations on a few levels."""
+    net, _, _ = trained()
+    layers = list(net)
+    return nn.Sequential(*layers[:3], Rounded(straight_through), *layers[3:]).eval()
+
+
+def _ids(model: nn.Module, parent: nn.Module | None = None) -> dict[str, str]:
+    _, images, labels = trained()
+    report = examine(model, model, images[:100], labels[:100], parent)
+    return {flag.id: flag.level for flag in report.flags}
+
+
+def test_healthy_net_has_no_flags() -> None:
+    net, images, labels = trained()
+    report = examine(net, net, images, labels, net)
+    assert report.flags == ()
+    assert report.numbers["gradient_cosine"] == pytest.approx(1.0)
+    assert report.numbers["view_agreement"] == 1.0
+
+
+def test_rounding_without_straight_through_is_flagged() -> None:
+    model = _rounded(straight_through=False)
+    assert _ids(model, trained()[0])["zero-gradient"] == "danger"
+
+
+def test_rounding_with_straight_through_is_not() -> None:
+    net, images, labels = trained()
+    model = _rounded(straight_through=True)
+    assert "danger" not in _ids(model, net).values()
+    health = gradient_health(model, images, labels, net)
+    assert health.zero_fraction == 0
+    assert health.cosine is not None
+    assert health.cosine > 0.8
+
+
+def test_transfer_exposes_the_rounded_net() -> None:
+    net, images, labels = trained()
+    attack = {"name": "pgd", "eps": 0.15, "steps": 10}
+    parent = run_attack(net, images, labels, attack)
+    masked, honest = _rounded(straight_through=False), _rounded(straight_through=True)
+    # The naive net looks robust to the white-box attack ...
+    whitebox = run_attack(masked, images, labels, attack)
+    assert whitebox.broken.float().mean() < parent.broken.float().mean() / 2
+    found = transfer_check(masked, parent.adversarial, labels, whitebox.broken)
+    assert found.flag is not None
+    assert found.flag.level == "danger"
+    assert found.flag.text.startswith("Likely gradient masking")
+    # ... and the straight-through twin does not.
+    fair = run_attack(honest, images, labels, attack)
+    assert transfer_check(honest, parent.adversarial, labels, fair.broken).flag is None
+
+
+def test_transfer_numbers_by_hand() -> None:
+    model = Affine(2, (1, 1, 1))
+    with torch.no_grad():
+        model.linear.weight.copy_(torch.tensor([[-1.0], [1.0]]))
+        model.linear.bias.zero_()
+    model.linear.bias.data[:] = torch.tensor([0.5, -0.5])  # class 1 above one half
+    images = torch.tensor([0.9] * 7 + [0.1] * 3).view(10, 1, 1, 1)
+    labels = torch.zeros(10, dtype=torch.int64)
+    whitebox = torch.tensor([True] + [False] * 8 + [True])
+    check = transfer_check(model, images, labels, whitebox)
+    assert (check.total, check.transferred, check.whitebox) == (10, 7, 2)
+    assert (check.only_transferred, check.only_whitebox) == (6, 1)
+    assert check.p_value == pytest.approx((7 + 1) / 2**7)
+    assert check.flag is None
+
+
+@pytest.mark.parametrize(("k", "n", "p"), [(0, 5, 0.5), (5, 5, 0.5), (3, 10, 0.1), (30, 200, 0.1)])
+def test_tail_is_the_binomial_tail(k: int, n: int, p: float) -> None:
+    exact = sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k, n + 1))
+    assert tail(k, n, p) == pytest.approx(exact)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda net: Wrapped(net, after=lambda z: z.detach()),
+        lambda net: Wrapped(net, before=lambda x: x.detach()),
+        lambda net: Wrapped(net, after=lambda z: z + nn.Parameter(torch.zeros(10))),
+    ][:2],
+)
+def test_missing_gradient_is_flagged(model: object) -> None:
+    assert _ids(model(trained()[0])) == {"no-gradient": "danger"}  # type: ignore[operator]
+
+
+class _NoBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, values: Tensor) -> Tensor:
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        raise RuntimeError("derivative for quantised conv is not implemented")
+
+
+def test_backward_that_raises_is_flagged_with_the_reason() -> None:
+    net, images, labels = trained()
+    view = Wrapped(net, before=_NoBackward.apply)
+    flags = gradient_health(view, images, labels).flags()
+    assert [flag.id for flag in flags] == ["no-gradient"]
+    assert "not implemented" in flags[0].text
+
+
+def test_nonfinite_gradient_is_flagged() -> None:
+    net = trained()[0]
+    view = Wrapped(net, before=lambda x: x + (x - x).sqrt())
+    assert _ids(view)["nonfinite-gradient"] == "danger"
+
+
+def test_saturated_cross_entropy_is_told_from_missing_gradients() -> None:
+    flags = _ids(Wrapped(trained()[0], after=lambda z: z * 1000))
+    assert flags == {"saturated-loss": "warning"}
+
+
+def test_random_output_is_flagged() -> None:
+    net = trained()[0]
+    noisy = Wrapped(net, before=lambda x: x + 0.01 * torch.randn_like(x))
+    assert _ids(noisy) == {"random-output": "warning"}
+
+
+def test_probabilities_are_flagged() -> None:
+    flags = _ids(Wrapped(trained()[0], after=lambda z: z.softmax(dim=1)))
+    assert flags["probabilities"] == "warning"
+    assert "probabilities" not in _ids(Wrapped(trained()[0], after=lambda z: z.log_softmax(dim=1)))
+
+
+def test_nonfinite_output_is_flagged() -> None:
+    flags = _ids(Wrapped(trained()[0], after=lambda z: z / (z - z)))
+    assert flags["nonfinite-output"] == "danger"
+
+
+def test_guessing_is_flagged() -> None:
+    constant = Wrapped(trained()[0], after=lambda z: 0 * z + torch.eye(10)[3])
+    assert _ids(constant)["near-chance"] == "warning"
+
+
+def test_opposite_gradients_are_flagged() -> None:
+    net = trained()[0]
+
+    class _Flip(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: object, values: Tensor) -> Tensor:
+            return values.clone()
+
+        @staticmethod
+        def backward(ctx: object, gradient: Tensor) -> Tensor:
+            return -gradient
+
+    assert _ids(Wrapped(net, before=_Flip.apply), net) == {"gradient-disagrees": "warning"}
+
+
+def test_view_of_another_model_is_flagged() -> None:
+    net, images, labels = trained()
+    other = Wrapped(net, after=lambda z: z.roll(1, dims=1))
+    ids = [flag.id for flag in examine(net, other, images, labels).flags]
+    assert "view-disagrees" in ids
+
+
+def test_modes_come_back_from_an_examination() -> None:
+    net = trained()[0]
+    copy = nn.Sequential(*net).train()
+    try:
+        _ids(copy)
+        assert all(part.training for part in copy.modules())
+        assert all(parameter.requires_grad for parameter in copy.parameters())
+    finally:
+        net.eval()
+
+
+def test_flag_survives_json() -> None:
+    flag = Flag("zero-gradient", "danger", "text")
+    assert Flag.from_dict(flag.to_dict()) == flag

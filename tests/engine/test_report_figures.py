@@ -1,0 +1,187 @@
+"""Charts: what is drawn, looked up in the figure and in the file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from engine.errors import CrumpleError, SpecError
+from engine.report.figures import KINDS, SUFFIXES, draw_chart, save_chart
+from engine.report.naming import method, namer
+from engine.store import Row, Store
+from tests.helpers.filled_store import fill
+
+Drawn = tuple[list[Row], dict[int, list[Row]]]
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Drawn:
+    path = tmp_path / "results.db"
+    ids = fill(path)
+    with Store(path, readonly=True) as store:
+        return store.results(), {run_id: store.curve(run_id) for run_id in ids}
+
+
+def svg_texts(figure: Figure, path: Path) -> list[str]:
+    save_chart(figure, path)
+    return [element.text or "" for element in ElementTree.parse(path).iter() if element.text]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_kind_in_every_format_is_the_same_twice(
+    drawn: Drawn, tmp_path: Path, kind: str, suffix: str
+) -> None:
+    first, second = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    save_chart(draw_chart(kind, *drawn), first)
+    save_chart(draw_chart(kind, *drawn), second)
+    assert first.read_bytes() == second.read_bytes()
+    magic = {".svg": b"<?xml", ".pdf": b"%PDF", ".png": b"\x89PNG"}[suffix]
+    assert first.read_bytes().startswith(magic)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_chart_is_one_column_wide_with_text_as_text(
+    drawn: Drawn, tmp_path: Path, kind: str
+) -> None:
+    figure = draw_chart(kind, *drawn)
+    assert figure.get_size_inches()[0] == 3.5
+    texts = svg_texts(figure, tmp_path / "chart.svg")
+    assert any("robust accuracy" in text for text in texts)
+    assert any("pgd-4 0.15" in text for text in texts)
+    assert any("flagged" in text for text in texts)
+
+
+def test_without_flags_there_is_no_footnote(drawn: Drawn, tmp_path: Path) -> None:
+    clean = [row for row in drawn[0] if not row["flags"]]
+    texts = svg_texts(draw_chart("pareto", clean), tmp_path / "chart.svg")
+    assert not any("flagged" in text for text in texts)
+
+
+def single_points(figure: Figure) -> list[Line2D]:
+    """The markers of a chart: lines of one point, without the caps of the error bars."""
+    (axes,) = figure.axes
+    lines = [line for line in axes.lines if len(line.get_xdata()) == 1]
+    return [line for line in lines if line.get_marker() not in ("_", "|")]
+
+
+def test_pareto_puts_every_run_where_it_belongs(drawn: Drawn) -> None:
+    rows, _ = drawn
+    figure = draw_chart("pareto", rows)
+    points = single_points(figure)
+    places = {(line.get_xdata()[0], line.get_ydata()[0]) for line in points}
+    assert places == {(row["compression_rate"], 100 * row["robust_accuracy"]) for row in rows}
+    hollow = [line for line in points if to_hex(line.get_markerfacecolor()) == "#ffffff"]
+    assert {line.get_xdata()[0] for line in hollow} == {14.5}, "the flagged runs, and only those"
+    assert figure.axes[0].get_xscale() == "log"
+
+
+def test_pareto_error_bars_are_the_stored_intervals(drawn: Drawn) -> None:
+    row = drawn[0][0]
+    (axes,) = draw_chart("pareto", [row]).axes
+    (bar,) = axes.containers[0][2]
+    ends = bar.get_segments()[0][:, 1]
+    assert ends == pytest.approx([100 * row["ci_low"], 100 * row["ci_high"]])
+    assert axes.get_xscale() == "linear"
+
+
+def test_pareto_joins_no_two_methods(drawn: Drawn) -> None:
+    rows, _ = drawn
+    (axes,) = draw_chart("pareto", rows).axes
+    joined = [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) > 1]
+    assert sorted(joined) == [(1.0, 2.0), (1.0, 2.0), (1.0, 14.5), (1.0, 14.5)]
+
+
+def test_series_and_methods_differ_in_more_than_colour(drawn: Drawn) -> None:
+    figure = draw_chart("pareto", drawn[0])
+    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
+    lines = [line for line in lines if line.get_linestyle() != "None"]
+    assert len({line.get_color() for line in lines}) == 2
+    assert len({str(line.get_linestyle()) for line in lines}) == 2
+    assert len({line.get_marker() for line in single_points(figure)}) == 3
+
+
+def test_curve_draws_the_points_of_each_run(drawn: Drawn) -> None:
+    rows, curves = drawn
+    (axes,) = draw_chart("curve", rows, curves).axes
+    assert len(axes.lines) == len(rows)
+    for line, row in zip(axes.lines, rows, strict=True):
+        assert list(line.get_ydata()) == [100 * p["robust_accuracy"] for p in curves[row["run_id"]]]
+
+
+def test_bars_and_heatmap_show_every_run_once(drawn: Drawn) -> None:
+    rows, _ = drawn
+    (axes,) = draw_chart("bars", rows).axes
+    widths = sorted(patch.get_width() for patch in axes.patches)
+    assert widths == pytest.approx(sorted(100 * row["robust_accuracy"] for row in rows))
+    texts = sorted(text.get_text() for text in draw_chart("heatmap", rows).axes[0].texts)
+    flagged = {row["run_id"] for row in rows if row["flags"]}
+    numbers = [(row["run_id"], f"{100 * row['robust_accuracy']:.1f}") for row in rows]
+    assert texts == sorted(f"({n})" if run in flagged else n for run, n in numbers)
+
+
+def test_heatmap_with_a_hole_is_drawn(drawn: Drawn, tmp_path: Path) -> None:
+    save_chart(draw_chart("heatmap", drawn[0][:-1]), tmp_path / "hole.png")
+
+
+def test_runs_that_cannot_be_compared_never_share_a_name(drawn: Drawn) -> None:
+    rows = [drawn[0][0], {**drawn[0][0], "dataset": "mine"}, {**drawn[0][0], "n": 500}]
+    name = namer(rows, ("model", "attack"))
+    assert len({name(row) for row in rows}) == 3
+    assert name(rows[0]) == "digits, n=20"
+
+
+def test_a_method_is_a_recipe_without_its_amounts() -> None:
+    assert method({"compression": "none"}) == "none"
+    assert method({"compression": "magnitude 90% per layer + ptq w4a8"}) == "magnitude + ptq"
+
+
+def test_dollars_and_underscores_in_names_are_only_text(drawn: Drawn, tmp_path: Path) -> None:
+    rows = [{**row, "model": f"m_{number}$x$^\\"} for number, row in enumerate(drawn[0])]
+    texts = svg_texts(draw_chart("pareto", rows), tmp_path / "chart.svg")
+    assert any("m_0$x$^\\" in text for text in texts)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_to_draw_is_said(drawn: Drawn, kind: str) -> None:
+    waiting = [{**row, "robust_accuracy": None} for row in drawn[0]]
+    with pytest.raises(CrumpleError, match="nothing to draw"):
+        draw_chart(kind, waiting, {})
+
+
+def test_a_chart_that_lacks_its_axis_is_said(drawn: Drawn) -> None:
+    rows, _ = drawn
+    with pytest.raises(CrumpleError, match="no finished run has a compression rate"):
+        draw_chart("pareto", [{**row, "compression_rate": None} for row in rows])
+    with pytest.raises(CrumpleError, match="no chosen run has a curve"):
+        draw_chart("curve", rows, {})
+
+
+def test_bad_kinds_and_files_are_named(drawn: Drawn, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"'pie'.*pareto"):
+        draw_chart("pie", drawn[0])
+    figure = draw_chart("bars", drawn[0])
+    with pytest.raises(SpecError, match=r"chart\.gif.*\.svg"):
+        save_chart(figure, tmp_path / "chart.gif")
+    with pytest.raises(CrumpleError, match="cannot be written"):
+        save_chart(figure, tmp_path / "missing" / "chart.svg")
+    assert list(tmp_path.glob("chart*")) == []
+
+
+def test_drawing_leaves_matplotlib_as_it_was(drawn: Drawn) -> None:
+    before = dict(mpl.rcParams)
+    draw_chart("curve", *drawn)
+    assert dict(mpl.rcParams) == before
+
+
+def test_pyplot_is_never_imported() -> None:
+    script = "import engine.report.charts, sys; assert 'matplotlib.pyplot' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

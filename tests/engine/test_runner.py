@@ -1,0 +1,196 @@
+"""Studies from start to end, in process: reuse, resume, failures, flags."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from engine import accounting, compression, runner
+from engine.compression import variant as variant_module
+from engine.events import Event, RunFailed, RunFinished, RunProgress, StageStarted, StudyQueued
+from engine.runner import Options
+from engine.specs import Study
+from engine.store import RESULT_COLUMNS, Row, Writer
+from tests.helpers.studies import small_study
+
+TIMES = {"seconds", "created", "finished"}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Writer]:
+    with Writer(tmp_path / "lab.db") as writer:
+        yield writer
+
+
+def run(store: Writer, study: Study, **options: object) -> list[Event]:
+    events: list[Event] = []
+    runner.run(study, store, events.append, options=Options(device="cpu", **options))
+    return events
+
+
+def run_until_first_batch(store: Writer, study: Study) -> None:
+    seen: list[Event] = []
+    runner.run(
+        study,
+        store,
+        seen.append,
+        lambda: any(isinstance(event, RunProgress) and event.done for event in seen),
+        Options("cpu", batch_size=10),
+    )
+
+
+def numbers(rows: list[Row]) -> list[Row]:
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+
+
+def test_a_study_fills_every_column_and_tells_its_story(store: Writer) -> None:
+    events = run(store, small_study())
+    rows = store.results("small")
+    assert [row["compression"] for row in rows] == ["none", "magnitude 50%"]
+    for row in rows:
+        empty = {name for name in RESULT_COLUMNS if row[name] is None}
+        assert not empty
+        assert row["ci_low"] < row["robust_accuracy"] < row["ci_high"]
+        assert row["n"] == 30
+    assert rows[1]["achieved_sparsity"] == pytest.approx(0.5, abs=1e-4)
+    assert rows[1]["compression_rate"] > 1.5 > rows[0]["compression_rate"]
+    assert rows[1]["transfer_n"] == 30
+    kinds = [type(event).__name__ for event in events]
+    assert kinds[0] == "StudyQueued"
+    assert kinds[-1] == "StudyFinished"
+    assert kinds.count("RunStarted") == kinds.count("RunFinished") == 2
+    assert [e.curve[-1] for e in events if isinstance(e, RunProgress)][-1] == pytest.approx(
+        rows[1]["robust_accuracy"]
+    )
+
+
+def test_a_second_run_computes_nothing(store: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(store, small_study())
+    before = store.results()
+    monkeypatch.setattr("engine.attack_stage.run_attack", None)  # would raise if it were called
+    events = run(store, small_study())
+    assert [type(event).__name__ for event in events] == ["StudyQueued", "StudyFinished"]
+    assert isinstance(events[0], StudyQueued)
+    assert events[0].reused == 2
+    assert store.results() == before
+
+
+def test_another_attack_on_the_same_variant_compresses_nothing_again(store: Writer) -> None:
+    run(store, small_study())
+    more = small_study(name="more", attack=[{"name": "fgsm", "eps": 0.1}])
+    events = run(store, more)
+    stages = {event.stage for event in events if isinstance(event, StageStarted)}
+    assert stages == {"attack", "statistics"}
+
+
+def test_results_do_not_depend_on_interruption_or_batch_size(store: Writer, tmp_path: Path) -> None:
+    study = small_study(compression=[])
+    run_until_first_batch(store, study)
+    assert store.results()[0]["status"] == "cancelled"
+    assert len(store.samples(1)) == 10
+    run(store, study, batch_size=10)
+    with Writer(tmp_path / "other.db") as other:
+        run(other, study, batch_size=30)
+        assert numbers(other.results()) == numbers(store.results())
+        assert [
+            {**s, "clean_confidence": 0, "adversarial_confidence": 0, "l2": 0, "linf": 0}
+            for s in other.samples(1)
+        ] == [
+            {**s, "clean_confidence": 0, "adversarial_confidence": 0, "l2": 0, "linf": 0}
+            for s in store.samples(1)
+        ]
+
+
+def test_without_resume_a_half_finished_run_starts_anew(store: Writer) -> None:
+    study = small_study(compression=[])
+    run_until_first_batch(store, study)
+    assert len(store.samples(1)) == 10
+    store.db.execute("UPDATE samples SET l2 = 99")
+    run(store, study, batch_size=10, resume=False)
+    assert max(row["l2"] for row in store.samples(1)) < 99
+
+
+def test_a_run_that_fails_says_why_and_the_others_go_on(
+    store: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setitem(variant_module.METHODS, "magnitude", broken)
+    events = run(store, small_study())
+    assert [row["status"] for row in store.results()] == ["finished", "failed"]
+    failure = next(event for event in events if isinstance(event, RunFailed))
+    assert "ZeroDivisionError: a bug" in failure.message
+    assert "def broken" in failure.traceback or "raise ZeroDivisionError" in failure.traceback
+
+
+class NaiveRounding(nn.Module):
+    """Rounds activations without a straight-through gradient."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x * 8).round() / 8
+
+
+def test_rounding_without_straight_through_is_flagged_not_reported_as_robust(
+    store: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def naive(live: nn.Module, params: object, context: object) -> None:
+        for module in list(live.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.ReLU):
+                    setattr(module, name, nn.Sequential(child, NaiveRounding()))
+
+    monkeypatch.setitem(variant_module.METHODS, "magnitude", naive)
+    monkeypatch.setattr("engine.variants.compression.save", lambda *_: None)
+    study = small_study(
+        model=[{"name": "digits-resnet"}],
+        attack=[{"name": "pgd", "eps": 0.15, "steps": 10, "random_start": False}],
+    )
+    run(store, study)
+    base, masked = store.results()
+    assert base["robust_accuracy"] < 0.3
+    assert masked["robust_accuracy"] > 0.8, "the trap: it looks robust"
+    danger = {flag["id"] for flag in masked["flags"] if flag["level"] == "danger"}
+    assert {"zero-gradient", "gradient-masking"} <= danger
+    assert masked["transfer_accuracy"] < 0.5
+    assert not base["flags"]
+
+
+def test_average_perturbation_is_over_successful_examples_only(store: Writer) -> None:
+    run(store, small_study(compression=[]))
+    row, samples = store.results()[0], store.samples(1)
+    found = [s["linf"] for s in samples if s["broken"] and s["clean_prediction"] == s["label"]]
+    assert row["avg_perturbation_linf"] == pytest.approx(sum(found) / len(found))
+    assert min(found) > 0
+
+
+def test_everything_needed_to_repeat_a_run_is_stored(store: Writer) -> None:
+    run(store, small_study(compression=[]))
+    environment = store.run(1)["environment"]
+    assert environment["versions"]["torch"] == torch.__version__.split("+")[0]
+    for key in ("device", "precision", "data_fingerprint", "variant_fingerprint", "threads"):
+        assert environment[key]
+    assert json.loads(store.run_spec(1).model_dump_json())["attack"]["params"]["steps"] == 5
+
+
+def test_the_stored_accounting_is_that_of_the_deployed_model(store: Writer) -> None:
+    run(store, small_study())
+    stored = store.variant(2)["accounting"]
+    variant = compression.load(store.variant_folder(store.run(2)["variant_key"]))
+    weights = [p for p in variant.deployed().parameters()]
+    assert stored["nonzero_parameters"] == sum(int((w != 0).sum()) for w in weights)
+    assert stored["file_bytes"] > 0
+    assert math.isclose(stored["compression_rate"], stored["dense_bytes"] / stored["packed_bytes"])
+    assert accounting.FORMULAS["compression_rate"]
+
+
+def test_finished_events_carry_the_row(store: Writer) -> None:
+    events = run(store, small_study(compression=[]))
+    finished = next(event for event in events if isinstance(event, RunFinished))
+    assert finished.result == store.results()[0]

@@ -1,0 +1,128 @@
+"""Studies: reading, writing, sweeping, and refusing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import catalog, paths
+from engine.errors import SpecError
+from engine.specs import DatasetSpec, Study, make_attack, make_step
+from tests.helpers.studies import small_study
+
+
+def test_sweeps_and_recipes_expand_in_order_of_writing() -> None:
+    study = small_study(
+        compression=[
+            {"name": "magnitude", "sparsity": [0.5, 0.9]},
+            {"steps": [{"name": "magnitude", "sparsity": 0.5}, {"name": "ptq", "bits": [4, 2]}]},
+        ],
+        attack=[{"name": "fgsm", "eps": ["4/255", "8/255"]}],
+    )
+    labels = [run.compression for run in study.runs()][::2]
+    assert labels == [
+        "none",
+        "magnitude 50%",
+        "magnitude 90%",
+        "magnitude 50% + ptq w4",
+        "magnitude 50% + ptq w2",
+    ]
+    assert [attack.eps for attack in study.attack_specs()] == [4 / 255, 8 / 255]
+
+
+def test_the_baseline_is_always_there_and_only_once() -> None:
+    study = small_study(compression=[{"name": "none"}])
+    assert [run.compression for run in study.runs()] == ["none"]
+
+
+def test_equal_settings_written_twice_run_once() -> None:
+    study = small_study(attack=[{"name": "pgd", "eps": "8/255"}, {"name": "pgd", "eps": 8 / 255}])
+    assert len(study.attack_specs()) == 1
+
+
+def test_a_study_survives_writing_and_reading(tmp_path: Path) -> None:
+    study = Study.from_toml(paths.example_study())
+    file = tmp_path / "again.toml"
+    file.write_text(study.to_toml())
+    assert Study.from_toml(file) == study
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"name": "pgd", "eps": -1}, ["eps", "-1", "greater than or equal to 0"]),
+        ({"name": "pgd", "eps": "nine/255"}, ["eps", "nine/255", "8/255"]),
+        ({"name": "pgd", "eps": float("nan")}, ["eps", "finite"]),
+        ({"name": "pgd", "stepz": 3}, ["stepz", "Known: eps, steps"]),
+        ({"name": "pgdd"}, ["'pgdd'", "Did you mean 'pgd'", "fgsm"]),
+        ({"eps": 0.1}, ["name", "missing"]),
+    ],
+)
+def test_bad_attacks_are_refused_with_field_value_and_what_is_allowed(
+    table: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        make_attack(table)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"compression": [{"name": "magnitude", "sparsity": 1.2}]}, ["sparsity", "1.2", "less"]),
+        ({"compression": [{"steps": []}]}, ["steps", "list"]),
+        ({"compression": [{"steps": ["magnitude"]}]}, ["table", "name"]),
+        ({"model": [{"name": "resnet-9000"}]}, ["resnet-9000", "digits-resnet"]),
+        ({"model": []}, ["model"]),
+        ({"attack": []}, ["attack"]),
+        ({"dataset": {"name": "digits", "limit": 0}}, ["limit", "0"]),
+        ({"dataset": {}}, ["name, folder, npz"]),
+        ({"dataset": {"name": "digits", "folder": "x"}}, ["exactly one"]),
+        ({"name": ""}, ["name"]),
+        ({"seed": -1}, ["seed", "-1"]),
+        ({"colour": "red"}, ["colour", "keep_images"]),
+    ],
+)
+def test_bad_studies_are_refused(changes: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(SpecError) as caught:
+        small_study(**changes)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_files_that_are_missing_or_no_toml_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="cannot be read"):
+        Study.from_toml(tmp_path / "none.toml")
+    file = tmp_path / "bad.toml"
+    file.write_text("name = ")
+    with pytest.raises(SpecError, match="not valid TOML"):
+        Study.from_toml(file)
+
+
+def test_stored_choices_hold_every_parameter() -> None:
+    assert set(make_attack("pgd").params) == {
+        "eps",
+        "steps",
+        "step_size",
+        "random_start",
+        "restarts",
+    }
+    assert make_step({"name": "ptq"}).params["bits"] == 8
+
+
+@given(st.integers(0, 255))
+def test_fractions_mean_and_show_what_they_say(numerator: int) -> None:
+    text = f"{numerator}/255"
+    number = catalog.as_number(text)
+    assert number == numerator / 255
+    assert catalog.as_number(catalog.format_number(number)) == pytest.approx(number, rel=1e-5)
+
+
+def test_a_dataset_is_named_by_its_source() -> None:
+    assert DatasetSpec(folder="/data/my digits").label == "my digits"
+    assert DatasetSpec(npz="/data/x.npz").id == "npz"

@@ -1,0 +1,77 @@
+"""The two walls: the engine knows no window, and the window knows no torch."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import gui
+
+ROOT = Path(__file__).resolve().parent.parent
+TORCH = {"torch", "torchvision", "torchattacks"}
+QT = {"PySide6", "pyqtgraph", "gui"}
+
+
+def contracts() -> list[dict[str, object]]:
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    return list(tomllib.loads(text)["tool"]["importlinter"]["contracts"])
+
+
+def torch_free() -> list[str]:
+    """The modules of the engine that the contracts promise to be free of torch."""
+    (sources,) = [c["source_modules"] for c in contracts() if "torch" in c["forbidden_modules"]]  # type: ignore[operator]
+    return [name for name in sources if name.startswith("engine.")]  # type: ignore[attr-defined]
+
+
+def with_submodules(name: str) -> list[str]:
+    path = getattr(importlib.import_module(name), "__path__", None)
+    return [name, *(m.name for m in pkgutil.walk_packages(path, f"{name}."))] if path else [name]
+
+
+def assert_loads_without(modules: list[str], forbidden: set[str]) -> None:
+    """Import the modules in a fresh interpreter and look at what came with them."""
+    script = (
+        f"import importlib, sys\nfor name in {modules!r}: importlib.import_module(name)\n"
+        f"found = {sorted(forbidden)!r}\n"
+        "sys.exit(' '.join(name for name in found if name in sys.modules) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, f"{modules}: loads {done.stderr}"
+
+
+def test_the_contracts_hold() -> None:
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"Contracts: {len(contracts())} kept, 0 broken." in done.stdout
+
+
+def test_the_window_starts_without_torch() -> None:
+    assert_loads_without(["gui.app"], TORCH | {"scipy", "sklearn", "matplotlib"})
+
+
+def test_the_runner_works_without_qt() -> None:
+    assert_loads_without(["engine.runner", "engine.worker", "engine.cli"], QT)
+
+
+@pytest.mark.parametrize("name", torch_free())
+def test_torch_free_modules_load_without_torch(name: str) -> None:
+    assert_loads_without(with_submodules(name), TORCH | QT)
+
+
+def test_every_module_of_the_window_loads_without_torch() -> None:
+    names = [m.name for m in pkgutil.walk_packages(gui.__path__, "gui.")]
+    assert_loads_without([name for name in names if name != "gui.__main__"], TORCH)
+
+
+def test_the_check_sees_what_it_forbids() -> None:
+    with pytest.raises(AssertionError, match="loads json"):
+        assert_loads_without(["json"], {"json"})
