@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from typing import Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -16,49 +15,6 @@ from engine.models.tensors import count_parameters, tensor_bytes
 from engine.specs import recipe_label
 
 _FP32 = 32
-
-
-class Formula(NamedTuple):
-    """How a number comes about.
-
-    Attributes:
-        kind: measured on a file or by counting operations; computed by counting tensors;
-            theoretical if no program here realises it.
-        text: the formula.
-    """
-
-    kind: Literal["measured", "computed", "theoretical"]
-    text: str
-
-
-FORMULAS: dict[str, Formula] = {
-    "parameters": Formula("computed", "number of trained parameters of the deployed model"),
-    "nonzero_parameters": Formula("computed", "trained parameters that are not 0"),
-    "weights": Formula("computed", "n = weights of all convolutions and linear layers"),
-    "nonzero_weights": Formula("computed", "z = weights of these layers that are not 0"),
-    "sparsity": Formula("computed", "1 - z / n"),
-    "levels": Formula("computed", "most distinct values in one output channel"),
-    "weight_bits": Formula("computed", "mean bits b of a weight code; 32 if not quantised"),
-    "activation_bits": Formula("computed", "bits of an activation code; 32 if not quantised"),
-    "macs": Formula("measured", "multiply-accumulates of one image, counted operations / 2"),
-    "nonzero_macs": Formula("theoretical", "sum over layers of MACs x z / n"),
-    "dense_bytes": Formula("computed", "4 x (parameters + BatchNorm statistics) of the base"),
-    "packed_bytes": Formula(
-        "computed",
-        "per layer min(ceil(n b / 8), ceil(n / 8) + ceil(z b / 8)), plus rest",
-    ),
-    "bitmask_bytes": Formula("computed", "per layer ceil(n / 8) + ceil(z b / 8), plus rest"),
-    "csr_bytes": Formula(
-        "computed", "per layer ceil(z b / 8) + 4 z + 4 (output channels + 1), plus rest"
-    ),
-    "rest_bytes": Formula(
-        "computed", "4 x (scales + biases + BatchNorm parameters and statistics)"
-    ),
-    "file_bytes": Formula("measured", "length of the deployed model as a safetensors file"),
-    "deflated_bytes": Formula("measured", "length of that file after deflate, level 9"),
-    "compression_rate": Formula("computed", "dense_bytes / packed_bytes"),
-}
-"""Every number of ``Accounting`` and ``LayerAccount``; b, n and z are those of a layer."""
 
 
 class _Record(BaseModel):
@@ -83,7 +39,7 @@ class LayerAccount(_Record):
 
 
 class Accounting(_Record):
-    """The whole model; ``FORMULAS`` tells how each number comes about.
+    """The whole model; ``catalog.FORMULAS`` tells how each number comes about.
 
     Attributes:
         requested: the recipe in words.

@@ -26,6 +26,8 @@ from engine.runner import run as run_study
 from engine.specs import Study
 from engine.store import Row, Writer
 
+tqdm.monitor_interval = 0  # no watching thread: bars are updated often enough
+
 
 @click.command()
 @click.argument("study", type=click.Path(path_type=Path))

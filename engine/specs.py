@@ -127,6 +127,21 @@ def recipe_label(recipe: Recipe) -> str:
     return " + ".join(step.label for step in recipe) or "none"
 
 
+def check_recipe(recipe: Recipe, where: str = "compression") -> None:
+    """Refuse steps that do not go together.
+
+    Raises:
+        SpecError: a step follows ``ptq``; it would move weights off their levels.
+    """
+    for before, step in itertools.pairwise(recipe):
+        if before.name == "ptq":
+            raise SpecError(
+                f"{where} {recipe_label(recipe)!r}: {step.name} cannot follow ptq, because the "
+                "weights would leave their levels.",
+                f"Put {step.name} before ptq." if step.name != "ptq" else "Quantise once.",
+            )
+
+
 def make_step(table: Mapping[str, Any], where: str = "compression") -> Step:
     """Validate one step; lists are not allowed here (see ``expand``)."""
     name, params = _validated("compressions", table, where)
@@ -285,7 +300,9 @@ def _recipes(table: Mapping[str, Any], where: str) -> Iterator[Recipe]:
         raise SpecError(f"{where}: every step must be a table with a 'name'.")
     expanded = [[make_step(one, where) for one in expand(step)] for step in steps]
     for combination in itertools.product(*expanded):
-        yield tuple(step for step in combination if step.name != "none")
+        recipe = tuple(step for step in combination if step.name != "none")
+        check_recipe(recipe, where)
+        yield recipe
 
 
 def _unique(items: list[_T]) -> tuple[_T, ...]:

@@ -103,13 +103,15 @@ class Variants:
             return stored
         begun = time.perf_counter()
         variant = self.get(spec, keys, staged)
+        gate = images.images[:GATE_IMAGES].to(self._device)
+        compression.check_agreement(variant.deployed, variant.view, gate)
         report = staged(
             "diagnostics",
             "",
             lambda: diagnostics.examine(
                 variant.deployed,
                 variant.view,
-                images.images[:GATE_IMAGES].to(self._device),
+                gate,
                 images.labels[:GATE_IMAGES].to(self._device),
                 self._parent_view(spec.model) if spec.recipe else None,
             ),

@@ -10,12 +10,14 @@ from types import ModuleType
 
 from engine.catalog import attacks, compressions, datasets, models, training
 from engine.catalog.entry import Entry, Params, Section, as_number, format_number
+from engine.catalog.formulas import FORMULAS
 from engine.catalog.models import ModelCard
 from engine.errors import SpecError
 
 SECTIONS = ("datasets", "models", "compressions", "training", "attacks")
 
 __all__ = [
+    "FORMULAS",
     "SECTIONS",
     "Entry",
     "ModelCard",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +15,7 @@ from engine.compression.context import Context
 from engine.compression.layers import bake, modules_of, on_weight, weight_layers
 from engine.compression.magnitude import magnitude
 from engine.compression.ptq import ActivationQuantiser, WeightQuantiser, ptq
-from engine.errors import SpecError
-from engine.specs import Recipe, recipe_label
+from engine.specs import Recipe, check_recipe
 
 METHODS: dict[str, Callable[[nn.Module, Any, Context], None]] = {
     "magnitude": magnitude,
@@ -83,24 +81,9 @@ def apply(model: nn.Module, recipe: Recipe, context: Context) -> Variant:
     Raises:
         SpecError: the steps do not go together, or one cannot work on this model.
     """
-    check_order(recipe)
+    check_recipe(recipe)
     live = copy.deepcopy(model).eval()
     for step in recipe:
         params = catalog.find("compressions", step.name).params.model_validate(step.params)
         METHODS[step.name](live, params, context)
     return Variant(live, recipe)
-
-
-def check_order(recipe: Recipe) -> None:
-    """Refuse a recipe that goes on after quantisation.
-
-    Raises:
-        SpecError: a step follows ``ptq``; it would move weights off their levels.
-    """
-    for before, step in itertools.pairwise(recipe):
-        if before.name == "ptq":
-            raise SpecError(
-                f"compression {recipe_label(recipe)!r}: {step.name} cannot follow ptq, because "
-                "the weights would leave their levels.",
-                f"Put {step.name} before ptq." if step.name != "ptq" else "Quantise once.",
-            )

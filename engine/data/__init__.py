@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from engine.data.image_set import ImageSet
-from engine.data.loading import calibration_images, check_fits, load, training_images
+from engine.data.loading import check_fits, load, training_images
 
-__all__ = ["ImageSet", "calibration_images", "check_fits", "load", "training_images"]
+__all__ = ["ImageSet", "check_fits", "load", "training_images"]

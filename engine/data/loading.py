@@ -51,19 +51,6 @@ def training_images(dataset_id: str) -> ImageSet:
     return _image_set(source, np.arange(len(source.labels)), dataset_id, dataset_id)
 
 
-def calibration_images(dataset_id: str, seed: int, count: int = 256) -> torch.Tensor | None:
-    """A stratified sample of training images, for ranges of activations.
-
-    Returns:
-        (count, C, H, W) in [0,1], or None if the dataset has no training part.
-    """
-    if dataset_id != "digits":
-        return None
-    whole = training_images(dataset_id)
-    chosen = stratified_order(whole.labels.numpy(), seed)[:count]
-    return whole.images[torch.from_numpy(chosen)]
-
-
 def check_fits(image_set: ImageSet, card: ModelCard) -> None:
     """Refuse images that a model cannot take.
 

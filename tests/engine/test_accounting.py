@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from engine import catalog, compression, models
-from engine.accounting import FORMULAS, Accounting, LayerAccount, account, count_macs
+from engine.accounting import Accounting, LayerAccount, account, count_macs
+from engine.catalog import FORMULAS
 from engine.compression.layers import weight_layers
 from engine.models.tensors import tensor_bytes
 from engine.specs import make_step

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from engine import catalog
 from engine.attacks import StepPoint, run_attack
 from engine.attacks.ball import linf_bounds
+from engine.attacks.noise import ImageNoise
 from engine.attacks.registry import REGISTRY, create
 from engine.errors import AttackError, Cancelled, CrumpleError
 from engine.specs import make_attack
@@ -105,7 +106,10 @@ def test_examples_stay_in_ball_and_box(eps: float, seed: int, attack: str, step:
     assert ((result.adversarial >= 0) & (result.adversarial <= 1)).all()
     assert torch.allclose(result.linf.double(), delta, atol=1e-7)
     assert not result.notes  # nothing was refused for rounding
-    assert torch.equal(model(result.adversarial).argmax(dim=1) != labels, result.broken)
+    logits = model(result.adversarial).detach()
+    assert torch.equal(logits.argmax(dim=1) != labels, result.broken)
+    assert torch.equal(logits.argmax(dim=1), result.adversarial_predictions)
+    assert torch.allclose(logits.softmax(1).amax(1), result.adversarial_confidence, atol=1e-5)
 
 
 @given(eps=st.floats(0, 1), seed=st.integers(0, 100))
@@ -115,6 +119,27 @@ def test_bounds_are_inside_and_as_wide_as_float_allows(eps: float, seed: int) ->
         assert ((bound.double() - images.double()).abs() <= eps).all()
         wide = (bound == 0) | (bound == 1) | ((bound - images).abs() >= eps - 1.2e-7)
         assert wide.all()
+
+
+def test_noise_belongs_to_the_image() -> None:
+    _, images, labels = _batch(5)
+    rows = torch.arange(5)
+    whole = ImageNoise(images, labels, seed=1).uniform(rows, restart=0)
+    assert whole.shape == images.shape
+    assert whole.abs().max() <= 1
+    assert whole.std() > 0.5
+    alone = ImageNoise(images[3:4], labels[3:4], seed=1).uniform(torch.tensor([0]), restart=0)
+    assert torch.equal(alone[0], whole[3])
+    twins = torch.zeros(2, 1, 8, 8)
+    others = (
+        ImageNoise(images, labels, seed=1).uniform(rows, restart=1),
+        ImageNoise(images, labels, seed=2).uniform(rows, restart=0),
+        ImageNoise(images * 0.5, labels, seed=1).uniform(rows, restart=0),
+        ImageNoise(images, labels + 1, seed=1).uniform(rows, restart=0),
+    )
+    assert not any(torch.isclose(other, whole).float().mean() > 0.1 for other in others)
+    same = ImageNoise(twins, labels[:1].repeat(2), seed=1).uniform(torch.arange(2), restart=0)
+    assert torch.equal(same[0], same[1])
 
 
 class _Odd(nn.Module):
@@ -277,6 +302,9 @@ def test_bf16_search_keeps_fp32_verdicts() -> None:
     fast = run_attack(model, images, labels, spec, precision="bf16")
     exact = run_attack(model, images, labels, spec, precision="fp32")
     assert fast.precision == "bf16"
+    survived = ~fast.broken
+    assert survived.any()
+    assert (fast.backwards[survived] == 20).all()
     assert torch.equal(model(fast.adversarial).argmax(dim=1) != labels, fast.broken)
     # The fp32 pass on the survivors finds all that fp32 alone finds.
     assert (fast.broken | ~exact.broken).all()

@@ -52,8 +52,9 @@ def test_multiclass_affine_between_bounds(
     gap = gap.gather(1, labels[:, None]) - gap.gather(1, rivals[:, None])
     runner_up = gap.squeeze(1) / pair.abs().sum(dim=1)
     assert not result.broken[radius > eps + 1e-5].any()
-    if attack != "torchattacks.PGD":  # its cross-entropy saturates on such logits
-        assert result.broken[runner_up < eps - 1e-5].all()
+    reached = result.broken[runner_up < eps - 1e-5].float().mean()
+    # A random start may change the runner-up; the library's cross-entropy saturates here.
+    assert reached >= {"fgsm": 1.0, "pgd": 0.97, "torchattacks.PGD": 0.0}[attack]
     decided = (radius > eps + 1e-5) | (runner_up < eps - 1e-5)
     assert decided.float().mean() > 0.85
 
@@ -66,36 +67,42 @@ def test_saturated_cross_entropy_is_still_climbed() -> None:
     assert torch.equal(result.broken, plain.broken)
 
 
-def test_large_eps_breaks_everything_and_counts_steps() -> None:
-    model, images, labels, _eps = _case(2, (1, 4, 4))
-    result = run_attack(
-        model, images, labels, {"name": "pgd", "eps": 0.2, "steps": 10, "random_start": False}
-    )
+@pytest.mark.parametrize(("attack", "size"), [("pgd", "step_size"), ("torchattacks.PGD", "alpha")])
+def test_broken_at_step_is_the_distance_in_steps(attack: str, size: str) -> None:
+    model, images, labels, _ = _case(2, (1, 4, 4))
+    spec = {"name": attack, "eps": 0.2, "steps": 20, size: 0.01, "random_start": False}
+    result = run_attack(model, images, labels, spec)
     assert result.broken.all()
     # Along the sign of the gradient the distance to the edge is the radius itself.
-    radius = model.radius(images, labels)
-    expected = (radius / 0.05).ceil().long().clamp(min=0)
-    clear = ((radius / 0.05) % 1 - 0.5).abs() < 0.49
-    assert torch.equal(result.broken_at_step[clear], expected[clear])
+    walked = model.radius(images, labels) / 0.01
+    clear = (walked % 1 - 0.5).abs() < 0.49
+    assert clear.sum() > 150
+    assert torch.equal(result.broken_at_step[clear], walked.ceil().long().clamp(min=0)[clear])
+    assert result.broken_at_step.unique().numel() > 3
 
 
 class _Band(nn.Module):
-    """The gradient always says brighter, but class 1 wins only in a narrow band of mean grey."""
+    """The gradient always says brighter, but class 0 is weakest in a narrow band of grey."""
+
+    def __init__(self, inside: float) -> None:
+        super().__init__()
+        self.inside = inside
 
     def forward(self, images: Tensor) -> Tensor:
         grey = images.flatten(1).mean(dim=1)
         outside = (grey - 0.55).abs().detach() > 0.006
-        return torch.stack([outside * 10.0, grey], dim=1)
+        return torch.stack([torch.where(outside, 10.0, self.inside), grey], dim=1)
 
 
 def test_a_broken_iterate_is_kept_though_the_walk_leaves_it() -> None:
     images, labels = torch.full((3, 1, 4, 4), 0.5), torch.zeros(3, dtype=torch.int64)
     shared = {"eps": 0.1, "steps": 10, "random_start": False}
-    result = run_attack(_Band(), images, labels, {"name": "pgd", "step_size": 0.01, **shared})
+    spec = {"name": "pgd", "step_size": 0.01, **shared}
+    result = run_attack(_Band(0.0), images, labels, spec)
     assert result.broken_at_step.tolist() == [5, 5, 5]
     assert torch.allclose(result.adversarial, torch.tensor(0.55))
     last = run_attack(
-        _Band(), images, labels, {"name": "torchattacks.PGD", "alpha": 0.01, **shared}
+        _Band(0.0), images, labels, {"name": "torchattacks.PGD", "alpha": 0.01, **shared}
     )
     assert not last.broken.any()  # the library returns where the walk ends
 

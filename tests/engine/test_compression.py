@@ -53,7 +53,7 @@ def test_images() -> data.ImageSet:
 
 @pytest.fixture(scope="module")
 def context() -> compression.Context:
-    return compression.Context(data.calibration_images("digits", seed=0), seed=0)
+    return compression.Context(data.training_images("digits").images[:256], seed=0)
 
 
 def weights(model: nn.Module) -> list[torch.Tensor]:

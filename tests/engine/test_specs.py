@@ -75,6 +75,10 @@ def test_bad_attacks_are_refused_with_field_value_and_what_is_allowed(
     ("changes", "words"),
     [
         ({"compression": [{"name": "magnitude", "sparsity": 1.2}]}, ["sparsity", "1.2", "less"]),
+        (
+            {"compression": [{"steps": [{"name": "ptq"}, {"name": "magnitude"}]}]},
+            ["magnitude cannot follow ptq", "Put magnitude before ptq"],
+        ),
         ({"compression": [{"steps": []}]}, ["steps", "list"]),
         ({"compression": [{"steps": ["magnitude"]}]}, ["table", "name"]),
         ({"model": [{"name": "resnet-9000"}]}, ["resnet-9000", "digits-resnet"]),
