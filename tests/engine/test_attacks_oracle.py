@@ -101,10 +101,17 @@ def test_a_broken_iterate_is_kept_though_the_walk_leaves_it() -> None:
     result = run_attack(_Band(0.0), images, labels, spec)
     assert result.broken_at_step.tolist() == [5, 5, 5]
     assert torch.allclose(result.adversarial, torch.tensor(0.55))
-    last = run_attack(
-        _Band(0.0), images, labels, {"name": "torchattacks.PGD", "alpha": 0.01, **shared}
-    )
-    assert not last.broken.any()  # the library returns where the walk ends
+    # Never broken: the iterate of highest loss, with its own prediction and confidence.
+    close = run_attack(_Band(2.0), images, labels, spec)
+    assert not close.broken.any()
+    assert torch.allclose(close.adversarial, torch.tensor(0.55))
+    expected = torch.tensor([2.0, 0.55]).softmax(dim=0)[0]
+    assert torch.allclose(close.adversarial_confidence, expected)
+    # The library returns where the walk ends; what it passed by does not enter the curve.
+    spec = {"name": "torchattacks.PGD", "alpha": 0.01, **shared}
+    last = run_attack(_Band(0.0), images, labels, spec)
+    assert not last.broken.any()
+    assert {point.broken for point in last.curve} == {0}
 
 
 def test_unbroken_images_return_the_iterate_of_highest_loss() -> None:
