@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from engine.attacks import run_attack
 from engine.diagnostics import Flag, examine, gradient_health, transfer_check
-from engine.diagnostics.checks import tail
+from engine.diagnostics.checks import check_accuracy, tail
 from tests.engine.attack_models import Affine, Rounded, Wrapped, trained
 
 
@@ -89,16 +89,10 @@ def test_tail_is_the_binomial_tail(k: int, n: int, p: float) -> None:
     assert tail(k, n, p) == pytest.approx(exact)
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        lambda net: Wrapped(net, after=lambda z: z.detach()),
-        lambda net: Wrapped(net, before=lambda x: x.detach()),
-        lambda net: Wrapped(net, after=lambda z: z + nn.Parameter(torch.zeros(10))),
-    ][:2],
-)
-def test_missing_gradient_is_flagged(model: object) -> None:
-    assert _ids(model(trained()[0])) == {"no-gradient": "danger"}  # type: ignore[operator]
+@pytest.mark.parametrize("end", ["before", "after"])
+def test_missing_gradient_is_flagged(end: str) -> None:
+    cut = Wrapped(trained()[0], **{end: lambda values: values.detach()})
+    assert _ids(cut) == {"no-gradient": "danger"}
 
 
 class _NoBackward(torch.autograd.Function):
@@ -149,7 +143,15 @@ def test_nonfinite_output_is_flagged() -> None:
 
 def test_guessing_is_flagged() -> None:
     constant = Wrapped(trained()[0], after=lambda z: 0 * z + torch.eye(10)[3])
-    assert _ids(constant)["near-chance"] == "warning"
+    assert _ids(constant)["near-chance"] == "danger"
+
+
+@pytest.mark.parametrize(("right", "flagged"), [(20, True), (47, True), (77, False), (250, False)])
+def test_a_ruined_variant_is_flagged_a_weak_one_is_not(right: int, flagged: bool) -> None:
+    labels = torch.zeros(256, dtype=torch.int64)
+    predictions = torch.cat([labels[:right], labels[right:] + 1])
+    flags = check_accuracy(torch.eye(10)[predictions], labels)
+    assert bool(flags) == flagged
 
 
 def test_opposite_gradients_are_flagged() -> None:
