@@ -1,0 +1,120 @@
+"""The program with a window: options, one lab, the window, and a clean end."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import platformdirs
+from PySide6.QtCore import QSettings, QTimer
+from PySide6.QtWidgets import QApplication, QMessageBox
+
+from engine import paths
+from engine.client import EngineClient
+from engine.errors import StoreError
+from engine.store import Store
+from gui import files, hooks, theme
+from gui.engine_client import QtEngineClient
+from gui.lab import Lab
+from gui.main_window import MainWindow
+from gui.pages import PAGES
+
+_UNUSABLE = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Open the window; returns the exit status."""
+    options = _parser().parse_args(argv)
+    app = QApplication.instance() or QApplication(["crumple"])
+    assert isinstance(app, QApplication)
+    app.setApplicationName("crumple")
+    app.setApplicationDisplayName("Crumple")
+    hooks.start_log(hooks.log_folder())
+    hooks.install()
+    store = _open_store(options.db, ask=not options.screenshot)
+    if store is None:
+        return _UNUSABLE
+    settings = _settings(store.path)
+    theme.install(app, settings, options.theme)
+    lab = Lab(store, QtEngineClient(EngineClient(store.path)), settings)
+    try:
+        return _run(app, lab, options)
+    finally:
+        lab.client.close()
+        store.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="crumple gui", description="Open the window.")
+    parser.add_argument("--db", type=Path, metavar="FILE", help="database of the results")
+    parser.add_argument("--page", choices=tuple(PAGES), default="", help="page to show first")
+    parser.add_argument("--study", type=Path, metavar="FILE", help="study file to show in New")
+    parser.add_argument("--theme", choices=theme.MODES, help="colours, this time only")
+    parser.add_argument(
+        "--screenshot", type=Path, metavar="FILE", help="write the page as PNG and end"
+    )
+    return parser
+
+
+def _run(app: QApplication, lab: Lab, options: argparse.Namespace) -> int:
+    window = MainWindow(lab, options.page)
+    hooks.reporter().failed.connect(window.report_bug)
+    if options.study:
+        window.load_study(options.study)
+    window.show()
+    window.activateWindow()  # without a window manager nobody else gives it the keyboard
+    if options.screenshot:
+        return _screenshot(app, window, options.screenshot)
+    # The worker's events wake the interpreter, so that Ctrl+C in a terminal is heard.
+    signal.signal(signal.SIGINT, lambda *_: app.quit())
+    window.status.set_starting()
+    QTimer.singleShot(0, lab.client.start)
+    return app.exec()
+
+
+def _screenshot(app: QApplication, window: MainWindow, file: Path) -> int:
+    for _ in range(3):  # layouts settle, then charts draw themselves
+        app.processEvents()
+    if window.grab().save(str(file), "PNG"):
+        return 0
+    sys.stderr.write(f"The picture {file} cannot be written.\n")
+    return 1
+
+
+def _settings(database: Path) -> QSettings:
+    """Settings lie beside a database of one's own, else where the system keeps them."""
+    if database == paths.default_database():
+        file = Path(platformdirs.user_config_dir("crumple", appauthor=False)) / "crumple.ini"
+    else:
+        file = Path(f"{database}.ini")
+    return QSettings(str(file), QSettings.Format.IniFormat)
+
+
+def _open_store(path: Path | None, *, ask: bool) -> Store | None:
+    """Open the database; where it cannot be used, say why and offer to choose another."""
+    path = path or paths.default_database()
+    while True:
+        try:
+            return Store(path)
+        except StoreError as error:
+            if not ask or QApplication.platformName() in ("offscreen", "minimal"):
+                sys.stderr.write(f"{error}\n")
+                return None
+            chosen = _ask_other(error)
+            if chosen is None:
+                return None
+            path = chosen
+
+
+def _ask_other(error: StoreError) -> Path | None:
+    box = QMessageBox(QMessageBox.Icon.Critical, "Crumple", error.message)
+    box.setInformativeText(error.hint)
+    other = box.addButton("Choose another file…", QMessageBox.ButtonRole.AcceptRole)
+    box.addButton("Quit", QMessageBox.ButtonRole.RejectRole)
+    box.exec()
+    if box.clickedButton() is not other:
+        return None
+    return files.ask_save(None, "Database of the results", files.DATABASES, "crumple.db")

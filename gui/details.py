@@ -1,0 +1,244 @@
+"""The panel at the right: all that is known of the selected run, and its tags and note."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QFocusEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from engine import catalog
+from engine.errors import CrumpleError
+from engine.store import Row
+from gui.commands import EditNote, TagRuns
+from gui.lab import Lab
+from gui.widgets.facts import Fact, Facts
+
+WIDTH = 320
+
+# Label, key and formula of the totals that a person compares first.
+_TOTALS = (
+    ("parameters", "parameters", ""),
+    ("not zero", "nonzero_parameters", ""),
+    ("sparsity", "sparsity", "1 - z / n over convolutions and linear layers"),
+    ("weight bits", "weight_bits", "mean bits of a weight code; 32 if not quantised"),
+    ("dense bytes", "dense_bytes", "4 x (parameters + BatchNorm statistics) of the base"),
+    ("packed bytes", "packed_bytes", "codes, or bit mask and codes, plus scales and the rest"),
+    ("file bytes", "file_bytes", "measured: the deployed model as a safetensors file"),
+    ("compression", "compression_rate", "dense bytes / packed bytes"),
+    ("MACs", "macs", "measured: multiply-accumulates of one image"),
+)
+_LEVELS = {"info": "Note", "warning": "Warning", "danger": "Do not trust"}
+
+
+class _Note(QPlainTextEdit):
+    """A note that is written when it loses the focus."""
+
+    left = Signal()
+
+    def focusOutEvent(self, event: QFocusEvent) -> None:
+        super().focusOutEvent(event)
+        self.left.emit()
+
+
+class DetailsPanel(QFrame):
+    """Describes one run; for several it says how many.
+
+    Signals:
+        change: an undoable edit of tags or note.
+    """
+
+    change = Signal(object)
+
+    def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("details")
+        self.setFixedWidth(WIDTH)
+        self._lab = lab
+        self._run_ids: list[int] = []
+        self.title = QLabel()
+        self.title.setWordWrap(True)
+        self.title.setProperty("role", "heading")
+        self._body = QScrollArea()
+        self._body.setWidgetResizable(True)
+        self._body.setFrameShape(QFrame.Shape.NoFrame)
+        self._body.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._body.setAccessibleName("Facts about the run")
+        self.tags, self.note = QLineEdit(), _Note()
+        self.tags.setPlaceholderText("tags, separated by commas")
+        self.tags.setAccessibleName("Tags of the run")
+        self.note.setPlaceholderText("note")
+        self.note.setAccessibleName("Note on the run")
+        self.note.setTabChangesFocus(True)
+        self.note.setFixedHeight(80)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(16, 16, 16, 16)
+        for widget in (self.title, self._body, self.tags, self.note):
+            column.addWidget(widget)
+        column.setStretch(1, 1)
+        self.tags.editingFinished.connect(self._keep_tags)
+        self.note.left.connect(self._keep_note)
+        lab.client.rows_changed.connect(self.refresh)
+        self.show_runs([])
+
+    def show_runs(self, run_ids: list[int]) -> None:
+        """Describe these runs."""
+        self._run_ids = list(run_ids)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the run again, unless a person is typing here."""
+        if self.tags.hasFocus() or self.note.hasFocus():
+            return
+        self._clear("Select a run to see its details.")
+        if len(self._run_ids) > 1:
+            self._clear(f"{len(self._run_ids)} runs are selected.")
+        elif self._run_ids:
+            try:
+                self._describe(self._lab.store.run(self._run_ids[0]))
+            except CrumpleError as error:
+                self._clear(str(error))
+
+    def _clear(self, title: str) -> None:
+        self.title.setText(title)
+        old = self._body.takeWidget()
+        if old is not None:
+            old.deleteLater()
+        for field in (self.tags, self.note):
+            field.setVisible(False)
+
+    def _describe(self, row: Row) -> None:
+        name = f"{row['model']}, {row['compression']}, {row['attack']}"
+        self.title.setText(f"Run {row['run_id']}: {name}")
+        place = self._body.verticalScrollBar().value()
+        inside = QWidget()
+        inside.setObjectName("scrolled")
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(0, 0, 8, 0)
+        column.setSpacing(16)
+        accounting = self._lab.store.variant(row["run_id"]).get("accounting", {})
+        for title, facts in (
+            ("Result", _result(row)),
+            ("Flags", _flags(row)),
+            ("Study", _spec(row)),
+            ("Cost of the variant", _totals(accounting)),
+            ("Environment", _environment(row["environment"])),
+        ):
+            if facts:
+                column.addWidget(Facts(title, facts))
+        column.addStretch()
+        self._body.setWidget(inside)
+        self._body.verticalScrollBar().setValue(place)
+        self.tags.setText(row["tags"])
+        self.note.setPlainText(row["note"])
+        for field in (self.tags, self.note):
+            field.setVisible(True)
+
+    def _keep_tags(self) -> None:
+        run_id = self._run_ids[0]
+        before = str(self._lab.store.run(run_id)["tags"])
+        if self.tags.text() != before:
+            store, text = self._lab.store, self.tags.text()
+            self.change.emit(TagRuns(store, {run_id: before}, text, self.refresh))
+
+    def _keep_note(self) -> None:
+        if len(self._run_ids) != 1:
+            return
+        run_id = self._run_ids[0]
+        before, text = str(self._lab.store.run(run_id)["note"]), self.note.toPlainText()
+        if text != before:
+            self.change.emit(EditNote(self._lab.store, run_id, before, text, self.refresh))
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value * 100:.1f} %"
+
+
+def _result(row: Row) -> list[Fact]:
+    facts = [("state", row["status"], row["message"] or "")]
+    if row["hint"]:
+        facts.append(("next step", row["hint"], ""))
+    if row["robust_accuracy"] is not None:
+        interval = f"95 % interval {_percent(row['ci_low'])} to {_percent(row['ci_high'])}"
+        facts += [
+            ("robust accuracy", _percent(row["robust_accuracy"]), interval),
+            ("clean accuracy", _percent(row["clean_accuracy"]), f"of {row['n']} images"),
+        ]
+    if row["transfer_accuracy"] is not None:
+        note = f"on {row['transfer_n']} examples made for the base model"
+        facts.append(("transfer", _percent(row["transfer_accuracy"]), note))
+    for norm in ("l2", "linf"):
+        value = row[f"avg_perturbation_{norm}"]
+        if value is not None:
+            facts.append((f"mean {norm}", f"{value:.4g}", "over successful examples only"))
+    if row["seconds"] is not None:
+        queries = f"{row['queries_per_sample']:.4g} queries an image"
+        facts.append(("time", f"{row['seconds']:.1f} s", queries))
+    return facts
+
+
+def _flags(row: Row) -> list[Fact]:
+    return [(_LEVELS.get(flag["level"], flag["level"]), flag["text"], "") for flag in row["flags"]]
+
+
+def _spec(row: Row) -> list[Fact]:
+    spec = row["spec"]
+    facts = [
+        ("study", row["study"] or "", ""),
+        ("data", row["dataset"], ""),
+        ("seed", str(spec["seed"]), ""),
+    ]
+    for step in spec["recipe"]:
+        facts.append((step["name"], _params(step["params"]), ""))
+    facts.append((spec["attack"]["name"], _params(spec["attack"]["params"]), ""))
+    return facts
+
+
+def _params(params: dict[str, Any]) -> str:
+    return "\n".join(f"{name} = {_value(value)}" for name, value in params.items())
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "auto"
+    return catalog.format_number(value) if isinstance(value, float) else str(value)
+
+
+def _totals(accounting: Row) -> list[Fact]:
+    return [
+        (label, _amount(key, accounting[key]), formula)
+        for label, key, formula in _TOTALS
+        if key in accounting
+    ]
+
+
+def _amount(key: str, value: float) -> str:
+    if key == "sparsity":
+        return _percent(value)
+    if key == "compression_rate":
+        return f"{value:.3g}x"
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+
+
+def _environment(environment: Row) -> list[Fact]:
+    facts: list[Fact] = []
+    for name, value in environment.items():
+        if isinstance(value, dict):
+            text = "\n".join(f"{key} {one}" for key, one in value.items() if one is not None)
+        elif isinstance(value, list):
+            text = ", ".join(str(one) for one in value)
+        else:
+            text = str(value)
+        if "fingerprint" in name:
+            text = f"{text[:16]}…"
+        facts.append((name.replace("_", " "), text, ""))
+    return facts

@@ -1,0 +1,96 @@
+"""The engine as seen by the window: events as signals, at most 20 times a second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from engine import events
+from engine.client import EngineClient
+from engine.specs import Study
+
+DRAIN_MS = 50
+CHANGE_MS = 250
+
+
+class QtEngineClient(QObject):
+    """Turns engine events into signals; everything else goes to the engine as it is.
+
+    Signals:
+        event: one engine event (``engine.events``), coalesced per run.
+        rows_changed: rows in the database changed; at most four times a second.
+    """
+
+    event = Signal(object)
+    rows_changed = Signal()
+
+    def __init__(self, client: EngineClient, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._client = client
+        self.paused = True
+        self.device = ""
+        self.running: int | None = None
+        self.progress: dict[int, events.RunProgress] = {}
+        self._drain_timer = QTimer(self)
+        self._drain_timer.setInterval(DRAIN_MS)
+        self._drain_timer.timeout.connect(self._drain)
+        self._change_timer = QTimer(self)
+        self._change_timer.setInterval(CHANGE_MS)
+        self._change_timer.setSingleShot(True)
+        self._change_timer.timeout.connect(self.rows_changed)
+
+    def start(self) -> None:
+        """Start the worker in the background and begin to listen."""
+        self._client.start()
+        self._drain_timer.start()
+
+    def close(self) -> None:
+        """Stop listening, end the worker; what runs is kept for the next start."""
+        self._drain_timer.stop()
+        self._change_timer.stop()
+        self._client.close()
+
+    def submit(self, study: Study) -> None:
+        """Queue a study; answered by ``StudyQueued`` or ``StudyRefused``."""
+        self._client.submit(study)
+
+    def cancel(self, run_ids: Sequence[int]) -> None:
+        """Stop these runs, waiting or running."""
+        self._client.cancel(run_ids)
+
+    def retry(self, run_ids: Sequence[int]) -> None:
+        """Put failed or cancelled runs back into the queue."""
+        self._client.retry(run_ids)
+
+    def pause(self, paused: bool) -> None:
+        """Take no new run, or go on; a running run is finished first."""
+        self._client.pause(paused)
+
+    def move(self, run_id: int, to_front: bool) -> None:
+        """Move a waiting run to the front or the end of the queue."""
+        self._client.move(run_id, to_front)
+
+    def _drain(self) -> None:
+        for event in self._client.drain():
+            self._note(event)
+            self.event.emit(event)
+
+    def _note(self, event: events.Event) -> None:
+        match event:
+            case events.RunProgress():
+                self.progress[event.run_id] = event
+                return
+            case events.WorkerReady():
+                self.device = event.description
+            case events.QueueChanged():
+                self.paused = event.paused
+            case events.RunStarted():
+                self.running = event.run_id
+            case events.RunFinished() | events.RunFailed() | events.RunCancelled():
+                self.running = None
+                self.progress.pop(event.run_id, None)
+            case events.WorkerDied():
+                self.running = None
+        if not self._change_timer.isActive():
+            self._change_timer.start()

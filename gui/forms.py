@@ -1,0 +1,111 @@
+"""Forms made from the parameter models of the catalogue, checked by the engine's own rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
+
+from engine import catalog, specs
+from engine.errors import SpecError
+from gui.fields import Field, make_field, show
+
+_MAKERS = {"compressions": specs.make_step, "attacks": specs.make_attack}
+_CHECKED_VALUES = 100
+_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
+class ParamForm(QWidget):
+    """The parameters of one step or attack.
+
+    Args:
+        section: "compressions" or "attacks".
+        entry_id: whose parameters.
+
+    Signals:
+        changed: a person has changed a value.
+    """
+
+    changed = Signal()
+
+    def __init__(self, section: str, entry_id: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._section = section
+        self._entry = catalog.find(section, entry_id)
+        self.fields: dict[str, Field] = {}
+        self.errors: dict[str, QLabel] = {}
+        grid = QGridLayout(self)
+        grid.setContentsMargins(24, 0, 0, 4)
+        grid.setHorizontalSpacing(8)
+        grid.setVerticalSpacing(4)
+        grid.setColumnStretch(1, 1)
+        for name, info in self._entry.params.model_fields.items():
+            self._add(grid, name, info)
+
+    def _add(self, grid: QGridLayout, name: str, info: FieldInfo) -> None:
+        title = info.title or name
+        field, label, error = make_field(info), QLabel(title), QLabel()
+        label.setBuddy(field.control)
+        label.setMinimumWidth(96)
+        field.control.setAccessibleName(f"{self._entry.title}: {title}")
+        field.control.setToolTip(describe(info))
+        label.setToolTip(describe(info))
+        error.setProperty("role", "error")
+        error.setWordWrap(True)
+        error.hide()
+        row = grid.rowCount()
+        grid.addWidget(label, row, 0, Qt.AlignmentFlag.AlignVCenter)
+        grid.addWidget(field, row, 1)
+        grid.addWidget(error, row + 1, 0, 1, 2)
+        self.fields[name], self.errors[name] = field, error
+        field.changed.connect(lambda: self._edited(name))
+
+    def _edited(self, name: str) -> None:
+        self._check(name)
+        self.changed.emit()
+
+    def put(self, table: Mapping[str, Any]) -> None:
+        """Fill the form from a table of a study file."""
+        for name, field in self.fields.items():
+            field.given = name in table
+            field.put(table.get(name, field.default))
+            self._check(name)
+
+    def values(self) -> dict[str, Any]:
+        """The table for a study file: what it named before, and what is not the default."""
+        written = {name: field.written() for name, field in self.fields.items()}
+        return {name: value for name, value in written.items() if value is not None}
+
+    def _check(self, name: str) -> None:
+        """Say under the field what is wrong with its value."""
+        value = self.fields[name].value()
+        tried = value if isinstance(value, list) else [value]
+        message = ""
+        for one in tried[:_CHECKED_VALUES] if value is not None else ():
+            try:
+                _MAKERS[self._section]({"name": self._entry.id, name: one}, "")
+            except SpecError as error:
+                message = error.message.partition(": ")[2] or error.message
+                break
+        self.errors[name].setText(message)
+        self.errors[name].setVisible(bool(message))
+        control = self.fields[name].control
+        control.setAccessibleDescription(message)
+        control.setProperty("invalid", bool(message))
+        control.style().polish(control)
+
+
+def describe(info: FieldInfo) -> str:
+    """What a parameter means, its bounds and its default, for a tool tip."""
+    bounds = [
+        f"{word} {show(getattr(rule, key))}"
+        for rule in info.metadata
+        for key, word in _BOUNDS.items()
+        if getattr(rule, key, None) is not None
+    ]
+    default = "auto" if info.default is None else show(info.default)
+    lines = [info.description or "", ", ".join(bounds), f"Default: {default}"]
+    return "\n".join(line for line in lines if line)

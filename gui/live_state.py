@@ -1,0 +1,182 @@
+"""What the Live page shows of one run, from events or from the store; no widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from engine import events
+from engine.statistics import wilson
+from engine.store import Row, Store
+
+_MOST_POINTS = 400
+_STAGES = {
+    "data": "loading the images",
+    "model": "loading the base model",
+    "compression": "compressing",
+    "accounting": "measuring size and sparsity",
+    "diagnostics": "checking the gradients",
+    "attack": "attacking",
+    "statistics": "computing intervals",
+}
+
+Points = tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class LiveState:
+    """One run as far as it has got.
+
+    Attributes:
+        curve: (attack step, robust accuracy after it); step 0 is the clean image.
+        loss: (attack step, mean loss of the images still under attack).
+        history: (images done, broken among them), growing.
+        steps: length of the attack's step axis, 0 if unknown.
+        phase: what happens now, in words.
+    """
+
+    run_id: int
+    curve: Points = ()
+    loss: Points = ()
+    history: tuple[tuple[int, int], ...] = ()
+    done: int = 0
+    total: int = 0
+    broken: int = 0
+    seen: int = 0
+    steps: int = 0
+    images_per_second: float = 0.0
+    seconds_left: float | None = None
+    phase: str = ""
+    flags: tuple[str, ...] = field(default=())
+
+    def after(self, event: events.RunEvent) -> LiveState:
+        """The state once an event of this run is known."""
+        match event:
+            case events.RunStarted():
+                return LiveState(
+                    self.run_id,
+                    total=event.total,
+                    done=event.done,
+                    steps=event.steps,
+                    phase="starting",
+                )
+            case events.StageStarted():
+                return replace(self, phase=stage_words(event.stage, event.detail))
+            case events.RunProgress():
+                return self._progressed(event)
+            case events.RunFailed():
+                return replace(self, phase=f"failed: {event.message}", seconds_left=None)
+            case events.RunCancelled():
+                return replace(self, phase="cancelled", seconds_left=None)
+        return self
+
+    def _progressed(self, event: events.RunProgress) -> LiveState:
+        return replace(
+            self,
+            curve=tuple((place * event.stride, one) for place, one in enumerate(event.curve)),
+            loss=event.loss,
+            history=event.history,
+            done=event.done,
+            total=event.total,
+            broken=event.broken,
+            seen=event.seen,
+            images_per_second=event.images_per_second,
+            seconds_left=event.seconds_left,
+            phase=_STAGES["attack"],
+        )
+
+    def span(self) -> int:
+        """The last step of the step axis."""
+        return max(self.steps, self.curve[-1][0] if self.curve else 0, 1)
+
+    def robust(self) -> tuple[float, float, float] | None:
+        """Robust accuracy of the images done, with its 95 % Wilson interval."""
+        if not self.done:
+            return None
+        held = self.done - self.broken
+        low, high = wilson(held, self.done)
+        return held / self.done, float(low), float(high)
+
+    def band(self) -> tuple[list[float], list[float], list[float], list[float]]:
+        """Images done, robust accuracy and its interval, for drawing."""
+        points = [point for point in self.history if point[0] > 0]
+        done = [float(n) for n, _ in points]
+        held = [n - broken for n, broken in points]
+        low, high = wilson(held, done) if points else ([], [])
+        middle = [k / n for k, n in zip(held, done, strict=True)]
+        return done, middle, [float(x) for x in low], [float(x) for x in high]
+
+
+def stage_words(stage: str, detail: str = "") -> str:
+    """What a stage does, in words."""
+    words = _STAGES.get(stage, stage)
+    return f"{words}: {detail}" if detail else words
+
+
+def stored_state(store: Store, run_id: int) -> LiveState:
+    """The state of a run that is not running, from what is stored."""
+    row = store.run(run_id)
+    points = store.curve(run_id)
+    broken = [sample["broken"] for sample in store.samples(run_id)]
+    return LiveState(
+        run_id,
+        curve=curve_points(points),
+        loss=tuple((p["step"], p["loss"]) for p in points if p["loss"] is not None),
+        history=_history(broken),
+        done=len(broken),
+        total=row["total"] or len(broken),
+        broken=sum(broken),
+        seen=len(broken),
+        images_per_second=len(broken) / row["seconds"] if row["seconds"] else 0.0,
+        phase=_ended(row),
+        flags=tuple(flag["text"] for flag in row["flags"]),
+    )
+
+
+def curve_points(rows: Sequence[Row]) -> Points:
+    """The points of ``Store.curve`` to draw."""
+    return tuple((row["step"], row["robust_accuracy"]) for row in rows)
+
+
+def _ended(row: Row) -> str:
+    return f"failed: {row['message']}" if row["status"] == "failed" else str(row["status"])
+
+
+def _history(broken: Sequence[bool]) -> tuple[tuple[int, int], ...]:
+    stride = max(1, len(broken) // _MOST_POINTS)
+    result: list[tuple[int, int]] = []
+    count = 0
+    for place, one in enumerate(broken, 1):
+        count += one
+        if place % stride == 0 or place == len(broken):
+            result.append((place, count))
+    return tuple(result)
+
+
+def duration(seconds: float | None) -> str:
+    """``1:05`` or ``2:01:05``; empty if unknown."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def figures(state: LiveState) -> dict[str, str]:
+    """The numbers of the state as texts."""
+    robust = state.robust()
+    texts: dict[str, Any] = {
+        "phase": state.phase,
+        "images": f"{state.done} of {state.total}" if state.total else "",
+        "left": duration(state.seconds_left),
+        "flags": "\n".join(state.flags),
+    }
+    if state.curve:
+        texts["clean"] = f"{100 * state.curve[0][1]:.1f} %"
+    if robust:
+        share, low, high = (100 * value for value in robust)
+        texts["robust"] = f"{share:.1f} % [{low:.1f}, {high:.1f}]"
+    if state.images_per_second:
+        texts["speed"] = f"{state.images_per_second:.3g} a second"
+    return texts

@@ -1,0 +1,285 @@
+"""The window: rail, pages, details panel, status bar; it routes, the pages work."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from PySide6.QtCore import QByteArray, QUrl
+from PySide6.QtGui import QCloseEvent, QDesktopServices, QUndoCommand, QUndoStack
+from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
+
+from engine import events, paths
+from engine.errors import CrumpleError
+from gui import hooks, theme
+from gui.actions import ACTIONS, Action
+from gui.details import DetailsPanel
+from gui.lab import Lab
+from gui.menus import Menus
+from gui.pages import PAGES, page_class
+from gui.pages.base import Page
+from gui.pages.new import NewPage
+from gui.rail import Rail
+from gui.status_bar import StatusBar
+from gui.widgets.command_palette import CommandPalette
+from gui.widgets.message_bar import Message, MessageBar
+from gui.widgets.shortcut_sheet import ShortcutSheet
+from gui.widgets.toast import Toast
+
+_GEOMETRY, _PAGE, _DETAILS = "window/geometry", "window/page", "window/details"
+
+
+class _Frame(QWidget):
+    """A page below its message bar."""
+
+    def __init__(self, page: Page) -> None:
+        super().__init__()
+        self.page, self.bar = page, MessageBar()
+        column = QVBoxLayout(self)
+        column.setContentsMargins(16, 16, 16, 16)
+        column.setSpacing(8)
+        column.addWidget(self.bar)
+        column.addWidget(page, 1)
+        page.notify.connect(self._tell)
+
+    def _tell(self, message: Message | None) -> None:
+        if message is None:
+            self.bar.clear()
+        else:
+            self.bar.show_message(message)
+
+
+class MainWindow(QMainWindow):
+    """Six pages over one lab.
+
+    Args:
+        lab: the results, the engine and the settings; stays open when the window closes.
+        page: the page to show first; the one of last time if empty.
+    """
+
+    def __init__(self, lab: Lab, page: str = "") -> None:
+        super().__init__()
+        self.lab = lab
+        self.page_id = ""
+        self._frames: dict[str, _Frame] = {}
+        self.undo_stack = QUndoStack(self)
+        self.rail, self.stack = Rail(), QStackedWidget()
+        self.details = DetailsPanel(lab)
+        self.status = StatusBar(lab.client)
+        self._lay_out()
+        self.toast = Toast(self.centralWidget())
+        self.palette_box = CommandPalette(self)
+        self.menus = Menus(self)
+        self._connect()
+        self._restore(page)
+
+    def _lay_out(self) -> None:
+        self.setWindowTitle("Crumple")
+        self.setWindowIcon(theme.icon("crumple", "accent"))
+        self.setMinimumSize(1024, 640)
+        self.resize(1280, 720)
+        middle = QHBoxLayout()
+        middle.setSpacing(0)
+        middle.addWidget(self.rail)
+        middle.addWidget(self.stack, 1)
+        middle.addWidget(self.details)
+        central = QWidget()
+        central.setObjectName("central")
+        column = QVBoxLayout(central)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addLayout(middle, 1)
+        column.addWidget(self.status)
+        self.setCentralWidget(central)
+
+    def _connect(self) -> None:
+        self.rail.chosen.connect(self.show_page)
+        self.palette_box.chosen.connect(self._trigger)
+        self.details.change.connect(self.change)
+        self.status.stop.connect(self.stop_run)
+        self.status.resume.connect(self._resume)
+        self.lab.client.event.connect(self._handle)
+        self.lab.client.rows_changed.connect(self._count_waiting)
+
+    def _restore(self, page: str) -> None:
+        settings = self.lab.settings
+        geometry = settings.value(_GEOMETRY)
+        if isinstance(geometry, QByteArray):
+            self.restoreGeometry(geometry)
+        self.details.setVisible(settings.value(_DETAILS, "false") == "true")
+        page = page or str(settings.value(_PAGE, "new"))
+        self.show_page(page if page in PAGES else "new")
+        self._count_waiting()
+
+    # -- pages -----------------------------------------------------------------------------
+
+    def page(self) -> Page:
+        """The page that is shown."""
+        return self._frames[self.page_id].page
+
+    def frame(self, page_id: str) -> _Frame:
+        """A page with its message bar; built when it is first asked for."""
+        if page_id not in self._frames:
+            page = page_class(page_id)(self.lab)
+            hooks.install()  # pyqtgraph, imported with some pages, brings its own
+            page.selected.connect(self._describe)
+            page.go.connect(self.show_page)
+            page.change.connect(self.change)
+            self._frames[page_id] = _Frame(page)
+            self.stack.addWidget(self._frames[page_id])
+        return self._frames[page_id]
+
+    def show_page(self, page_id: str, payload: object = None) -> None:
+        """Go to a page, and let it open something."""
+        frame = self.frame(page_id)
+        self.page_id = page_id
+        self.stack.setCurrentWidget(frame)
+        self.rail.set_page(page_id)
+        if payload is not None:
+            frame.page.open(payload)
+        self._describe(frame.page.selected_runs())
+        frame.page.setFocus()
+
+    def _describe(self, run_ids: list[int]) -> None:
+        self.details.show_runs(run_ids)
+
+    def toggle_details(self) -> None:
+        """Show or hide the panel at the right."""
+        self.details.setVisible(self.details.isHidden())
+
+    def open_palette(self) -> None:
+        """Every action that makes sense now, by name."""
+        self.palette_box.open([a for a in ACTIONS if a.id != "palette" and a.enabled(self)])
+
+    def show_shortcuts(self) -> None:
+        """The sheet of keyboard shortcuts."""
+        ShortcutSheet(self).show()
+
+    def open_log_folder(self) -> None:
+        """Show the log files in the system's file manager."""
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(hooks.log_folder())))
+
+    # -- studies ---------------------------------------------------------------------------
+
+    def _new_page(self) -> NewPage:
+        page = self.frame("new").page
+        assert isinstance(page, NewPage)
+        return page
+
+    def new_study(self) -> None:
+        """An empty draft."""
+        self.show_page("new")
+        self._new_page().reset()
+
+    def load_example(self) -> None:
+        """The study that comes with the program."""
+        self.load_study(paths.example_study())
+
+    def open_study(self) -> None:
+        """Ask for a study file."""
+        self.show_page("new")
+        self._new_page().ask_open()
+
+    def load_study(self, path: Path) -> None:
+        """Show a study file in New; a bad one is explained there."""
+        self.show_page("new")
+        self._new_page().load(path)
+
+    def save_study(self) -> None:
+        """Ask where to write the draft."""
+        self.show_page("new")
+        self._new_page().ask_save()
+
+    def start_study(self) -> None:
+        """Start the draft, if it is valid."""
+        self._new_page().start()
+
+    def stop_run(self) -> None:
+        """Stop the running run; what it has finished stays."""
+        if self.lab.client.running is not None:
+            self.lab.client.cancel([self.lab.client.running])
+
+    def _resume(self) -> None:
+        self.lab.client.pause(False)
+
+    # -- what happens ----------------------------------------------------------------------
+
+    def change(self, command: QUndoCommand) -> None:
+        """Do something that can be undone."""
+        try:
+            self.undo_stack.push(command)
+        except CrumpleError as error:
+            self.toast.show_message(Message.of(error))
+        self.page().refresh()
+
+    def _trigger(self, action: Action) -> None:
+        self.menus.trigger(action)
+
+    def _handle(self, event: events.Event) -> None:
+        match event:
+            case events.StudyRefused():
+                self.show_page("new")
+                text = f"{event.name}: {event.message}"
+                self.frame("new").bar.show_message(Message(text, event.hint, "error"))
+            case events.StudyQueued() if event.reused == len(event.run_ids):
+                self._offer("runs", Message("All runs of this study are stored already.", "", "ok"))
+            case events.RunFailed():
+                text = f"Run {event.run_id} failed: {event.message}"
+                self._offer("queue", Message(text, event.hint, "error", event.traceback))
+            case events.WorkerDied():
+                self._offer("queue", Message(event.reason, "The queue goes on.", "warning"))
+            case events.StudyFinished():
+                self._offer("runs", _finished(event))
+
+    def _offer(self, page_id: str, message: Message) -> None:
+        """A passing message with a button to the page that shows more."""
+        self.toast.show_message(
+            Message(
+                message.text,
+                message.hint,
+                message.level,
+                message.details,
+                f"Show {PAGES[page_id].title}",
+                lambda: self.show_page(page_id),
+            )
+        )
+
+    def report_bug(self, summary: str, traceback: str) -> None:
+        """Tell of an error that should not happen; the window stays usable."""
+        hint = "It was written to the log; the program goes on."
+        self.toast.show_message(Message(summary, hint, "error", traceback))
+
+    def _count_waiting(self) -> None:
+        counts = Counter(row["status"] for row in self.lab.store.queue())
+        self.rail.set_waiting(counts["waiting"])
+        self.status.set_waiting(counts["waiting"])
+
+    # -- end -------------------------------------------------------------------------------
+
+    def save_state(self) -> None:
+        """Remember what should survive a restart."""
+        settings = self.lab.settings
+        settings.setValue(_GEOMETRY, self.saveGeometry())
+        settings.setValue(_PAGE, self.page_id)
+        settings.setValue(_DETAILS, "false" if self.details.isHidden() else "true")
+        for frame in self._frames.values():
+            frame.page.save_state()
+        settings.sync()
+
+    def quit(self) -> None:
+        """Close the window."""
+        self.close()
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        self.save_state()
+        super().closeEvent(event)
+
+
+def _finished(event: events.StudyFinished) -> Message:
+    troubles = [
+        f"{count} {word}"
+        for count, word in ((event.failed, "failed"), (event.cancelled, "cancelled"))
+        if count
+    ]
+    text = ", ".join([f"Study finished: {event.finished} runs", *troubles])
+    return Message(f"{text}.", "", "warning" if event.failed else "ok")

@@ -1,0 +1,320 @@
+"""The Compare page: robust accuracy against compression, and paired differences."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QMenu,
+    QPushButton,
+    QSplitter,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from engine.store import Row
+from gui import files
+from gui.chart_data import X_AXES, Y_AXES, Axis, baselines, series_of, write_csv
+from gui.chart_process import ChartProcess, chart_arguments
+from gui.commands import run_count
+from gui.freshness import Version, store_version
+from gui.lab import Lab
+from gui.pages.base import Page
+from gui.table_models.run_filter import HELP, FilterError, RunFilter, parse
+from gui.widgets.compare_chart import CompareChart
+from gui.widgets.difference_table import DifferenceTable
+from gui.widgets.empty_state import EmptyState
+from gui.widgets.message_bar import Message
+from gui.widgets.note_line import NoteLine
+from gui.widgets.plots import card
+from gui.widgets.series_list import SeriesList
+from gui.widgets.study_box import StudyBox
+
+_FIGURES = {".svg": "SVG", ".pdf": "PDF", ".png": "PNG"}
+
+
+class ComparePage(Page):
+    """Charts and paired differences of the runs of a study, or of those chosen elsewhere."""
+
+    id = "compare"
+    title = "Compare"
+    icon = "compare"
+
+    def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
+        super().__init__(lab, parent)
+        self._seen: Version | None = None
+        self._rows: list[Row] = []
+        self._only: tuple[int, ...] = ()
+        self._filter = RunFilter()
+        self.studies = StudyBox()
+        self.filter_line = QLineEdit()
+        self.filter_note = NoteLine("Filter message")
+        self.only_button = QPushButton()
+        self.x_box, self.y_box = _axis_box("X axis", X_AXES), _axis_box("Y axis", Y_AXES)
+        self.export_button = QPushButton("Export")
+        self.chart = CompareChart()
+        self.series = SeriesList()
+        self.note = NoteLine("Note on the chart")
+        self.table = DifferenceTable(lab.store)
+        self.stack = QStackedWidget()
+        self.empty = EmptyState(
+            "compare",
+            "Nothing to compare yet. Finished runs are drawn here, robust accuracy against size.",
+            (("New study", lambda: self.go.emit("new", None)),),
+        )
+        self.no_match = EmptyState(
+            "filter",
+            "No finished run matches the filter and the study.",
+            (("Show all runs", self.show_all),),
+        )
+        self._build()
+        self._connect()
+        self._restore()
+
+    # -- layout ----------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.filter_line.setAccessibleName("Filter")
+        self.filter_line.setPlaceholderText("Filter, for example  attack=pgd")
+        self.filter_line.setToolTip(HELP)
+        self.filter_line.setClearButtonEnabled(True)
+        self.only_button.setToolTip("Go back to all runs.")
+        self.export_button.setMenu(self._export_menu())
+        top = QHBoxLayout()
+        top.addWidget(self.studies, 1)
+        top.addWidget(self.filter_line, 2)
+        top.addWidget(self.only_button)
+        for text, box in (("&x", self.x_box), ("&y", self.y_box)):
+            label = QLabel(text)
+            label.setBuddy(box)
+            top.addWidget(label)
+            top.addWidget(box)
+        top.addWidget(self.export_button)
+        for widget in (self._content(), self.empty, self.no_match):
+            self.stack.addWidget(widget)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(top)
+        layout.addWidget(self.filter_note)
+        layout.addWidget(self.stack, 1)
+
+    def _content(self) -> QSplitter:
+        right = QWidget()
+        column = QVBoxLayout(right)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.series, 1)
+        column.addWidget(self.note)
+        upper = QSplitter(Qt.Orientation.Horizontal)
+        upper.addWidget(card(self.chart))
+        upper.addWidget(right)
+        upper.setStretchFactor(0, 1)
+        upper.setSizes([800, 280])
+        content = QSplitter(Qt.Orientation.Vertical)
+        content.addWidget(upper)
+        content.addWidget(self.table)
+        content.setStretchFactor(0, 1)
+        content.setSizes([400, 224])
+        content.setChildrenCollapsible(False)
+        return content
+
+    def _export_menu(self) -> QMenu:
+        menu = QMenu(self)
+        menu.addSection("Figure for a paper: robust accuracy, compression rate")
+        for suffix, name in _FIGURES.items():
+            menu.addAction(f"Figure as {name}...", partial(self._export_figure, suffix))
+        menu.addSection("This chart")
+        for suffix in (".png", ".svg"):
+            action = partial(self._export_here, suffix)
+            menu.addAction(f"Picture as {suffix[1:].upper()}...", action)
+        menu.addAction("Data as CSV...", partial(self._export_here, ".csv"))
+        return menu
+
+    def _connect(self) -> None:
+        self.studies.chosen.connect(self._read)
+        self.filter_line.textChanged.connect(self._filter_changed)
+        self.only_button.clicked.connect(self.show_all)
+        for box in (self.x_box, self.y_box):
+            box.currentIndexChanged.connect(self._draw)
+        self.series.changed.connect(self._draw)
+        self.chart.clicked.connect(lambda run_id: self.table.choose([run_id]))
+        self.table.chosen.connect(self._on_chosen)
+        self.table.activated.connect(self._inspect)
+
+    def _restore(self) -> None:
+        settings = self.lab.settings
+        self.studies.read(self.lab.store)
+        self.studies.choose(str(settings.value("compare/study") or "") or None)
+        self.filter_line.setText(str(settings.value("compare/filter") or ""))
+        for name, box in (("x", self.x_box), ("y", self.y_box)):
+            place = [axis.id for axis in _axes_of(box)].index(
+                str(settings.value(f"compare/{name}") or box.itemData(0).id)
+            )
+            box.setCurrentIndex(place)
+
+    def save_state(self) -> None:
+        settings = self.lab.settings
+        settings.setValue("compare/study", self.studies.study() or "")
+        settings.setValue("compare/filter", self.filter_line.text())
+        settings.setValue("compare/x", self.x_box.currentData().id)
+        settings.setValue("compare/y", self.y_box.currentData().id)
+
+    # -- what is compared ------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        version = store_version(self.lab.store)
+        if version != self._seen:
+            self._read()
+
+    def open(self, payload: Any) -> None:
+        """Compare these runs, or the runs of a study by its name."""
+        if isinstance(payload, str):
+            self._only = ()
+            self.studies.read(self.lab.store)
+            self.studies.choose(payload)
+        elif isinstance(payload, list | tuple):
+            self._only = tuple(int(run_id) for run_id in payload)
+            self.studies.choose(None)
+            self.filter_line.clear()
+        self._read()
+
+    def show_all(self) -> None:
+        """Compare all finished runs of all studies."""
+        self._only = ()
+        self.studies.choose(None)
+        self.filter_line.clear()
+        self._read()
+
+    def _filter_changed(self, text: str) -> None:
+        try:
+            self._filter = parse(text)
+        except FilterError as error:
+            self.filter_note.tell(str(error), "error")
+            return
+        self.filter_note.tell("")
+        self._show()
+
+    def _read(self) -> None:
+        self.studies.read(self.lab.store)
+        self._rows = self.lab.store.results(self.studies.study())
+        self._seen = store_version(self.lab.store)
+        self._show()
+
+    def compared(self) -> list[Row]:
+        """The finished runs that are compared."""
+        return [
+            row
+            for row in self._rows
+            if row["status"] == "finished"
+            and row["robust_accuracy"] is not None
+            and (not self._only or row["run_id"] in self._only)
+            and self._filter.accepts(row)
+        ]
+
+    def _show(self) -> None:
+        rows = self.compared()
+        self.only_button.setText(f"Chosen: {run_count(len(self._only))}  ×")
+        self.only_button.setVisible(bool(self._only))
+        narrowed = self.filter_line.text() or self.studies.study() or self._only
+        reason = self.no_match if narrowed else self.empty
+        self.stack.setCurrentWidget(self.stack.widget(0) if rows else reason)
+        self.export_button.setEnabled(bool(rows))
+        self._draw()
+        self.table.show_rows(rows, baselines(self._rows))
+
+    def _draw(self, *_: object) -> None:
+        x, y = self._axes()
+        series = series_of(self.compared(), x, y)
+        if self.sender() is not self.series:
+            self.series.show_series(series)
+        ticked = self.series.ticked()
+        self.chart.show_series(ticked, x, y)
+        flagged = sum(point.flagged for one in ticked for point in one.points)
+        text = "Bars are 95 % Wilson intervals."
+        if flagged:
+            text += f" Hollow: flagged ({run_count(flagged)}), not evidence of robustness."
+        self.note.tell(text, "warning" if flagged else "muted")
+
+    def _axes(self) -> tuple[Axis, Axis]:
+        return self.x_box.currentData(), self.y_box.currentData()
+
+    def _on_chosen(self, run_ids: list[int]) -> None:
+        self.chart.choose(run_ids)
+        self.selected.emit(run_ids)
+
+    def selected_runs(self) -> list[int]:
+        return self.table.selected()
+
+    def _inspect(self) -> None:
+        if self.selected_runs():
+            self.go.emit("inspector", self.selected_runs()[0])
+
+    def focus_filter(self) -> None:
+        self.filter_line.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self.filter_line.selectAll()
+
+    # -- taking it elsewhere ---------------------------------------------------------------
+
+    def export(self) -> None:
+        self.export_button.showMenu()
+
+    def drawn_runs(self) -> list[int]:
+        """The runs whose points are drawn."""
+        return [point.run_id for one in self.series.ticked() for point in one.points]
+
+    def _export_figure(self, suffix: str) -> None:
+        name = _FIGURES[suffix]
+        path = files.ask_save(
+            self, f"Export the figure as {name}", f"{name} (*{suffix})", f"crumple-pareto{suffix}"
+        )
+        if path is None:
+            return
+        arguments = chart_arguments(self.lab.store.path, "pareto", self.drawn_runs(), path)
+        process = ChartProcess(arguments, path, self)
+        process.written.connect(self._written)
+        process.refused.connect(self._refused)
+        process.start()
+        self.notify.emit(Message(f"Drawing {path}..."))
+
+    def _export_here(self, suffix: str) -> None:
+        kind = suffix[1:].upper()
+        path = files.ask_save(
+            self, f"Export as {kind}", f"{kind} (*{suffix})", f"crumple-compare{suffix}"
+        )
+        if path is None:
+            return
+        try:
+            if suffix == ".csv":
+                write_csv(path, self.series.ticked(), *self._axes())
+            else:
+                self.chart.save(path)
+        except OSError as error:
+            self._refused(f"{path} cannot be written: {error.strerror}.")
+        else:
+            self._written(path)
+
+    def _written(self, path: Path) -> None:
+        self.notify.emit(Message(f"Written to {path}.", level="ok"))
+
+    def _refused(self, reason: str) -> None:
+        hint = "Choose another folder or format."
+        self.notify.emit(Message(f"The export failed: {reason}", hint, "error"))
+
+
+def _axis_box(name: str, axes: tuple[Axis, ...]) -> QComboBox:
+    box = QComboBox()
+    box.setAccessibleName(name)
+    for axis in axes:
+        box.addItem(axis.title, axis)
+    return box
+
+
+def _axes_of(box: QComboBox) -> list[Axis]:
+    return [box.itemData(place) for place in range(box.count())]

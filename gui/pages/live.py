@@ -1,0 +1,311 @@
+"""The Live page: the attack curve of a run while it grows."""
+
+from __future__ import annotations
+
+import csv
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtGui import QHideEvent, QShowEvent
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QGridLayout,
+    QHBoxLayout,
+    QMenu,
+    QPushButton,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from engine import events
+from engine.store import Row
+from gui import files
+from gui.freshness import Version, store_version
+from gui.lab import Lab
+from gui.live_state import LiveState, Points, curve_points, figures, stored_state
+from gui.pages.base import Page
+from gui.widgets.empty_state import EmptyState
+from gui.widgets.figures_panel import FiguresPanel
+from gui.widgets.fill_box import fill_box
+from gui.widgets.live_charts import CurveChart, Earlier, HistoryChart, LossChart
+from gui.widgets.message_bar import Message
+from gui.widgets.plots import card
+
+FRAME_MS = 70
+_MOST_EARLIER = 8
+_FIGURES = {
+    "robust": "Robust accuracy",
+    "clean": "Clean accuracy",
+    "images": "Images",
+    "speed": "Speed",
+    "left": "Time left",
+    "phase": "Now",
+    "flags": "Flags",
+}
+
+
+class LivePage(Page):
+    """Follows the run that is running, or shows an earlier one.
+
+    Events only replace a state; a timer draws it, at most 15 times a second and only while
+    the page is seen.
+    """
+
+    id = "live"
+    title = "Live"
+    icon = "live"
+
+    def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
+        super().__init__(lab, parent)
+        self.run_id: int | None = None
+        self._states = {
+            run_id: LiveState(run_id).after(event) for run_id, event in lab.client.progress.items()
+        }
+        self._stored: dict[int, tuple[str, LiveState]] = {}
+        self._curves: dict[int, Points] = {}
+        self._rows: dict[int, Row] = {}
+        self._seen: Version | None = None
+        self._dirty = True
+        self.timer = QTimer(self)
+        self.timer.setInterval(FRAME_MS)
+        self.timer.timeout.connect(self.draw)
+        self.runs = QComboBox()
+        self.follow = QCheckBox("Follow newest")
+        self.pause = QPushButton("Pause drawing")
+        self.export_button = QPushButton("Export")
+        self.curve, self.history, self.loss = CurveChart(), HistoryChart(), LossChart()
+        self.figures = FiguresPanel(_FIGURES, big="robust")
+        self.empty = EmptyState(
+            "live",
+            "Nothing has run yet. Start a study and its attack curves are drawn here.",
+            (("New study", lambda: self.go.emit("new", None)),),
+        )
+        self.stack = QStackedWidget()
+        self._build()
+        self._connect()
+        self.follow.setChecked(str(lab.settings.value("live/follow", "true")) == "true")
+
+    def _build(self) -> None:
+        self.runs.setAccessibleName("Run")
+        self.runs.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.follow.setToolTip("Always show the run that started last.")
+        self.pause.setCheckable(True)
+        self.pause.setToolTip("Hold the charts still; the run goes on.")
+        menu = QMenu(self)
+        for kind in ("PNG", "SVG", "CSV"):
+            menu.addAction(f"Curve as {kind}...", partial(self._export, kind))
+        self.export_button.setMenu(menu)
+        top = QHBoxLayout()
+        for widget in (self.runs, self.follow, self.pause, self.export_button):
+            top.addWidget(widget, 1 if widget is self.runs else 0)
+        charts = QWidget()
+        grid = QGridLayout(charts)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(8)
+        grid.addWidget(card(self.curve), 0, 0, 2, 1)
+        grid.addWidget(self.figures, 0, 1, Qt.AlignmentFlag.AlignTop)
+        grid.addWidget(card(self.history), 1, 1)
+        grid.addWidget(card(self.loss), 2, 0, 1, 2)
+        grid.setColumnStretch(0, 3)
+        grid.setColumnStretch(1, 2)
+        grid.setRowStretch(1, 5)
+        grid.setRowStretch(2, 3)
+        self.figures.setMinimumWidth(340)
+        self.stack.addWidget(charts)
+        self.stack.addWidget(self.empty)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(top)
+        layout.addWidget(self.stack, 1)
+
+    def _connect(self) -> None:
+        self.runs.activated.connect(self._chosen)
+        self.follow.toggled.connect(self._follow_toggled)
+        self.pause.toggled.connect(self._mark)
+
+    # -- following -------------------------------------------------------------------------
+
+    def handle(self, event: events.Event) -> None:
+        if not isinstance(event, events.RunEvent):
+            return
+        run_id = event.run_id
+        if isinstance(event, events.RunFinished):
+            self._states.pop(run_id, None)
+        else:
+            before = self._states.get(run_id) or LiveState(run_id)
+            self._states[run_id] = before.after(event)
+        if isinstance(event, events.RunStarted) and self.follow.isChecked():
+            self._show(run_id)
+        if run_id == self.run_id:
+            self._mark()
+
+    def refresh(self) -> None:
+        version = store_version(self.lab.store)
+        if version == self._seen:
+            return
+        self._seen = version
+        rows = [row for row in self.lab.store.queue() if row["status"] != "waiting"]
+        self._rows = {row["run_id"]: row for row in rows}
+        self._forget_what_ended()
+        self._fill(sorted(rows, key=lambda row: row["started"] or "", reverse=True))
+        self.stack.setCurrentWidget(self.stack.widget(0) if rows else self.empty)
+        for widget in (self.runs, self.pause, self.export_button):
+            widget.setEnabled(bool(rows))
+        self._mark()
+
+    def _forget_what_ended(self) -> None:
+        """Drop live states whose runs are complete: the store knows them better."""
+        for run_id in list(self._states):
+            row = self._rows.get(run_id)
+            if run_id != self.lab.client.running and row and row["status"] != "running":
+                del self._states[run_id]
+
+    def _fill(self, rows: list[Row]) -> None:
+        fill_box(self.runs, [(_run_title(row), row["run_id"]) for row in rows])
+        if self.follow.isChecked() or self.run_id not in self._rows:
+            self.run_id = self.lab.client.running or (rows[0]["run_id"] if rows else None)
+        self.runs.setCurrentIndex(self.runs.findData(self.run_id))
+
+    def open(self, payload: Any) -> None:
+        """Show a run by its id."""
+        if isinstance(payload, int):
+            self.follow.setChecked(payload == self.lab.client.running)
+            self._show(payload)
+
+    def _chosen(self, place: int) -> None:
+        self.follow.setChecked(False)
+        self._show(int(self.runs.itemData(place)))
+
+    def _follow_toggled(self, follow: bool) -> None:
+        if follow:
+            self._seen = None
+            self.refresh()
+
+    def _show(self, run_id: int) -> None:
+        self.run_id = run_id
+        place = self.runs.findData(run_id)
+        if place < 0:
+            self._seen = None
+            if self.isVisible():
+                self.refresh()
+        self.runs.setCurrentIndex(self.runs.findData(run_id))
+        self.selected.emit([run_id])
+        self._mark()
+
+    def selected_runs(self) -> list[int]:
+        return [] if self.run_id is None else [self.run_id]
+
+    # -- drawing ---------------------------------------------------------------------------
+
+    def _mark(self, *_: object) -> None:
+        self._dirty = True
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self.timer.start()
+        self._mark()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        self.timer.stop()
+        super().hideEvent(event)
+
+    def draw(self) -> None:
+        """Draw the state if it changed."""
+        if not self._dirty or self.pause.isChecked():
+            return
+        self._dirty = False
+        state = self.state()
+        row = self._rows.get(self.run_id or -1)
+        self.curve.set_earlier(row["compression"] if row else "", self._earlier(row))
+        for chart in (self.curve, self.history, self.loss):
+            chart.show_state(state)
+        self.figures.tell(figures(state) if state else {})
+
+    def state(self) -> LiveState | None:
+        """What is known of the run that is shown."""
+        if self.run_id is None:
+            return None
+        if self.run_id in self._states:
+            return self._states[self.run_id]
+        row = self._rows.get(self.run_id)
+        if row is None:
+            return None
+        stamp = f"{row['status']} {row['finished']}"
+        if self._stored.get(self.run_id, ("",))[0] != stamp:
+            self._stored[self.run_id] = stamp, stored_state(self.lab.store, self.run_id)
+        return self._stored[self.run_id][1]
+
+    def _earlier(self, row: Row | None) -> list[Earlier]:
+        """The finished runs of the same study, model and attack; the uncompressed one first."""
+        if row is None:
+            return []
+        same = [
+            other
+            for other in self._rows.values()
+            if other["status"] == "finished"
+            and other["run_id"] != row["run_id"]
+            and all(other[key] == row[key] for key in ("study", "model", "attack"))
+        ]
+        same.sort(key=lambda other: (other["compression"] != "none", -other["run_id"]))
+        shown = same[:_MOST_EARLIER]
+        self._read_one_curve([other["run_id"] for other in shown])
+        return [self._curve_of(other) for other in shown if other["run_id"] in self._curves]
+
+    def _read_one_curve(self, run_ids: list[int]) -> None:
+        """Read the next curve that is missing: one a frame, so that no frame takes long."""
+        missing = [run_id for run_id in run_ids if run_id not in self._curves]
+        if missing:
+            points = self.lab.store.curve(missing[0])
+            self._curves[missing[0]] = curve_points(points)
+        self._dirty = self._dirty or len(missing) > 1
+
+    def _curve_of(self, row: Row) -> Earlier:
+        run_id = row["run_id"]
+        baseline = row["compression"] == "none"
+        name = "none (baseline)" if baseline else row["compression"]
+        return Earlier(name, self._curves[run_id], baseline)
+
+    # -- leaving ---------------------------------------------------------------------------
+
+    def save_state(self) -> None:
+        self.lab.settings.setValue("live/follow", "true" if self.follow.isChecked() else "false")
+
+    def export(self) -> None:
+        self.export_button.showMenu()
+
+    def _export(self, kind: str) -> None:
+        suffix = f".{kind.lower()}"
+        path = files.ask_save(
+            self, "Export the curve", f"{kind} (*{suffix})", f"crumple-run-{self.run_id}{suffix}"
+        )
+        if path is None:
+            return
+        try:
+            self.write_curve(path) if kind == "CSV" else self.curve.save(path)
+        except OSError as error:
+            reason = f"{path} cannot be written: {error.strerror}."
+            self.notify.emit(Message(reason, "Choose another folder.", "error"))
+        else:
+            self.notify.emit(Message(f"The curve was written to {path}.", level="ok"))
+
+    def write_curve(self, path: Path) -> None:
+        """Write the curve that is shown as CSV: step, robust_accuracy, loss."""
+        state = self.state()
+        if state is None:
+            return
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("step", "robust_accuracy", "loss"))
+            loss = dict(state.loss)
+            writer.writerows((step, share, loss.get(step)) for step, share in state.curve)
+
+
+def _run_title(row: Row) -> str:
+    name = f"{row['run_id']}  {row['model']}, {row['compression']}, {row['attack']}"
+    return name if row["status"] == "finished" else f"{name}  ({row['status']})"

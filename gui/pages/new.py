@@ -1,0 +1,235 @@
+"""The New page: what is ticked and typed here is a study; the line below says what will run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from engine import paths
+from engine.errors import CrumpleError, SpecError
+from engine.specs import Study
+from gui import files
+from gui.lab import Lab
+from gui.pages.base import Page
+from gui.pages.new_data import DataColumn
+from gui.pages.new_methods import MethodColumn
+from gui.widgets.icon_button import TextButton
+from gui.widgets.message_bar import Message
+
+MOST_RUNS = 5000
+_DRAFT = "new/draft"
+
+
+class NewPage(Page):
+    """Three columns, read from left to right, and one sentence."""
+
+    id = "new"
+    title = "New"
+    icon = "new"
+
+    def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
+        super().__init__(lab, parent)
+        self.study: Study | None = None
+        self.data = DataColumn()
+        self.compressions = MethodColumn("2  Compressions", "compressions")
+        self.attacks = MethodColumn("3  Attacks", "attacks")
+        self.count, self.verdict = QLabel(), QLabel()
+        self.example = TextButton("crumple", "Load example")
+        self.open_button = TextButton("folder", "Open…")
+        self.save_button = TextButton("save", "Save…")
+        self.queue_button = TextButton("queue", "Add to queue")
+        self.start_button = TextButton("play", "Start", primary=True)
+        self._lay_out()
+        self._connect()
+        self._restore()
+
+    def _lay_out(self) -> None:
+        columns = QHBoxLayout()
+        columns.setSpacing(16)
+        for column in (self.data, self.compressions, self.attacks):
+            columns.addWidget(column, 1)
+        self.count.setProperty("role", "title")
+        self.verdict.setWordWrap(True)
+        self.queue_button.setToolTip("Add the runs to the queue without starting it.")
+        self.start_button.setToolTip("Start the study (Ctrl+Enter)")
+        words = QVBoxLayout()
+        words.setSpacing(0)
+        words.addWidget(self.count)
+        words.addWidget(self.verdict)
+        line = QHBoxLayout()
+        line.setSpacing(8)
+        line.addLayout(words, 1)
+        for button in (
+            self.example,
+            self.open_button,
+            self.save_button,
+            self.queue_button,
+            self.start_button,
+        ):
+            line.addWidget(button)
+        page = QVBoxLayout(self)
+        page.setContentsMargins(0, 0, 0, 0)
+        page.setSpacing(12)
+        self.setFocusProxy(self.data.name)
+        page.addLayout(columns, 1)
+        page.addLayout(line)
+
+    def _connect(self) -> None:
+        for column in (self.data, self.compressions, self.attacks):
+            column.changed.connect(self._changed)
+        self.example.clicked.connect(lambda: self.load(paths.example_study()))
+        self.open_button.clicked.connect(self.ask_open)
+        self.save_button.clicked.connect(self.ask_save)
+        self.queue_button.clicked.connect(self.enqueue)
+        self.start_button.clicked.connect(self.start)
+
+    def _restore(self) -> None:
+        try:
+            draft = json.loads(str(self.lab.settings.value(_DRAFT, "{}")))
+            self._put(draft)
+        except (ValueError, TypeError, KeyError, AttributeError, SpecError):
+            # A draft of another version: the catalogue may have changed under it.
+            self._put({})
+
+    # -- the draft -------------------------------------------------------------------------
+
+    def draft(self) -> dict[str, Any]:
+        """The tables of the study file, as they stand, valid or not."""
+        return {
+            **self.data.tables(),
+            "compression": self.compressions.tables(),
+            "attack": self.attacks.tables(),
+        }
+
+    def _put(self, draft: Mapping[str, Any]) -> None:
+        self.data.put(draft)
+        self.compressions.put(draft.get("compression", ()))
+        self.attacks.put(draft.get("attack", ()))
+        self._changed()
+
+    def _changed(self) -> None:
+        draft = self.draft()
+        self.lab.settings.setValue(_DRAFT, json.dumps(draft))
+        try:
+            self.study = checked(draft)
+        except SpecError as error:
+            self.study = None
+            self._say("Not ready to start", str(error), "error")
+        else:
+            self._say(sentence(self.study), "0 errors", "ok")
+        self.start_button.setEnabled(self.study is not None)
+        self.queue_button.setEnabled(self.study is not None)
+        self.save_button.setEnabled(self.study is not None)
+
+    def _say(self, count: str, verdict: str, role: str) -> None:
+        self.count.setText(count)
+        self.verdict.setText(verdict)
+        self.verdict.setProperty("role", role)
+        self.verdict.style().polish(self.verdict)
+
+    def open(self, payload: Any) -> None:
+        """Show a study, or a study file, that another page names."""
+        if isinstance(payload, Study):
+            self._put(payload.to_dict())
+        elif isinstance(payload, Path):
+            self.load(payload)
+
+    def reset(self) -> None:
+        """An empty draft."""
+        self._put({})
+        self.setFocus()
+
+    # -- files -----------------------------------------------------------------------------
+
+    def load(self, path: Path) -> None:
+        """Show a study file; a bad one leaves the draft as it is."""
+        try:
+            study = Study.from_toml(path)
+        except CrumpleError as error:
+            self.notify.emit(Message.of(error))
+            return
+        self.notify.emit(None)
+        self._put(study.to_dict())
+        self.start_button.setFocus()
+
+    def ask_open(self) -> None:
+        """Ask for a study file and show it."""
+        path = files.ask_open(self, "Open a study", files.STUDIES)
+        if path is not None:
+            self.load(path)
+
+    def ask_save(self) -> None:
+        """Ask where to write the study file."""
+        if self.study is None:
+            return
+        path = files.ask_save(self, "Save the study", files.STUDIES, "study.toml")
+        if path is None:
+            return
+        try:
+            path.write_text(self.study.to_toml(), "utf-8")
+        except OSError as error:
+            text = f"The study file {path} cannot be written: {error.strerror}."
+            self.notify.emit(Message(text, "Choose another folder.", "error"))
+        else:
+            self.notify.emit(Message(f"Saved as {path}.", level="ok"))
+
+    # -- running ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Queue the study, let the queue run, and watch it."""
+        if self.study is not None:
+            self.lab.client.submit(self.study)
+            self.lab.client.pause(False)
+            self.go.emit("live", None)
+
+    def enqueue(self) -> None:
+        """Queue the study; the queue stays paused or running as it is."""
+        if self.study is not None:
+            self.lab.client.submit(self.study)
+            self.go.emit("queue", None)
+
+
+def checked(draft: Mapping[str, Any]) -> Study:
+    """The study of a draft.
+
+    Raises:
+        SpecError: the first thing that is missing or wrong.
+    """
+    if not draft["name"]:
+        raise SpecError("The study has no name.", "Type one in the first column.")
+    if not draft["model"]:
+        raise SpecError("No model is chosen.", "Tick at least one in the first column.")
+    if "" in draft["dataset"].values():
+        raise SpecError("The dataset has no path.", "Choose where your images are.")
+    if not draft["attack"]:
+        raise SpecError("No attack is chosen.", "Tick at least one in the third column.")
+    # Counted before the study is expanded, because expanding a slip of the finger takes minutes.
+    variants = 1 + sum(
+        math.prod(_combinations(step) for step in table.get("steps", (table,)))
+        for table in draft["compression"]
+    )
+    runs = len(draft["model"]) * variants * sum(_combinations(one) for one in draft["attack"])
+    if runs > MOST_RUNS:
+        raise SpecError(f"This would be {runs:,} runs, but at most {MOST_RUNS:,} make sense.")
+    return Study.from_dict(draft)
+
+
+def _combinations(table: Mapping[str, Any]) -> int:
+    return math.prod(len(value) for value in table.values() if isinstance(value, list))
+
+
+def sentence(study: Study) -> str:
+    """For example ``2 models x 5 variants x 2 attacks = 20 runs``."""
+    parts = (
+        (len(study.models), "model"),
+        (len(study.recipes()), "variant"),
+        (len(study.attack_specs()), "attack"),
+    )
+    factors = " × ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in parts)
+    runs = len(study.runs())
+    return f"{factors} = {runs} run{'' if runs == 1 else 's'}"

@@ -1,0 +1,204 @@
+"""The Queue page: what runs, what waits, what failed and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QCheckBox,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QStackedWidget,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+from engine import events, paths
+from engine.store import Row
+from gui import theme
+from gui.lab import Lab
+from gui.pages.base import Page
+from gui.table_models.queue_model import NAME, PROGRESS, REASON, QueueModel
+from gui.widgets.empty_state import EmptyState
+from gui.widgets.icon_button import TextButton
+from gui.widgets.progress_delegate import ProgressDelegate
+
+_HIDE = "queue/hide_finished"
+_WIDTHS = (48, 264, 112, 104, 112, 80, 264)
+_WORDS = ("running", "waiting", "failed", "cancelled", "finished")
+_RETRIED = ("failed", "cancelled")
+
+
+class QueuePage(Page):
+    """All runs in the order of the queue."""
+
+    id = "queue"
+    title = "Queue"
+    icon = "queue"
+
+    def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
+        super().__init__(lab, parent)
+        self.model = QueueModel(self)
+        self.table = QTableView()
+        self.summary = QLabel()
+        self.pause_button = TextButton("pause", "Pause")
+        self.cancel_button = TextButton("stop", "Cancel")
+        self.retry_button = TextButton("retry", "Retry")
+        self.front_button = TextButton("first", "To the front")
+        self.end_button = TextButton("last", "To the end")
+        self.hide_finished = QCheckBox("Hide finished")
+        self.empty = EmptyState(
+            "queue",
+            "No runs yet. A study puts its runs here.",
+            (
+                ("New study", lambda: self.go.emit("new", None)),
+                ("Load the example", lambda: self.go.emit("new", paths.example_study())),
+            ),
+        )
+        self._stack = QStackedWidget()
+        self._set_up_table()
+        self._lay_out()
+        self._connect()
+        self.refresh()
+
+    def _set_up_table(self) -> None:
+        table = self.table
+        table.setModel(self.model)
+        table.setAccessibleName("Queue of runs")
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        table.setAlternatingRowColors(True)
+        table.setShowGrid(False)
+        table.setWordWrap(False)
+        table.setTabKeyNavigation(False)
+        table.verticalHeader().hide()
+        table.verticalHeader().setDefaultSectionSize(30)
+        table.setItemDelegateForColumn(PROGRESS, ProgressDelegate(table))
+        header = table.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        for column, width in enumerate(_WIDTHS):
+            table.setColumnWidth(column, width)
+        for column in (NAME, REASON):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
+
+    def _lay_out(self) -> None:
+        bar = QHBoxLayout()
+        bar.setSpacing(8)
+        for widget in (
+            self.pause_button,
+            self.cancel_button,
+            self.retry_button,
+            self.front_button,
+            self.end_button,
+            self.hide_finished,
+        ):
+            bar.addWidget(widget)
+        bar.addStretch()
+        bar.addWidget(self.summary)
+        self.summary.setProperty("role", "muted")
+        filled = QWidget()
+        column = QVBoxLayout(filled)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(bar)
+        column.addWidget(self.table, 1)
+        self.setFocusProxy(self.table)
+        self._stack.addWidget(filled)
+        self._stack.addWidget(self.empty)
+        page = QVBoxLayout(self)
+        page.setContentsMargins(0, 0, 0, 0)
+        page.addWidget(self._stack)
+        self.cancel_button.setToolTip("Cancel the selected runs (Delete)")
+        self.retry_button.setToolTip("Queue the selected failed or cancelled runs again")
+        self.hide_finished.setChecked(self.lab.settings.value(_HIDE, "false") == "true")
+
+    def _connect(self) -> None:
+        client = self.lab.client
+        self.pause_button.clicked.connect(lambda: client.pause(not client.paused))
+        self.cancel_button.clicked.connect(self.cancel)
+        self.retry_button.clicked.connect(self.retry)
+        self.front_button.clicked.connect(lambda: self._move(to_front=True))
+        self.end_button.clicked.connect(lambda: self._move(to_front=False))
+        self.hide_finished.toggled.connect(lambda _on: self.refresh())
+        self.table.selectionModel().selectionChanged.connect(self._selection_changed)
+        self.table.doubleClicked.connect(lambda index: self._open_run(self.model.row(index.row())))
+        theme.current().changed.connect(self.table.viewport().update)
+        delete = QShortcut(QKeySequence(QKeySequence.StandardKey.Delete), self.table)
+        delete.setContext(Qt.ShortcutContext.WidgetShortcut)
+        delete.activated.connect(self.cancel)
+
+    # -- what is shown ---------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        rows = self.lab.store.queue()
+        hidden = self.hide_finished.isChecked()
+        shown = [row for row in rows if not (hidden and row["status"] == "finished")]
+        self.model.update(shown, self.lab.client.progress)
+        self._stack.setCurrentIndex(0 if rows else 1)
+        counts = Counter(row["status"] for row in rows)
+        self.summary.setText(", ".join(f"{counts[word]} {word}" for word in _WORDS if counts[word]))
+        self._show_buttons()
+
+    def handle(self, event: events.Event) -> None:
+        if isinstance(event, events.RunProgress) and self.isVisible():
+            self.model.touch(event.run_id)
+
+    def _selected(self) -> list[Row]:
+        indexes = self.table.selectionModel().selectedRows(NAME)
+        return [self.model.row(index.row()) for index in sorted(indexes, key=lambda i: i.row())]
+
+    def selected_runs(self) -> list[int]:
+        return [row["run_id"] for row in self._selected()]
+
+    def _selection_changed(self) -> None:
+        self._show_buttons()
+        self.selected.emit(self.selected_runs())
+
+    def _show_buttons(self) -> None:
+        states = {row["status"] for row in self._selected()}
+        self.cancel_button.setEnabled(bool(states & {"waiting", "running"}))
+        self.retry_button.setEnabled(bool(states & set(_RETRIED)))
+        for button in (self.front_button, self.end_button):
+            button.setEnabled("waiting" in states)
+        paused = self.lab.client.paused
+        self.pause_button.setText("Resume" if paused else "Pause")
+        self.pause_button.set_icon("play" if paused else "pause")
+        self.pause_button.setToolTip(
+            "Go on with the queue" if paused else "Finish the running run, then wait"
+        )
+
+    def _open_run(self, row: Row) -> None:
+        page = {"running": "live", "finished": "inspector"}.get(row["status"])
+        if page:
+            self.go.emit(page, row["run_id"])
+
+    # -- what can be done ------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Cancel the selected runs that wait or run."""
+        self._ask(self.lab.client.cancel, ("waiting", "running"))
+
+    def retry(self) -> None:
+        """Queue the selected failed or cancelled runs again."""
+        self._ask(self.lab.client.retry, _RETRIED)
+
+    def _ask(self, command: Callable[[list[int]], None], states: tuple[str, ...]) -> None:
+        run_ids = [row["run_id"] for row in self._selected() if row["status"] in states]
+        if run_ids:
+            command(run_ids)
+
+    def _move(self, *, to_front: bool) -> None:
+        waiting = [row["run_id"] for row in self._selected() if row["status"] == "waiting"]
+        # Each move takes the very front, so the last one moved comes first.
+        for run_id in reversed(waiting) if to_front else waiting:
+            self.lab.client.move(run_id, to_front)
+
+    def save_state(self) -> None:
+        hidden = "true" if self.hide_finished.isChecked() else "false"
+        self.lab.settings.setValue(_HIDE, hidden)

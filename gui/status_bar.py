@@ -1,0 +1,138 @@
+"""The bar at the bottom: device, what runs, how far it is, how long it takes, Stop."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
+
+from engine import events
+from gui import theme
+from gui.engine_client import QtEngineClient
+
+_STEPS = 1000
+
+
+def duration(seconds: float | None) -> str:
+    """``1:12``, ``2:03:00``; an empty text if it is not known.
+
+    >>> duration(72.4)
+    '1:12'
+    """
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class StatusBar(QFrame):
+    """Always in sight.
+
+    Signals:
+        stop: the running run shall stop.
+        resume: the queue shall go on.
+    """
+
+    stop = Signal()
+    resume = Signal()
+
+    def __init__(self, client: QtEngineClient, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("statusbar")
+        self._client = client
+        self._waiting = 0
+        self.device = QLabel("engine is off")
+        self.job = QLabel()
+        self.job.setTextInteractionFlags(Qt.TextInteractionFlag.NoTextInteraction)
+        self.progress = QProgressBar()
+        self.progress.setRange(0, _STEPS)
+        self.progress.setFixedWidth(200)
+        self.progress.setAccessibleName("Progress of the running run")
+        self.left = QLabel()
+        self.left.setMinimumWidth(72)
+        self.resume_button = QPushButton("Resume")
+        self.resume_button.setAccessibleName("Resume the queue")
+        self.stop_button = QPushButton("Stop")
+        self.stop_button.setAccessibleName("Stop the running run")
+        self.stop_button.setToolTip("Stop the running run (Ctrl+.)")
+        self._lay_out()
+        self.stop_button.clicked.connect(self.stop)
+        self.resume_button.clicked.connect(self.resume)
+        client.event.connect(self.handle)
+        theme.current().changed.connect(self._recolour)
+        self._recolour()
+        self._show_idle()
+
+    def _lay_out(self) -> None:
+        row = QHBoxLayout(self)
+        row.setContentsMargins(12, 4, 8, 4)
+        row.setSpacing(12)
+        row.addWidget(self.device)
+        row.addWidget(self.job, 1)
+        for widget in (self.progress, self.left, self.resume_button, self.stop_button):
+            row.addWidget(widget)
+
+    def set_starting(self) -> None:
+        """The worker is being started."""
+        self.device.setText("starting engine…")
+
+    def set_waiting(self, count: int) -> None:
+        """How many runs wait."""
+        self._waiting = count
+        if self._client.running is None:
+            self._show_idle()
+
+    def handle(self, event: events.Event) -> None:
+        """Follow the running run."""
+        match event:
+            case events.WorkerReady():
+                self.device.setText(event.description)
+            case events.WorkerDied():
+                self.device.setText("engine restarted")
+                self.device.setToolTip(event.reason)
+                self._show_idle()
+            case events.RunStarted():
+                self._show_running(f"#{event.run_id}  {event.title}", event.done, event.total)
+            case events.StageStarted():
+                detail = f" {event.detail}" if event.detail else ""
+                self.left.setText(event.stage)
+                self.left.setToolTip(f"{event.stage}{detail}")
+            case events.RunProgress():
+                self._show_progress(event.done, event.total)
+                left = duration(event.seconds_left)
+                self.left.setText(f"{left} left" if left else "")
+            case events.RunFinished() | events.RunFailed() | events.RunCancelled():
+                self._show_idle()
+            case events.QueueChanged() if self._client.running is None:
+                self._show_idle()
+
+    def _show_running(self, title: str, done: int, total: int) -> None:
+        self.job.setText(title)
+        self.job.setToolTip(title)
+        self._show_progress(done, total)
+        self.left.setText("")
+        for widget in (self.progress, self.left, self.stop_button):
+            widget.show()
+        self.stop_button.setEnabled(True)
+        self.resume_button.hide()
+
+    def _show_progress(self, done: int, total: int) -> None:
+        self.progress.setValue(round(_STEPS * done / total) if total else 0)
+        self.progress.setFormat(f"{done} / {total} images")
+
+    def _show_idle(self) -> None:
+        paused = self._client.paused and self._waiting > 0
+        runs = f"{self._waiting} run{'' if self._waiting == 1 else 's'} waiting"
+        if paused:
+            self.job.setText(f"paused: {runs}")
+        else:
+            self.job.setText(runs if self._waiting else "nothing to do")
+        self.job.setToolTip("")
+        self.progress.hide()
+        self.left.hide()
+        self.resume_button.setVisible(paused)
+        self.stop_button.setEnabled(False)
+
+    def _recolour(self) -> None:
+        self.stop_button.setIcon(theme.icon("stop"))
+        self.resume_button.setIcon(theme.icon("play"))

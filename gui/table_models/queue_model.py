@@ -1,0 +1,157 @@
+"""The queue as a table; rows change in place, so selection and scrolling stay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
+
+from engine.events import RunProgress
+from engine.store import Row
+from gui import theme
+from gui.status_bar import duration
+
+COLUMNS = ("#", "Run", "Study", "State", "Progress", "Time left", "Reason and next step")
+NUMBER, NAME, STUDY, STATE, PROGRESS, LEFT, REASON = range(len(COLUMNS))
+SHARE_ROLE = Qt.ItemDataRole.UserRole
+"""Done share in [0,1] of the progress column."""
+
+_ORDER = {"running": 0, "waiting": 1, "failed": 2, "cancelled": 3, "finished": 4}
+_ROLES = {
+    "running": "accent",
+    "waiting": "muted",
+    "failed": "danger",
+    "cancelled": "muted",
+    "finished": "ok",
+}
+_Index = QModelIndex | QPersistentModelIndex
+_NOWHERE = QModelIndex()
+
+
+class QueueModel(QAbstractTableModel):
+    """Runs in the order in which they run; what has ended comes last."""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._rows: list[Row] = []
+        self._progress: Mapping[int, RunProgress] = {}
+
+    # -- what the view asks ----------------------------------------------------------------
+
+    def rowCount(self, parent: _Index = _NOWHERE) -> int:
+        return 0 if parent.isValid() else len(self._rows)
+
+    def columnCount(self, parent: _Index = _NOWHERE) -> int:
+        return 0 if parent.isValid() else len(COLUMNS)
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:
+        if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
+            return COLUMNS[section]
+        return None
+
+    def data(self, index: _Index, role: int = 0) -> Any:
+        row, column = self._rows[index.row()], index.column()
+        match role:
+            case Qt.ItemDataRole.DisplayRole:
+                return self._text(row, column)
+            case Qt.ItemDataRole.ToolTipRole:
+                return self._tip(row, column)
+            case Qt.ItemDataRole.DecorationRole if column == STATE:
+                return theme.icon(row["status"], _ROLES[row["status"]])
+            case Qt.ItemDataRole.ForegroundRole if column in (STATE, REASON):
+                return theme.colour(_ROLES[row["status"]])
+            case Qt.ItemDataRole.TextAlignmentRole if column in (NUMBER, LEFT):
+                return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+            case Qt.ItemDataRole.UserRole if column == PROGRESS:
+                done, total = self._done(row)
+                return done / total if total else 0.0
+        return None
+
+    def _text(self, row: Row, column: int) -> str:
+        match column:
+            case 0:
+                return str(row["run_id"])
+            case 1:
+                return f"{row['model']}, {row['compression']}, {row['attack']}"
+            case 2:
+                return row["study"] or ""
+            case 3:
+                return str(row["status"])
+            case 4:
+                done, total = self._done(row)
+                return f"{done} / {total}" if total else ""
+            case 5:
+                progress = self._progress.get(row["run_id"])
+                running = row["status"] == "running"
+                return duration(progress.seconds_left) if progress and running else ""
+        return " ".join(filter(None, (row["message"], row["hint"])))
+
+    def _tip(self, row: Row, column: int) -> str | None:
+        if column == REASON and row["traceback"]:
+            return f"{self._text(row, REASON)}\n\n{row['traceback'][-1500:]}"
+        return self._text(row, column) if column in (NAME, STUDY, REASON) else None
+
+    def _done(self, row: Row) -> tuple[int, int]:
+        progress = self._progress.get(row["run_id"])
+        if progress and row["status"] == "running":
+            return progress.done, progress.total
+        return row["done"], row["total"]
+
+    def row(self, index: int) -> Row:
+        """The stored row at a place."""
+        return self._rows[index]
+
+    # -- updates ---------------------------------------------------------------------------
+
+    def update(self, rows: Sequence[Row], progress: Mapping[int, RunProgress]) -> None:
+        """Show these rows; only what differs is announced."""
+        rows = sorted(rows, key=lambda row: _ORDER[row["status"]])
+        self._progress = progress
+        self._remove({row["run_id"] for row in rows})
+        self._append(rows)
+        self._reorder([row["run_id"] for row in rows])
+        for place, row in enumerate(rows):
+            if row != self._rows[place]:
+                self._rows[place] = row
+                self._announce(place)
+
+    def touch(self, run_id: int) -> None:
+        """The progress of a run has changed."""
+        for place, row in enumerate(self._rows):
+            if row["run_id"] == run_id:
+                self._announce(place)
+                return
+
+    def _announce(self, place: int) -> None:
+        self.dataChanged.emit(self.index(place, 0), self.index(place, len(COLUMNS) - 1))
+
+    def _remove(self, keep: set[int]) -> None:
+        for place in reversed(range(len(self._rows))):
+            if self._rows[place]["run_id"] not in keep:
+                self.beginRemoveRows(_NOWHERE, place, place)
+                del self._rows[place]
+                self.endRemoveRows()
+
+    def _append(self, rows: Sequence[Row]) -> None:
+        known = {row["run_id"] for row in self._rows}
+        fresh = [row for row in rows if row["run_id"] not in known]
+        if fresh:
+            self.beginInsertRows(_NOWHERE, len(self._rows), len(self._rows) + len(fresh) - 1)
+            self._rows += fresh
+            self.endInsertRows()
+
+    def _reorder(self, order: Sequence[int]) -> None:
+        if [row["run_id"] for row in self._rows] == order:
+            return
+        self.layoutAboutToBeChanged.emit()
+        place = {run_id: number for number, run_id in enumerate(order)}
+        old = self.persistentIndexList()
+        ids = [self._rows[index.row()]["run_id"] for index in old]
+        self._rows.sort(key=lambda row: place[row["run_id"]])
+        new = [
+            self.index(place[run_id], index.column())
+            for run_id, index in zip(ids, old, strict=True)
+        ]
+        self.changePersistentIndexList(old, new)
+        self.layoutChanged.emit()

@@ -1,0 +1,209 @@
+"""The main job by mouse and keyboard, in a real window with a real worker process.
+
+Not collected by itself: ``test_window`` runs it under Xvfb.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from PySide6.QtCore import QPoint, QSettings, Qt, QTimer
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QFileDialog, QLineEdit, QMenu, QTableView, QWidget
+
+from engine import events
+from engine.client import EngineClient
+from engine.store import Store
+from gui import theme
+from gui.engine_client import QtEngineClient
+from gui.lab import Lab
+from gui.main_window import MainWindow
+
+W = TypeVar("W", bound=QWidget)
+
+
+class Person:
+    """Somebody at the window: looks for things by their accessible name, clicks and types."""
+
+    def __init__(self, window: MainWindow) -> None:
+        self.window = window
+        self.events: list[events.Event] = []
+        window.lab.client.event.connect(self.events.append)
+
+    def find(self, name: str, kind: type[W]) -> W:
+        found = [
+            one
+            for one in self.window.findChildren(kind)
+            if one.isVisible() and one.accessibleName() == name
+        ]
+        texts = [
+            one
+            for one in self.window.findChildren(kind)
+            if one.isVisible() and getattr(one, "text", lambda: "")().strip() == name
+        ]
+        assert len(found or texts) == 1, f"{name!r}: {len(found)} by name, {len(texts)} by text"
+        return (found or texts)[0]
+
+    def click(self, widget: QWidget) -> None:
+        """Press the mouse in the middle of a widget."""
+        self.click_at(widget, widget.rect().center())
+
+    def click_at(self, widget: QWidget, place: QPoint) -> None:
+        """Press the mouse in the top-level window, at a place of the widget."""
+        QTest.mouseClick(
+            self.window.windowHandle(),
+            Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+            widget.mapTo(self.window, place),
+        )
+
+    def press(self, keys: str) -> None:
+        """Press a shortcut such as ``Ctrl+Return`` in the top-level window."""
+        *modifiers, key = keys.split("+")
+        mask = Qt.KeyboardModifier.NoModifier
+        for one in modifiers:
+            mask |= {
+                "Ctrl": Qt.KeyboardModifier.ControlModifier,
+                "Shift": Qt.KeyboardModifier.ShiftModifier,
+            }[one]
+        QTest.keyClick(self.window.windowHandle(), getattr(Qt.Key, f"Key_{key}"), mask)
+
+    def type(self, widget: QWidget, text: str) -> None:
+        """Replace what a field holds."""
+        self.click(widget)
+        self.press("Ctrl+A")
+        for letter in text:
+            QTest.keyClick(self.window.windowHandle(), letter)
+        self.press("Tab")
+
+    def until(self, true: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+        """Watch until something happens."""
+        end = time.monotonic() + seconds
+        while not (result := true()):
+            assert time.monotonic() < end, f"waited in vain for: {what}"
+            QTest.qWait(20)
+        return result
+
+    def heard(self, kind: type[events.Event], **fields: object) -> list[Any]:
+        return [
+            one
+            for one in self.events
+            if isinstance(one, kind)
+            and all(getattr(one, name) == value for name, value in fields.items())
+        ]
+
+    def answer_file_dialog(self, path: Path) -> None:
+        """Type a path into the next file dialog and confirm it."""
+
+        def answer() -> None:
+            dialog = QApplication.activeModalWidget()
+            if not isinstance(dialog, QFileDialog):
+                QTimer.singleShot(50, answer)
+                return
+            for letter in str(path):
+                QTest.keyClick(dialog.windowHandle(), letter)
+            QTest.keyClick(dialog.windowHandle(), Qt.Key.Key_Return)
+
+        QTimer.singleShot(50, answer)
+
+
+@pytest.fixture
+def person(tmp_path: Path, qapp: QApplication) -> Iterator[Person]:
+    """The program as ``gui.app`` builds it, on an empty database."""
+    assert QGuiApplication.platformName() == "xcb", "this suite needs a real window"
+    settings = QSettings(str(tmp_path / "settings.ini"), QSettings.Format.IniFormat)
+    theme.install(qapp, settings, "light")
+    store = Store(tmp_path / "lab.db")
+    lab = Lab(store, QtEngineClient(EngineClient(store.path)), settings)
+    window = MainWindow(lab)
+    window.show()
+    window.activateWindow()
+    assert QTest.qWaitForWindowActive(window)
+    lab.client.start()
+    yield Person(window)
+    window.close()
+    lab.client.close()
+    store.close()
+
+
+def test_load_run_watch_stop_inspect_and_export(person: Person, tmp_path: Path) -> None:
+    _load_the_example_with_a_long_pgd(person)
+    first = _start_and_see_the_curve_move(person)
+    _stop(person, first)
+    _inspect(person)
+    _export(person, tmp_path / "chart.svg")
+
+
+def _load_the_example_with_a_long_pgd(person: Person) -> None:
+    person.click(person.find("Load example", QWidget))
+    person.type(person.find("PGD: steps", QWidget), "3000")
+    person.until(lambda: "20 runs" in person.window.page().count.text(), "the count of runs")
+
+
+def _start_and_see_the_curve_move(person: Person) -> int:
+    """Run 1 is FGSM and ends at once; run 2 is the long PGD and must be seen under way."""
+    person.press("Ctrl+Return")
+    person.until(lambda: person.window.page_id == "live", "the Live page")
+    person.until(lambda: person.heard(events.RunStarted, run_id=2), "the second run")
+    live = person.window.page()
+    person.until(lambda: live.run_id == 2 and len(live.curve.line.getData()[0]) > 5, "a curve")
+    before = live.curve.line.getData()[1].copy()
+    person.until(lambda: len(live.curve.line.getData()[1]) > len(before) + 5, "more of the curve")
+    assert not person.heard(events.RunFinished, run_id=2), "the curve moved too late"
+    return 2
+
+
+def _stop(person: Person, run_id: int) -> None:
+    person.click(person.find("Stop the running run", QWidget))
+    person.until(lambda: person.heard(events.RunCancelled, run_id=run_id), "the stop", 3)
+    assert not person.heard(events.WorkerDied), "it had to be killed"
+    person.until(lambda: person.heard(events.RunFinished, run_id=3), "the run after the next")
+    person.press("Ctrl+2")
+    person.click(person.find("Pause", QWidget))
+    person.until(lambda: person.window.lab.client.paused, "the pause")
+    person.press("Ctrl+Period")
+    person.until(lambda: person.window.lab.client.running is None, "the second stop", 3)
+
+
+def _inspect(person: Person) -> None:
+    person.press("Ctrl+4")
+    table = person.find("Results", QTableView)
+    filter_line = person.find("Filter", QLineEdit)
+    person.type(filter_line, "model=digits-resnet compression=none attack=fgsm")
+    person.until(lambda: table.model().rowCount() == 1, "one row")
+    person.click_at(table.viewport(), table.visualRect(table.model().index(0, 0)).center())
+    assert table.currentIndex().siblingAtColumn(0).data() == "1"
+    person.press("Return")
+    person.until(lambda: person.window.page_id == "inspector", "the Inspector")
+    counter = person.window.page().position
+    person.until(lambda: counter.text() == "1 of 200", "the first image", 10)
+    person.press("Right")
+    person.until(lambda: counter.text() == "2 of 200", "the next image", 10)
+
+
+def _export(person: Person, path: Path) -> None:
+    person.press("Ctrl+5")
+    person.answer_file_dialog(path)
+    QTimer.singleShot(100, lambda: _choose_from_popup("Figure as SVG"))
+    person.press("Ctrl+E")
+    person.until(path.exists, "the chart")
+    assert path.read_text("utf-8").lstrip().startswith("<?xml")
+
+
+def _choose_from_popup(text: str) -> None:
+    menu = QApplication.activePopupWidget()
+    if not isinstance(menu, QMenu):
+        QTimer.singleShot(50, lambda: _choose_from_popup(text))
+        return
+    action = next(one for one in menu.actions() if text in one.text())
+    QTest.mouseClick(
+        menu,
+        Qt.MouseButton.LeftButton,
+        Qt.KeyboardModifier.NoModifier,
+        menu.actionGeometry(action).center(),
+    )

@@ -1,0 +1,129 @@
+"""A window without a screen, settings of its own, and nothing left behind."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+os.environ["QT_QPA_PLATFORM"] = "offscreen"
+
+import pytest
+import shiboken6
+from PySide6.QtCore import QEvent, QSettings, QTimer
+from PySide6.QtWidgets import QApplication, QMenu
+
+from engine.events import Event
+from engine.store import Store
+from gui import hooks, theme
+from gui.engine_client import QtEngineClient
+from gui.lab import Lab
+from tests.gui.fake_results import FakeResults, fill
+from tests.gui.fakes import FakeEngineClient
+
+Tell = Callable[..., None]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Ignore what the offscreen platform says of every window with a minimum size."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.qt_log_ignore("does not support propagateSizeHints"))
+
+
+def _settle(app: QApplication) -> None:
+    app.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    app.processEvents()
+
+
+def _running_timers() -> list[QTimer]:
+    timers = [one for one in gc.get_objects() if isinstance(one, QTimer)]
+    return [one for one in timers if shiboken6.isValid(one) and one.isActive()]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _imports_are_old(qapp: QApplication) -> None:
+    """Take what is imported already out of the garbage collector's sight; it is slow to walk."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(qapp: QApplication) -> Iterator[None]:
+    """Fail a test that leaves a window, a running timer, a thread or a process."""
+    windows, threads = set(qapp.topLevelWidgets()), set(threading.enumerate())
+    yield
+    _settle(qapp)
+    gc.collect()
+    _settle(qapp)
+    left = set(qapp.topLevelWidgets()) - windows
+    # A plot of pyqtgraph owns context menus without a parent, which go when Python likes.
+    assert not [one for one in left if not isinstance(one, QMenu)]
+    assert not _running_timers()
+    assert set(threading.enumerate()) <= threads
+    assert not multiprocessing.active_children()
+
+
+@pytest.fixture(autouse=True)
+def errors_fail_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the hooks to pytest; the program's own would only report what went wrong."""
+    monkeypatch.setattr(hooks, "install", lambda: None)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> QSettings:
+    """Settings that nothing else sees."""
+    return QSettings(str(tmp_path / "settings.ini"), QSettings.Format.IniFormat)
+
+
+@pytest.fixture
+def engine() -> FakeEngineClient:
+    """The engine behind ``lab``."""
+    return FakeEngineClient()
+
+
+def _open(path: Path, engine: FakeEngineClient, settings: QSettings) -> Iterator[Lab]:
+    store = Store(path)
+    lab = Lab(store, QtEngineClient(engine), settings)
+    yield lab
+    lab.client.close()
+    store.close()
+
+
+@pytest.fixture
+def lab(
+    tmp_path: Path, engine: FakeEngineClient, settings: QSettings, qapp: QApplication
+) -> Iterator[Lab]:
+    """A lab without any run."""
+    theme.install(qapp, settings, "light")
+    yield from _open(tmp_path / "empty.db", engine, settings)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> FakeResults:
+    """Twenty runs: eighteen finished, one failed, one waiting."""
+    return fill(tmp_path / "results.db")
+
+
+@pytest.fixture
+def full_lab(
+    results: FakeResults, engine: FakeEngineClient, settings: QSettings, qapp: QApplication
+) -> Iterator[Lab]:
+    """A lab with the runs of ``results``."""
+    theme.install(qapp, settings, "light")
+    yield from _open(results.path, engine, settings)
+
+
+@pytest.fixture
+def tell(engine: FakeEngineClient) -> Tell:
+    """Give events to a lab as the engine would, without waiting for the clock."""
+
+    def give(lab: Lab, *events: Event) -> None:
+        engine.events += events
+        lab.client._drain()
+
+    return give

@@ -1,0 +1,238 @@
+"""The Live page: what events do to it, and what it shows of stored runs."""
+
+from __future__ import annotations
+
+import csv
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pytestqt.qtbot import QtBot
+
+from engine import events
+from engine.statistics import wilson
+from gui import files
+from gui.lab import Lab
+from gui.live_state import LiveState, duration, stored_state
+from tests.gui.fake_results import MASKED, FakeResults
+from tests.gui.page_kit import Desk
+
+Tell = Callable[..., None]
+
+
+@pytest.fixture
+def desk(qtbot: QtBot, full_lab: Lab, results: FakeResults) -> Desk:
+    return Desk(qtbot, full_lab, results)
+
+
+def progress(run_id: int, steps: int = 5, done: int = 16, broken: int = 4) -> events.RunProgress:
+    return events.RunProgress(
+        run_id=run_id,
+        done=done,
+        total=60,
+        broken=broken,
+        seen=32,
+        curve=tuple(1 - 0.1 * step for step in range(steps)),
+        loss=tuple((step, 0.5 * step) for step in range(1, steps)),
+        history=((8, 1), (done, broken)),
+        seconds_left=65.0,
+        images_per_second=12.5,
+    )
+
+
+def start(desk: Desk, tell: Tell) -> int:
+    """The waiting run starts, in the database and in the events."""
+    assert desk.results is not None
+    run_id = desk.results.waiting
+    desk.lab.store.db.execute(
+        "UPDATE runs SET status = 'running', started = '2999', total = 60 WHERE id = ?", (run_id,)
+    )
+    tell(desk.lab, events.RunStarted(run_id=run_id, title="run", total=60, steps=20))
+    return run_id
+
+
+def test_progress_is_drawn_by_the_timer_and_not_by_the_event(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    run_id = start(desk, tell)
+    page.timer.stop()
+    page.draw()
+    before = page.curve.line.getData()
+    for steps in range(2, 40):
+        tell(desk.lab, progress(run_id, steps))
+    assert page.curve.line.getData() is before or np.array_equal(
+        page.curve.line.getData(), before
+    ), "an event must not draw"
+
+    page.draw()
+    x, y = page.curve.line.getData()
+    assert list(x) == list(range(39))
+    assert np.allclose(y, [1 - 0.1 * step for step in range(39)])
+    assert len(page.loss.line.getData()[0]) == 38
+
+
+def test_a_thinned_curve_is_drawn_at_its_steps(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    run_id = start(desk, tell)
+    tell(desk.lab, replace(progress(run_id, 4), stride=50, loss=((1, 0.5), (150, 2.0))))
+    page.draw()
+    assert list(page.curve.line.getData()[0]) == [0, 50, 100, 150]
+    assert [list(axis) for axis in page.loss.line.getData()] == [[1, 150], [0.5, 2.0]]
+
+
+def test_the_timer_runs_only_while_the_page_is_seen(desk: Desk) -> None:
+    page = desk.page("live")
+    assert page.timer.isActive()
+    assert page.timer.interval() >= 1000 / 15
+    page.hide()
+    assert not page.timer.isActive()
+
+
+def test_the_curve_moves_by_itself(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    run_id = start(desk, tell)
+    tell(desk.lab, progress(run_id, 7))
+
+    def drawn() -> bool:
+        x, _ = page.curve.line.getData()
+        return x is not None and len(x) == 7
+
+    desk.qtbot.waitUntil(drawn)
+
+
+def test_the_band_is_the_wilson_interval(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    run_id = start(desk, tell)
+    tell(desk.lab, progress(run_id, done=20, broken=5))
+    page.draw()
+
+    low, high = wilson([7, 15], [8, 20])
+    assert np.allclose(page.history.band._low.getData()[1], low)
+    assert np.allclose(page.history.band._high.getData()[1], high)
+    assert np.allclose(page.history.line.getData(), [[8, 20], [7 / 8, 15 / 20]])
+    texts = {key: label.text() for key, label in page.figures.values.items()}
+    assert texts["robust"] == f"75.0 % [{100 * low[1]:.1f}, {100 * high[1]:.1f}]"
+    assert texts["images"] == "20 of 60"
+    assert texts["left"] == "1:05"
+    assert texts["clean"] == "100.0 %"
+    assert texts["phase"] == "attacking"
+
+
+def test_pausing_holds_the_charts_and_going_on_catches_up(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    run_id = start(desk, tell)
+    tell(desk.lab, progress(run_id, 5))
+    page.draw()
+    page.pause.click()
+    tell(desk.lab, progress(run_id, 9))
+    page.draw()
+    assert len(page.curve.line.getData()[0]) == 5
+
+    page.pause.click()
+    page.draw()
+    assert len(page.curve.line.getData()[0]) == 9
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_new_run_is_followed_if_asked(desk: Desk, tell: Tell, follow: bool) -> None:
+    page = desk.page("live")
+    chosen = desk.run("digits-resnet", "none", "pgd")
+    page.open(chosen)
+    page.follow.setChecked(follow)
+    run_id = start(desk, tell)
+
+    assert page.run_id == (run_id if follow else chosen)
+    assert page.runs.currentData() == page.run_id
+
+
+def test_a_page_that_was_hidden_knows_where_the_run_stands(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    page.hide()
+    run_id = start(desk, tell)
+    tell(desk.lab, progress(run_id, 6))
+    page.show()
+    page.draw()
+
+    assert page.run_id == run_id
+    assert len(page.curve.line.getData()[0]) == 6
+
+
+def test_a_stage_is_named_in_words(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    run_id = start(desk, tell)
+    tell(desk.lab, events.StageStarted(run_id=run_id, stage="compression", detail="ptq w2"))
+    page.draw()
+
+    assert page.figures.values["phase"].text() == "compressing: ptq w2"
+
+
+def test_a_failure_says_why(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    run_id = start(desk, tell)
+    tell(desk.lab, events.RunFailed(run_id=run_id, message="Out of memory."))
+    page.draw()
+
+    assert "Out of memory." in page.figures.values["phase"].text()
+
+
+def test_a_stored_run_shows_its_curve_flags_and_neighbours(desk: Desk) -> None:
+    assert desk.results is not None
+    page = desk.page("live")
+    page.open(desk.results.flagged)
+    # The other variants of the same model under the same attack: none, two prunings, ptq w4.
+    desk.qtbot.waitUntil(lambda: len(page.curve._earlier) == 4)
+
+    stored = [point["robust_accuracy"] for point in desk.lab.store.curve(desk.results.flagged)]
+    assert np.allclose(page.curve.line.getData()[1], stored)
+    assert page.figures.values["flags"].text() == MASKED["text"]
+    page.draw()
+    names = sorted(one.name for one in page.curve._earlier)
+    assert names == ["magnitude 50%", "magnitude 90%", "none (baseline)", "ptq w4"]
+    assert {len(one.curve) for one in page.curve._earlier} == {21}, "of the same attack"
+
+
+def test_the_curve_is_written_as_data_and_as_picture(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = desk.page("live")
+    run_id = desk.run("digits-resnet-at", "none", "pgd")
+    page.open(run_id)
+    page.draw()
+    for kind in ("CSV", "SVG", "PNG"):
+        target = tmp_path / f"curve.{kind.lower()}"
+        monkeypatch.setattr(files, "ask_save", lambda *_, target=target: target)
+        page._export(kind)
+
+    with (tmp_path / "curve.csv").open() as file:
+        shares = [float(row["robust_accuracy"]) for row in csv.DictReader(file)]
+    stored = [point["robust_accuracy"] for point in desk.lab.store.curve(run_id)]
+    assert shares == stored
+    assert ElementTree.parse(tmp_path / "curve.svg").getroot().tag.endswith("svg")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_stored_history_ends_at_the_stored_result(full_lab: Lab, results: FakeResults) -> None:
+    for row in full_lab.store.results():
+        if row["status"] != "finished":
+            continue
+        state = stored_state(full_lab.store, row["run_id"])
+        robust = state.robust()
+        assert robust is not None
+        assert robust == pytest.approx((row["robust_accuracy"], row["ci_low"], row["ci_high"]))
+        assert state.history[-1] == (state.done, state.broken)
+        assert state.curve[-1][1] == pytest.approx(row["robust_accuracy"])
+
+
+def test_without_an_image_there_is_no_interval() -> None:
+    assert LiveState(1).robust() is None
+    assert LiveState(1, history=((0, 0),)).band() == ([], [], [], [])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, ""), (0, "0:00"), (59.6, "1:00"), (3599.7, "1:00:00"), (3725, "1:02:05")],
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,176 @@
+"""The window: it routes, remembers, undoes and tells of trouble where it belongs."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel
+from pytestqt.qtbot import QtBot
+
+from engine import events
+from gui import hooks
+from gui.commands import DeleteRuns
+from gui.lab import Lab
+from gui.main_window import MainWindow
+from tests.gui.conftest import Tell
+from tests.gui.fake_results import FakeResults
+
+
+@pytest.fixture
+def window(qtbot: QtBot, full_lab: Lab) -> MainWindow:
+    window = MainWindow(full_lab, "new")
+    qtbot.addWidget(window)
+    with qtbot.waitExposed(window):
+        window.show()
+    return window
+
+
+def test_pages_are_built_when_first_shown(qtbot: QtBot, lab: Lab) -> None:
+    window = MainWindow(lab, "new")
+    qtbot.addWidget(window)
+    assert window.stack.count() == 1
+    window.show_page("queue")
+    window.show_page("new")
+    window.show_page("queue")
+    assert window.stack.count() == 2
+
+
+def test_place_and_page_are_remembered(qtbot: QtBot, window: MainWindow, full_lab: Lab) -> None:
+    window.show_page("queue")
+    window.toggle_details()
+    window.resize(1300, 750)
+    window.close()
+    again = MainWindow(full_lab)
+    qtbot.addWidget(again)
+    assert again.page_id == "queue"
+    assert not again.details.isHidden()
+    # The offscreen screen is 800 pixels wide, to which Qt fits what it restores.
+    assert again.height() == 750
+
+
+@pytest.mark.parametrize("value", ["", "nowhere"])
+def test_an_unknown_page_in_the_settings_is_no_trouble(qtbot: QtBot, lab: Lab, value: str) -> None:
+    lab.settings.setValue("window/page", value)
+    lab.settings.setValue("window/geometry", "rubbish")
+    window = MainWindow(lab)
+    qtbot.addWidget(window)
+    assert window.page_id == "new"
+
+
+def test_a_refused_study_is_explained_in_new(window: MainWindow, full_lab: Lab, tell: Tell) -> None:
+    window.show_page("queue")
+    refused = events.StudyRefused(name="Mine", message="The folder /x is empty.", hint="Choose.")
+    tell(full_lab, refused)
+    assert window.page_id == "new"
+    bar = window.frame("new").bar
+    assert bar.isVisible()
+    assert "Mine: The folder /x is empty. Choose." in bar.accessibleName()
+    assert window.frame("queue").bar.isHidden()
+
+
+def test_a_failed_run_is_told_with_its_traceback(
+    window: MainWindow, full_lab: Lab, tell: Tell
+) -> None:
+    tell(
+        full_lab,
+        events.RunFailed(run_id=3, message="Out of memory.", hint="Halve.", traceback="Trace..."),
+    )
+    toast = window.toast
+    assert toast.isVisible()
+    toast._more.click()
+    assert toast._details.toPlainText() == "Trace..."
+    assert window.centralWidget().rect().contains(toast.geometry())
+    toast._action.click()
+    assert window.page_id == "queue"
+    assert not toast.isVisible()
+
+
+def test_a_study_that_is_stored_already_says_so(
+    window: MainWindow, full_lab: Lab, tell: Tell
+) -> None:
+    tell(full_lab, events.StudyQueued(study_id=1, name="x", run_ids=(1, 2), reused=2))
+    assert window.toast.message is not None
+    assert "stored already" in window.toast.message.text
+    window.toast.clear()
+
+
+def test_deleting_runs_is_undone_by_key(
+    qtbot: QtBot, window: MainWindow, full_lab: Lab, results: FakeResults
+) -> None:
+    with qtbot.waitActive(window):
+        window.activateWindow()
+    window.show_page("queue")
+    before = len(full_lab.store.results())
+    run_ids = [results.failed, results.flagged]
+    window.change(DeleteRuns(full_lab.store, run_ids, lambda: None))
+    assert len(full_lab.store.results()) == before - 2
+    control = Qt.KeyboardModifier.ControlModifier
+    qtbot.keyClick(window, Qt.Key.Key_Z, control)
+    assert len(full_lab.store.results()) == before
+    qtbot.keyClick(window, Qt.Key.Key_Z, control | Qt.KeyboardModifier.ShiftModifier)
+    assert len(full_lab.store.results()) == before - 2
+
+
+def test_details_tell_all_and_keep_notes(qtbot: QtBot, window: MainWindow, full_lab: Lab) -> None:
+    row = next(one for one in full_lab.store.results() if one["status"] == "finished")
+    run_id, details = row["run_id"], window.details
+    window.toggle_details()
+    details.show_runs([run_id])
+    said = " ".join(label.text() for label in details.findChildren(QLabel))
+    for part in (row["model"], row["compression"], f"{row['robust_accuracy'] * 100:.1f} %"):
+        assert part in said
+    assert f"{row['ci_low'] * 100:.1f} %" in said
+    details.tags.setText("paper, t2")
+    details.tags.editingFinished.emit()
+    details.note.setPlainText("look again")
+    details.note.left.emit()
+    stored = full_lab.store.run(run_id)
+    assert (stored["tags"], stored["note"]) == ("paper, t2", "look again")
+    window.undo_stack.undo()
+    window.undo_stack.undo()
+    stored = full_lab.store.run(run_id)
+    assert (stored["tags"], stored["note"]) == ("", "")
+    assert details.tags.text() == ""
+    details.show_runs([run_id, run_id + 1])
+    assert "2 runs" in details.title.text()
+    assert details.tags.isHidden()
+
+
+def test_notes_are_not_overwritten_while_typing(
+    qtbot: QtBot, window: MainWindow, full_lab: Lab
+) -> None:
+    with qtbot.waitActive(window):
+        window.activateWindow()
+    window.toggle_details()
+    window.details.show_runs([1])
+    window.details.note.setFocus()
+    qtbot.keyClicks(window.details.note, "half a sen")
+    full_lab.client.rows_changed.emit()
+    assert window.details.note.toPlainText() == "half a sen"
+
+
+def test_errors_of_any_thread_reach_the_window(
+    qtbot: QtBot, window: MainWindow, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.undo()  # the hooks are what is tested here
+    for place, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(place, name, getattr(place, name))
+    hooks.install()
+    hooks.reporter().failed.connect(window.report_bug)
+
+    def fail() -> None:
+        raise ZeroDivisionError("in a thread")
+
+    with qtbot.waitSignal(hooks.reporter().failed):
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+    assert window.toast.message is not None
+    assert "in a thread" in window.toast.message.text
+    assert "def fail" not in window.toast.message.text
+    assert "raise ZeroDivisionError" in window.toast.message.details
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    window.toast.clear()

@@ -1,0 +1,86 @@
+"""The status bar always tells what the engine does."""
+
+from __future__ import annotations
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from engine import events
+from gui.lab import Lab
+from gui.main_window import MainWindow
+from gui.status_bar import StatusBar, duration
+from tests.gui.conftest import Tell
+from tests.gui.fakes import FakeEngineClient
+
+STARTED = events.RunStarted(run_id=7, title="digits-resnet, none, pgd-40", total=300, done=60)
+
+
+@pytest.fixture
+def window(qtbot: QtBot, lab: Lab) -> MainWindow:
+    window = MainWindow(lab, "new")
+    qtbot.addWidget(window)
+    window.show()
+    return window
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, ""), (0, "0:00"), (59.6, "1:00"), (72, "1:12"), (7380, "2:03:00")]
+)
+def test_duration(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_a_run_from_start_to_end(
+    window: MainWindow, lab: Lab, tell: Tell, engine: FakeEngineClient
+) -> None:
+    bar: StatusBar = window.status
+    bar.set_starting()
+    assert "starting" in bar.device.text()
+    assert not bar.stop_button.isEnabled()
+    tell(lab, events.WorkerReady(pid=1, device="cpu", description="CPU, 2 cores"), STARTED)
+    assert bar.device.text() == "CPU, 2 cores"
+    assert bar.job.text() == "#7  digits-resnet, none, pgd-40"
+    assert bar.progress.text() == "60 / 300 images"
+    step = events.RunProgress(
+        run_id=7, done=150, total=300, broken=9, seen=150, curve=(1.0,), seconds_left=65
+    )
+    tell(lab, step)
+    assert bar.progress.value() == bar.progress.maximum() // 2
+    assert bar.left.text() == "1:05 left"
+    bar.stop_button.click()
+    assert engine.calls == [("cancel", [7])]
+    tell(lab, events.RunCancelled(run_id=7))
+    assert not bar.stop_button.isEnabled()
+    assert not bar.progress.isVisible()
+
+
+def test_no_time_is_promised_before_there_is_one(window: MainWindow, lab: Lab, tell: Tell) -> None:
+    tell(lab, STARTED)
+    step = events.RunProgress(run_id=7, done=0, total=300, broken=0, seen=0, curve=(1.0,))
+    tell(lab, step)
+    assert "left" not in window.status.left.text()
+
+
+def test_a_paused_queue_offers_to_go_on(
+    qtbot: QtBot, full_lab: Lab, tell: Tell, engine: FakeEngineClient
+) -> None:
+    window = MainWindow(full_lab, "new")
+    qtbot.addWidget(window)
+    window.show()
+    bar = window.status
+    assert bar.job.text() == "paused: 1 run waiting"
+    assert "1 waiting" in window.rail.buttons["queue"].accessibleName()
+    bar.resume_button.click()
+    assert engine.calls == [("pause", False)]
+    tell(full_lab, events.QueueChanged(paused=False))
+    assert not bar.resume_button.isVisible()
+    assert bar.job.text() == "1 run waiting"
+
+
+def test_a_dead_worker_is_told(window: MainWindow, lab: Lab, tell: Tell) -> None:
+    tell(lab, STARTED, events.WorkerDied(reason="The worker process was killed.", run_id=7))
+    assert window.status.device.text() == "engine restarted"
+    assert window.toast.isVisible()
+    assert window.toast.message is not None
+    assert "killed" in window.toast.message.text
+    window.toast.clear()
