@@ -25,17 +25,19 @@ from gui.widgets.facts import Fact, Facts
 
 WIDTH = 320
 
-# Label, key and formula of the totals that a person compares first.
+# Label and key of the totals that a person compares first.
 _TOTALS = (
-    ("parameters", "parameters", ""),
-    ("not zero", "nonzero_parameters", ""),
-    ("sparsity", "sparsity", "1 - z / n over convolutions and linear layers"),
-    ("weight bits", "weight_bits", "mean bits of a weight code; 32 if not quantised"),
-    ("dense bytes", "dense_bytes", "4 x (parameters + BatchNorm statistics) of the base"),
-    ("packed bytes", "packed_bytes", "codes, or bit mask and codes, plus scales and the rest"),
-    ("file bytes", "file_bytes", "measured: the deployed model as a safetensors file"),
-    ("compression", "compression_rate", "dense bytes / packed bytes"),
-    ("MACs", "macs", "measured: multiply-accumulates of one image"),
+    ("parameters", "parameters"),
+    ("not zero", "nonzero_parameters"),
+    ("sparsity", "sparsity"),
+    ("weight bits", "weight_bits"),
+    ("activation bits", "activation_bits"),
+    ("dense bytes", "dense_bytes"),
+    ("packed bytes", "packed_bytes"),
+    ("file bytes", "file_bytes"),
+    ("compression", "compression_rate"),
+    ("MACs", "macs"),
+    ("non-zero MACs", "nonzero_macs"),
 )
 _LEVELS = {"info": "Note", "warning": "Warning", "danger": "Do not trust"}
 
@@ -215,10 +217,15 @@ def _value(value: Any) -> str:
 
 def _totals(accounting: Row) -> list[Fact]:
     return [
-        (label, _amount(key, accounting[key]), formula)
-        for label, key, formula in _TOTALS
+        (label, _amount(key, accounting[key]), _formula(key))
+        for label, key in _TOTALS
         if key in accounting
     ]
+
+
+def _formula(key: str) -> str:
+    formula = catalog.FORMULAS[key]
+    return f"{formula.kind}: {formula.text}"
 
 
 def _amount(key: str, value: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QUrl
@@ -250,9 +249,9 @@ class MainWindow(QMainWindow):
         self.toast.show_message(Message(summary, hint, "error", traceback))
 
     def _count_waiting(self) -> None:
-        counts = Counter(row["status"] for row in self.lab.store.queue())
-        self.rail.set_waiting(counts["waiting"])
-        self.status.set_waiting(counts["waiting"])
+        waiting = self.lab.store.count("waiting")
+        self.rail.set_waiting(waiting)
+        self.status.set_waiting(waiting)
 
     # -- end -------------------------------------------------------------------------------
 

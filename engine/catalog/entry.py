@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -14,18 +13,20 @@ def as_number(value: Any) -> Any:
     """Read ``"8/255"`` as the number it means; leave everything else to pydantic."""
     if not isinstance(value, str):
         return value
+    numerator, *denominator = value.split("/")
     try:
-        return float(Fraction(value.replace(" ", "")))
-    except (ValueError, ZeroDivisionError):
+        return float(numerator) / float(*denominator) if denominator else float(numerator)
+    except (ValueError, TypeError, ZeroDivisionError):
         raise ValueError("is not a number or a fraction such as 8/255") from None
 
 
 def format_number(value: float) -> str:
     """Write a number as people in the field do: ``8/255``, ``0.15``, ``40``."""
     scaled = value * 255
-    if 0 < value <= 1 and abs(scaled - round(scaled)) < 1e-6 and round(scaled) not in (51, 255):
+    plain = f"{value:.6g}"
+    if 0 < value < 1 and abs(scaled - round(scaled)) < 1e-6 and len(plain) > 5:
         return f"{round(scaled)}/255"
-    return f"{value:.6g}"
+    return plain
 
 
 Number = Annotated[float, BeforeValidator(as_number)]

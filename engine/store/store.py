@@ -187,6 +187,11 @@ class Store:
         rows = self._query(f"{_RUN_ROWS} WHERE coalesce(deleted, 0) = 0 ORDER BY runs.position")
         return [{key: row[key] for key in keys} for row in rows]
 
+    def count(self, status: str) -> int:
+        """How many runs are in a state; quick, also with many runs."""
+        rows = self._query("SELECT count(*) AS n FROM runs WHERE status = ?", (status,))
+        return int(rows[0]["n"])
+
     def stage(self, key: str) -> Row | None:
         """The payload of a stored stage, None if it was never computed."""
         rows = self._query("SELECT payload FROM stages WHERE key = ?", (key,))

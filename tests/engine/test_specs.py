@@ -127,6 +127,17 @@ def test_fractions_mean_and_show_what_they_say(numerator: int) -> None:
     assert catalog.as_number(catalog.format_number(number)) == pytest.approx(number, rel=1e-5)
 
 
+@pytest.mark.parametrize("value", [0.15, 0.2, 0.4, 0.8, 0.5, 1.0, 0.0, 40.0, 8 / 255])
+def test_numbers_are_shown_as_people_write_them(value: float) -> None:
+    assert catalog.format_number(value) == ("8/255" if value == 8 / 255 else f"{value:g}")
+
+
+@pytest.mark.parametrize("text", ["1e999999999", "1/0", "8/", "/255", "8/255/2", "", "1e999/1"])
+def test_rubbish_is_no_number_and_takes_no_time(text: str) -> None:
+    with pytest.raises(SpecError, match="eps"):
+        make_attack({"name": "pgd", "eps": text})
+
+
 def test_a_dataset_is_named_by_its_source() -> None:
     assert DatasetSpec(folder="/data/my digits").label == "my digits"
     assert DatasetSpec(npz="/data/x.npz").id == "npz"
