@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -50,6 +51,15 @@ def _no_databases_left_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for connection in left:
         connection.close()
     assert not left, f"{len(left)} database connections left open"
+
+
+@pytest.fixture(autouse=True)
+def _thread_count_stays() -> Iterator[None]:
+    """A test that sets torch's threads, as the command line does, does it for itself only."""
+    before = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(before)
 
 
 def _is_open(connection: sqlite3.Connection) -> bool:
