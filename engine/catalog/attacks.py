@@ -1,93 +1,13 @@
-"""The attacks on offer."""
+"""The attacks on offer, family by family."""
 
 from __future__ import annotations
 
-from pydantic import Field
+from engine.catalog import attacks_ball, attacks_torchattacks
+from engine.catalog.entry import Section, section
 
-from engine.catalog.entry import Entry, Number, Params, Section, format_number, section
-
-
-class EpsParams(Params):
-    """Anything bounded by an Linf ball."""
-
-    eps: Number = Field(
-        8 / 255, ge=0, le=1, title="eps", description="Radius of the ball around each image."
-    )
-
-    def label(self, title: str) -> str:
-        return f"{title} {format_number(self.eps)}"
-
-
-class FgsmParams(EpsParams):
-    """Parameters of FGSM."""
-
-
-class PgdParams(EpsParams):
-    """Parameters of PGD with sign steps."""
-
-    steps: int = Field(40, ge=1, le=10_000, title="steps", description="Gradient steps.")
-    step_size: Number | None = Field(
-        None,
-        gt=0,
-        le=1,
-        title="step size",
-        description="Length of a step; empty means 2.5 eps / steps (Madry 2018).",
-    )
-    random_start: bool = Field(
-        True, title="random start", description="Start at a uniform point of the ball."
-    )
-    restarts: int = Field(
-        1, ge=1, le=100, title="restarts", description="Attempts; the worst one counts."
-    )
-
-    def label(self, title: str) -> str:
-        restarts = f" x{self.restarts}" if self.restarts > 1 else ""
-        return f"{title}-{self.steps} {format_number(self.eps)}{restarts}"
-
-
-class TorchattacksPgdParams(EpsParams):
-    """Parameters of ``torchattacks.PGD``, under that library's names."""
-
-    alpha: Number = Field(
-        2 / 255, gt=0, le=1, title="alpha", description="Length of a step (library name)."
-    )
-    steps: int = Field(10, ge=1, le=10_000, title="steps", description="Gradient steps.")
-    random_start: bool = Field(
-        True, title="random start", description="Start at a uniform point of the ball."
-    )
-
-    def label(self, title: str) -> str:
-        return f"{title}-{self.steps} {format_number(self.eps)}"
+FAMILIES = (attacks_ball, attacks_torchattacks)
 
 
 def entries() -> Section:
     """All attacks, by id."""
-    return section(
-        Entry(
-            id="fgsm",
-            title="FGSM",
-            family="gradient, Linf",
-            summary="One sign step of length eps; fast and weak.",
-            paper="Goodfellow 2015, arXiv 1412.6572, eq. 1",
-            params=FgsmParams,
-            norm="Linf",
-        ),
-        Entry(
-            id="pgd",
-            title="PGD",
-            family="gradient, Linf",
-            summary="Projected sign-gradient ascent on the cross-entropy, best iterate kept.",
-            paper="Madry 2018, arXiv 1706.06083, eq. 4",
-            params=PgdParams,
-            norm="Linf",
-        ),
-        Entry(
-            id="torchattacks.PGD",
-            title="PGD (torchattacks)",
-            family="torchattacks",
-            summary="The PGD of torchattacks 3.5.1 behind our guards; returns the last iterate.",
-            paper="Kim 2020, arXiv 2010.01950",
-            params=TorchattacksPgdParams,
-            norm="Linf",
-        ),
-    )
+    return section(*(entry for family in FAMILIES for entry in family.entries().values()))
