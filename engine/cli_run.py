@@ -21,7 +21,7 @@ from engine.events import (
     RunStarted,
     StudyQueued,
 )
-from engine.runner import Options, Summary
+from engine.runner import Options, Summary, check
 from engine.runner import run as run_study
 from engine.specs import Study
 from engine.store import Row, Writer
@@ -47,9 +47,13 @@ def run(study: Path, db: Path | None, device: str, precision: str, resume: bool)
     """Run STUDY.toml; finished runs are reused. Exit 0 only if every run finished."""
     wanted = Study.from_toml(study)
     devices.set_threads()
+    path = db or paths.default_database()
+    devices.resolve(device)
+    if not path.exists():
+        check(wanted)  # before a database is made for nothing
     options = Options(device=device, precision=precision, resume=resume)
     stop = _Interrupt()
-    with Writer(db or paths.default_database()) as store, _Bars() as bars:
+    with Writer(path) as store, _Bars() as bars:
         store.recover()
         summary = run_study(wanted, store, bars.show, stop.requested, options)
     _say(summary, stop, store.path)

@@ -1,7 +1,8 @@
 """The engine as seen by the window: supervises one worker process and never blocks the caller.
 
 One daemon thread starts the worker, forwards commands, collects events, restarts a worker
-that died, and kills one that does not answer a cancel.
+that died, and kills one that does not answer a cancel. The worker answers every command with
+``QueueChanged``; what a dead one has not answered is told to the next.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from engine.commands import Cancel, Command, Move, Pause, Retry, Settings, Shutdown, Submit
 from engine.events import (
     Event,
+    QueueChanged,
     RunCancelled,
     RunFailed,
     RunFinished,
@@ -71,6 +73,7 @@ class EngineClient:
         self._wake_out, self._wake_in = multiprocessing.Pipe(duplex=False)
         self._thread: threading.Thread | None = None
         self._paused = True
+        self._closing = False
 
     # -- what the window asks for ----------------------------------------------------------
 
@@ -108,11 +111,11 @@ class EngineClient:
 
     def close(self, timeout: float = 5.0) -> None:
         """End the worker, kill it if it does not go in time; running runs resume later."""
-        if self._thread is None:
-            return
-        self._send(Shutdown())
-        self._thread.join(timeout + self._grace)
-        self._thread = None
+        if self._thread is not None:
+            self._closing = True
+            self._send(Shutdown())
+            self._thread.join(timeout + self._grace)
+            self._thread = None
         self._wake_in.close()
         self._wake_out.close()
 
@@ -128,16 +131,17 @@ class EngineClient:
         while True:
             worker = _WorkerProcess(self._settings, first)
             leaving = self._serve(worker)
-            killed = worker.stop()
+            worker.stop()
             if leaving:
                 return
+            self._forget_wakes()  # what was asked of this one does not start the next
             early_deaths = 0 if worker.was_ready else early_deaths + 1
             self._add(WorkerDied(reason=worker.epitaph(), run_id=worker.running))
             if early_deaths >= MAX_EARLY_DEATHS or worker.refused:
                 if self._wait_for_command():
                     return
                 early_deaths = 0
-            first = (Pause(self._paused), *((Cancel(killed),) if killed else ()))
+            first = (Pause(self._paused), *worker.to_repeat())
 
     def _serve(self, worker: _WorkerProcess) -> bool:
         """Talk to a worker until it dies (False) or the client closes (True)."""
@@ -151,7 +155,7 @@ class EngineClient:
             if worker.overdue():
                 return False
             if self._wake_out in ready:
-                self._wake_out.recv()
+                self._forget_wakes()
             if worker.connection in ready:
                 event = worker.receive()
                 if event is None:
@@ -172,8 +176,13 @@ class EngineClient:
 
     def _wait_for_command(self) -> bool:
         """Sleep until somebody wants something; True if that is to close."""
-        self._wake_out.recv()
-        return any(isinstance(command, Shutdown) for command in self._commands)
+        if not self._closing:
+            self._wake_out.poll(None)
+        return self._closing
+
+    def _forget_wakes(self) -> None:
+        while self._wake_out.poll():
+            self._wake_out.recv()
 
     def _add(self, event: Event) -> None:
         with self._lock:
@@ -196,7 +205,8 @@ class _WorkerProcess:
         self.refused = ""
         self.running: int | None = None
         self._deadline: float | None = None
-        self._cancelled: set[int] = set()
+        self._first = first
+        self._unanswered: deque[Command] = deque(first)
         self._killed = False
         told = Settings(settings.database, settings.device, settings.precision, first)
         self._process: SpawnProcess = context.Process(
@@ -207,15 +217,15 @@ class _WorkerProcess:
 
     def send(self, command: Command, grace: float) -> bool:
         """Give a command; False if the process is gone."""
-        if isinstance(command, Cancel):
-            self._cancelled.update(command.run_ids)
-            if self.running in command.run_ids and self._deadline is None:
-                self._deadline = time.monotonic() + grace
+        hits = isinstance(command, Cancel) and self.running in command.run_ids
+        if hits and self._deadline is None:
+            self._deadline = time.monotonic() + grace
         self.told_to_leave |= isinstance(command, Shutdown)
         try:
             self.connection.send(command)
         except OSError:
             return False
+        self._unanswered.append(command)
         return True
 
     def receive(self) -> Event | None:
@@ -233,6 +243,8 @@ class _WorkerProcess:
                 self.was_ready = True
             case WorkerDied():
                 self.refused = event.reason
+            case QueueChanged():
+                self._unanswered.popleft()
             case RunStarted():
                 self.running = event.run_id
             case RunFinished() | RunFailed() | RunCancelled() if event.run_id == self.running:
@@ -257,14 +269,27 @@ class _WorkerProcess:
             if self.receive() is None:
                 return
 
-    def stop(self) -> tuple[int, ...]:
-        """Make sure the process is gone; gives the runs that it was killed for."""
+    def stop(self) -> None:
+        """Make sure the process is gone."""
         self._process.join(1.0)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
         self.connection.close()
-        return tuple(self._cancelled) if self._killed else ()
+
+    def to_repeat(self) -> list[Command]:
+        """What the next process must be told: commands that this one did not live to answer.
+
+        Nothing is repeated twice, lest a command that ends its process ends them all.
+        """
+        repeated = {id(command) for command in self._first}
+        lost = [
+            command
+            for command in self._unanswered
+            if id(command) not in repeated and not isinstance(command, Pause)
+        ]
+        hung = [Cancel((self.running,))] if self._killed and self.running is not None else []
+        return [*hung, *lost]
 
     def epitaph(self) -> str:
         """Why it ended, in a sentence."""

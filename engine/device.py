@@ -18,14 +18,16 @@ def resolve(name: str) -> torch.device:
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         return torch.device("cpu") if accelerator is None else torch.device(accelerator)
+    hint = "Use auto, cpu, or one that this machine has."
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+    except RuntimeError:
+        raise SpecError(f"There is no device {name!r}.", hint) from None
+    try:
+        torch.zeros(1, device=device).item()  # read back: "meta" can be made, but holds nothing
     except (RuntimeError, AssertionError) as error:
-        raise SpecError(
-            f"The device {name!r} cannot be used: {str(error).splitlines()[0]}.",
-            "Use auto, cpu, or one that this machine has.",
-        ) from None
+        reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")
+        raise SpecError(f"The device {name!r} cannot be used: {reason}.", hint) from None
     return device
 
 

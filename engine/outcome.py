@@ -105,14 +105,15 @@ def _transfer(
         return {}, []
     kept = store.images(parent_id)["adversarial"] if parent_id is not None else np.zeros(0)
     if not len(kept):
-        text = "Not checked against transferred examples: the baseline run is not finished."
-        return {}, [Flag("no-transfer-check", "info", text)]
+        missing = "is not finished" if parent_id is None else "keeps no images"
+        text = f"Not checked against transferred examples: the baseline run {missing}."
+        return {}, [Flag("no-transfer-check", "warning", text)]
     count = len(kept)
     check = transfer_check(
         variant.deployed,
         torch.from_numpy(kept).to(variant.device),
         images.labels[:count].to(variant.device),
-        torch.tensor([row["broken"] for row in samples[:count]]),
+        torch.tensor([row["broken"] for row in samples[:count]], device=variant.device),
     )
     numbers = {"transfer_accuracy": 1 - check.transferred / count, "transfer_n": count}
     return numbers, [check.flag] if check.flag else []

@@ -16,7 +16,7 @@ from engine import catalog, device, outcome
 from engine.attack_stage import AttackStage
 from engine.data import ImageSet, check_fits
 from engine.data import load as load_images
-from engine.errors import Cancelled, CrumpleError
+from engine.errors import Cancelled, CrumpleError, SpecError
 from engine.events import (
     Emit,
     RunCancelled,
@@ -67,6 +67,20 @@ class Summary:
         return not self.failed and not self.cancelled
 
 
+def check(study: Study) -> None:
+    """Load the images of a study and see whether its models fit them.
+
+    Raises:
+        CrumpleError: data missing or damaged, or a model does not fit.
+    """
+    _check_models(study, load_images(study.dataset, study.seed))
+
+
+def _check_models(study: Study, images: ImageSet) -> None:
+    for model in study.models:
+        check_fits(images, catalog.model_card(model.name))
+
+
 def run(
     study: Study,
     store: Writer,
@@ -104,8 +118,7 @@ class Runner:
     def enqueue(self, study: Study) -> Queued:
         """Put all runs of a study into the queue; nothing is written if one cannot work."""
         images = self._images(study.dataset, study.seed)
-        for model in study.models:
-            check_fits(images, catalog.model_card(model.name))
+        _check_models(study, images)
         runs = [(one, self._keys(one, images)) for one in study.runs()]
         queued = self.store.add_study(study, runs)
         self.emit(
@@ -131,6 +144,13 @@ class Runner:
             self.emit(RunCancelled(run_id=run_id))
         except CrumpleError as error:
             self._fail(run_id, error.message, error.hint)
+        except OSError as error:
+            self._fail(
+                run_id,
+                f"A file cannot be read or written: {error}.",
+                "Check the disk and the folder of the database, then retry.",
+                traceback.format_exc(),
+            )
         except (torch.OutOfMemoryError, MemoryError):
             self._fail(
                 run_id,
@@ -153,10 +173,11 @@ class Runner:
 
     def _execute(self, run_id: int, should_stop: ShouldStop) -> None:
         spec = self.store.run_spec(run_id)
-        if not self.options.resume:
-            self.store.clear_batches(run_id)
         images = self._images(spec.dataset, spec.seed)
         keys = self._keys(spec, images)
+        self._check_same(run_id, keys)
+        if not self.options.resume:
+            self.store.clear_batches(run_id)
         self.store.start_run(run_id, len(images.labels))
         self.emit(
             RunStarted(
@@ -186,6 +207,15 @@ class Runner:
         environment = outcome.environment(self.device, self.options, images, variant)
         self.store.end_run(run_id, "finished", environment=environment, **result)
         self.emit(RunFinished(run_id=run_id, result=self.store.result(run_id)))
+
+    def _check_same(self, run_id: int, keys: RunKeys) -> None:
+        """Refuse to add to a run what its key does not describe."""
+        if self.store.run(run_id)["key"] != keys.run:
+            raise SpecError(
+                "The images, the model, the precision or the program changed since this run was "
+                "queued.",
+                "Start the study again: it gets new runs.",
+            )
 
     def _parent_run(self, spec: Run, images: ImageSet) -> int | None:
         """The finished run of the base model under the same attack on the same images."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from engine import catalog
 from engine.errors import SpecError
@@ -108,8 +108,8 @@ class AttackSpec(Choice):
 
     @property
     def norm(self) -> str:
-        """The norm of the threat model, "" if none."""
-        return catalog.find("attacks", self.name).norm
+        """The norm of the threat model, "" if none; some attacks take it as a parameter."""
+        return str(self.params.get("norm", catalog.find("attacks", self.name).norm))
 
     @property
     def eps(self) -> float | None:
@@ -175,8 +175,10 @@ def spec_error(error: ValidationError, where: str, known: tuple[str, ...] = ()) 
     field = ".".join(str(part) for part in first["loc"]) or where
     value = first.get("input")
     if first["type"] == "extra_forbidden":
-        options = f"Known: {', '.join(known)}." if known else ""
+        options = f"Known: {', '.join(known)}." if known and len(first["loc"]) == 1 else ""
         return SpecError(f"{where}: there is no parameter {field!r}.", options)
+    if first["type"] == "missing":
+        return SpecError(f"{where}: the key {field!r} is missing.")
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     shown = "" if isinstance(value, dict | BaseModel) or not first["loc"] else f" is {value!r} but"
     label = f"{where}: {field}" if first["loc"] else where
@@ -186,9 +188,15 @@ def spec_error(error: ValidationError, where: str, known: tuple[str, ...] = ()) 
 def expand(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """All combinations of the values given as lists, in order of writing.
 
+    Raises:
+        SpecError: a list is empty.
+
     >>> [t["eps"] for t in expand({"name": "pgd", "eps": [0.1, 0.2]})]
     [0.1, 0.2]
     """
+    for key, value in table.items():
+        if value == []:
+            raise SpecError(f"{key} is an empty list but must hold at least one value.")
     axes = [value if isinstance(value, list) else [value] for value in table.values()]
     for values in itertools.product(*axes):
         yield dict(zip(table, values, strict=True))
@@ -209,6 +217,13 @@ class Study(_Spec):
     models: tuple[ModelSpec, ...] = Field(alias="model", min_length=1)
     compressions: tuple[dict[str, Any], ...] = Field((), alias="compression")
     attacks: tuple[dict[str, Any], ...] = Field(alias="attack", min_length=1)
+
+    @field_validator("name")
+    @classmethod
+    def _one_line(cls, name: str) -> str:
+        if not name.isprintable() or not name.strip():
+            raise ValueError("must be one line of printable text")
+        return name
 
     @model_validator(mode="after")
     def _expands(self) -> Self:
@@ -281,7 +296,7 @@ class Study(_Spec):
                 keep_images=self.keep_images,
             )
             for model, recipe, attack in itertools.product(
-                self.models, self.recipes(), self.attack_specs()
+                _unique(list(self.models)), self.recipes(), self.attack_specs()
             )
         )
 

@@ -56,7 +56,10 @@ class Variants:
         """The variant of a run, from memory, from the store, or made now."""
         if keys.variant not in self._loaded:
             payload = self._store.stage(keys.variant)
-            loaded = self._load(keys, payload) if payload else self._make(spec, keys, staged)
+            if payload and self._store.variant_folder(keys.variant).exists():
+                loaded = self._load(keys, payload)
+            else:
+                loaded = self._make(spec, keys, staged)
             self._loaded = {keys.variant: loaded}
         return self._loaded[keys.variant]
 

@@ -109,7 +109,8 @@ class _Worker:
         self._runner.execute(run_id, self._should_stop)
         self._running = None
         if self._leaving:
-            self._store.set_status([run_id], "waiting", ["cancelled"])
+            if not self._stop_running:
+                self._store.set_status([run_id], "waiting", ["cancelled"])
             return
         for study_id in self._store.studies_of(run_id):
             self._runner.study_summary(study_id)

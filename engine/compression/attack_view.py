@@ -7,6 +7,7 @@ from collections import Counter
 import torch
 from torch import fx, nn
 
+from engine.attacks.guard import arithmetic
 from engine.compression.layers import replace_module
 from engine.errors import ModelError
 
@@ -76,7 +77,7 @@ def check_agreement(deployed: nn.Module, view: nn.Module, images: torch.Tensor) 
         ModelError: it exceeds 1e-5 times the largest logit (or 1, if that is larger), so that
             examples found on the view may not hold.
     """
-    with torch.no_grad():
+    with torch.no_grad(), arithmetic(images.device, exact=True):
         expected, found = deployed(images), view(images)
     difference = float((expected - found).abs().max())
     allowed = TOLERANCE * max(1.0, float(expected.abs().max()))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.data.image_set import Labels
-from engine.data.source import Source
+from engine.data.source import Source, expanded
 from engine.errors import DataError
 
 _GREY = {"1", "L", "LA"}
@@ -24,7 +24,7 @@ def open_folder(name: str) -> Source:
     Raises:
         DataError: it is missing or empty, or a picture is unreadable or of another size.
     """
-    root = Path(name).expanduser()
+    root = expanded(name)
     classes = _classes(root)
     files = [(file, number) for number, path in enumerate(classes) for file in _pictures(path)]
     modes, size = set(), None
@@ -50,7 +50,7 @@ def open_folder(name: str) -> Source:
 def _classes(root: Path) -> list[Path]:
     if not root.is_dir():
         raise DataError(f"There is no folder {root}.", "Check the path after 'folder'.")
-    entries = [path for path in sorted(root.iterdir()) if not path.name.startswith(".")]
+    entries = _entries(root)
     if not entries:
         raise DataError(f"The folder {root} is empty.", _LAYOUT)
     classes = [path for path in entries if path.is_dir()]
@@ -64,13 +64,20 @@ def _pictures(directory: Path) -> list[Path]:
 
     known = {ext for ext, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     found = [
-        path
-        for path in sorted(directory.iterdir())
-        if path.suffix.lower() in known and not path.name.startswith(".") and path.is_file()
+        path for path in _entries(directory) if path.suffix.lower() in known and path.is_file()
     ]
     if not found:
         raise DataError(f"The class directory {directory} holds no pictures.", _LAYOUT)
     return found
+
+
+def _entries(directory: Path) -> list[Path]:
+    try:
+        return [path for path in sorted(directory.iterdir()) if not path.name.startswith(".")]
+    except OSError as error:
+        raise DataError(
+            f"The folder {directory} cannot be read: {error.strerror}.", "Check its permissions."
+        ) from None
 
 
 def _header(file: Path) -> tuple[str, tuple[int, int]]:

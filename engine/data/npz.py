@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.data.source import Source
+from engine.data.source import Source, expanded
 from engine.errors import DataError
+
+MAX_CLASSES = 100_000
+"""Above this a label is no class number; the names of so many classes would fill the memory."""
 
 _HINT = "Expected: x as uint8 (N,H,W,C) or float (N,C,H,W) in [0,1], and y as N integers."
 
@@ -21,7 +24,7 @@ def open_npz(name: str) -> Source:
     Raises:
         DataError: it is missing, damaged, or lacks x or y in the expected form.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     x, y = _arrays(path)
     if x.ndim != 4 or 0 in x.shape:
         raise _error(path, f"x has the shape {x.shape}, but four sizes above 0 are needed")
@@ -29,6 +32,8 @@ def open_npz(name: str) -> Source:
         raise _error(path, f"x holds {len(x)} images but y has the shape {y.shape}")
     if y.dtype.kind not in "iu" or y.min() < 0:
         raise _error(path, f"y must hold integers from 0 up, but is {y.dtype} from {y.min()}")
+    if y.max() >= MAX_CLASSES:
+        raise _error(path, f"y reaches {y.max()}, but classes are numbered from 0 without gaps")
     pixels = _pixels(path, x)
     names = tuple(str(class_) for class_ in range(int(y.max()) + 1))
     return Source(y.astype(np.int64), names, lambda chosen: pixels[chosen])

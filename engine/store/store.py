@@ -131,7 +131,8 @@ class Store:
                 "AND coalesce(deleted, 0) = ? ORDER BY study_runs.position",
                 (self._study_id(study), int(deleted)),
             )
-        return [_result_row(row) for row in rows]
+        named = {} if study is None else {"study": study}
+        return [{**_result_row(row), **named} for row in rows]
 
     def result(self, run_id: int) -> Row:
         """The results row of one run."""
@@ -217,7 +218,10 @@ class Store:
 
         Rows are the first K rows of ``samples``, as far as the run has got.
         """
-        files = sorted(self._run_folder(run_id).glob("batch-*.safetensors"))
+        # By the stored batches: a file may lie there whose rows were never committed.
+        rows = self._query("SELECT start FROM batches WHERE run_id = ? ORDER BY start", (run_id,))
+        named = [self._batch_file(run_id, row["start"]) for row in rows]
+        files = [file for file in named if file.exists()]
         if not files:
             empty = np.zeros((0, 1, 1, 1), np.float32)
             return {"index": np.zeros(0, np.int64), "clean": empty, "adversarial": empty}
@@ -254,6 +258,9 @@ class Store:
 
     def _run_folder(self, run_id: int) -> Path:
         return self.artifacts / "runs" / str(run_id)
+
+    def _batch_file(self, run_id: int, start: int) -> Path:
+        return self._run_folder(run_id) / f"batch-{start:07d}.safetensors"
 
     def _images_file(self, data_key: str) -> Path:
         return self.artifacts / "images" / f"{data_key}.safetensors"

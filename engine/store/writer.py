@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
@@ -59,20 +58,18 @@ class Writer(Store):
                 f"Another Crumple is computing into {self.path}.",
                 "Wait for it, stop it, or name another database with --db.",
             ) from None
+        except OSError as error:
+            self.db.close()
+            raise StoreError(
+                f"The lock {self.path}.lock cannot be taken: {error.strerror}.",
+                "Choose a folder that you can write to, or another file with --db.",
+            ) from None
 
     def close(self) -> None:
         """Close the connection and let another process write."""
         super().close()
         if self._lock:
             self._lock.release()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # -- queue -----------------------------------------------------------------------------
 
@@ -85,7 +82,8 @@ class Writer(Store):
         with self.db.atomic():
             study_id = self._upsert_study(study)
             self.db.execute("DELETE FROM study_runs WHERE study_id = ?", (study_id,))
-            ids = [self._upsert_run(run, keys) for run, keys in runs]
+            # Two models with the same weights give one run.
+            ids = list(dict.fromkeys(self._upsert_run(run, keys) for run, keys in runs))
             self.db.table("study_runs").insert_all(
                 {"study_id": study_id, "run_id": run_id, "position": position}
                 for position, run_id in enumerate(ids)
@@ -162,7 +160,8 @@ class Writer(Store):
     def recover(self, *, max_attempts: int = 2) -> list[int]:
         """Put runs that a dead process left running back into the queue; gives their ids.
 
-        A run that has ended its process ``max_attempts`` times fails instead.
+        A run whose process ended ``max_attempts`` times without a batch in between fails
+        instead.
         """
         with self.db.atomic():
             self.db.execute(
@@ -215,8 +214,7 @@ class Writer(Store):
         """Store the verdicts of one batch; its images lie on disk before the rows exist."""
         start = batch["start"]
         if kept is not None and len(kept["index"]):
-            path = self._run_folder(run_id) / f"batch-{start:07d}.safetensors"
-            artifacts.write_arrays(path, kept)
+            artifacts.write_arrays(self._batch_file(run_id, start), kept)
         with self.db.atomic():
             self.db.table("batches").insert(
                 {
@@ -230,7 +228,11 @@ class Writer(Store):
                 {**row, "run_id": run_id, "place": start + offset}
                 for offset, row in enumerate(samples)
             )
-            self.db.execute("UPDATE runs SET done = ? WHERE id = ?", (start + len(samples), run_id))
+            # Progress: whatever ended the process before, this run is not what it dies of.
+            self.db.execute(
+                "UPDATE runs SET done = ?, attempts = 1 WHERE id = ?",
+                (start + len(samples), run_id),
+            )
 
     def clear_batches(self, run_id: int) -> None:
         """Forget the partial work of a run."""

@@ -20,6 +20,7 @@ from engine.cli import main
 from engine.specs import Study
 from engine.store import RESULT_COLUMNS, Store
 from tests.helpers.filled_store import STUDY, fill
+from tests.helpers.studies import small_study
 
 
 @pytest.fixture
@@ -193,3 +194,21 @@ def test_the_example_is_what_the_readme_says() -> None:
     ] * 2
     assert [attack.name for attack in study.attack_specs()] == ["fgsm", "pgd"]
     assert len(study.runs()) == 2 * 5 * 2
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ("nonsense", "There is no device 'nonsense'"),
+        ("meta", "'meta' cannot be used"),
+        ("cuda:99", "'cuda:99' cannot be used"),
+    ],
+)
+def test_a_device_that_cannot_be_used_leaves_no_database(
+    tmp_path: Path, device: str, words: str
+) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text(small_study().to_toml())
+    done = crumple("run", study, "--db", tmp_path / "new" / "lab.db", "--device", device)
+    assert_refused(done, words, "Use auto, cpu")
+    assert not (tmp_path / "new").exists()

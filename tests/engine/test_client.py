@@ -154,3 +154,23 @@ def test_a_locked_database_is_told_once_and_retried_on_the_next_command(tmp_path
     watched.client.pause(True)
     watched.wait(WorkerReady)
     watched.client.close()
+
+
+@pytest.mark.slow
+def test_what_a_dead_worker_did_not_read_is_told_to_the_next_and_no_more(watched: Watched) -> None:
+    ready = watched.wait(WorkerReady)
+    first, second = watched.go(
+        endless_study(model=[{"name": "digits-resnet"}, {"name": "digits-resnet-at"}])
+    )
+    watched.wait(RunProgress)
+    watched.client.cancel([second])
+    watched.wait(RunCancelled)
+    watched.client.retry([second])
+    watched.wait(QueueChanged)
+    os.kill(ready.pid, signal.SIGSTOP)
+    watched.client.submit(small_study())
+    watched.client.cancel([first])
+    watched.wait(WorkerDied)
+    watched.wait(RunCancelled, lambda event: event.run_id == first)
+    assert watched.wait(StudyQueued).name == "small"
+    watched.wait(RunStarted, lambda event: event.run_id == second)

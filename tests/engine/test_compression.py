@@ -259,6 +259,14 @@ def test_view_agrees_with_deployed(
     assert folded == (variant.activation_bits is None)
 
 
+def test_agreement_is_measured_in_fp32_whatever_the_caller_computes_in(
+    base: nn.Module, test_images: data.ImageSet
+) -> None:
+    variant = compression.apply(base, (), compression.Context())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        compression.check_agreement(variant.deployed(), variant.attack_view(), test_images.images)
+
+
 def test_disagreement_is_refused(base: nn.Module, test_images: data.ImageSet) -> None:
     other = copy.deepcopy(base)
     other[-1].bias.data[0] += 0.01

@@ -234,3 +234,27 @@ def test_check_fits_names_shape_and_classes(tmp_path: Path) -> None:
     big = data.load(DatasetSpec(folder=str(tmp_path / "big")), seed=0)
     with pytest.raises(DataError, match=r"are 1x8x9 .* takes 1x8x8"):
         data.check_fits(big, card)
+
+
+def test_a_label_that_is_no_class_number_is_refused_and_not_counted_up_to(tmp_path: Path) -> None:
+    x, y = np.zeros((2, 1, 8, 8), np.float32), np.array([0, 10**10])
+    np.savez(tmp_path / "far.npz", x=x, y=y)
+    with pytest.raises(DataError, match="y reaches 10000000000"):
+        data.load(DatasetSpec(npz=str(tmp_path / "far.npz")), 0)
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz"])
+def test_an_unknown_home_is_refused(kind: str) -> None:
+    with pytest.raises(DataError, match="unknown home folder"):
+        data.load(DatasetSpec.model_validate({kind: "~no-such-user-here/x"}), 0)
+
+
+def test_a_folder_that_may_not_be_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)
+    with pytest.raises(DataError, match=r"cannot be read: Permission denied\."):
+        data.load(DatasetSpec(folder=str(tmp_path)), 0)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from engine import compression, runner
+from engine import compression, outcome, runner
 from engine.compression import variant as variant_module
+from engine.data import load
+from engine.diagnostics import TransferCheck
 from engine.events import Event, RunFailed, RunFinished, RunProgress, StageStarted, StudyQueued
 from engine.runner import Options
-from engine.specs import Study
+from engine.specs import DatasetSpec, Study
 from engine.store import RESULT_COLUMNS, Row, Writer
 from tests.helpers.studies import small_study
 
@@ -193,3 +198,72 @@ def test_finished_events_carry_the_row(store: Writer) -> None:
     events = run(store, small_study(compression=[]))
     finished = next(event for event in events if isinstance(event, RunFinished))
     assert finished.result == store.results()[0]
+
+
+def test_a_run_whose_data_changed_since_it_was_queued_takes_nothing_new(
+    store: Writer, tmp_path: Path
+) -> None:
+    digits = load(DatasetSpec(name="digits", limit=30), 0)
+    file = tmp_path / "own.npz"
+    np.savez(file, x=digits.images.numpy(), y=digits.labels.numpy())
+    study = small_study(dataset={"npz": str(file)}, compression=[])
+    run_until_first_batch(store, study)
+    before = store.samples(1)
+    np.savez(file, x=1 - digits.images.numpy(), y=digits.labels.numpy())
+    store.set_status([1], "waiting", ["cancelled"])
+    events: list[Event] = []
+    for resume in (True, False):
+        again = runner.Runner(store, events.append, Options("cpu", resume=resume))
+        again.execute(1, lambda: False)
+    failures = [event for event in events if isinstance(event, RunFailed)]
+    assert ["changed since this run was queued" in event.message for event in failures] == [
+        True
+    ] * 2
+    assert store.samples(1) == before
+
+
+def test_a_run_queued_at_another_precision_is_not_done_at_this_one(store: Writer) -> None:
+    queued = runner.Runner(store, lambda _: None, Options("cpu", "fp32"))
+    queued.enqueue(small_study(compression=[]))
+    events: list[Event] = []
+    runner.Runner(store, events.append, Options("cpu", "bf16")).execute(1, lambda: False)
+    assert [type(event) for event in events] == [RunFailed]
+
+
+def test_a_deleted_variant_is_made_again(store: Writer) -> None:
+    run(store, small_study())
+    shutil.rmtree(store.artifacts / "variants")
+    run(store, small_study(name="more", attack=[{"name": "fgsm", "eps": 0.1}]))
+    assert {row["status"] for row in store.results("more")} == {"finished"}
+
+
+def test_an_artifact_folder_that_cannot_be_written_is_no_fault_of_the_program(
+    store: Writer,
+) -> None:
+    store.artifacts.touch()
+    events = run(store, small_study(compression=[]))
+    failure = next(event for event in events if isinstance(event, RunFailed))
+    assert "cannot be read or written" in failure.message
+    assert str(store.artifacts) in failure.message
+
+
+def test_transferred_examples_are_compared_on_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices: set[str] = set()
+
+    def note(model: nn.Module, *tensors: torch.Tensor) -> TransferCheck:
+        devices.update(tensor.device.type for tensor in tensors)
+        return TransferCheck(1, 0, 0, 0, 0, 1.0)
+
+    monkeypatch.setattr(outcome, "transfer_check", note)
+    images = load(DatasetSpec(name="digits", limit=1), 0)
+    kept = {"adversarial": images.images.numpy()}
+    variant = SimpleNamespace(deployed=None, device=torch.device("meta"))
+    store = SimpleNamespace(images=lambda _: kept)
+    outcome._transfer(store, 2, 1, images, variant, [{"broken": False}])
+    assert devices == {"meta"}
+
+
+def test_a_baseline_without_images_is_not_called_unfinished(store: Writer) -> None:
+    run(store, small_study(keep_images=0))
+    (flag,) = [flag for flag in store.results()[1]["flags"] if flag["id"] == "no-transfer-check"]
+    assert "keeps no images" in flag["text"]

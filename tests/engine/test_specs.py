@@ -88,6 +88,10 @@ def test_bad_attacks_are_refused_with_field_value_and_what_is_allowed(
         ({"dataset": {}}, ["name, folder, npz"]),
         ({"dataset": {"name": "digits", "folder": "x"}}, ["exactly one"]),
         ({"name": ""}, ["name"]),
+        ({"name": "two\nlines"}, ["name", "one line"]),
+        ({"name": "   "}, ["name", "one line"]),
+        ({"attack": [{"name": "pgd", "eps": []}]}, ["eps", "empty list"]),
+        ({"compression": [{"name": "ptq", "bits": []}]}, ["bits", "empty list"]),
         ({"seed": -1}, ["seed", "-1"]),
         ({"colour": "red"}, ["colour", "keep_images"]),
     ],
@@ -97,6 +101,22 @@ def test_bad_studies_are_refused(changes: dict[str, Any], words: list[str]) -> N
         small_study(**changes)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.toml").touch()
+    with pytest.raises(SpecError, match=r"^empty\.toml: the key 'name' is missing\.$"):
+        Study.from_toml(tmp_path / "empty.toml")
+
+
+def test_an_unknown_key_inside_a_table_is_not_answered_with_those_of_the_file() -> None:
+    with pytest.raises(SpecError, match=r"'dataset\.limmit'\.$"):
+        small_study(dataset={"name": "digits", "limmit": 3})
+
+
+def test_a_model_named_twice_runs_once() -> None:
+    study = small_study(model=[{"name": "digits-resnet"}] * 2)
+    assert len(study.runs()) == 2
 
 
 def test_files_that_are_missing_or_no_toml_are_refused(tmp_path: Path) -> None:

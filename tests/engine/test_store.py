@@ -187,3 +187,47 @@ def test_opening_readonly_cannot_write(store: Writer) -> None:
     queue(store, small_study())
     with Store(store.path, readonly=True) as reader, pytest.raises(sqlite3.OperationalError):
         reader.annotate(1, note="no")
+
+
+def test_a_study_exports_its_own_name_though_another_shares_its_runs(store: Writer) -> None:
+    queue(store, small_study())
+    queue(store, small_study(name="newer"))
+    assert {row["study"] for row in store.results("small")} == {"small"}
+
+
+def test_two_models_with_the_same_weights_are_one_run(store: Writer) -> None:
+    study = small_study(compression=[])
+    keys = RunKeys("same", "v", "d")
+    queued = store.add_study(study, [(study.runs()[0], keys)] * 2)
+    assert queued.run_ids == (1,)
+
+
+def test_images_of_a_batch_that_was_never_committed_do_not_count(store: Writer) -> None:
+    queue(store, small_study(compression=[]))
+    clean = np.zeros((4, 1, 2, 2), np.float32)
+    store.keep_images("d", {"images": clean})
+    kept = {"index": np.arange(2), "adversarial": clean[:2]}
+    store.add_batch(1, batch(0, 2), [sample(0, 1), sample(1, 1)], kept)
+    store.db.execute(
+        "CREATE TRIGGER full BEFORE INSERT ON batches BEGIN SELECT raise(ABORT, ''); END"
+    )
+    with pytest.raises(sqlite3.Error):
+        store.add_batch(1, batch(2, 2), [sample(2, 1), sample(3, 1)], kept)
+    assert len(store.images(1)["index"]) == len(store.samples(1)) == 2
+
+
+def test_a_run_that_gets_on_is_not_blamed_for_the_death_of_its_process(store: Writer) -> None:
+    queue(store, small_study(compression=[]))
+    for start in range(4):
+        store.start_run(1, 30)
+        store.add_batch(1, batch(start, 1), [sample(start, 1)], None)
+        assert store.recover() == [1]
+    store.start_run(1, 30)
+    assert store.recover() == []
+    assert store.run(1)["status"] == "failed"
+
+
+def test_a_lock_that_cannot_be_taken_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "lab.db.lock").mkdir()
+    with pytest.raises(StoreError, match=r"lab\.db\.lock cannot be taken"):
+        Writer(tmp_path / "lab.db")

@@ -1,0 +1,47 @@
+"""The worker's loop in this process, with a scripted window at the other end of the pipe."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+
+from engine.commands import Cancel, Command, Pause, Shutdown, Submit
+from engine.events import Event, RunProgress
+from engine.runner import Options, Runner
+from engine.store import Writer
+from engine.worker import _Worker
+from tests.helpers.studies import endless_study
+
+
+class Window:
+    """Says the first commands at once and the others when a run moves."""
+
+    def __init__(self, first: list[Command], then: list[Command]) -> None:
+        self._coming, self._later = deque(first), then
+
+    def send(self, event: Event) -> None:
+        if isinstance(event, RunProgress):
+            self._coming.extend(self._later)
+            self._later = []
+
+    def poll(self, timeout: float | None) -> bool:
+        return bool(self._coming)
+
+    def receive(self) -> Command:
+        return self._coming.popleft()
+
+
+def status_after(tmp_path: Path, then: list[Command]) -> str:
+    window = Window([Submit(endless_study()), Pause(False)], then)
+    with Writer(tmp_path / "lab.db") as store:
+        runner = Runner(store, window.send, Options(device="cpu"))
+        _Worker(window, runner).loop()  # type: ignore[arg-type]
+        return str(store.run(1)["status"])
+
+
+def test_leaving_puts_the_running_run_back(tmp_path: Path) -> None:
+    assert status_after(tmp_path, [Shutdown()]) == "waiting"
+
+
+def test_a_run_cancelled_while_leaving_stays_cancelled(tmp_path: Path) -> None:
+    assert status_after(tmp_path, [Cancel((1,)), Shutdown()]) == "cancelled"
