@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     app.setApplicationDisplayName("Crumple")
     hooks.start_log(hooks.log_folder())
     hooks.install()
+    theme.install(app, QSettings(), options.theme or "system")  # for the question, if it comes
     store = _open_store(options.db, ask=not options.screenshot)
     if store is None:
         return _UNUSABLE
@@ -64,6 +65,8 @@ def _run(app: QApplication, lab: Lab, options: argparse.Namespace) -> int:
     hooks.reporter().failed.connect(window.report_bug)
     if options.study:
         window.load_study(options.study)
+        if options.page:
+            window.show_page(options.page)
     window.show()
     window.activateWindow()  # without a window manager nobody else gives it the keyboard
     if options.screenshot:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QFocusEvent
+from PySide6.QtGui import QFocusEvent, QShowEvent
 from PySide6.QtWidgets import (
     QFrame,
     QLabel,
@@ -20,6 +20,7 @@ from engine import catalog
 from engine.errors import CrumpleError
 from engine.store import Row
 from gui.commands import EditNote, TagRuns
+from gui.freshness import Version, store_version
 from gui.lab import Lab
 from gui.widgets.facts import Fact, Facts
 
@@ -67,6 +68,8 @@ class DetailsPanel(QFrame):
         self.setFixedWidth(WIDTH)
         self._lab = lab
         self._run_ids: list[int] = []
+        self._seen: Version | None = None
+        self._shown: tuple[Row, Row] | None = None
         self.title = QLabel()
         self.title.setWordWrap(True)
         self.title.setProperty("role", "heading")
@@ -89,7 +92,7 @@ class DetailsPanel(QFrame):
         column.setStretch(1, 1)
         self.tags.editingFinished.connect(self._keep_tags)
         self.note.left.connect(self._keep_note)
-        lab.client.rows_changed.connect(self.refresh)
+        lab.client.rows_changed.connect(self._refresh_if_changed)
         self.show_runs([])
 
     def show_runs(self, run_ids: list[int]) -> None:
@@ -101,33 +104,49 @@ class DetailsPanel(QFrame):
         """Read the run again, unless a person is typing here."""
         if self.tags.hasFocus() or self.note.hasFocus():
             return
-        self._clear("Select a run to see its details.")
-        if len(self._run_ids) > 1:
+        self._seen = store_version(self._lab.store)
+        if not self._run_ids:
+            self._clear("Select a run to see its details.")
+        elif len(self._run_ids) > 1:
             self._clear(f"{len(self._run_ids)} runs are selected.")
-        elif self._run_ids:
-            try:
-                self._describe(self._lab.store.run(self._run_ids[0]))
-            except CrumpleError as error:
-                self._clear(str(error))
+        else:
+            self._read(self._run_ids[0])
+
+    def _refresh_if_changed(self) -> None:
+        if self.isVisible() and store_version(self._lab.store) != self._seen:
+            self.refresh()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self.refresh()
+
+    def _read(self, run_id: int) -> None:
+        try:
+            row = self._lab.store.run(run_id)
+            accounting = self._lab.store.variant(run_id).get("accounting", {})
+        except CrumpleError as error:
+            self._clear(str(error))
+            return
+        if (row, accounting) != self._shown:
+            self._describe(row, accounting)
+            self._shown = row, accounting
 
     def _clear(self, title: str) -> None:
+        self._shown = None
         self.title.setText(title)
-        old = self._body.takeWidget()
-        if old is not None:
-            old.deleteLater()
+        # Taking the old contents out would leave their scroll bar behind.
+        self._body.setWidget(_inside())
         for field in (self.tags, self.note):
             field.setVisible(False)
 
-    def _describe(self, row: Row) -> None:
+    def _describe(self, row: Row, accounting: Row) -> None:
         name = f"{row['model']}, {row['compression']}, {row['attack']}"
         self.title.setText(f"Run {row['run_id']}: {name}")
         place = self._body.verticalScrollBar().value()
-        inside = QWidget()
-        inside.setObjectName("scrolled")
+        inside = _inside()
         column = QVBoxLayout(inside)
         column.setContentsMargins(0, 0, 8, 0)
         column.setSpacing(16)
-        accounting = self._lab.store.variant(row["run_id"]).get("accounting", {})
         for title, facts in (
             ("Result", _result(row)),
             ("Flags", _flags(row)),
@@ -159,6 +178,12 @@ class DetailsPanel(QFrame):
         before, text = str(self._lab.store.run(run_id)["note"]), self.note.toPlainText()
         if text != before:
             self.change.emit(EditNote(self._lab.store, run_id, before, text, self.refresh))
+
+
+def _inside() -> QWidget:
+    inside = QWidget()
+    inside.setObjectName("scrolled")
+    return inside
 
 
 def _percent(value: float | None) -> str:

@@ -9,6 +9,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from engine import events
 from engine.client import EngineClient
 from engine.specs import Study
+from gui.pace import Pace
 
 DRAIN_MS = 50
 CHANGE_MS = 250
@@ -32,6 +33,7 @@ class QtEngineClient(QObject):
         self.device = ""
         self.running: int | None = None
         self.progress: dict[int, events.RunProgress] = {}
+        self.pace = Pace()
         self._drain_timer = QTimer(self)
         self._drain_timer.setInterval(DRAIN_MS)
         self._drain_timer.timeout.connect(self._drain)
@@ -73,6 +75,9 @@ class QtEngineClient(QObject):
 
     def _drain(self) -> None:
         for event in self._client.drain():
+            self.pace.note(event)
+            if isinstance(event, events.RunProgress):
+                event = self.pace.with_time_left(event)
             self._note(event)
             self.event.emit(event)
 

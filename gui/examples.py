@@ -21,6 +21,7 @@ SHOWN: dict[str, tuple[str, Callable[[Row], bool]]] = {
     "wrong": ("wrong before the attack", lambda row: row["clean_prediction"] != row["label"]),
 }
 ORDERS: dict[str, tuple[str, Callable[[Row], float]]] = {
+    "flipped": ("flipped first", lambda row: not flipped(row)),
     "index": ("index", lambda row: row["index"]),
     "l2": ("L2, smallest first", lambda row: row["l2"]),
     "drop": ("confidence drop", lambda row: -confidence_drop(row)),

@@ -15,6 +15,8 @@ from gui.fields import Field, make_field, show
 
 _MAKERS = {"compressions": specs.make_step, "attacks": specs.make_attack}
 _CHECKED_VALUES = 100
+# Wide enough for every title, so that the fields of all methods stand below each other.
+_LABEL_WIDTH = 120
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
@@ -49,7 +51,7 @@ class ParamForm(QWidget):
         title = info.title or name
         field, label, error = make_field(info), QLabel(title), QLabel()
         label.setBuddy(field.control)
-        label.setMinimumWidth(96)
+        label.setMinimumWidth(_LABEL_WIDTH)
         field.control.setAccessibleName(f"{self._entry.title}: {title}")
         field.control.setToolTip(describe(info))
         label.setToolTip(describe(info))

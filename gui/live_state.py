@@ -83,7 +83,7 @@ class LiveState:
             seen=event.seen,
             images_per_second=event.images_per_second,
             seconds_left=event.seconds_left,
-            phase=_STAGES["attack"],
+            phase=stage_words("attack", event.part),
         )
 
     def span(self) -> int:
@@ -177,6 +177,9 @@ def figures(state: LiveState) -> dict[str, str]:
     if robust:
         share, low, high = (100 * value for value in robust)
         texts["robust"] = f"{share:.1f} % [{low:.1f}, {high:.1f}]"
+    elif state.curve:
+        # Before the first batch is judged, the curve is all there is.
+        texts["robust"] = f"{100 * state.curve[-1][1]:.1f} % so far"
     if state.images_per_second:
         texts["speed"] = f"{state.images_per_second:.3g} a second"
     return texts

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QUrl
@@ -121,7 +123,7 @@ class MainWindow(QMainWindow):
         if page_id not in self._frames:
             page = page_class(page_id)(self.lab)
             hooks.install()  # pyqtgraph, imported with some pages, brings its own
-            page.selected.connect(self._describe)
+            page.selected.connect(partial(self._described_by, page_id))
             page.go.connect(self.show_page)
             page.change.connect(self.change)
             self._frames[page_id] = _Frame(page)
@@ -136,11 +138,13 @@ class MainWindow(QMainWindow):
         self.rail.set_page(page_id)
         if payload is not None:
             frame.page.open(payload)
-        self._describe(frame.page.selected_runs())
+        self.details.show_runs(frame.page.selected_runs())
         frame.page.setFocus()
 
-    def _describe(self, run_ids: list[int]) -> None:
-        self.details.show_runs(run_ids)
+    def _described_by(self, page_id: str, run_ids: list[int]) -> None:
+        # Live follows the newest run while hidden too; the details belong to what is seen.
+        if page_id == self.page_id:
+            self.details.show_runs(run_ids)
 
     def toggle_details(self) -> None:
         """Show or hide the panel at the right."""
@@ -197,6 +201,7 @@ class MainWindow(QMainWindow):
         """Stop the running run; what it has finished stays."""
         if self.lab.client.running is not None:
             self.lab.client.cancel([self.lab.client.running])
+            self.status.set_stopping()
 
     def _resume(self) -> None:
         self.lab.client.pause(False)
@@ -231,17 +236,14 @@ class MainWindow(QMainWindow):
                 self._offer("runs", _finished(event))
 
     def _offer(self, page_id: str, message: Message) -> None:
-        """A passing message with a button to the page that shows more."""
-        self.toast.show_message(
-            Message(
-                message.text,
-                message.hint,
-                message.level,
-                message.details,
-                f"Show {PAGES[page_id].title}",
-                lambda: self.show_page(page_id),
+        """A passing message with a button to the page that shows more, unless it is seen."""
+        if page_id != self.page_id:
+            message = replace(
+                message,
+                button=f"Show {PAGES[page_id].title}",
+                action=lambda: self.show_page(page_id),
             )
-        )
+        self.toast.show_message(message)
 
     def report_bug(self, summary: str, traceback: str) -> None:
         """Tell of an error that should not happen; the window stays usable."""
@@ -250,8 +252,12 @@ class MainWindow(QMainWindow):
 
     def _count_waiting(self) -> None:
         waiting = self.lab.store.count("waiting")
+        active = [row for row in self.lab.store.studies() if row["waiting"] or row["running"]]
+        runs = sum(row["runs"] for row in active)
         self.rail.set_waiting(waiting)
-        self.status.set_waiting(waiting)
+        self.status.set_counts(
+            waiting, runs - sum(row["waiting"] + row["running"] for row in active), runs
+        )
 
     # -- end -------------------------------------------------------------------------------
 

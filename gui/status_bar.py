@@ -41,6 +41,7 @@ class StatusBar(QFrame):
         self.setObjectName("statusbar")
         self._client = client
         self._waiting = 0
+        self._run_left: float | None = None
         self.device = QLabel("engine is off")
         self.job = QLabel()
         self.job.setTextInteractionFlags(Qt.TextInteractionFlag.NoTextInteraction)
@@ -50,13 +51,23 @@ class StatusBar(QFrame):
         self.progress.setAccessibleName("Progress of the running run")
         self.left = QLabel()
         self.left.setMinimumWidth(72)
+        self.overall = QProgressBar()
+        self.overall.setFixedWidth(120)
+        self.overall.setAccessibleName("Progress of the queue")
+        self.overall.setToolTip("Ended runs of the studies in the queue, and the time they need.")
+        self.overall_left = QLabel()
+        self.overall_left.setMinimumWidth(104)
         self.resume_button = QPushButton("Resume")
         self.resume_button.setAccessibleName("Resume the queue")
         self.stop_button = QPushButton("Stop")
         self.stop_button.setAccessibleName("Stop the running run")
         self.stop_button.setToolTip("Stop the running run (Ctrl+.)")
+        # A click must not take the keyboard away from the page.
+        for button in (self.resume_button, self.stop_button):
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self._lay_out()
         self.stop_button.clicked.connect(self.stop)
+        self._run_parts = (self.progress, self.left, self.overall, self.overall_left)
         self.resume_button.clicked.connect(self.resume)
         client.event.connect(self.handle)
         theme.current().changed.connect(self._recolour)
@@ -69,16 +80,32 @@ class StatusBar(QFrame):
         row.setSpacing(12)
         row.addWidget(self.device)
         row.addWidget(self.job, 1)
-        for widget in (self.progress, self.left, self.resume_button, self.stop_button):
+        for widget in (
+            self.progress,
+            self.left,
+            self.overall,
+            self.overall_left,
+            self.resume_button,
+            self.stop_button,
+        ):
             row.addWidget(widget)
 
     def set_starting(self) -> None:
         """The worker is being started."""
         self.device.setText("starting engine…")
 
-    def set_waiting(self, count: int) -> None:
-        """How many runs wait."""
-        self._waiting = count
+    def set_stopping(self) -> None:
+        """The running run was asked to stop."""
+        self.left.setText("stopping…")
+        self.stop_button.setEnabled(False)
+
+    def set_counts(self, waiting: int, ended: int, runs: int) -> None:
+        """How many runs wait, and how many of the runs of the queue's studies have ended."""
+        self._waiting = waiting
+        self.overall.setRange(0, max(runs, 1))
+        self.overall.setValue(ended)
+        self.overall.setFormat(f"{ended} / {runs} runs")
+        self._show_queue_left()
         if self._client.running is None:
             self._show_idle()
 
@@ -87,38 +114,47 @@ class StatusBar(QFrame):
         match event:
             case events.WorkerReady():
                 self.device.setText(event.description)
+                self.device.setToolTip("")
             case events.WorkerDied():
-                self.device.setText("engine restarted")
+                self.device.setText("restarting engine…")
                 self.device.setToolTip(event.reason)
                 self._show_idle()
             case events.RunStarted():
-                self._show_running(f"#{event.run_id}  {event.title}", event.done, event.total)
+                self._show_running(f"#{event.run_id}  {event.title}")
+                self._show_progress(event.done, event.total, event.done / max(event.total, 1))
             case events.StageStarted():
                 detail = f" {event.detail}" if event.detail else ""
                 self.left.setText(event.stage)
                 self.left.setToolTip(f"{event.stage}{detail}")
             case events.RunProgress():
-                self._show_progress(event.done, event.total)
+                self._show_progress(event.done, event.total, self._client.pace.share(event))
                 left = duration(event.seconds_left)
-                self.left.setText(f"{left} left" if left else "")
+                if self.stop_button.isEnabled():
+                    self.left.setText(f"{left} left" if left else "")
+                self._run_left = event.seconds_left
+                self._show_queue_left()
             case events.RunFinished() | events.RunFailed() | events.RunCancelled():
                 self._show_idle()
             case events.QueueChanged() if self._client.running is None:
                 self._show_idle()
 
-    def _show_running(self, title: str, done: int, total: int) -> None:
+    def _show_running(self, title: str) -> None:
         self.job.setText(title)
         self.job.setToolTip(title)
-        self._show_progress(done, total)
         self.left.setText("")
-        for widget in (self.progress, self.left, self.stop_button):
+        self._run_left = None
+        for widget in self._run_parts:
             widget.show()
         self.stop_button.setEnabled(True)
         self.resume_button.hide()
 
-    def _show_progress(self, done: int, total: int) -> None:
-        self.progress.setValue(round(_STEPS * done / total) if total else 0)
+    def _show_progress(self, done: int, total: int, share: float) -> None:
+        self.progress.setValue(round(_STEPS * share))
         self.progress.setFormat(f"{done} / {total} images")
+
+    def _show_queue_left(self) -> None:
+        seconds = self._client.pace.queue_left(self._waiting, self._run_left)
+        self.overall_left.setText(f"{duration(seconds)} in all" if seconds is not None else "")
 
     def _show_idle(self) -> None:
         paused = self._client.paused and self._waiting > 0
@@ -128,8 +164,8 @@ class StatusBar(QFrame):
         else:
             self.job.setText(runs if self._waiting else "nothing to do")
         self.job.setToolTip("")
-        self.progress.hide()
-        self.left.hide()
+        for widget in self._run_parts:
+            widget.hide()
         self.resume_button.setVisible(paused)
         self.stop_button.setEnabled(False)
 

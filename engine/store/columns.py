@@ -62,3 +62,25 @@ SAMPLE_COLUMNS = (
 """One row per image (``crumple samples``)."""
 
 STATUSES = ("waiting", "running", "finished", "failed", "cancelled")
+
+QUEUE_COLUMNS = (
+    "run_id",
+    "study",
+    "dataset",
+    "model",
+    "compression",
+    "attack",
+    "status",
+    "position",
+    "total",
+    "done",
+    "message",
+    "hint",
+    "traceback",
+    "attempts",
+    "created",
+    "started",
+    "finished",
+    "seconds",
+)
+"""One row per run in queue order (``Store.queue``)."""

@@ -14,7 +14,7 @@ from engine.errors import StoreError
 from engine.specs import Run, Study
 from engine.store import artifacts
 from engine.store.artifacts import Arrays
-from engine.store.columns import MORE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS
+from engine.store.columns import MORE_COLUMNS, QUEUE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS
 from engine.store.database import open_database
 
 Row = dict[str, Any]
@@ -160,33 +160,24 @@ class Store:
         return int(rows[0]["id"]) if rows else None
 
     def queue(self) -> list[Row]:
-        """All runs in queue order, for the Queue page.
+        """All runs in queue order, for the Queue page: ``QUEUE_COLUMNS``.
 
-        Keys: run_id, study, dataset, model, compression, attack, status, position, total, done,
-        message, hint, traceback, attempts, created, started, finished, seconds.
+        Read often and with many runs, so only what is needed is read.
         """
-        keys = (
-            "run_id",
-            "study",
-            "dataset",
-            "model",
-            "compression",
-            "attack",
-            "status",
-            "position",
-            "total",
-            "done",
-            "message",
-            "hint",
-            "traceback",
-            "attempts",
-            "created",
-            "started",
-            "finished",
-            "seconds",
+        columns = ", ".join(f"runs.{name}" for name in QUEUE_COLUMNS[2:])
+        rows = self._query(
+            f"SELECT runs.id AS run_id, NULL AS study, {columns} FROM runs "
+            "LEFT JOIN annotations ON annotations.run_id = runs.id "
+            "WHERE coalesce(deleted, 0) = 0 ORDER BY position"
         )
-        rows = self._query(f"{_RUN_ROWS} WHERE coalesce(deleted, 0) = 0 ORDER BY runs.position")
-        return [{key: row[key] for key in keys} for row in rows]
+        names = self._query(
+            "SELECT run_id, name FROM study_runs JOIN studies ON studies.id = study_id "
+            "ORDER BY created, studies.id"
+        )
+        newest = {row["run_id"]: row["name"] for row in names}
+        for row in rows:
+            row["study"] = newest.get(row["run_id"])
+        return rows
 
     def count(self, status: str) -> int:
         """How many runs are in a state; quick, also with many runs."""

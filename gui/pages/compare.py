@@ -53,6 +53,7 @@ class ComparePage(Page):
         self._seen: Version | None = None
         self._rows: list[Row] = []
         self._only: tuple[int, ...] = ()
+        self._by_hand = False
         self._filter = RunFilter()
         self.studies = StudyBox()
         self.filter_line = QLineEdit()
@@ -116,7 +117,7 @@ class ComparePage(Page):
         upper.addWidget(card(self.chart))
         upper.addWidget(right)
         upper.setStretchFactor(0, 1)
-        upper.setSizes([800, 280])
+        upper.setSizes([780, 312])
         content = QSplitter(Qt.Orientation.Vertical)
         content.addWidget(upper)
         content.addWidget(self.table)
@@ -138,7 +139,7 @@ class ComparePage(Page):
         return menu
 
     def _connect(self) -> None:
-        self.studies.chosen.connect(self._read)
+        self.studies.chosen.connect(self._study_chosen)
         self.filter_line.textChanged.connect(self._filter_changed)
         self.only_button.clicked.connect(self.show_all)
         for box in (self.x_box, self.y_box):
@@ -151,6 +152,7 @@ class ComparePage(Page):
     def _restore(self) -> None:
         settings = self.lab.settings
         self.studies.read(self.lab.store)
+        self._by_hand = settings.contains("compare/study")
         self.studies.choose(str(settings.value("compare/study") or "") or None)
         self.filter_line.setText(str(settings.value("compare/filter") or ""))
         for name, box in (("x", self.x_box), ("y", self.y_box)):
@@ -161,7 +163,8 @@ class ComparePage(Page):
 
     def save_state(self) -> None:
         settings = self.lab.settings
-        settings.setValue("compare/study", self.studies.study() or "")
+        if self._by_hand:
+            settings.setValue("compare/study", self.studies.study() or "")
         settings.setValue("compare/filter", self.filter_line.text())
         settings.setValue("compare/x", self.x_box.currentData().id)
         settings.setValue("compare/y", self.y_box.currentData().id)
@@ -175,6 +178,7 @@ class ComparePage(Page):
 
     def open(self, payload: Any) -> None:
         """Compare these runs, or the runs of a study by its name."""
+        self._by_hand = True
         if isinstance(payload, str):
             self._only = ()
             self.studies.read(self.lab.store)
@@ -188,8 +192,13 @@ class ComparePage(Page):
     def show_all(self) -> None:
         """Compare all finished runs of all studies."""
         self._only = ()
+        self._by_hand = True
         self.studies.choose(None)
         self.filter_line.clear()
+        self._read()
+
+    def _study_chosen(self) -> None:
+        self._by_hand = True
         self._read()
 
     def _filter_changed(self, text: str) -> None:
@@ -203,6 +212,8 @@ class ComparePage(Page):
 
     def _read(self) -> None:
         self.studies.read(self.lab.store)
+        if not self._by_hand:
+            self.studies.choose_newest()
         self._rows = self.lab.store.results(self.studies.study())
         self._seen = store_version(self.lab.store)
         self._show()

@@ -58,6 +58,7 @@ class Thumbnails(QListView):
     def __init__(self) -> None:
         super().__init__()
         self.setAccessibleName("Images")
+        self.setProperty("card", True)
         self.setViewMode(QListView.ViewMode.IconMode)
         self.setResizeMode(QListView.ResizeMode.Adjust)
         self.setMovement(QListView.Movement.Static)
@@ -119,7 +120,11 @@ class InspectorPage(Page):
         for box, name, hint in (
             (self.runs, "Run", "Whose images are shown."),
             (self.shown, "Images shown", "Which images are listed."),
-            (self.order, "Order", "Confidence drop: most surely fooled first."),
+            (
+                self.order,
+                "Order",
+                "Confidence drop: most surely fooled first.",
+            ),
         ):
             box.setAccessibleName(name)
             box.setToolTip(hint)
@@ -158,7 +163,7 @@ class InspectorPage(Page):
         others.addWidget(heading)
         others.addWidget(self.same)
         lower = QHBoxLayout()
-        lower.addWidget(self.figures, 1, Qt.AlignmentFlag.AlignTop)
+        lower.addWidget(self.figures, 1)
         lower.addLayout(others, 2)
         right = QWidget()
         column = QVBoxLayout(right)

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, QObject
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from engine import paths
 from engine.errors import CrumpleError, SpecError
@@ -20,6 +21,7 @@ from gui.pages.new_data import DataColumn
 from gui.pages.new_methods import MethodColumn
 from gui.widgets.icon_button import TextButton
 from gui.widgets.message_bar import Message
+from gui.widgets.plan_table import LEAST_HEIGHT, PlanTable
 
 MOST_RUNS = 5000
 _DRAFT = "new/draft"
@@ -38,6 +40,7 @@ class NewPage(Page):
         self.data = DataColumn()
         self.compressions = MethodColumn("2  Compressions", "compressions")
         self.attacks = MethodColumn("3  Attacks", "attacks")
+        self.plan = PlanTable()
         self.count, self.verdict = QLabel(), QLabel()
         self.example = TextButton("crumple", "Load example")
         self.open_button = TextButton("folder", "Open…")
@@ -49,9 +52,14 @@ class NewPage(Page):
         self._restore()
 
     def _lay_out(self) -> None:
+        first = QVBoxLayout()
+        first.setSpacing(12)
+        first.addWidget(self.data)
+        first.addWidget(self.plan, 1)
         columns = QHBoxLayout()
         columns.setSpacing(16)
-        for column in (self.data, self.compressions, self.attacks):
+        columns.addLayout(first, 1)
+        for column in (self.compressions, self.attacks):
             columns.addWidget(column, 1)
         self.count.setProperty("role", "title")
         self.verdict.setWordWrap(True)
@@ -82,6 +90,7 @@ class NewPage(Page):
     def _connect(self) -> None:
         for column in (self.data, self.compressions, self.attacks):
             column.changed.connect(self._changed)
+        self.compressions.installEventFilter(self)
         self.example.clicked.connect(lambda: self.load(paths.example_study()))
         self.open_button.clicked.connect(self.ask_open)
         self.save_button.clicked.connect(self.ask_save)
@@ -122,9 +131,24 @@ class NewPage(Page):
             self._say("Not ready to start", str(error), "error")
         else:
             self._say(sentence(self.study), "0 errors", "ok")
+        self.plan.model.set_runs(self.study.runs() if self.study else ())
+        self._share_room()
         self.start_button.setEnabled(self.study is not None)
         self.queue_button.setEnabled(self.study is not None)
         self.save_button.setEnabled(self.study is not None)
+
+    def _share_room(self) -> None:
+        """List the planned runs in the room that the first column leaves, if it is enough."""
+        room = self.compressions.height() - self.data.sizeHint().height()
+        shown = self.study is not None and room >= LEAST_HEIGHT
+        tall = QSizePolicy.Policy.Maximum if shown else QSizePolicy.Policy.Preferred
+        self.data.setSizePolicy(QSizePolicy.Policy.Preferred, tall)
+        self.plan.setVisible(shown)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Resize:
+            self._share_room()
+        return super().eventFilter(watched, event)
 
     def _say(self, count: str, verdict: str, role: str) -> None:
         self.count.setText(count)
@@ -183,6 +207,7 @@ class NewPage(Page):
     def start(self) -> None:
         """Queue the study, let the queue run, and watch it."""
         if self.study is not None:
+            self.notify.emit(None)  # what was said of an earlier try
             self.lab.client.submit(self.study)
             self.lab.client.pause(False)
             self.go.emit("live", None)
@@ -190,6 +215,7 @@ class NewPage(Page):
     def enqueue(self) -> None:
         """Queue the study; the queue stays paused or running as it is."""
         if self.study is not None:
+            self.notify.emit(None)
             self.lab.client.submit(self.study)
             self.go.emit("queue", None)
 

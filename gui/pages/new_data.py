@@ -46,7 +46,7 @@ class DataColumn(Column):
         self.limit = _number("All images", _MOST)
         self.seed = _number("", 2**31 - 1)
         self.keep = _number("None", _MOST)
-        self._chosen: list[str] = []
+        self._order = list(self.models)
         self._datasets = list(catalog.section("datasets"))
         for one in self._datasets:
             self.dataset.addItem(catalog.find("datasets", one).title)
@@ -56,12 +56,11 @@ class DataColumn(Column):
 
     def _lay_out(self) -> None:
         self.inside.addWidget(_heading("Models"))
-        for one, box in self.models.items():
-            block = QVBoxLayout()
-            block.setSpacing(4)
-            block.addWidget(box)
-            block.addWidget(_card_line(one))
-            self.inside.addLayout(block)
+        self._blocks = {one: _model_block(one, box) for one, box in self.models.items()}
+        self._model_list = QVBoxLayout()
+        for block in self._blocks.values():
+            self._model_list.addWidget(block)
+        self.inside.addLayout(self._model_list)
         self._choose = QPushButton("Choose…")
         self._own = QWidget()
         own = QHBoxLayout(self._own)
@@ -130,15 +129,28 @@ class DataColumn(Column):
         self.dataset.setCurrentIndex(self._datasets.index(known))
         self.path.setText(data.get(own, "") if own else "")
         self._show_own()
-        self._chosen = [model["name"] for model in draft.get("model", ())]
-        for one, box in self.models.items():
-            box.setChecked(one in self._chosen)
+        self._put_models([model["name"] for model in draft.get("model", ())])
         self.limit.setValue(data.get("limit") or 0)
         self.seed.setValue(draft.get("seed", 0))
         self.keep.setValue(draft.get("keep_images", _KEPT))
         self.name.setText(draft.get("name", "Study"))
         self.name.setCursorPosition(0)
         self.blockSignals(False)
+
+    def _put_models(self, chosen: list[str]) -> None:
+        """Tick these and show them first, in the order of the study, as the other columns do."""
+        known = [one for one in dict.fromkeys(chosen) if one in self.models]
+        self._order = known + [one for one in self.models if one not in known]
+        for one, box in self.models.items():
+            box.setChecked(one in known)
+        for one in self._order:
+            self._model_list.removeWidget(self._blocks[one])
+            self._model_list.addWidget(self._blocks[one])
+        before: QWidget | None = None
+        for one in self._order:
+            if before is not None:
+                QWidget.setTabOrder(before, self.models[one])
+            before = self.models[one]
 
     def tables(self) -> dict[str, Any]:
         """The tables of the study file."""
@@ -148,9 +160,8 @@ class DataColumn(Column):
             data[kind] = self.path.text().strip()
         if self.limit.value():
             data["limit"] = self.limit.value()
-        ticked = [one for one, box in self.models.items() if box.isChecked()]
         # In the order of the study file, so that opening and saving it changes nothing.
-        ticked.sort(key=lambda one: self._chosen.index(one) if one in self._chosen else len(ticked))
+        ticked = [one for one in self._order if self.models[one].isChecked()]
         return {
             "name": self.name.text().strip(),
             "seed": self.seed.value(),
@@ -178,6 +189,16 @@ def _model_box(model_id: str) -> QCheckBox:
     box = QCheckBox(catalog.find("models", model_id).title)
     box.setAccessibleName(box.text())
     return box
+
+
+def _model_block(model_id: str, box: QCheckBox) -> QWidget:
+    block = QWidget()
+    column = QVBoxLayout(block)
+    column.setContentsMargins(0, 0, 0, 4)
+    column.setSpacing(4)
+    column.addWidget(box)
+    column.addWidget(_card_line(model_id))
+    return block
 
 
 def _card_line(model_id: str) -> QLabel:

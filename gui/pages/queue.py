@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
 from engine import events, paths
 from engine.store import Row
 from gui import theme
+from gui.freshness import Version, store_version
 from gui.lab import Lab
 from gui.pages.base import Page
 from gui.table_models.queue_model import NAME, PROGRESS, REASON, QueueModel
@@ -30,7 +31,7 @@ from gui.widgets.icon_button import TextButton
 from gui.widgets.progress_delegate import ProgressDelegate
 
 _HIDE = "queue/hide_finished"
-_WIDTHS = (48, 264, 112, 104, 112, 80, 264)
+_WIDTHS = (48, 264, 216, 112, 112, 88, 264)
 _WORDS = ("running", "waiting", "failed", "cancelled", "finished")
 _RETRIED = ("failed", "cancelled")
 
@@ -44,7 +45,9 @@ class QueuePage(Page):
 
     def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
         super().__init__(lab, parent)
-        self.model = QueueModel(self)
+        self.model = QueueModel(lab.client.pace, self)
+        self._seen: Version | None = None
+        self._rows: list[Row] = []
         self.table = QTableView()
         self.summary = QLabel()
         self.pause_button = TextButton("pause", "Pause")
@@ -82,7 +85,6 @@ class QueuePage(Page):
         table.setItemDelegateForColumn(PROGRESS, ProgressDelegate(table))
         header = table.horizontalHeader()
         header.setHighlightSections(False)
-        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         for column, width in enumerate(_WIDTHS):
             table.setColumnWidth(column, width)
         for column in (NAME, REASON):
@@ -100,8 +102,9 @@ class QueuePage(Page):
             self.hide_finished,
         ):
             bar.addWidget(widget)
-        bar.addStretch()
-        bar.addWidget(self.summary)
+        bar.addWidget(self.summary, 1)
+        self.summary.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.summary.setWordWrap(True)
         self.summary.setProperty("role", "muted")
         filled = QWidget()
         column = QVBoxLayout(filled)
@@ -125,7 +128,7 @@ class QueuePage(Page):
         self.retry_button.clicked.connect(self.retry)
         self.front_button.clicked.connect(lambda: self._move(to_front=True))
         self.end_button.clicked.connect(lambda: self._move(to_front=False))
-        self.hide_finished.toggled.connect(lambda _on: self.refresh())
+        self.hide_finished.toggled.connect(lambda _on: self._show())
         self.table.selectionModel().selectionChanged.connect(self._selection_changed)
         self.table.doubleClicked.connect(lambda index: self._open_run(self.model.row(index.row())))
         theme.current().changed.connect(self.table.viewport().update)
@@ -136,14 +139,22 @@ class QueuePage(Page):
     # -- what is shown ---------------------------------------------------------------------
 
     def refresh(self) -> None:
-        rows = self.lab.store.queue()
-        hidden = self.hide_finished.isChecked()
-        shown = [row for row in rows if not (hidden and row["status"] == "finished")]
-        self.model.update(shown, self.lab.client.progress)
-        self._stack.setCurrentIndex(0 if rows else 1)
-        counts = Counter(row["status"] for row in rows)
-        self.summary.setText(", ".join(f"{counts[word]} {word}" for word in _WORDS if counts[word]))
+        version = store_version(self.lab.store)
+        if version != self._seen:
+            self._seen = version
+            self._rows = self.lab.store.queue()
+            self._show()
         self._show_buttons()
+
+    def _show(self) -> None:
+        hidden = self.hide_finished.isChecked()
+        shown = [row for row in self._rows if not (hidden and row["status"] == "finished")]
+        self.model.update(shown, self.lab.client.progress)
+        # Where nothing failed, its room is better spent on the names.
+        self.table.setColumnHidden(REASON, not any(row["message"] for row in shown))
+        self._stack.setCurrentIndex(0 if self._rows else 1)
+        counts = Counter(row["status"] for row in self._rows)
+        self.summary.setText(", ".join(f"{counts[word]} {word}" for word in _WORDS if counts[word]))
 
     def handle(self, event: events.Event) -> None:
         if isinstance(event, events.RunProgress) and self.isVisible():

@@ -10,10 +10,11 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from engine.events import RunProgress
 from engine.store import Row
 from gui import theme
+from gui.pace import Pace
 from gui.status_bar import duration
 
-COLUMNS = ("#", "Run", "Study", "State", "Progress", "Time left", "Reason and next step")
-NUMBER, NAME, STUDY, STATE, PROGRESS, LEFT, REASON = range(len(COLUMNS))
+COLUMNS = ("#", "Run", "Study", "State", "Progress", "Time", "Reason and next step")
+NUMBER, NAME, STUDY, STATE, PROGRESS, TIME, REASON = range(len(COLUMNS))
 SHARE_ROLE = Qt.ItemDataRole.UserRole
 """Done share in [0,1] of the progress column."""
 
@@ -32,8 +33,9 @@ _NOWHERE = QModelIndex()
 class QueueModel(QAbstractTableModel):
     """Runs in the order in which they run; what has ended comes last."""
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, pace: Pace, parent: QObject | None = None) -> None:
         super().__init__(parent)
+        self._pace = pace
         self._rows: list[Row] = []
         self._progress: Mapping[int, RunProgress] = {}
 
@@ -46,9 +48,11 @@ class QueueModel(QAbstractTableModel):
         return 0 if parent.isValid() else len(COLUMNS)
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:
-        if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
-            return COLUMNS[section]
-        return None
+        if orientation == Qt.Orientation.Vertical:
+            return None
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return _alignment(section)
+        return COLUMNS[section] if role == Qt.ItemDataRole.DisplayRole else None
 
     def data(self, index: _Index, role: int = 0) -> Any:
         row, column = self._rows[index.row()], index.column()
@@ -61,11 +65,10 @@ class QueueModel(QAbstractTableModel):
                 return theme.icon(row["status"], _ROLES[row["status"]])
             case Qt.ItemDataRole.ForegroundRole if column in (STATE, REASON):
                 return theme.colour(_ROLES[row["status"]])
-            case Qt.ItemDataRole.TextAlignmentRole if column in (NUMBER, LEFT):
-                return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+            case Qt.ItemDataRole.TextAlignmentRole:
+                return _alignment(column)
             case Qt.ItemDataRole.UserRole if column == PROGRESS:
-                done, total = self._done(row)
-                return done / total if total else 0.0
+                return self._share(row)
         return None
 
     def _text(self, row: Row, column: int) -> str:
@@ -82,9 +85,7 @@ class QueueModel(QAbstractTableModel):
                 done, total = self._done(row)
                 return f"{done} / {total}" if total else ""
             case 5:
-                progress = self._progress.get(row["run_id"])
-                running = row["status"] == "running"
-                return duration(progress.seconds_left) if progress and running else ""
+                return self._time(row)
         return " ".join(filter(None, (row["message"], row["hint"])))
 
     def _tip(self, row: Row, column: int) -> str | None:
@@ -92,11 +93,27 @@ class QueueModel(QAbstractTableModel):
             return f"{self._text(row, REASON)}\n\n{row['traceback'][-1500:]}"
         return self._text(row, column) if column in (NAME, STUDY, REASON) else None
 
+    def _running(self, row: Row) -> RunProgress | None:
+        return self._progress.get(row["run_id"]) if row["status"] == "running" else None
+
     def _done(self, row: Row) -> tuple[int, int]:
-        progress = self._progress.get(row["run_id"])
-        if progress and row["status"] == "running":
-            return progress.done, progress.total
-        return row["done"], row["total"]
+        progress = self._running(row)
+        return (progress.done, progress.total) if progress else (row["done"], row["total"])
+
+    def _share(self, row: Row) -> float:
+        progress = self._running(row)
+        if progress:
+            return self._pace.share(progress)
+        return row["done"] / row["total"] if row["total"] else 0.0
+
+    def _time(self, row: Row) -> str:
+        """What is left of a running run, what a finished one took."""
+        progress = self._running(row)
+        if progress:
+            left = duration(progress.seconds_left)
+            return f"{left} left" if left else ""
+        took = row["seconds"] if row["status"] == "finished" else None
+        return duration(took) if took is None or took >= 60 else f"{took:.1f} s"
 
     def row(self, index: int) -> Row:
         """The stored row at a place."""
@@ -155,3 +172,9 @@ class QueueModel(QAbstractTableModel):
         ]
         self.changePersistentIndexList(old, new)
         self.layoutChanged.emit()
+
+
+def _alignment(column: int) -> Qt.AlignmentFlag:
+    number = column in (NUMBER, TIME)
+    side = Qt.AlignmentFlag.AlignRight if number else Qt.AlignmentFlag.AlignLeft
+    return side | Qt.AlignmentFlag.AlignVCenter

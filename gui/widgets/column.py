@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, QObject, QSize, Qt
 from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+
+
+class _Area(QScrollArea):
+    """As high as its contents need, if there is room; scrolls where there is not."""
+
+    def sizeHint(self) -> QSize:
+        hint = super().sizeHint()
+        inside = self.widget()
+        if inside is not None:
+            width = self.viewport().width()
+            hint.setHeight(max(inside.sizeHint().height(), inside.heightForWidth(width)) + 2)
+        return hint
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
+            self.updateGeometry()
+        return super().eventFilter(watched, event)
 
 
 class Column(QFrame):
@@ -14,7 +31,7 @@ class Column(QFrame):
         self.setProperty("card", True)
         heading = QLabel(title)
         heading.setProperty("role", "title")
-        area = QScrollArea()
+        area = _Area()
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -25,6 +42,7 @@ class Column(QFrame):
         self.inside.setContentsMargins(0, 0, 8, 0)
         self.inside.setSpacing(8)
         area.setWidget(scrolled)
+        scrolled.installEventFilter(area)
         column = QVBoxLayout(self)
         column.setContentsMargins(16, 12, 8, 8)
         column.setSpacing(8)

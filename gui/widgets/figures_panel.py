@@ -35,6 +35,7 @@ class FiguresPanel(QFrame):
             grid.addWidget(label, row, 0, Qt.AlignmentFlag.AlignTop)
             grid.addWidget(value, row, 1)
             self.values[key] = value
+        grid.setRowStretch(len(names), 1)
 
     def tell(self, texts: Mapping[str, str]) -> None:
         """Show these; a line that is not named shows a dash."""

@@ -12,6 +12,8 @@ from gui import theme
 from gui.live_state import LiveState, Points
 from gui.widgets.plots import Band, Plot, faint, line_pen, pg
 
+_MARKED = 60
+
 
 @dataclass(frozen=True)
 class Earlier:
@@ -56,7 +58,7 @@ class CurveChart(Plot):
         """Move the curve."""
         curve = state.curve if state else ()
         # Markers help while points are few and cost time when they are many.
-        self.line.setSymbol("o" if 0 < len(curve) <= 60 else None)
+        self.line.setSymbol("o" if 0 < len(curve) <= _MARKED else None)
         self.line.setData(*_columns(curve))
         # A fixed axis that the curve grows into is calmer, and cheaper, than one that follows.
         span = max(
@@ -64,7 +66,7 @@ class CurveChart(Plot):
         )
         if span != self._span:
             self._span = span
-            self.setXRange(0, span, padding=0.03)
+            self.step_axis(span)
 
     def _paint(self) -> None:
         for item in self._behind:
@@ -75,6 +77,8 @@ class CurveChart(Plot):
         self.line.setSymbolBrush(colour)
         self.line.setSymbolPen(None)
         self.legend.setLabelTextColor(theme.plot_colours().foreground)
+        # Curves that hold run behind it; it must stay legible.
+        self.legend.setBrush(pg.mkBrush(faint(theme.plot_colours().background, 225)))
         if self._name:
             self.legend.addItem(self.line, self._name)
         self._behind = [self._add(one) for one in self._earlier]
@@ -104,7 +108,7 @@ class HistoryChart(Plot):
         self.percent_axis()
         self._drawn: object = ()
         self.band = Band(self)
-        self.line = pg.PlotDataItem()
+        self.line = pg.PlotDataItem(symbolSize=5)
         self.addItem(self.line)
         self._paint()
         theme.current().changed.connect(self._paint)
@@ -117,11 +121,15 @@ class HistoryChart(Plot):
         self._drawn = drawn
         done, middle, low, high = state.band() if state else ([], [], [], [])
         self.band.set_data(done, low, high)
+        # The first batches alone make no line yet.
+        self.line.setSymbol("o" if 0 < len(done) <= _MARKED else None)
         self.line.setData(done, middle)
         self.setXRange(0, max(state.total, 1) if state else 1, padding=0.02)
 
     def _paint(self) -> None:
         self.line.setPen(line_pen(theme.colour("accent")))
+        self.line.setSymbolBrush(theme.colour("accent"))
+        self.line.setSymbolPen(None)
         self.band.set_colour(theme.colour("accent"))
 
 
@@ -142,7 +150,7 @@ class LossChart(Plot):
         span = state.span() if state else 1
         if span != self._span:
             self._span = span
-            self.setXRange(0, span, padding=0.03)
+            self.step_axis(span)
 
     def _paint(self) -> None:
         self.line.setPen(line_pen(theme.series(1).colour))

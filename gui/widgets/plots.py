@@ -60,6 +60,11 @@ class Plot(pg.PlotWidget):
             axis.setCacheMode(QGraphicsItem.CacheMode.DeviceCoordinateCache)
         self.showGrid(x=True, y=True, alpha=0.6)
 
+    def step_axis(self, span: int) -> None:
+        """Show steps from 0 to ``span`` below; few of them get whole numbers only."""
+        self.plotItem.getAxis("bottom").setTickSpacing(levels=[(1, 0)] if span <= 6 else None)
+        self.setXRange(0, span, padding=0.03)
+
     def percent_axis(self) -> None:
         """Show shares in percent on the left, 0 to 100, whatever the data."""
         self.plotItem.getAxis("left").setScale(100)
@@ -115,6 +120,8 @@ class Band:
         """Move the band."""
         self._low.setData(x, low)
         self._high.setData(x, high)
+        # Without points the area would keep the shape it had.
+        self._area.setVisible(len(x) > 1)
 
     def set_colour(self, colour: QColor | str) -> None:
         """Fill it with a see-through shade of the colour."""

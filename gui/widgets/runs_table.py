@@ -27,7 +27,8 @@ _STYLE = """
 QTableView::item { padding: 0px 8px; }
 QHeaderView::section { padding: 7px 11px 5px 11px; }
 QHeaderView::up-arrow, QHeaderView::down-arrow {
-    subcontrol-origin: border; subcontrol-position: top center; width: 8px; height: 8px;
+    subcontrol-origin: border; subcontrol-position: top center;
+    width: 9px; height: 6px; margin-top: 2px;
 }
 """
 

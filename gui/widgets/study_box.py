@@ -40,6 +40,10 @@ class StudyBox(QComboBox):
         fill_box(self, [("All studies", None), *((name, name) for name in names)])
         self.choose(before)
 
+    def choose_newest(self) -> None:
+        """Choose the study that was started last, without telling anybody."""
+        self.setCurrentIndex(min(1, self.count() - 1))
+
     def choose(self, name: str | None) -> None:
         """Choose a study without telling anybody; an unknown one means all."""
         self.setCurrentIndex(max(0, self.findData(name)))

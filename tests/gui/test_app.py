@@ -17,6 +17,7 @@ from engine.errors import StoreError
 from gui import __main__ as program
 from gui import app as app_module
 from gui import hooks
+from gui.main_window import MainWindow
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -163,3 +164,23 @@ def test_control_c_in_the_terminal_ends_it_cleanly(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (0, "closed\n"), err
     assert "Traceback" not in err
+
+
+def test_the_page_that_is_asked_for_wins_over_the_study(
+    qapp: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[MainWindow] = []
+    real = app_module._screenshot
+
+    def noted(app: QApplication, window: MainWindow, file: Path) -> int:
+        seen.append(window)
+        return real(app, window, file)
+
+    monkeypatch.setattr(app_module, "_screenshot", noted)
+    study = ("--study", str(paths.example_study()))
+    picture = ("--screenshot", str(tmp_path / "page.png"))
+    app_module.main(["--db", str(tmp_path / "a.db"), "--page", "queue", *study, *picture])
+    assert seen[0].page_id == "queue"
+    assert "20 runs" in seen[0]._new_page().count.text()
+    for widget in qapp.topLevelWidgets():
+        widget.deleteLater()

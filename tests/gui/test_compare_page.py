@@ -13,13 +13,15 @@ from PySide6.QtGui import QColor
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
+from engine.specs import Study
 from engine.statistics import paired_difference
+from engine.store import RunKeys, Writer
 from gui import files, theme
 from gui.chart_data import X_AXES, Y_AXES, baselines, series_of, wants_log
 from gui.chart_process import ChartProcess
 from gui.lab import Lab
 from gui.widgets.difference_table import SEED
-from tests.gui.fake_results import FakeResults
+from tests.gui.fake_results import STUDY, FakeResults
 from tests.gui.page_kit import Desk
 
 RATE, SIZE, *_, EPS = X_AXES
@@ -268,3 +270,32 @@ def test_axes_and_filter_survive_a_restart(desk: Desk) -> None:
 
     assert (again.x_box.currentData(), again.y_box.currentData()) == (SIZE, CLEAN)
     assert again.drawn_runs() == page.drawn_runs()
+
+
+def queue_another_study(desk: Desk) -> None:
+    """One run that waits, of a study named "Newest"."""
+    table = {
+        "name": "Newest",
+        "dataset": {"name": "digits", "limit": 10},
+        "model": [{"name": "digits-resnet"}],
+        "attack": [{"name": "fgsm"}],
+    }
+    study = Study.from_dict(table)
+    with Writer(desk.lab.store.path, exclusive=False) as writer:
+        writer.add_study(study, [(study.runs()[0], RunKeys("own", "own-variant", "own-data"))])
+
+
+def test_the_newest_study_is_compared_until_a_person_chooses(desk: Desk) -> None:
+    page = desk.page("compare")
+    assert page.studies.study() == STUDY
+    queue_another_study(desk)
+    page.refresh()
+    assert page.studies.study() == "Newest"
+    assert page.stack.currentWidget() is page.no_match
+    page.save_state()
+    assert desk.page("compare").studies.study() == "Newest"
+    page.no_match.buttons[0].click()
+    assert page.studies.study() is None
+    page.refresh()
+    page.save_state()
+    assert desk.page("compare").studies.study() is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,6 +86,15 @@ def test_small_images_grow_by_whole_numbers(side: int, room: int, scale: float) 
 # -- the page ----------------------------------------------------------------------------------
 
 
+def by_index(desk: Desk) -> Any:
+    """A page that lists the images as they are numbered."""
+    page = desk.page("inspector")
+    page.open(desk.run(*RUN))
+    page.order.setCurrentIndex(page.order.findData("index"))
+    page.list.setCurrentIndex(page.model.index(0, 0))
+    return page
+
+
 def test_only_flipped_images_are_visited(desk: Desk) -> None:
     run_id = desk.run(*RUN)
     page = desk.page("inspector")
@@ -114,8 +124,7 @@ def test_stepping_is_not_typing_into_the_list(desk: Desk) -> None:
     # Class names that begin with the keys that step through the images.
     names = json.dumps({"class_names": ["zero", "jay", "kite", *(f"j{n}" for n in range(7))]})
     desk.lab.store.db.execute("UPDATE runs SET environment = ?", (names,))
-    page = desk.page("inspector")
-    page.open(desk.run(*RUN))
+    page = by_index(desk)
     page.list.setFocus()
     places = [page.place]
     for key in (Qt.Key.Key_J, Qt.Key.Key_J, Qt.Key.Key_J, Qt.Key.Key_K):
@@ -149,8 +158,7 @@ def test_kinds_of_images_agree_with_their_words(desk: Desk) -> None:
 
 
 def test_the_views_show_the_images_of_the_place(desk: Desk) -> None:
-    page = desk.page("inspector")
-    page.open(desk.run(*RUN))
+    page = by_index(desk)
     page.step(3)
     images = desk.lab.store.images(desk.run(*RUN))
 
@@ -182,8 +190,7 @@ def test_views_zoom_together_and_on_whole_pixels(desk: Desk) -> None:
 
 
 def test_another_run_opens_at_the_same_image(desk: Desk) -> None:
-    page = desk.page("inspector")
-    page.open(desk.run(*RUN))
+    page = by_index(desk)
     page.step(5)
     page.open(desk.run("digits-resnet-at", "none", "pgd"))
 
@@ -243,3 +250,13 @@ def test_choices_survive_a_restart(desk: Desk) -> None:
 
     assert (again.shown.currentData(), again.order.currentData()) == ("flipped", "drop")
     assert again.panel.absolute.isChecked()
+
+
+def test_images_that_the_attack_flipped_come_first(desk: Desk) -> None:
+    page = desk.page("inspector")
+    samples = page.examples.samples
+    shown = [page.model.place(row) for row in range(page.model.rowCount())]
+    found = [place for place in range(len(samples)) if flipped(samples[place])]
+    assert 0 < len(found) < len(samples)
+    assert shown == found + [place for place in range(len(samples)) if place not in found]
+    assert page.place == found[0]

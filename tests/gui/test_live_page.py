@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from engine import events
 from engine.statistics import wilson
 from gui import files
 from gui.lab import Lab
-from gui.live_state import LiveState, duration, stored_state
+from gui.live_state import LiveState, duration, figures, stored_state
 from tests.gui.fake_results import MASKED, FakeResults
 from tests.gui.page_kit import Desk
 
@@ -71,6 +72,14 @@ def test_progress_is_drawn_by_the_timer_and_not_by_the_event(desk: Desk, tell: T
     assert list(x) == list(range(39))
     assert np.allclose(y, [1 - 0.1 * step for step in range(39)])
     assert len(page.loss.line.getData()[0]) == 38
+
+
+def test_the_part_at_work_is_named(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    tell(desk.lab, replace(progress(start(desk, tell), 4), part="apgd-t"))
+    page.draw()
+    shown = [label.text() for label in page.figures.findChildren(QLabel)]
+    assert "attacking: apgd-t" in shown
 
 
 def test_a_thinned_curve_is_drawn_at_its_steps(desk: Desk, tell: Tell) -> None:
@@ -236,3 +245,32 @@ def test_without_an_image_there_is_no_interval() -> None:
 )
 def test_durations(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_the_first_batch_already_tells_an_accuracy_and_shows_its_point(
+    desk: Desk, tell: Tell
+) -> None:
+    state = LiveState(1, curve=((0, 1.0), (1, 0.75)), seen=100, total=300)
+    assert figures(state)["robust"] == "75.0 % so far"
+    page = desk.page("live")
+    page.history.show_state(LiveState(1, history=((100, 5),), done=100, total=300, broken=5))
+    assert page.history.line.opts["symbol"] == "o"
+
+
+@pytest.mark.parametrize(("steps", "whole"), [(1, True), (40, False)])
+def test_a_short_attack_has_no_fractions_of_a_step(desk: Desk, steps: int, whole: bool) -> None:
+    page = desk.page("live")
+    page.curve.show_state(LiveState(1, steps=steps))
+    axis = page.curve.plotItem.getAxis("bottom")
+    ticks = [place for _, places in axis.tickValues(0, steps, 600) for place in places]
+    assert ticks
+    assert all(place == int(place) for place in ticks) or not whole
+
+
+def test_the_band_of_one_run_does_not_stay_for_the_next(desk: Desk) -> None:
+    page = desk.page("live")
+    history = ((50, 5), (100, 12), (150, 20))
+    page.history.show_state(LiveState(1, history=history, done=150, total=300, broken=20))
+    assert page.history.band._area.isVisible()
+    page.history.show_state(LiveState(2, total=300))
+    assert not page.history.band._area.isVisible()

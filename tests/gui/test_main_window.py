@@ -174,3 +174,57 @@ def test_errors_of_any_thread_reach_the_window(
     assert "raise ZeroDivisionError" in window.toast.message.details
     assert "ZeroDivisionError" in capsys.readouterr().err
     window.toast.clear()
+
+
+def test_a_page_that_is_not_seen_leaves_the_details_alone(
+    window: MainWindow, full_lab: Lab, results: FakeResults, tell: Tell
+) -> None:
+    """Live follows every new run, also while another page is shown."""
+    window.show_page("live")
+    window.show_page("queue")
+    before = window.details.title.text()
+    tell(full_lab, events.RunStarted(run_id=results.waiting, title="a run", total=60))
+    assert window.details.title.text() == before
+
+
+def test_details_without_a_run_have_nothing_to_scroll(
+    window: MainWindow, results: FakeResults
+) -> None:
+    details = window.details
+    details.show()
+    details.show_runs([results.flagged])
+    details.grab()
+    bar = details._body.verticalScrollBar()
+    assert bar.maximum() > 0
+    details.show_runs([])
+    details.grab()
+    assert bar.maximum() == 0
+
+
+def test_details_are_built_again_only_when_their_run_changed(
+    window: MainWindow, full_lab: Lab, results: FakeResults
+) -> None:
+    details = window.details
+    details.show()
+    details.show_runs([results.flagged])
+    inside = details._body.widget()
+    full_lab.store.set_deleted([results.failed])
+    full_lab.client.rows_changed.emit()
+    assert details._body.widget() is inside
+    full_lab.store.annotate(results.flagged, tags="odd")
+    full_lab.client.rows_changed.emit()
+    assert details.tags.text() == "odd"
+
+
+def test_a_message_offers_no_way_to_where_one_is(
+    window: MainWindow, full_lab: Lab, tell: Tell
+) -> None:
+    died = events.WorkerDied(reason="The worker was killed.")
+    window.show_page("queue")
+    tell(full_lab, died)
+    assert window.toast.message is not None
+    assert window.toast.message.button == ""
+    window.show_page("runs")
+    tell(full_lab, died)
+    assert window.toast.message.button == "Show Queue"
+    window.toast.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import QLineEdit
 from pytestqt.qtbot import QtBot
 
@@ -217,3 +217,39 @@ def test_own_images_need_a_path(page: NewPage, monkeypatch: pytest.MonkeyPatch) 
     page.data._choose.click()
     assert page.study is not None
     assert page.study.dataset.folder == str(Path("/pictures"))
+
+
+def test_models_stand_in_the_order_of_the_study(page: NewPage, qtbot: QtBot) -> None:
+    """The example names the plain model first, the catalogue does not."""
+    page.load(paths.example_study())
+    assert page.study is not None
+    first, second = (page.data.models[model.name] for model in page.study.models)
+    above = QPoint(0, 0)
+    qtbot.waitUntil(lambda: first.mapTo(page, above).y() < second.mapTo(page, above).y())
+
+
+def test_the_planned_runs_are_listed_where_there_is_room(page: NewPage, qtbot: QtBot) -> None:
+    page.resize(1200, 900)
+    page.load(paths.example_study())
+    qtbot.waitUntil(page.plan.isVisible)
+    assert page.study is not None
+    runs = page.study.runs()
+    model = page.plan.model
+    shown = [
+        tuple(model.index(row, column).data() for column in range(3))
+        for row in range(model.rowCount())
+    ]
+    assert shown == [(run.model, run.compression, run.attack.label) for run in runs]
+    page.resize(1200, 440)
+    qtbot.waitUntil(lambda: not page.plan.isVisible())
+    page.resize(1200, 900)
+    qtbot.waitUntil(page.plan.isVisible)
+    page.data.name.clear()
+    page.data.name.textEdited.emit("")
+    assert not page.plan.isVisible()
+
+
+def test_what_was_said_of_an_earlier_try_goes_with_the_next(page: NewPage, qtbot: QtBot) -> None:
+    page.load(paths.example_study())
+    with qtbot.waitSignal(page.notify, check_params_cb=lambda message: message is None):
+        page.start_button.click()

@@ -11,7 +11,7 @@ from engine import events, paths
 from engine.store import Writer
 from gui.lab import Lab
 from gui.pages.queue import QueuePage
-from gui.table_models.queue_model import LEFT, NAME, PROGRESS, REASON, SHARE_ROLE, STATE, QueueModel
+from gui.table_models.queue_model import NAME, PROGRESS, REASON, SHARE_ROLE, STATE, TIME, QueueModel
 from tests.gui.conftest import Tell
 from tests.gui.fake_results import FakeResults
 from tests.gui.fakes import FakeEngineClient
@@ -102,7 +102,7 @@ def test_progress_is_drawn_without_reading_everything_again(
     assert changed.args[0].row() == changed.args[1].row() == place(page, run_id)
     assert text(page, run_id, PROGRESS) == "15 / 60"
     assert page.model.index(place(page, run_id), PROGRESS).data(SHARE_ROLE) == 0.25
-    assert text(page, run_id, LEFT) == "1:12"
+    assert text(page, run_id, TIME) == "1:12 left"
 
 
 def test_selection_and_scroll_stay_when_rows_change(
@@ -131,7 +131,7 @@ def test_nothing_is_announced_when_nothing_changed(page: QueuePage) -> None:
 
 
 def test_model_keeps_the_rules_of_qt(page: QueuePage, results: FakeResults) -> None:
-    model = QueueModel()
+    model = QueueModel(page.lab.client.pace)
     proxy = QSortFilterProxyModel()
     proxy.setSourceModel(model)
     tester = QAbstractItemModelTester(
@@ -180,3 +180,37 @@ def test_an_empty_queue_offers_the_example(qtbot: QtBot, lab: Lab) -> None:
     with qtbot.waitSignal(page.go) as gone:
         page.empty.buttons[1].click()
     assert gone.args == ["new", paths.example_study()]
+
+
+def test_a_queue_that_did_not_change_is_not_read_again(
+    page: QueuePage, results: FakeResults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[None] = []
+    read = page.lab.store.queue
+
+    def counted() -> object:
+        reads.append(None)
+        return read()
+
+    monkeypatch.setattr(page.lab.store, "queue", counted)
+    page.refresh()
+    assert not reads
+    page.lab.store.set_deleted([results.waiting])
+    page.refresh()
+    page.refresh()
+    assert len(reads) == 1
+
+
+def test_the_column_of_reasons_is_there_when_something_failed(
+    page: QueuePage, results: FakeResults
+) -> None:
+    assert not page.table.isColumnHidden(REASON)
+    page.lab.store.set_deleted([results.failed])
+    page.refresh()
+    assert page.table.isColumnHidden(REASON)
+
+
+def test_a_finished_run_says_what_it_took(page: QueuePage, results: FakeResults) -> None:
+    row = next(row for row in page.lab.store.queue() if row["status"] == "finished")
+    assert text(page, row["run_id"], TIME) == f"{row['seconds']:.1f} s"
+    assert text(page, results.waiting, TIME) == ""

@@ -79,8 +79,46 @@ def test_a_paused_queue_offers_to_go_on(
 
 def test_a_dead_worker_is_told(window: MainWindow, lab: Lab, tell: Tell) -> None:
     tell(lab, STARTED, events.WorkerDied(reason="The worker process was killed.", run_id=7))
-    assert window.status.device.text() == "engine restarted"
+    assert window.status.device.text() == "restarting engine…"
     assert window.toast.isVisible()
     assert window.toast.message is not None
     assert "killed" in window.toast.message.text
     window.toast.clear()
+
+
+def test_the_bar_moves_within_a_batch(window: MainWindow, lab: Lab, tell: Tell) -> None:
+    started = events.RunStarted(run_id=7, title="one", total=100, steps=40)
+    step = events.RunProgress(
+        run_id=7, done=0, total=100, broken=0, seen=100, curve=(1.0,) * 21, seconds_left=5
+    )
+    tell(lab, started, step)
+    assert window.status.progress.value() == window.status.progress.maximum() // 2
+
+
+def test_the_progress_of_the_queue_stands_beside_that_of_the_run(
+    qtbot: QtBot, full_lab: Lab, tell: Tell
+) -> None:
+    window = MainWindow(full_lab, "new")
+    qtbot.addWidget(window)
+    window.show()
+    tell(full_lab, STARTED)
+    bar = window.status
+    assert bar.overall.isVisible()
+    assert bar.overall.text() == "19 / 20 runs"
+    assert (bar.overall.value(), bar.overall.maximum()) == (19, 20)
+    tell(full_lab, events.RunCancelled(run_id=7))
+    assert not bar.overall.isVisible()
+
+
+def test_stopping_is_told_until_it_has_happened(window: MainWindow, lab: Lab, tell: Tell) -> None:
+    tell(lab, STARTED)
+    window.status.stop_button.click()
+    assert window.status.left.text() == "stopping…"
+    assert not window.status.stop_button.isEnabled()
+    step = events.RunProgress(
+        run_id=7, done=150, total=300, broken=9, seen=150, curve=(1.0,), seconds_left=65
+    )
+    tell(lab, step)
+    assert window.status.left.text() == "stopping…"
+    tell(lab, events.RunCancelled(run_id=7), STARTED)
+    assert window.status.stop_button.isEnabled()
