@@ -135,6 +135,7 @@ class RunProgress(RunEvent):
         history: (images done, broken among them) after each finished batch.
         seconds_left: estimate for this run, None before there is one.
         images_per_second: of this run so far.
+        part: which attack of several in a row is at work; empty if there is only one.
     """
 
     done: int
@@ -147,6 +148,7 @@ class RunProgress(RunEvent):
     history: tuple[tuple[int, int], ...] = ()
     seconds_left: float | None = None
     images_per_second: float = 0.0
+    part: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

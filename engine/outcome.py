@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from engine import __version__, device
+from engine.curves import distances
 from engine.data import ImageSet
 from engine.diagnostics import Flag, transfer_check
 from engine.plan import STAGE_VERSIONS
@@ -42,7 +43,8 @@ def summarise(
     batches = store.batches(run_id)
     transfer, transfer_flags = _transfer(store, run_id, parent_id, images, variant, samples)
     notes = [Flag("attack-note", "info", note) for row in batches for note in row["notes"]]
-    flags = [Flag.from_dict(flag) for flag in gate["flags"]] + transfer_flags + notes
+    gate_flags = [Flag.from_dict(flag) for flag in gate["flags"]]
+    flags = gate_flags + transfer_flags + _minimum_norm(store.run(run_id), samples) + notes
     unique = {(flag.id, flag.text): flag.to_dict() for flag in flags}
     return {
         **_accuracies(samples),
@@ -76,6 +78,20 @@ def _perturbations(samples: list[Row]) -> Row:
         f"avg_perturbation_{norm}": float(np.mean([row[norm] for row in found])) if found else None
         for norm in ("l2", "linf")
     }
+
+
+def _minimum_norm(run: Row, samples: list[Row]) -> list[Flag]:
+    """Without an eps it is how far the examples are that counts, not how many there are."""
+    norm = run["norm"]
+    if run["eps"] is not None or not norm:
+        return []
+    found = distances(samples, norm)
+    text = (
+        "The attack has no eps, so its result is the distances and not the robust accuracy: "
+        f"median {np.median(found):.4g} ({norm}; 0 where misclassified clean), "
+        f"no example for {int(np.isinf(found).sum())} of {len(found)} images."
+    )
+    return [Flag("minimum-norm", "info", text)]
 
 
 def _sizes(accounting: Row) -> Row:

@@ -36,6 +36,7 @@ class ProgressMeter:
         self._history: list[tuple[int, int]] = []
         self._points: list[StepPoint] = []
         self._spacing = 1
+        self._part = ""
         self._batch = 0
         self._computed = 0
         self._begun = clock()
@@ -55,6 +56,7 @@ class ProgressMeter:
 
     def step(self, point: StepPoint) -> None:
         """One attack step of the current batch is over."""
+        self._part = point.part
         if point.step % self._spacing == 0:
             self._points.append(point)
         if len(self._points) > CURVE_POINTS:
@@ -65,7 +67,7 @@ class ProgressMeter:
         """The batch is judged and stored."""
         self._broken_at += broken_at
         self._computed += len(broken_at)
-        self._batch = 0
+        self._batch, self._part = 0, ""
         self._count(self._broken_at, len(self._broken_at))
         self._send(force=True)
 
@@ -94,6 +96,7 @@ class ProgressMeter:
                 history=tuple(self._history),
                 seconds_left=(self._total - done) / rate if rate else None,
                 images_per_second=rate,
+                part=self._part,
             )
         )
 

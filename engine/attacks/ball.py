@@ -25,6 +25,22 @@ def linf_bounds(images: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     return lower.clamp(min=0.0), upper.clamp(max=1.0)
 
 
+def l2_project(images: Tensor, points: Tensor, eps: float) -> Tensor:
+    """The points, pulled into the box and then straight towards the image into the L2 ball.
+
+    In this order both hold at the end, because the way to the image stays in the box; cutting
+    at the box last would leave the ball half used. Rounded towards the image, as in
+    ``linf_bounds``.
+    """
+    exact = images.double()
+    delta = points.clamp(0.0, 1.0).double() - exact
+    length = delta.flatten(1).norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
+    delta *= (eps / length).clamp(max=1.0).view(-1, *[1] * (images.dim() - 1))
+    pulled = (exact + delta).float()
+    outside = (pulled.double() - exact).abs() > delta.abs()
+    return torch.where(outside, torch.nextafter(pulled, images), pulled)
+
+
 def norms(images: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     """(N) L2 and Linf norms of the perturbations, float64."""
     delta = (points.double() - images.double()).flatten(1)
@@ -37,11 +53,17 @@ class Threat:
 
     Attributes:
         norm: "Linf", "L2" or "" (no ball).
-        eps: radius in that norm; None means no ball.
+        eps: radius in that norm; None means no ball. With a norm and no eps the attack looks
+            for the closest example in that norm.
     """
 
     norm: str
     eps: float | None
+
+    @property
+    def boundless(self) -> bool:
+        """The attack looks for the closest example, at whatever distance."""
+        return self.eps is None and bool(self.norm)
 
     def holds(self, images: Tensor, points: Tensor) -> Tensor:
         """(N) bool: finite, inside [0, 1], and the norm at most eps (1 + 1e-6)."""
@@ -49,6 +71,9 @@ class Threat:
         good = (flat.isfinite() & (flat >= 0) & (flat <= 1)).all(dim=1)
         if self.eps is None or not self.norm:
             return good
+        return good & (self.length(images, points) <= self.eps * (1 + SLACK))
+
+    def length(self, images: Tensor, points: Tensor) -> Tensor:
+        """(N) sizes of the perturbations in the norm, float64; Euclidean if there is none."""
         l2, linf = norms(images, points)
-        length = linf if self.norm == "Linf" else l2
-        return good & (length <= self.eps * (1 + SLACK))
+        return linf if self.norm == "Linf" else l2

@@ -34,13 +34,17 @@ class ImageNoise:
 
     def uniform(self, rows: Tensor, restart: int) -> Tensor:
         """Values in [-1, 1) of shape (len(rows), C, H, W), float32."""
-        drawn = [self._draw(row, restart) for row in rows.tolist()]
-        stacked = np.stack(drawn) if drawn else np.empty((0, *self._shape), np.float32)
+        return self.table(rows, str(restart), self._shape) * 2 - 1
+
+    def table(self, rows: Tensor, name: str, shape: tuple[int, ...]) -> Tensor:
+        """Values in [0, 1) of shape (len(rows), *shape), float32; another name, other values."""
+        drawn = [self._draw(row, name, shape) for row in rows.tolist()]
+        stacked = np.stack(drawn) if drawn else np.empty((0, *shape), np.float32)
         return torch.from_numpy(stacked).to(self._device)
 
-    def _draw(self, row: int, restart: int) -> np.ndarray:
+    def _draw(self, row: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
         digest = self._keys[row].copy()
-        digest.update(f"|{restart}".encode())
+        digest.update(f"|{name}".encode())
         key = int.from_bytes(digest.digest(), "little")
         generator = np.random.Generator(np.random.Philox(key=key))
-        return generator.random(self._shape, dtype=np.float32) * 2 - 1
+        return generator.random(shape, dtype=np.float32)

@@ -20,20 +20,31 @@ class Look:
         loss: objective that the search climbs.
         cross_entropy: for the telemetry.
         margin: the label's logit minus the largest other one.
+        wrong: bool, another class than the label has the top logit, and that logit is finite.
         gradient: of the objective with respect to the points; None without a backward.
     """
 
     loss: Tensor
     cross_entropy: Tensor
     margin: Tensor
+    wrong: Tensor
     gradient: Tensor | None = None
 
     @classmethod
-    def at(cls, logits: Tensor, labels: Tensor, objective: Objective = losses.log_odds) -> Look:
-        """Read the logits (N, K) of some points."""
+    def at(
+        cls,
+        logits: Tensor,
+        labels: Tensor,
+        objective: Objective = losses.log_odds,
+        goals: Tensor | None = None,
+    ) -> Look:
+        """Read the logits (N, K) of some points; the objective gets the goals, if any."""
         odds = losses.log_odds(logits, labels)
-        loss = odds if objective is losses.log_odds else objective(logits, labels)
-        return cls(loss, losses.cross_entropy_of(odds), losses.margin(logits, labels))
+        own = objective is losses.log_odds
+        loss = odds if own else objective(logits, labels if goals is None else goals)
+        predictions = predict(logits)
+        wrong = (predictions != labels) & (predictions >= 0)
+        return cls(loss, losses.cross_entropy_of(odds), losses.margin(logits, labels), wrong)
 
 
 @dataclass(frozen=True)
@@ -47,10 +58,15 @@ class Outputs:
     @classmethod
     def of(cls, logits: Tensor) -> Outputs:
         """Read logits (N, K)."""
-        top, index = logits.max(dim=1)  # NaN counts as largest, so NaN anywhere shows here
-        usable = top.isfinite()
+        predictions = predict(logits)
         confidence = logits.softmax(dim=1).amax(dim=1)
-        return cls(logits, index.masked_fill(~usable, -1), confidence.masked_fill(~usable, 0.0))
+        return cls(logits, predictions, confidence.masked_fill(predictions < 0, 0.0))
+
+
+def predict(logits: Tensor) -> Tensor:
+    """(N) classes with the top logit, -1 where that is not finite."""
+    top, index = logits.max(dim=1)  # NaN counts as largest, so NaN anywhere shows here
+    return index.masked_fill(~top.isfinite(), -1)
 
 
 def check_logits(logits: Any, labels: Tensor) -> None:

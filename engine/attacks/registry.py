@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from engine.attacks.apgd_targeted import APGDT
+from engine.attacks.apgd_untargeted import APGDCE, APGDDLR
+from engine.attacks.autoattack import AutoAttack
+from engine.attacks.cw_l2 import CWL2
+from engine.attacks.ddn import DDN
+from engine.attacks.deepfool import DeepFool
+from engine.attacks.fab import FABT
+from engine.attacks.fb_pgd import FoolboxPGD
 from engine.attacks.fgsm import FGSM
+from engine.attacks.fmn import FMN
 from engine.attacks.pgd import PGD
+from engine.attacks.pgd_l2 import PGDL2
 from engine.attacks.search import Search
+from engine.attacks.square import Square
 from engine.attacks.torchattacks_adapter import PREFIX, TorchattacksAttack
 from engine.specs import AttackSpec
 
@@ -19,7 +30,22 @@ class Attack(Protocol):
         """Attack the survivors of the search; called once per pass."""
 
 
-REGISTRY: dict[str, Callable[..., Attack]] = {"fgsm": FGSM, "pgd": PGD}
+REGISTRY: dict[str, Callable[..., Attack]] = {
+    "fgsm": FGSM,
+    "pgd": PGD,
+    "pgd-l2": PGDL2,
+    "fb-pgd": FoolboxPGD,
+    "apgd-ce": APGDCE,
+    "apgd-dlr": APGDDLR,
+    "apgd-t": APGDT,
+    "fab-t": FABT,
+    "square": Square,
+    "autoattack": AutoAttack,
+    "cw-l2": CWL2,
+    "ddn": DDN,
+    "fmn": FMN,
+    "deepfool": DeepFool,
+}
 
 
 def create(spec: AttackSpec) -> Attack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -23,6 +24,7 @@ class StepPoint:
         forwards: image forwards so far, over all images of the call.
         backwards: image backwards so far, over all images of the call.
         seconds: since the start of the call.
+        part: which attack of several in a row is at work; empty if there is only one.
     """
 
     step: int
@@ -35,6 +37,7 @@ class StepPoint:
     forwards: int
     backwards: int
     seconds: float
+    part: str = ""
 
 
 Observer = Callable[[StepPoint], None]
@@ -57,6 +60,7 @@ class AttackResult:
         adversarial_confidence: (N) float32, likewise.
         l2: (N) float32, Euclidean norm of the perturbation.
         linf: (N) float32, its largest absolute entry.
+        norm: of the attack: Linf, L2 or "" (none).
         seconds: wall time of the call.
         precision: of the search, fp32 or bf16; verdicts are always fp32.
         notes: sentences on what went wrong or was ignored.
@@ -74,7 +78,18 @@ class AttackResult:
     adversarial_confidence: Tensor
     l2: Tensor
     linf: Tensor
+    norm: str
     seconds: float
     precision: str
     notes: tuple[str, ...]
     curve: tuple[StepPoint, ...]
+
+    @property
+    def distance(self) -> Tensor:
+        """(N) float32: how far the example is, in the attack's norm (L2 if it has none).
+
+        0 where misclassified clean, inf where not broken. For a minimum-norm attack this is its
+        result; for an attack in a ball it is only the length of the example that was found.
+        """
+        length = self.linf if self.norm == "Linf" else self.l2
+        return torch.where(self.broken, length, torch.inf)

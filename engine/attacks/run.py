@@ -43,7 +43,8 @@ def run_attack(
         labels: (N) int64.
         attack: a spec, ``{"name": ..., parameters}`` or the id of an attack.
         view: differentiable twin of the model to search on; the model itself if None.
-        precision: of the search: fp32, or bf16 with an fp32 pass on the survivors; auto is fp32.
+        precision: of the search: fp32, or bf16 with an fp32 pass on the survivors; auto is fp32,
+            and minimum-norm attacks always search in fp32.
         seed: of all randomness; each image gets its own noise, whatever its batch.
         observer: called with a ``StepPoint`` after every step.
         should_stop: polled between steps.
@@ -58,7 +59,7 @@ def run_attack(
     used = _check_precision(precision)
     _check_inputs(images, labels)
     if not len(images):
-        return _empty(images, labels, used)
+        return _empty(images, labels, spec.norm, used)
     view = model if view is None else view
     device = device_of(model, images.device)
     with preserved(model, view, seed=seed):
@@ -72,6 +73,11 @@ def run_attack(
             observer=observer,
             should_stop=should_stop,
         )
+        if used == "bf16" and search.threat.boundless:
+            used = "fp32"
+            search.notes.append(
+                "Searched in fp32: closest examples lie where bf16 cannot tell the classes apart."
+            )
         _passes(method, search, bf16=used == "bf16")
         search.finish()
         return _result(search, used, images.device)
@@ -126,6 +132,7 @@ def _result(search: Search, precision: str, device: torch.device) -> AttackResul
         adversarial_confidence=search.confidence.to(device),
         l2=l2.float().to(device),
         linf=linf.float().to(device),
+        norm=search.threat.norm,
         seconds=search.seconds,
         precision=precision,
         notes=_notes(search),
@@ -163,7 +170,7 @@ def _notes(search: Search) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _empty(images: Tensor, labels: Tensor, precision: str) -> AttackResult:
+def _empty(images: Tensor, labels: Tensor, norm: str, precision: str) -> AttackResult:
     whole, real = labels.detach().clone(), torch.zeros(0, device=images.device)
     return AttackResult(
         adversarial=images.detach().clone(),
@@ -177,6 +184,7 @@ def _empty(images: Tensor, labels: Tensor, precision: str) -> AttackResult:
         adversarial_confidence=real.clone(),
         l2=real.clone(),
         linf=real.clone(),
+        norm=norm,
         seconds=0.0,
         precision=precision,
         notes=(),

@@ -45,7 +45,7 @@ class Search:
     ) -> None:
         self.view, self.images, self.labels = view, images, labels
         self.threat, self.seed, self.bf16 = threat, seed, False
-        self.step, self.notes = 0, list[str]()
+        self.step, self.part, self.notes = 0, "", list[str]()
         self.curve: list[StepPoint] = []
         self._model, self._observer, self._should_stop = model, observer, should_stop
         self._chunk, self._started = max(len(images), 1), time.perf_counter()
@@ -65,6 +65,7 @@ class Search:
         self._best_step = torch.zeros_like(self.broken_at_step)
         self.best = self.images.clone()
         self._best_loss = torch.full((count,), -torch.inf, device=device)
+        self.distance = torch.full((count,), torch.inf, dtype=torch.float64, device=device)
 
     def survivors(self) -> Tensor:
         """Indices of the images that are not broken."""
@@ -72,9 +73,14 @@ class Search:
 
     def noise(self, rows: Tensor, restart: int = 0) -> Tensor:
         """Uniform noise in [-1, 1) for these images (see ``ImageNoise``)."""
+        return self.draws.uniform(rows, restart)
+
+    @property
+    def draws(self) -> ImageNoise:
+        """All random numbers of this call; made at the first use, as it reads every pixel."""
         if self._noise is None:
             self._noise = ImageNoise(self.images, self.labels, self.seed)
-        return self._noise.uniform(rows, restart)
+        return self._noise
 
     def check_stop(self) -> None:
         """Raise ``Cancelled`` if the caller asked to stop."""
@@ -82,14 +88,40 @@ class Search:
             raise Cancelled
 
     def look(
-        self, rows: Tensor, points: Tensor, step: int, objective: Objective = losses.log_odds
+        self,
+        rows: Tensor,
+        points: Tensor,
+        step: int,
+        objective: Objective = losses.log_odds,
+        goals: Tensor | None = None,
     ) -> Look:
-        """Loss and gradient on the attack view; points that seem broken are judged at once."""
+        """Loss and gradient on the attack view; points that seem broken are judged at once.
+
+        ``goals``, here and below, is what the objective gets in place of the labels, one row
+        for each point.
+        """
+        goals = self.labels[rows] if goals is None else goals
+        look, gradient = self.peek(rows, points, objective, goals)
+        look.gradient = gradient
+        self._keep_best(rows, points, look.loss, step)
+        wrong = look.wrong
+        if wrong.any():
+            self.judge(rows[wrong], points[wrong], step, objective, goals[wrong])
+        return look
+
+    def peek(
+        self,
+        rows: Tensor,
+        points: Tensor,
+        objective: Objective = losses.log_odds,
+        goals: Tensor | None = None,
+    ) -> tuple[Look, Tensor]:
+        """Loss and gradient on the attack view, without any consequence for the points."""
         self.check_stop()
+        aims = self.labels[rows] if goals is None else goals
 
         def differentiate(part: slice) -> tuple[Tensor, Tensor]:
-            inputs, labels = points[part], self.labels[rows[part]]
-            return input_gradient(self.view, inputs, labels, objective, bf16=self.bf16)
+            return input_gradient(self.view, points[part], aims[part], objective, bf16=self.bf16)
 
         parts = self._chunked(differentiate, rows)
         logits, gradient = (torch.cat(each) for each in zip(*parts, strict=True))
@@ -98,31 +130,36 @@ class Search:
         bad = ~gradient.flatten(1).isfinite().all(dim=1)
         self.blind[rows] |= bad
         gradient = torch.where(gradient.isfinite(), gradient, torch.zeros_like(gradient))
-        look = Look.at(logits, self.labels[rows], objective)
-        look.gradient = gradient
-        self._keep_best(rows, points, look.loss, step)
-        outputs = Outputs.of(logits)
-        seems = (outputs.predictions != self.labels[rows]) & (outputs.predictions >= 0)
-        if seems.any():
-            self.judge(rows[seems], points[seems], step, objective)
-        return look
+        return Look.at(logits, self.labels[rows], objective, goals), gradient
+
+    def glance(self, rows: Tensor, points: Tensor) -> Look:
+        """Forward on the deployed model, without any consequence for the points."""
+        self.check_stop()
+        return Look.at(self._verdict(rows, points).logits, self.labels[rows])
 
     def judge(
-        self, rows: Tensor, points: Tensor, step: int, objective: Objective = losses.log_odds
+        self,
+        rows: Tensor,
+        points: Tensor,
+        step: int,
+        objective: Objective = losses.log_odds,
+        goals: Tensor | None = None,
     ) -> Look:
         """The verdict: fp32 forward on the deployed model, inside the threat model or nothing."""
         self.check_stop()
         outputs = self._verdict(rows, points)
-        look = Look.at(outputs.logits, self.labels[rows], objective)
+        look = Look.at(outputs.logits, self.labels[rows], objective, goals)
         valid = self.threat.holds(self.images[rows], points)
         valid &= outputs.predictions >= 0
         self.invalid[rows] |= ~valid
         self._keep_best(rows[valid], points[valid], look.loss[valid], step)
-        won = valid & (outputs.predictions != self.labels[rows])
+        length = self.threat.length(self.images[rows], points)
+        # Of several examples of one image the closest is kept.
+        won = valid & (outputs.predictions != self.labels[rows]) & (length < self.distance[rows])
         winners = rows[won]
-        self.best[winners] = points[won]
+        self.best[winners], self.distance[winners] = points[won], length[won]
+        self.broken_at_step[winners[~self.broken[winners]]] = step
         self.broken[winners] = True
-        self.broken_at_step[winners] = step
         # The output of a point is worth keeping if the point is (or has become) the best one.
         same = (self.best[rows] == points).flatten(1).all(dim=1) & valid
         self.predictions[rows[same]] = outputs.predictions[same]
@@ -136,13 +173,18 @@ class Search:
         if len(rows):
             points = self.best[rows]
             outputs = self._verdict(rows, points)
-            won = (outputs.predictions != self.labels[rows]) & (outputs.predictions >= 0)
+            valid = self.threat.holds(self.images[rows], points) & (outputs.predictions >= 0)
+            won = (outputs.predictions != self.labels[rows]) & valid
             self.broken[rows[won]] = True
+            self.distance[rows[won]] = self.threat.length(self.images[rows[won]], points[won])
             self.broken_at_step[rows[won]] = self._best_step[rows[won]].clamp(min=1)
-            # Where the deployed model gives no number, nothing was achieved.
-            failed = outputs.predictions < 0
+            # Outside the threat model, or where the deployed model gives no number, nothing was
+            # achieved.
+            failed = ~valid
             self.invalid[rows[failed]] = True
             self.best[rows[failed]] = self.images[rows[failed]]
+            self.predictions[rows[failed]] = self.clean.predictions[rows[failed]]
+            self.confidence[rows[failed]] = self.clean.confidence[rows[failed]]
             self.predictions[rows[~failed]] = outputs.predictions[~failed]
             self.confidence[rows[~failed]] = outputs.confidence[~failed]
 
@@ -163,6 +205,7 @@ class Search:
             forwards=int(self.forwards.sum()),
             backwards=int(self.backwards.sum()),
             seconds=self.seconds,
+            part=self.part,
         )
         self.step = step
         self.curve.append(point)
@@ -179,7 +222,7 @@ class Search:
         self.check_stop()
         outputs = self._verdict(rows, self.images, clean=True)
         self.broken |= outputs.predictions != self.labels
-        self.broken_at_step[self.broken] = 0
+        self.broken_at_step[self.broken], self.distance[self.broken] = 0, 0.0
         self._judged |= True
         right = self.survivors()
         look = Look.at(outputs.logits[right], self.labels[right])

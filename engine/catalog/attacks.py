@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from engine.catalog import attacks_ball, attacks_torchattacks
+from engine.catalog import (
+    attacks_auto,
+    attacks_ball,
+    attacks_blackbox,
+    attacks_l2,
+    attacks_minimum,
+    attacks_torchattacks,
+)
 from engine.catalog.entry import Section, section
 
-FAMILIES = (attacks_ball, attacks_torchattacks)
+FAMILIES = (
+    attacks_ball,
+    attacks_l2,
+    attacks_auto,
+    attacks_blackbox,
+    attacks_minimum,
+    attacks_torchattacks,
+)
 
 
 def entries() -> Section:

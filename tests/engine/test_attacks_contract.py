@@ -386,3 +386,27 @@ def test_memory_is_shared_out_in_halves() -> None:
         if attack in OWN:
             assert torch.equal(result.broken, expected.broken)
         assert not result.notes
+
+
+def test_points_outside_the_ball_never_win_by_the_last_verdict(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Cheat:
+        """Shows points outside the ball to a view that sees nothing wrong in them."""
+
+        def run(self, search: Any) -> None:
+            rows = search.survivors()
+            search.look(rows, 1 - search.images[rows], 1)
+
+    model, images, labels = _batch()
+    monkeypatch.setattr("engine.attacks.run.create", lambda spec: Cheat())
+    blind = Wrapped(model, before=lambda x: x * 1e-3, after=lambda z: z * 0)
+    right = Wrapped(blind, after=lambda z: z + nn.functional.one_hot(labels[: len(z)], 10) * 9.0)
+    kept = model(images).argmax(dim=1) == labels
+    result = run_attack(
+        model, images[kept], labels[kept], {"name": "fgsm", "eps": 0.01}, view=right
+    )
+    assert not result.broken.any()
+    assert torch.equal(result.adversarial, images[kept])
+    assert torch.equal(result.adversarial_predictions, result.clean_predictions)
+    assert "left the box or the ball" in " ".join(result.notes)

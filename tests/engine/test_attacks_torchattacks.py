@@ -114,6 +114,7 @@ def test_other_classes_run_behind_the_same_guards(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     model, images, labels = trained()
+    model.zero_grad()  # other libraries fill the gradients of the shared model
     monkeypatch.setattr("engine.attacks.run.create", lambda spec: TorchattacksAttack(name, steps=5))
     state = torch.get_rng_state()
     result = run_attack(

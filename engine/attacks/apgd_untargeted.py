@@ -1,0 +1,55 @@
+"""APGD on the cross-entropy and on the DLR loss (Croce 2020, arXiv 2003.01690)."""
+
+from __future__ import annotations
+
+from engine.attacks import losses
+from engine.attacks.apgd import APGDSettings, climb
+from engine.attacks.dlr import dlr_for
+from engine.attacks.losses import Objective
+from engine.attacks.search import Search
+
+
+class APGDCE:
+    """APGD on the cross-entropy, by way of the log-odds, which rise with it.
+
+    Args:
+        eps: radius of the ball.
+        norm: of the ball, "Linf" or "L2".
+        steps: gradients per restart.
+        restarts: attempts, each on the images that survived the ones before.
+        rho: share of the steps that must raise the loss for the step size to stay.
+    """
+
+    def __init__(
+        self,
+        eps: float,
+        norm: str = "Linf",
+        steps: int = 100,
+        restarts: int = 1,
+        rho: float = 0.75,
+    ) -> None:
+        self._settings = APGDSettings(eps, norm, steps, rho)
+        self.restarts = restarts
+
+    def __repr__(self) -> str:
+        shared = repr(self._settings).removeprefix("APGDSettings(").removesuffix(")")
+        return f"{type(self).__name__}({shared}, restarts={self.restarts!r})"
+
+    def run(self, search: Search) -> None:
+        """Attack the survivors."""
+        objective = self._objective(search)
+        for restart in range(self.restarts):
+            rows = search.survivors()
+            if not len(rows):
+                return
+            climb(search, rows, search.labels[rows], objective, self._settings, restart)
+
+    def _objective(self, search: Search) -> Objective:
+        return losses.log_odds
+
+
+class APGDDLR(APGDCE):
+    """APGD on the DLR loss; on the margin if there are only two classes."""
+
+    def _objective(self, search: Search) -> Objective:
+        return dlr_for(search)

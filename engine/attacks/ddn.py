@@ -1,0 +1,68 @@
+"""DDN: decoupled direction and norm (Rony 2019, arXiv 1811.09600, algorithm 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.attacks import losses
+from engine.attacks.closest import Closest, annealed, farthest, l2_length, mistake, spread, unit
+from engine.attacks.search import Search
+
+_FIRST_STEP, _LAST_STEP = 1.0, 0.01
+_SMOOTH = 0.75
+"""Share of the steps that follow the cross-entropy; the rest follow the margin.
+
+The cross-entropy leads past small bumps, but at the boundary its gradient is a mixture over
+all classes, while the closest example lies straight towards one.
+"""
+
+
+class DDN:
+    """Walks on a sphere around the image that shrinks outside the class and grows inside.
+
+    A step follows the gradient of the cross-entropy (at the end, of the margin), then the
+    perturbation is scaled to the radius of the sphere and cut at the box. Where the gradient
+    is exactly zero nothing moves.
+
+    Args:
+        steps: gradients.
+        init_epsilon: first radius, L2.
+        gamma: share by which the radius changes per step.
+    """
+
+    def __init__(self, steps: int = 100, init_epsilon: float = 1.0, gamma: float = 0.05) -> None:
+        self.steps, self.init_epsilon, self.gamma = steps, init_epsilon, gamma
+
+    def __repr__(self) -> str:
+        return (
+            f"DDN(steps={self.steps!r}, init_epsilon={self.init_epsilon!r}, gamma={self.gamma!r})"
+        )
+
+    def run(self, search: Search) -> None:
+        """Attack the survivors."""
+        rows, first = search.survivors(), search.step
+        images = points = search.images[rows]
+        limit = farthest(images, "L2")
+        radius = torch.full_like(limit, self.init_epsilon)
+        closest = Closest(search)
+        for step in range(self.steps):
+            number = first + step + 1
+            size = annealed(_FIRST_STEP, _LAST_STEP, step, self.steps)
+            smooth = step < _SMOOTH * self.steps
+            look, gradient = search.peek(rows, points, losses.log_odds if smooth else mistake)
+            closest.propose(rows, points, look.wrong, number)
+            factor = torch.where(look.wrong, 1 - self.gamma, 1 + self.gamma)
+            radius = torch.minimum(radius * factor, limit)
+            points = _on_sphere(images, points + size * unit(gradient), radius)
+            if step == self.steps - 1:
+                closest.settle(rows, points, number)
+                closest.tighten(rows, number)
+            search.emit(number, look, size)
+
+
+def _on_sphere(images: Tensor, points: Tensor, radius: Tensor) -> Tensor:
+    delta = points - images
+    length = l2_length(delta)
+    factor = torch.where(length > 0, radius / length, torch.zeros_like(length))
+    return (images + spread(factor, delta) * delta).clamp(0.0, 1.0)

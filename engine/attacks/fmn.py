@@ -1,0 +1,90 @@
+"""FMN: fast minimum norm (Pintor 2021, arXiv 2102.12827, algorithm 1), L2 and Linf."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.attacks.closest import Closest, annealed, farthest, l2_length, mistake, spread, unit
+from engine.attacks.search import Search
+
+_LAST_GAMMA = 0.001
+
+
+class FMN:
+    """Climbs the margin inside a ball whose radius is set by the distance to the boundary.
+
+    Until an image is misclassified its radius is a linear estimate of that distance; after
+    that it shrinks outside the class and grows inside, by an annealed share.
+
+    Args:
+        norm: "L2" or "Linf".
+        steps: gradients.
+        max_step_size: length of the first step, L2 (in both norms).
+        min_step_size: length of the last step; None means a hundredth of the first.
+        gamma: first share by which the radius changes.
+    """
+
+    def __init__(
+        self,
+        norm: str = "L2",
+        steps: int = 100,
+        max_step_size: float = 1.0,
+        min_step_size: float | None = None,
+        gamma: float = 0.05,
+    ) -> None:
+        self.norm, self.steps, self.gamma = norm, steps, gamma
+        self.max_step_size, self.min_step_size = max_step_size, min_step_size
+
+    def __repr__(self) -> str:
+        return (
+            f"FMN(norm={self.norm!r}, steps={self.steps!r}, max_step_size={self.max_step_size!r}, "
+            f"min_step_size={self.min_step_size!r}, gamma={self.gamma!r})"
+        )
+
+    def run(self, search: Search) -> None:
+        """Attack the survivors."""
+        rows, first = search.survivors(), search.step
+        images = points = search.images[rows]
+        limit = farthest(images, self.norm)
+        radius, found = torch.zeros_like(limit), torch.zeros_like(rows, dtype=torch.bool)
+        closest = Closest(search)
+        last = self.max_step_size / 100 if self.min_step_size is None else self.min_step_size
+        for step in range(self.steps):
+            number = first + step + 1
+            size = annealed(self.max_step_size, last, step, self.steps)
+            look, gradient = search.peek(rows, points, mistake)
+            closest.propose(rows, points, look.wrong, number)
+            found |= look.wrong
+            gamma = annealed(self.gamma, _LAST_GAMMA, step, self.steps)
+            shrunk = torch.minimum(radius * (1 - gamma), closest.lengths[rows].to(radius))
+            # A little more, and ever more: on the boundary itself nothing is misclassified, and
+            # where the box cuts the perturbation the estimate falls short.
+            estimate = self._length(points - images) + self._to_boundary(look.margin, gradient)
+            estimate = torch.maximum(estimate, radius) * (1 + gamma)
+            radius = torch.where(
+                look.wrong, shrunk, torch.where(found, radius * (1 + gamma), estimate)
+            ).minimum(limit)
+            moved = points + size * unit(gradient)
+            points = (images + self._within(moved - images, radius)).clamp(0.0, 1.0)
+            if step == self.steps - 1:
+                closest.settle(rows, points, number)
+                closest.tighten(rows, number)
+            search.emit(number, look, size)
+
+    def _length(self, delta: Tensor) -> Tensor:
+        return delta.flatten(1).abs().amax(dim=1) if self.norm == "Linf" else l2_length(delta)
+
+    def _to_boundary(self, margin: Tensor, gradient: Tensor) -> Tensor:
+        """Margin over the gradient's dual norm, infinite where the gradient is zero."""
+        flat = gradient.flatten(1)
+        slope = flat.abs().sum(dim=1) if self.norm == "Linf" else flat.norm(dim=1)
+        estimate = margin.abs() / slope
+        return torch.where(estimate.isnan(), torch.inf, estimate)
+
+    def _within(self, delta: Tensor, radius: Tensor) -> Tensor:
+        """The perturbations, projected into the ball."""
+        limit = spread(radius, delta)
+        if self.norm == "Linf":
+            return torch.maximum(torch.minimum(delta, limit), -limit)
+        return delta * (limit / spread(l2_length(delta), delta)).clamp(max=1.0).nan_to_num(1.0)

@@ -1,0 +1,134 @@
+"""Attacks that look for the closest example, whatever its distance."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from engine.catalog.entry import Entry, Number, Params, Section, format_number, section
+
+Norm = Literal["L2", "Linf"]
+
+
+class CwL2Params(Params):
+    """Parameters of the L2 attack of Carlini and Wagner."""
+
+    binary_search_steps: int = Field(
+        9, ge=1, le=30, title="binary search steps", description="Values of c tried per image."
+    )
+    steps: int = Field(
+        10_000, ge=1, le=100_000, title="steps", description="Gradient steps for each value of c."
+    )
+    step_size: Number = Field(
+        0.01, gt=0, le=1, title="step size", description="Of Adam, in tanh space."
+    )
+    confidence: Number = Field(
+        0.0, ge=0, le=1e4, title="confidence", description="Logit margin an example must reach."
+    )
+    initial_const: Number = Field(
+        1e-3, gt=0, le=1e6, title="initial c", description="First weight of the margin."
+    )
+    abort_early: bool = Field(
+        True, title="abort early", description="Drop an image from a round once its loss stalls."
+    )
+
+    def label(self, title: str) -> str:
+        confidence = f" k{format_number(self.confidence)}" if self.confidence else ""
+        return f"{title}-{self.binary_search_steps}x{self.steps}{confidence}"
+
+
+class DdnParams(Params):
+    """Parameters of DDN."""
+
+    steps: int = Field(100, ge=1, le=100_000, title="steps", description="Gradient steps.")
+    init_epsilon: Number = Field(
+        1.0, gt=0, le=1e4, title="first radius", description="First distance tried, L2."
+    )
+    gamma: Number = Field(
+        0.05, gt=0, lt=1, title="gamma", description="Share by which the radius changes per step."
+    )
+
+    def label(self, title: str) -> str:
+        return f"{title}-{self.steps}"
+
+
+class FmnParams(Params):
+    """Parameters of FMN."""
+
+    norm: Norm = Field("L2", title="norm", description="Norm in which an example shall be close.")
+    steps: int = Field(100, ge=1, le=100_000, title="steps", description="Gradient steps.")
+    max_step_size: Number = Field(
+        1.0, gt=0, le=1e3, title="first step size", description="Length of the first step, L2."
+    )
+    min_step_size: Number | None = Field(
+        None,
+        gt=0,
+        le=1e3,
+        title="last step size",
+        description="Length of the last step, L2; empty means a hundredth of the first.",
+    )
+    gamma: Number = Field(
+        0.05, gt=0, lt=1, title="gamma", description="First share by which the radius changes."
+    )
+
+    def label(self, title: str) -> str:
+        return f"{title}-{self.steps} {self.norm}"
+
+
+class DeepFoolParams(Params):
+    """Parameters of DeepFool."""
+
+    norm: Norm = Field("L2", title="norm", description="Norm in which an example shall be close.")
+    steps: int = Field(50, ge=1, le=10_000, title="steps", description="Steps per image at most.")
+    candidates: int = Field(
+        10, ge=2, le=1000, title="candidates", description="Classes considered, the label included."
+    )
+    overshoot: Number = Field(
+        0.02, ge=0, le=1, title="overshoot", description="Share added to the whole perturbation."
+    )
+
+    def label(self, title: str) -> str:
+        return f"{title}-{self.steps} {self.norm}"
+
+
+def entries() -> Section:
+    """The attacks of this family, by id."""
+    return section(
+        Entry(
+            id="cw-l2",
+            title="Carlini-Wagner L2",
+            family="minimum norm",
+            summary="Adam in tanh space with a bisected weight per image; close examples, slow.",
+            paper="Carlini 2017, arXiv 1608.04644, section VI.A",
+            params=CwL2Params,
+            norm="L2",
+        ),
+        Entry(
+            id="ddn",
+            title="DDN",
+            family="minimum norm",
+            summary="Decoupled direction and norm: a sphere that shrinks at every success.",
+            paper="Rony 2019, arXiv 1811.09600, algorithm 1",
+            params=DdnParams,
+            norm="L2",
+        ),
+        Entry(
+            id="fmn",
+            title="FMN",
+            family="minimum norm",
+            summary="Fast minimum norm: a ball that adapts to the distance of the boundary.",
+            paper="Pintor 2021, arXiv 2102.12827, algorithm 1",
+            params=FmnParams,
+            norm="L2",
+        ),
+        Entry(
+            id="deepfool",
+            title="DeepFool",
+            family="minimum norm",
+            summary="Steps to the closest linearised boundary; very fast, a loose upper bound.",
+            paper="Moosavi-Dezfooli 2016, arXiv 1511.04599, algorithm 2",
+            params=DeepFoolParams,
+            norm="L2",
+        ),
+    )
