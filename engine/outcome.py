@@ -13,7 +13,7 @@ import torch
 from engine import __version__, device
 from engine.curves import distances
 from engine.data import ImageSet
-from engine.diagnostics import Flag, transfer_check
+from engine.diagnostics import Flag, black_box_flag, compare, transfer_check, transfer_flag
 from engine.plan import STAGE_VERSIONS
 from engine.statistics import wilson
 from engine.store import Row, Writer
@@ -27,6 +27,7 @@ def summarise(
     images: ImageSet,
     variant: LoadedVariant,
     gate: Row,
+    black_box: list[bool],
 ) -> Row:
     """All result columns of a run whose every image is judged.
 
@@ -38,19 +39,29 @@ def summarise(
         images: what was attacked.
         variant: the deployed model.
         gate: what the gate said (``Variants.examine``).
+        black_box: what a gradient-free attack broke of the first images
+            (``Variants.black_box``); empty if it was not tried.
     """
     samples = store.samples(run_id)
     batches = store.batches(run_id)
     transfer, transfer_flags = _transfer(store, run_id, parent_id, images, variant, samples)
+    rival, rival_flags = _black_box(samples, black_box)
     notes = [Flag("attack-note", "info", note) for row in batches for note in row["notes"]]
     gate_flags = [Flag.from_dict(flag) for flag in gate["flags"]]
-    flags = gate_flags + transfer_flags + _minimum_norm(store.run(run_id), samples) + notes
+    flags = (
+        gate_flags
+        + transfer_flags
+        + rival_flags
+        + _minimum_norm(store.run(run_id), samples)
+        + notes
+    )
     unique = {(flag.id, flag.text): flag.to_dict() for flag in flags}
     return {
         **_accuracies(samples),
         **_perturbations(samples),
         **_sizes(variant.accounting),
         **transfer,
+        **rival,
         "queries_per_sample": float(np.mean([s["forwards"] + s["backwards"] for s in samples])),
         "seconds": sum(row["seconds"] for row in batches),
         "flags": list(unique.values()),
@@ -131,8 +142,21 @@ def _transfer(
         images.labels[:count].to(variant.device),
         torch.tensor([row["broken"] for row in samples[:count]], device=variant.device),
     )
-    numbers = {"transfer_accuracy": 1 - check.transferred / count, "transfer_n": count}
-    return numbers, [check.flag] if check.flag else []
+    flag = transfer_flag(check)
+    numbers = {"transfer_accuracy": 1 - check.rival / count, "transfer_n": count}
+    return numbers, [flag] if flag else []
+
+
+def _black_box(samples: list[Row], broken: list[bool]) -> tuple[Row, list[Flag]]:
+    """Compare with the gradient-free attack on the same images (rule 3)."""
+    if not broken:
+        return {}, []
+    count = len(broken)
+    whitebox = torch.tensor([row["broken"] for row in samples[:count]])
+    duel = compare(whitebox, torch.tensor(broken))
+    flag = black_box_flag(duel)
+    numbers = {"black_box_accuracy": 1 - duel.rival / count, "black_box_n": count}
+    return numbers, [flag] if flag else []
 
 
 def environment(where: torch.device, options: Any, images: ImageSet, variant: LoadedVariant) -> Row:

@@ -7,10 +7,10 @@ numbers of that stage can change.
 
 from __future__ import annotations
 
-from engine.specs import Run, content_key
+from engine.specs import AttackSpec, Run, content_key
 from engine.store import RunKeys
 
-STAGE_VERSIONS = {"data": 1, "variant": 1, "diagnostics": 1, "attack": 1}
+STAGE_VERSIONS = {"data": 1, "variant": 1, "diagnostics": 1, "black-box": 1, "attack": 1}
 
 
 def run_keys(run: Run, data_fingerprint: str, model_fingerprint: str, precision: str) -> RunKeys:
@@ -42,3 +42,16 @@ def run_keys(run: Run, data_fingerprint: str, model_fingerprint: str, precision:
 def diagnostics_key(variant_key: str, data_key: str) -> str:
     """The key of a variant's gate on this data."""
     return content_key("diagnostics", STAGE_VERSIONS["diagnostics"], variant_key, data_key)
+
+
+def black_box_key(keys: RunKeys, rival: AttackSpec, images: int, seed: int) -> str:
+    """The key of the gradient-free check of a variant in one threat model."""
+    return content_key(
+        "black-box",
+        STAGE_VERSIONS["black-box"],
+        keys.variant,
+        keys.data,
+        rival.to_table(),
+        images,
+        seed,
+    )

@@ -197,11 +197,12 @@ class Runner:
             spec.attack.label,
             lambda: stage.run(run_id, spec, keys, images, variant, should_stop),
         )
+        black_box = self.variants.black_box(spec, keys, images, staged, should_stop)
         result = staged(
             "statistics",
             "",
             lambda: outcome.summarise(
-                self.store, run_id, self._parent_run(spec, images), images, variant, gate
+                self.store, run_id, self._parent_run(spec, images), images, variant, gate, black_box
             ),
         )
         environment = outcome.environment(self.device, self.options, images, variant)

@@ -14,9 +14,10 @@ from engine import catalog, compression, diagnostics
 from engine.accounting import account
 from engine.compression import Variant
 from engine.data import ImageSet, training_images
+from engine.events import ShouldStop
 from engine.models import fingerprint
 from engine.models import load as load_model
-from engine.plan import diagnostics_key
+from engine.plan import black_box_key, diagnostics_key
 from engine.specs import Recipe, Run, recipe_label
 from engine.store import Row, RunKeys, Writer
 
@@ -24,6 +25,7 @@ Staged = Callable[[str, str, Callable[[], Any]], Any]
 
 CALIBRATION_IMAGES = 512
 GATE_IMAGES = 256
+BLACK_BOX_IMAGES = 64
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,38 @@ class Variants:
         }
         self._store.put_stage(key, "diagnostics", payload, time.perf_counter() - begun)
         return payload
+
+    def black_box(
+        self, spec: Run, keys: RunKeys, images: ImageSet, staged: Staged, should_stop: ShouldStop
+    ) -> list[bool]:
+        """Which of the first images a gradient-free attack breaks in the run's threat model.
+
+        Empty if the attack has no threat model, or is or contains that attack.
+        """
+        rival = diagnostics.black_box_rival(spec.attack)
+        if rival is None:
+            return []
+        count = min(BLACK_BOX_IMAGES, len(images.labels))
+        key = black_box_key(keys, rival, count, spec.seed)
+        stored = self._store.stage(key)
+        if stored:
+            return list(stored["broken"])
+        begun = time.perf_counter()
+        variant = self.get(spec, keys, staged)
+        broken: list[bool] = staged(
+            "diagnostics",
+            "gradient-free check",
+            lambda: diagnostics.black_box_broken(
+                variant.deployed,
+                images.images[:count].to(self._device),
+                images.labels[:count].to(self._device),
+                rival,
+                spec.seed,
+                should_stop,
+            ).tolist(),
+        )
+        self._store.put_stage(key, "black-box", {"broken": broken}, time.perf_counter() - begun)
+        return broken
 
     def _parent_view(self, model: str) -> nn.Module:
         if model not in self._parents:

@@ -36,6 +36,8 @@ MORE_COLUMNS = (
     "weight_bits",
     "transfer_accuracy",
     "transfer_n",
+    "black_box_accuracy",
+    "black_box_n",
     "seed",
     "steps",
     "tags",

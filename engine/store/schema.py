@@ -87,3 +87,9 @@ def _first_tables(db: Database) -> None:
         );
         """
     )
+
+
+@migrations(name="0002_black_box_check")
+def _black_box_check(db: Database) -> None:
+    db.execute("ALTER TABLE runs ADD COLUMN black_box_accuracy REAL")
+    db.execute("ALTER TABLE runs ADD COLUMN black_box_n INTEGER")

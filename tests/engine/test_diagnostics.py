@@ -9,8 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from engine.attacks import run_attack
-from engine.diagnostics import Flag, examine, gradient_health, transfer_check
+from engine.diagnostics import (
+    Flag,
+    black_box_broken,
+    black_box_flag,
+    black_box_rival,
+    compare,
+    examine,
+    gradient_health,
+    transfer_check,
+    transfer_flag,
+)
 from engine.diagnostics.checks import check_accuracy, tail
+from engine.specs import make_attack
 from tests.engine.attack_models import Affine, Rounded, Wrapped, trained
 
 
@@ -58,13 +69,13 @@ def test_transfer_exposes_the_rounded_net() -> None:
     # The naive net looks robust to the white-box attack ...
     whitebox = run_attack(masked, images, labels, attack)
     assert whitebox.broken.float().mean() < parent.broken.float().mean() / 2
-    found = transfer_check(masked, parent.adversarial, labels, whitebox.broken)
-    assert found.flag is not None
-    assert found.flag.level == "danger"
-    assert found.flag.text.startswith("Likely gradient masking")
+    flag = transfer_flag(transfer_check(masked, parent.adversarial, labels, whitebox.broken))
+    assert flag is not None
+    assert flag.level == "danger"
+    assert flag.text.startswith("Likely gradient masking")
     # ... and the straight-through twin does not.
     fair = run_attack(honest, images, labels, attack)
-    assert transfer_check(honest, parent.adversarial, labels, fair.broken).flag is None
+    assert transfer_flag(transfer_check(honest, parent.adversarial, labels, fair.broken)) is None
 
 
 def test_transfer_numbers_by_hand() -> None:
@@ -77,10 +88,29 @@ def test_transfer_numbers_by_hand() -> None:
     labels = torch.zeros(10, dtype=torch.int64)
     whitebox = torch.tensor([True] + [False] * 8 + [True])
     check = transfer_check(model, images, labels, whitebox)
-    assert (check.total, check.transferred, check.whitebox) == (10, 7, 2)
-    assert (check.only_transferred, check.only_whitebox) == (6, 1)
+    assert (check.total, check.rival, check.whitebox) == (10, 7, 2)
+    assert (check.only_rival, check.only_whitebox) == (6, 1)
     assert check.p_value == pytest.approx((7 + 1) / 2**7)
-    assert check.flag is None
+    assert not check.lost
+    assert transfer_flag(check) is None
+
+
+def test_a_gradient_free_attack_exposes_missing_gradients_and_spares_a_healthy_net() -> None:
+    net, images, labels = trained()
+    images, labels = images[:64], labels[:64]
+    spec = make_attack({"name": "pgd", "eps": 0.15, "steps": 20})
+    rival = black_box_rival(spec)
+    assert rival is not None
+    assert (rival.params["eps"], rival.norm) == (0.15, "Linf")
+    for model, flagged in ((_rounded(straight_through=False), True), (net, False)):
+        whitebox = run_attack(model, images, labels, spec)
+        duel = compare(whitebox.broken, black_box_broken(model, images, labels, rival, seed=0))
+        assert bool(black_box_flag(duel)) == flagged, duel
+
+
+@pytest.mark.parametrize("attack", ["square", "autoattack", "cw-l2", {"name": "pgd", "eps": 0}])
+def test_attacks_without_a_rival(attack: str | dict[str, object]) -> None:
+    assert black_box_rival(make_attack(attack)) is None
 
 
 @pytest.mark.parametrize(("k", "n", "p"), [(0, 5, 0.5), (5, 5, 0.5), (3, 10, 0.1), (30, 200, 0.1)])

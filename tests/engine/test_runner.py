@@ -17,7 +17,7 @@ from torch import nn
 from engine import compression, outcome, runner
 from engine.compression import variant as variant_module
 from engine.data import load
-from engine.diagnostics import TransferCheck
+from engine.diagnostics import Duel
 from engine.events import Event, RunFailed, RunFinished, RunProgress, StageStarted, StudyQueued
 from engine.runner import Options
 from engine.specs import DatasetSpec, Study
@@ -88,7 +88,7 @@ def test_a_second_run_computes_nothing(store: Writer, monkeypatch: pytest.Monkey
 
 def test_another_attack_on_the_same_variant_compresses_nothing_again(store: Writer) -> None:
     run(store, small_study())
-    more = small_study(name="more", attack=[{"name": "fgsm", "eps": 0.1}])
+    more = small_study(name="more", attack=[{"name": "fgsm", "eps": 0.15}])
     events = run(store, more)
     stages = {event.stage for event in events if isinstance(event, StageStarted)}
     assert stages == {"attack", "statistics"}
@@ -162,8 +162,9 @@ def test_rounding_without_straight_through_is_flagged_not_reported_as_robust(
     assert base["robust_accuracy"] < 0.3
     assert masked["robust_accuracy"] > 0.8, "the trap: it looks robust"
     danger = {flag["id"] for flag in masked["flags"] if flag["level"] == "danger"}
-    assert {"zero-gradient", "gradient-masking"} <= danger
+    assert {"zero-gradient", "gradient-masking", "black-box-stronger"} <= danger
     assert masked["transfer_accuracy"] < 0.5
+    assert masked["black_box_accuracy"] < masked["robust_accuracy"]
     assert not base["flags"]
 
 
@@ -250,9 +251,9 @@ def test_an_artifact_folder_that_cannot_be_written_is_no_fault_of_the_program(
 def test_transferred_examples_are_compared_on_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
     devices: set[str] = set()
 
-    def note(model: nn.Module, *tensors: torch.Tensor) -> TransferCheck:
+    def note(model: nn.Module, *tensors: torch.Tensor) -> Duel:
         devices.update(tensor.device.type for tensor in tensors)
-        return TransferCheck(1, 0, 0, 0, 0, 1.0)
+        return Duel(1, 0, 0, 0, 0, 1.0)
 
     monkeypatch.setattr(outcome, "transfer_check", note)
     images = load(DatasetSpec(name="digits", limit=1), 0)
