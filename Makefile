@@ -3,6 +3,7 @@
 # make test   set up and run every check and test
 # make models train the bundled models again
 # make bench  print timings
+# make parity print our attacks beside the reference implementations; takes most of an hour
 # make clean  remove what was built here
 #
 # PYTHON=...   the interpreter for .venv (3.11 or newer); found if not given
@@ -18,7 +19,7 @@ EXAMPLE := crumple-example
 STUDY := resources/studies/example.toml
 CRUMPLE := $(BIN)/crumple
 
-.PHONY: run test models bench clean
+.PHONY: run test models bench parity clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run-stamp
@@ -52,6 +53,9 @@ models: $(VENV)/.run-stamp
 
 bench: $(VENV)/.test-stamp
 	QT_QPA_PLATFORM=$${QT_QPA_PLATFORM:-offscreen} $(BIN)/python -m pytest -m bench -s tests/benchmarks
+
+parity: $(VENV)/.test-stamp
+	$(BIN)/python -m pytest -m bench -s -o faulthandler_timeout=0 tests/parity
 
 clean:
 	rm -rf $(VENV) $(EXAMPLE) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis

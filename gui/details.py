@@ -203,6 +203,9 @@ def _result(row: Row) -> list[Fact]:
     if row["transfer_accuracy"] is not None:
         note = f"on {row['transfer_n']} examples made for the base model"
         facts.append(("transfer", _percent(row["transfer_accuracy"]), note))
+    if row["black_box_accuracy"] is not None:
+        note = f"of {row['black_box_n']} images under an attack without gradients"
+        facts.append(("gradient-free", _percent(row["black_box_accuracy"]), note))
     for norm in ("l2", "linf"):
         value = row[f"avg_perturbation_{norm}"]
         if value is not None:

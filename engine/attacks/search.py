@@ -261,7 +261,7 @@ class Search:
                 if self._chunk == 1:
                     raise
                 self._chunk = max(self._chunk // 2, 1)
-                torch.cuda.empty_cache()
+                torch.accelerator.empty_cache()
                 continue
             start = part.stop
         return done

@@ -52,7 +52,7 @@ class TorchattacksAttack:
             except torch.OutOfMemoryError:
                 if len(rows) == 1:
                     raise
-                torch.cuda.empty_cache()
+                torch.accelerator.empty_cache()
                 waiting += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
 
     def _library_class(self) -> Any:

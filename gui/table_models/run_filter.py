@@ -60,6 +60,7 @@ _SHARES = {
             "ci_high",
             "achieved_sparsity",
             "transfer_accuracy",
+            "black_box_accuracy",
         )
     },
 }
