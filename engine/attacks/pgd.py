@@ -21,6 +21,9 @@ class PGD:
         restarts: attempts, each on the images that survived the ones before.
     """
 
+    STRIDE = 2.5
+    """Length of a step in eps / steps, unless it is given."""
+
     def __init__(
         self,
         eps: float,
@@ -34,13 +37,15 @@ class PGD:
 
     def __repr__(self) -> str:
         return (
-            f"PGD(eps={self.eps!r}, steps={self.steps!r}, step_size={self.step_size!r}, "
-            f"random_start={self.random_start!r}, restarts={self.restarts!r})"
+            f"{type(self).__name__}(eps={self.eps!r}, steps={self.steps!r}, "
+            f"step_size={self.step_size!r}, random_start={self.random_start!r}, "
+            f"restarts={self.restarts!r})"
         )
 
     def run(self, search: Search) -> None:
         """Attack the survivors."""
-        step_size = 2.5 * self.eps / self.steps if self.step_size is None else self.step_size
+        usual = self.STRIDE * self.eps / self.steps
+        step_size = usual if self.step_size is None else self.step_size
         attempts = self.restarts if self.random_start else 1
         if attempts < self.restarts:
             search.notes.append("Restarts were ignored: without a random start all are equal.")
@@ -48,11 +53,11 @@ class PGD:
             rows = search.survivors()
             if not len(rows):
                 return
-            images = search.images[rows]
-            bounds = linf_bounds(images, self.eps)
-            start = self._start(search, rows, restart) if self.random_start else images
-            start = torch.clamp(start, *bounds)
-            ascend(search, rows, start, bounds, SignStep(step_size), self.steps)
+            self._climb(search, rows, restart, step_size)
 
-    def _start(self, search: Search, rows: Tensor, restart: int) -> Tensor:
-        return search.images[rows] + self.eps * search.noise(rows, restart)
+    def _climb(self, search: Search, rows: Tensor, restart: int, step_size: float) -> None:
+        images = search.images[rows]
+        bounds = linf_bounds(images, self.eps)
+        start = images + self.eps * search.noise(rows, restart) if self.random_start else images
+        start = torch.clamp(start, *bounds)
+        ascend(search, rows, start, bounds, SignStep(step_size), self.steps)

@@ -7,10 +7,11 @@ from torch import Tensor
 
 from engine.attacks.ball import l2_project
 from engine.attacks.loop import ascend
+from engine.attacks.pgd import PGD
 from engine.attacks.search import Search
 
 
-class PGDL2:
+class PGDL2(PGD):
     """Projected ascent on the cross-entropy in steps of equal length; the best iterate counts.
 
     Args:
@@ -21,42 +22,17 @@ class PGDL2:
         restarts: attempts, each on the images that survived the ones before.
     """
 
-    def __init__(
-        self,
-        eps: float,
-        steps: int = 40,
-        step_size: float | None = None,
-        random_start: bool = True,
-        restarts: int = 1,
-    ) -> None:
-        self.eps, self.steps, self.step_size = eps, steps, step_size
-        self.random_start, self.restarts = random_start, restarts
+    # Longer than in Linf: along the surface of the ball a step of 2.5 eps / steps turns so
+    # little that the walk ends short of the best direction, even on affine models.
+    STRIDE = 10.0
 
-    def __repr__(self) -> str:
-        return (
-            f"PGDL2(eps={self.eps!r}, steps={self.steps!r}, step_size={self.step_size!r}, "
-            f"random_start={self.random_start!r}, restarts={self.restarts!r})"
-        )
-
-    def run(self, search: Search) -> None:
-        """Attack the survivors."""
-        # Longer than in Linf: along the surface of the ball a step of 2.5 eps / steps turns so
-        # little that the walk ends short of the best direction, even on affine models.
-        step_size = 10 * self.eps / self.steps if self.step_size is None else self.step_size
-        attempts = self.restarts if self.random_start else 1
-        if attempts < self.restarts:
-            search.notes.append("Restarts were ignored: without a random start all are equal.")
-        for restart in range(attempts):
-            rows = search.survivors()
-            if not len(rows):
-                return
-            images = start = search.images[rows]
-            if self.random_start:
-                drawn = images + self.eps * uniform_in_l2_ball(search, rows, restart)
-                start = l2_project(images, drawn, self.eps)
-            box = torch.zeros_like(images), torch.ones_like(images)
-            rule = L2Step(images, self.eps, step_size)
-            ascend(search, rows, start, box, rule, self.steps)
+    def _climb(self, search: Search, rows: Tensor, restart: int, step_size: float) -> None:
+        images = start = search.images[rows]
+        if self.random_start:
+            drawn = images + self.eps * uniform_in_l2_ball(search, rows, restart)
+            start = l2_project(images, drawn, self.eps)
+        box = torch.zeros_like(images), torch.ones_like(images)
+        ascend(search, rows, start, box, L2Step(images, self.eps, step_size), self.steps)
 
 
 class L2Step:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 
 from engine.catalog.entry import Entry, Number, Params, Section, format_number, section
 
@@ -16,6 +18,31 @@ class EpsParams(Params):
 
     def label(self, title: str) -> str:
         return f"{title} {format_number(self.eps)}"
+
+
+class NormParams(EpsParams):
+    """Anything bounded by a ball of a chosen norm."""
+
+    eps: Number = Field(
+        8 / 255,
+        ge=0,
+        le=1000,
+        title="eps",
+        description="Radius of the ball around each image; in Linf at most 1.",
+    )
+    norm: Literal["Linf", "L2"] = Field(
+        "Linf", title="norm", description="Norm of the ball; usual radii in L2 are 0.5 to 3."
+    )
+
+    @model_validator(mode="after")
+    def _eps_fits_norm(self) -> Self:
+        if self.norm == "Linf" and self.eps > 1:
+            raise ValueError(f"takes eps up to 1 in Linf, not {format_number(self.eps)}")
+        return self
+
+    def label(self, title: str) -> str:
+        norm = "" if self.norm == "Linf" else f" {self.norm}"
+        return f"{title}{norm} {format_number(self.eps)}"
 
 
 class FgsmParams(EpsParams):

@@ -2,37 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from pydantic import Field
 
-from pydantic import Field, model_validator
-
-from engine.catalog.attacks_ball import EpsParams
-from engine.catalog.entry import Entry, Number, Section, format_number, section
-
-
-class NormParams(EpsParams):
-    """Anything bounded by a ball of a chosen norm."""
-
-    eps: Number = Field(
-        8 / 255,
-        ge=0,
-        le=1000,
-        title="eps",
-        description="Radius of the ball around each image; in Linf at most 1.",
-    )
-    norm: Literal["Linf", "L2"] = Field(
-        "Linf", title="norm", description="Norm of the ball; usual radii in L2 are 0.5 to 3."
-    )
-
-    @model_validator(mode="after")
-    def _eps_fits_norm(self) -> Self:
-        if self.norm == "Linf" and self.eps > 1:
-            raise ValueError(f"takes eps up to 1 in Linf, not {format_number(self.eps)}")
-        return self
-
-    def label(self, title: str) -> str:
-        norm = "" if self.norm == "Linf" else f" {self.norm}"
-        return f"{title}{norm} {format_number(self.eps)}"
+from engine.catalog.attacks_ball import NormParams
+from engine.catalog.entry import Entry, Number, Section, section
 
 
 class SquareParams(NormParams):
