@@ -17,7 +17,7 @@ _WIDTHS = {
     "run_id": 80,
     "model": 152,
     "compression": 152,
-    "attack": 120,
+    "attack": 168,
     "robust_accuracy": 176,
     "status": 92,
     "study": 216,
