@@ -139,6 +139,24 @@ def test_load_run_watch_stop_inspect_and_export(person: Person, tmp_path: Path) 
     _export(person, tmp_path / "chart.svg")
 
 
+def test_an_empty_folder_is_one_sentence_where_it_was_chosen(
+    person: Person, tmp_path: Path
+) -> None:
+    empty = tmp_path / "pictures"
+    empty.mkdir()
+    person.click(person.find("Load example", QWidget))
+    person.click(person.find("Name of the study", QLineEdit))
+    person.press("Tab")
+    person.press("Down")  # from the digits to a folder
+    person.type(person.find("Path of the images", QLineEdit), str(empty))
+    person.press("Ctrl+Return")
+    person.until(lambda: person.heard(events.StudyRefused), "the refusal")
+    assert person.window.page_id == "new"
+    shown = person.until(lambda: person.window.frame("new").bar.accessibleName(), "the message")
+    assert str(empty) in shown
+    assert person.window.lab.store.queue() == []
+
+
 def _load_the_example_with_a_long_pgd(person: Person) -> None:
     person.click(person.find("Load example", QWidget))
     person.type(person.find("PGD: steps", QWidget), "3000")
