@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
     QMenu,
     QPushButton,
     QSplitter,
@@ -28,10 +27,11 @@ from gui.commands import run_count
 from gui.freshness import Version, store_version
 from gui.lab import Lab
 from gui.pages.base import Page
-from gui.table_models.run_filter import HELP, FilterError, RunFilter, parse
+from gui.table_models.run_filter import FilterError, RunFilter, parse
 from gui.widgets.compare_chart import CompareChart
 from gui.widgets.difference_table import DifferenceTable
 from gui.widgets.empty_state import EmptyState
+from gui.widgets.filter_line import FilterLine
 from gui.widgets.message_bar import Message
 from gui.widgets.note_line import NoteLine
 from gui.widgets.plots import card
@@ -56,7 +56,7 @@ class ComparePage(Page):
         self._by_hand = False
         self._filter = RunFilter()
         self.studies = StudyBox()
-        self.filter_line = QLineEdit()
+        self.filter_line = FilterLine("attack=pgd")
         self.filter_note = NoteLine("Filter message")
         self.only_button = QPushButton()
         self.x_box, self.y_box = _axis_box("X axis", X_AXES), _axis_box("Y axis", Y_AXES)
@@ -83,10 +83,6 @@ class ComparePage(Page):
     # -- layout ----------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.filter_line.setAccessibleName("Filter")
-        self.filter_line.setPlaceholderText("Filter, for example  attack=pgd")
-        self.filter_line.setToolTip(HELP)
-        self.filter_line.setClearButtonEnabled(True)
         self.only_button.setToolTip("Go back to all runs.")
         self.export_button.setMenu(self._export_menu())
         top = QHBoxLayout()

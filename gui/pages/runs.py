@@ -25,9 +25,10 @@ from gui.freshness import Version, store_version
 from gui.lab import Lab
 from gui.pages.base import Page
 from gui.table_models.run_columns import COLUMNS
-from gui.table_models.run_filter import HELP, FilterError, parse
+from gui.table_models.run_filter import FilterError, parse
 from gui.table_models.runs_model import ROW_ROLE
 from gui.widgets.empty_state import EmptyState
+from gui.widgets.filter_line import FilterLine
 from gui.widgets.message_bar import Message
 from gui.widgets.note_line import NoteLine
 from gui.widgets.runs_table import RunsTable
@@ -48,7 +49,7 @@ class RunsPage(Page):
         super().__init__(lab, parent)
         self._seen: tuple[Version, str | None] | None = None
         self.studies = StudyBox()
-        self.filter_line = QLineEdit()
+        self.filter_line = FilterLine("attack=pgd robust>30")
         self.filter_note = NoteLine("Filter message")
         self.table = RunsTable(lab.settings)
         self.note = NoteLine("Runs message")
@@ -72,10 +73,6 @@ class RunsPage(Page):
     # -- layout ----------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.filter_line.setAccessibleName("Filter")
-        self.filter_line.setPlaceholderText("Filter, for example  attack=pgd robust>30")
-        self.filter_line.setToolTip(HELP)
-        self.filter_line.setClearButtonEnabled(True)
         columns = QPushButton("Columns")
         columns.setToolTip("Choose which columns are shown.")
         columns.clicked.connect(lambda: self._columns_menu(columns))

@@ -15,9 +15,9 @@ from gui.table_models.runs_model import ROW_ROLE, RunsModel, RunsProxy
 _FLAGS = QItemSelectionModel.SelectionFlag
 _WIDTHS = {
     "run_id": 80,
-    "model": 152,
-    "compression": 152,
-    "attack": 168,
+    "model": 140,
+    "compression": 144,
+    "attack": 148,
     "robust_accuracy": 176,
     "status": 92,
     "study": 216,

@@ -79,8 +79,20 @@ def test_our_examples_are_as_close_as_those_of_foolbox(
 
 
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("name", ["digits-resnet", "digits-resnet-at"])
-def test_the_curve_from_distances_bounds_an_attack_at_each_eps(
+@pytest.mark.parametrize(
+    "name",
+    [
+        "digits-resnet",
+        pytest.param(
+            "digits-resnet-at",
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="FMN overestimates the distances beyond eps 0.15 (.64, APGD .465)",
+            ),
+        ),
+    ],
+)
+def test_the_curve_from_distances_agrees_with_an_attack_at_each_eps(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, images, labels = _load(name)
@@ -92,6 +104,4 @@ def test_the_curve_from_distances_bounds_an_attack_at_each_eps(
         robust = 1 - float(ball.broken.double().mean())
         with capsys.disabled():
             print(f"\n{name} eps {eps}: FMN curve {share:.3f}, APGD-CE {robust:.3f}")
-        # The closest example found is an upper bound; how loose it is, is printed.
-        assert share >= robust - 0.02
-        assert abs(share - robust) <= 0.05 or eps > 0.15
+        assert abs(share - robust) <= 0.05

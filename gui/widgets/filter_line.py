@@ -1,0 +1,18 @@
+"""The line in which runs are filtered, alike on every page."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QLineEdit
+
+from gui.table_models.run_filter import HELP
+
+
+class FilterLine(QLineEdit):
+    """Takes words and comparisons (see ``run_filter``)."""
+
+    def __init__(self, example: str) -> None:
+        super().__init__()
+        self.setAccessibleName("Filter")
+        self.setPlaceholderText(f"Filter, for example  {example}")
+        self.setToolTip(HELP)
+        self.setClearButtonEnabled(True)
