@@ -8,6 +8,9 @@ import torch
 
 from engine.errors import SpecError
 
+_AMPERE = 8
+"""Compute capability of the first GPUs with matrix units for bfloat16."""
+
 
 def resolve(name: str) -> torch.device:
     """The device meant by ``auto``, ``cpu``, ``cuda:0``...
@@ -29,6 +32,13 @@ def resolve(name: str) -> torch.device:
         reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")
         raise SpecError(f"The device {name!r} cannot be used: {reason}.", hint) from None
     return device
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether a device has matrix units for bfloat16; on CPUs only a measurement would tell."""
+    if device.type != "cuda" or torch.version.hip:
+        return False
+    return torch.cuda.get_device_capability(device)[0] >= _AMPERE
 
 
 def describe(device: torch.device) -> str:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from engine.attacks.lanes import Lanes
+from engine.attacks.loop import ascend, attempts_in_turn, finishing_steps
 from engine.attacks.losses import Objective
 from engine.attacks.region import Region, region_of
 from engine.attacks.search import Search
 
 _MOMENTUM = 0.75
+_FINISHING_SIZE = 0.25
+"""Share of the first step size, where the search begins at a point that was searched for."""
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -31,12 +36,10 @@ def checkpoints(steps: int) -> list[int]:
 
 
 @dataclass
-class Climb:
-    """Everything that APGD remembers of each active image.
+class _State:
+    """What APGD remembers of each lane.
 
     Attributes:
-        rows: (M) indices of the images in the call.
-        goals: (M, ...) what the objective gets in place of the labels.
         points: (M, C, H, W) where the search is; ``before`` where it was one step ago.
         size: (M, 1, 1, 1) step size.
         rises: (M) steps since the last checkpoint that raised the loss.
@@ -44,8 +47,6 @@ class Climb:
         halved: (M) whether the step size was halved there.
     """
 
-    rows: Tensor
-    goals: Tensor
     points: Tensor
     size: Tensor
     before: Tensor = field(init=False)
@@ -62,10 +63,51 @@ class Climb:
         self.before = self.best = self.points
         self.gradient = self.best_gradient = torch.zeros_like(self.points)
         # No loss has been seen: the first one is no rise over it, but the best so far.
-        self.loss = torch.full(self.rows.shape, torch.inf, device=self.rows.device)
+        self.loss = torch.full((len(self.points),), torch.inf, device=self.points.device)
         self.best_loss = self.checked = -self.loss
-        self.rises = torch.zeros_like(self.rows)
-        self.halved = torch.ones_like(self.rows, dtype=torch.bool)
+        self.rises = torch.zeros_like(self.loss, dtype=torch.int64)
+        self.halved = torch.ones_like(self.rises, dtype=torch.bool)
+
+
+class Climb(_State):
+    """The rule of algorithm 1: momentum, and a step size that is halved where it stalls.
+
+    The count of rising steps at the first checkpoint compares the first step with the starting
+    point. The reference implementation compares it with a row that is not filled yet, a loss
+    of 0.
+
+    Args:
+        region: the ball of each lane.
+        start: (M, C, H, W) the first points.
+        size: first step size.
+        steps: gradients to come.
+        rho: share of the steps that must raise the loss for the step size to stay.
+    """
+
+    def __init__(
+        self, region: Region, start: Tensor, size: float, steps: int, rho: float = 0.75
+    ) -> None:
+        super().__init__(start, torch.full_like(start[:, :1, :1, :1], size))
+        self._region, self._rho = region, rho
+        self._checks, self._checked_at, self._step = set(checkpoints(steps)), 0, 0
+
+    @property
+    def step_size(self) -> Tensor:
+        """Mean over the lanes."""
+        return self.size.mean()
+
+    def update(self, points: Tensor, gradient: Tensor, loss: Tensor) -> Tensor:
+        step, self.points = self._step, points
+        self.observe(loss, gradient, step)
+        if step in self._checks:
+            self.check(step - self._checked_at)
+            self._checked_at = step
+        self.move(_MOMENTUM if step else 1.0)
+        self._step += 1
+        return self.points
+
+    def idle(self) -> Tensor | None:
+        return None
 
     def observe(self, loss: Tensor, gradient: Tensor, step: int) -> None:
         """Take in loss and gradient at the points; NaN is the worst loss."""
@@ -79,14 +121,14 @@ class Climb:
         if step == 0:
             self.checked = self.best_loss
 
-    def check(self, gap: int, rho: float) -> None:
+    def check(self, gap: int) -> None:
         """At a checkpoint: where the climb stalls, halve the step and go back to the best.
 
-        It stalls if at most a share rho of the steps since the last checkpoint raised the
-        loss, each compared with the step before (the first with the starting point), or if
+        It stalls if at most a share rho of the ``gap`` steps since the last checkpoint raised
+        the loss, each compared with the step before (the first with the starting point), or if
         the best loss has not risen although the step size was left alone there.
         """
-        few = self.rises <= rho * gap
+        few = self.rises <= self._rho * gap
         flat = ~self.halved & (self.best_loss <= self.checked)
         self.halved = few | flat
         self.size = torch.where(_wide(self.halved), self.size / 2, self.size)
@@ -95,17 +137,19 @@ class Climb:
         self.checked = self.best_loss
         self.rises = torch.zeros_like(self.rises)
 
-    def move(self, region: Region, momentum: float) -> None:
+    def move(self, momentum: float) -> None:
         """One step with momentum (algorithm 1, lines 7 and 8)."""
+        region = self._region
         target = region.project(self.points + self.size * region.steepest(self.gradient))
         moved = self.points + momentum * (target - self.points)
         moved = moved + (1 - momentum) * (self.points - self.before)
         self.before, self.points = self.points, region.project(moved)
 
-    def keep(self, mask: Tensor) -> None:
-        """Forget the images outside the mask; they left the batch."""
+    def keep(self, stay: Tensor) -> None:
+        """Forget all lanes but those with these indices."""
+        self._region.keep(stay)
         for each in dataclasses.fields(self):
-            setattr(self, each.name, getattr(self, each.name)[mask])
+            setattr(self, each.name, getattr(self, each.name)[stay])
 
 
 @dataclass(frozen=True)
@@ -127,48 +171,33 @@ class APGDSettings:
 
 def climb(
     search: Search,
-    rows: Tensor,
-    goals: Tensor,
-    objective: Objective,
     settings: APGDSettings,
-    attempt: int,
+    objective: Objective,
+    goals: Sequence[Tensor],
 ) -> None:
-    """One attempt from a random start; broken images leave at once.
-
-    The count of rising steps at the first checkpoint compares the first step with the starting
-    point. The reference implementation compares it with a row that is not filled yet, a loss
-    of 0.
+    """One attempt after the other, each from a random start of its own.
 
     Args:
-        search: the state of the call; receives every point.
-        rows: (M) indices of the images to attack, M at least 1.
-        goals: (M, ...) what the objective gets in place of the labels.
-        objective: per-image loss to climb.
+        search: the state of the call.
         settings: of the attack.
-        attempt: number of the random start; another number, another start.
+        objective: per-lane loss to climb.
+        goals: of each attempt, (N, ...) what the objective gets in place of the labels.
     """
-    first = search.step
-    region = region_of(settings.norm, search.images[rows], settings.eps)
-    start = region.start(search.noise(rows, attempt))
-    state = Climb(rows, goals, start, torch.full_like(start[:, :1, :1, :1], 2 * settings.eps))
-    checks, checked = set(checkpoints(settings.steps)), 0
-    for step in range(settings.steps + 1):
-        number, last = first + max(step, 1), step == settings.steps
-        visit = search.judge if last else search.look
-        look = visit(state.rows, state.points, number, objective, state.goals)
-        alive = ~search.broken[state.rows]
-        gone = not bool(alive.any())
-        if step or gone:
-            search.emit(number, look, float(state.size.mean()))
-        if gone or look.gradient is None:
-            return
-        state.keep(alive)
-        region.keep(alive)
-        state.observe(look.loss[alive], look.gradient[alive], step)
-        if step in checks:
-            state.check(step - checked, settings.rho)
-            checked = step
-        state.move(region, _MOMENTUM if step else 1.0)
+    steps = finishing_steps(search, settings.steps)
+    size = 2 * settings.eps * (_FINISHING_SIZE if search.finishing else 1)
+
+    def attempt(rows: Tensor, numbers: list[int]) -> None:
+        lanes = rows.repeat(len(numbers))
+        region = region_of(settings.norm, search.images[lanes], settings.eps)
+        if search.finishing:
+            start = search.best[lanes]
+        else:
+            start = region.start(torch.cat([search.noise(rows, number) for number in numbers]))
+        aims = torch.cat([goals[number][rows] for number in numbers])
+        rule = Climb(region, start, size, steps, settings.rho)
+        ascend(search, Lanes(search, lanes, start, objective, aims), rule, steps)
+
+    attempts_in_turn(search, len(goals), attempt)
 
 
 def _wide(values: Tensor) -> Tensor:

@@ -39,11 +39,7 @@ class APGDT:
 
     def run(self, search: Search) -> None:
         """Attack the survivors."""
-        objective = targeted_dlr_for(search)
-        goals = goals_by_rank(search, self.targets)
-        for attempt in range(goals.shape[1] * self.restarts):
-            rows = search.survivors()
-            if not len(rows):
-                return
-            towards = goals[rows, attempt // self.restarts]
-            climb(search, rows, towards, objective, self._settings, attempt)
+        attempts = 1 if search.finishing else self.restarts
+        goals = goals_by_rank(search, self.targets).unbind(dim=1)
+        each = [goal for goal in goals for _ in range(attempts)]
+        climb(search, self._settings, targeted_dlr_for(search), each)

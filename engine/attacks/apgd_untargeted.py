@@ -37,12 +37,8 @@ class APGDCE:
 
     def run(self, search: Search) -> None:
         """Attack the survivors."""
-        objective = self._objective(search)
-        for restart in range(self.restarts):
-            rows = search.survivors()
-            if not len(rows):
-                return
-            climb(search, rows, search.labels[rows], objective, self._settings, restart)
+        attempts = 1 if search.finishing else self.restarts
+        climb(search, self._settings, self._objective(search), [search.labels] * attempts)
 
     def _objective(self, search: Search) -> Objective:
         return losses.log_odds

@@ -65,13 +65,17 @@ class Threat:
         """The attack looks for the closest example, at whatever distance."""
         return self.eps is None and bool(self.norm)
 
-    def holds(self, images: Tensor, points: Tensor) -> Tensor:
-        """(N) bool: finite, inside [0, 1], and the norm at most eps (1 + 1e-6)."""
+    def holds(self, images: Tensor, points: Tensor, length: Tensor | None = None) -> Tensor:
+        """(N) bool: finite, inside [0, 1], and the norm at most eps (1 + 1e-6).
+
+        ``length``, if it is known already, is what ``length`` gives for the same points.
+        """
         flat = points.flatten(1)
         good = (flat.isfinite() & (flat >= 0) & (flat <= 1)).all(dim=1)
         if self.eps is None or not self.norm:
             return good
-        return good & (self.length(images, points) <= self.eps * (1 + SLACK))
+        length = self.length(images, points) if length is None else length
+        return good & (length <= self.eps * (1 + SLACK))
 
     def length(self, images: Tensor, points: Tensor) -> Tensor:
         """(N) sizes of the perturbations in the norm, float64; Euclidean if there is none."""

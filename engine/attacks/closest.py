@@ -8,10 +8,15 @@ import torch
 from torch import Tensor
 
 from engine.attacks import losses
+from engine.attacks.dlr import difference
+from engine.attacks.hyperplane import to_hyperplane
+from engine.attacks.outputs import Look
 from engine.attacks.search import Search
 
 _CLEARLY = 0.99
 """A point this much closer than the verdict's best gets a verdict at once."""
+_RIVALS, _BEYOND = 9, 1.01
+"""Classes whose linearised boundary is tried, and how far beyond it."""
 _FINE, _HALVINGS = 1e-3, 20
 """Bisection ends when the distance is known up to this share of it, or after so many forwards."""
 
@@ -29,19 +34,54 @@ class Closest:
         self._search = search
         self._points = search.images.clone()
         self.lengths = search.distance.clone()
+        self._steps = torch.zeros_like(search.labels)
+
+    def begin(self, rows: Tensor, norm: str) -> None:
+        """Propose the closest points that a linear model of the classes would give.
+
+        On an affine model they are the answer, so that the search, which follows one boundary,
+        cannot end at a farther one. Costs a gradient and a forward for each of the strongest
+        rivals on the clean image.
+        """
+        search = self._search
+        images = search.images[rows]
+        labels, logits = search.labels[rows], search.clean.logits[rows]
+        others = logits.scatter(1, labels[:, None], -torch.inf).argsort(dim=1, descending=True)
+        for rank in range(min(_RIVALS, logits.shape[1] - 1)):
+            goals = torch.stack([labels, others[:, rank]], dim=1)
+            look, gradient = search.peek(rows, images, difference, goals)
+            rise = torch.where(look.loss.isfinite(), -look.loss, 0.0)
+            delta = to_hyperplane(images.flatten(1), gradient.flatten(1), rise, norm)
+            points = (images.flatten(1) + _BEYOND * delta).float().clamp(0.0, 1.0)
+            points = points.view_as(images)
+            self.propose(rows, points, search.glance(rows, points).wrong, search.step + 1)
 
     def propose(self, rows: Tensor, points: Tensor, believed: Tensor, step: int) -> None:
         """Take note of the points (M, C, H, W) that are believed (M) to be misclassified."""
         length = self._search.threat.length(self._search.images[rows], points)
         closer = believed & (length < self.lengths[rows])
-        chosen = rows[closer]
-        self._points[chosen], self.lengths[chosen] = points[closer], length[closer]
-        clearly = self.lengths[chosen] < _CLEARLY * self._search.distance[chosen]
-        self._judge(chosen[clearly], step)
+        self._points[rows] = torch.where(spread(closer, points) > 0, points, self._points[rows])
+        self.lengths[rows] = torch.where(closer, length, self.lengths[rows])
+        self._steps[rows] = torch.where(closer, step, self._steps[rows])
+
+    def note(self, step: int, number: int, look: Look, size: float) -> None:
+        """Close a step; when the search is due, judge the examples that are clearly closer.
+
+        ``step`` counts from 0 in the attempt, ``number`` is that of the curve.
+        """
+        self._search.note(number, look, size)
+        if self._search.due(step):
+            self.judge_clearly_closer()
+            self._search.report()
+
+    def judge_clearly_closer(self) -> None:
+        """Verdicts on the examples that would be clearly closer than those that have one."""
+        clearly = self.lengths < _CLEARLY * self._search.distance
+        self._judge(clearly.nonzero().squeeze(1))
 
     def settle(self, rows: Tensor, points: Tensor, step: int) -> None:
         """Judge what waits, and the last points (M, C, H, W) of images that are not broken."""
-        self._judge((self.lengths < self._search.distance).nonzero().squeeze(1), step)
+        self._judge((self.lengths < self._search.distance).nonzero().squeeze(1))
         unbroken = ~self._search.broken[rows]
         if unbroken.any():
             self._search.judge(rows[unbroken], points[unbroken], step)
@@ -68,9 +108,9 @@ class Closest:
             high[active] = torch.where(closer, middle, high[active])
             low[active] = torch.where(closer, low[active], middle)
 
-    def _judge(self, rows: Tensor, step: int) -> None:
+    def _judge(self, rows: Tensor) -> None:
         if len(rows):
-            self._search.judge(rows, self._points[rows], step)
+            self._search.judge(rows, self._points[rows], self._steps[rows])
             # Where the verdict was no, what is believed falls back to what is known.
             self.lengths[rows] = self._search.distance[rows]
 

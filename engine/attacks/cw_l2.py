@@ -57,6 +57,8 @@ class CWL2:
     def run(self, search: Search) -> None:
         """Attack the survivors."""
         rows, closest = search.survivors(), Closest(search)
+        if not self.confidence:
+            closest.begin(rows, "L2")
         const = torch.full(rows.shape, self.initial_const, device=rows.device)
         lower, upper = torch.zeros_like(const), torch.full_like(const, torch.inf)
         for _ in range(self.binary_search_steps):
@@ -86,15 +88,16 @@ class CWL2:
             elif self.abort_early and step % window == 0:
                 leaving = descent.stalled(loss)
             else:
-                search.emit(number, look, self.step_size)
+                closest.note(step, number, look, self.step_size)
                 continue
             if leaving.any():
                 closest.settle(rows[active[leaving]], points[leaving], number)
                 active = active[~leaving]
                 descent.keep(~leaving)
-            search.emit(number, look, self.step_size)
+            closest.note(step, number, look, self.step_size)
             if not len(active):
                 break
+        search.report()
         return found
 
     def _window(self) -> int:

@@ -46,6 +46,7 @@ class DDN:
         limit = farthest(images, "L2")
         radius = torch.full_like(limit, self.init_epsilon)
         closest = Closest(search)
+        closest.begin(rows, "L2")
         for step in range(self.steps):
             number = first + step + 1
             size = annealed(_FIRST_STEP, _LAST_STEP, step, self.steps)
@@ -58,7 +59,8 @@ class DDN:
             if step == self.steps - 1:
                 closest.settle(rows, points, number)
                 closest.tighten(rows, number)
-            search.emit(number, look, size)
+            closest.note(step, number, look, size)
+        search.report()
 
 
 def _on_sphere(images: Tensor, points: Tensor, radius: Tensor) -> Tensor:

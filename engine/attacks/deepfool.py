@@ -7,6 +7,7 @@ from torch import Tensor
 
 from engine.attacks.closest import Closest, spread, unit
 from engine.attacks.losses import Objective
+from engine.attacks.outputs import Look
 from engine.attacks.search import Search
 
 _NUDGE = 1e-4
@@ -49,12 +50,13 @@ class DeepFool:
         total = torch.zeros_like(images)
         for step in range(self.steps):
             number = first + step + 1
-            look = search.look(rows, points, number, rival(0))
+            look, slope = search.peek(rows, points, rival(0))
+            self._judge_wrong(search, rows, points, look, number)
             alive = ~search.broken[rows]
-            if look.gradient is None or not alive.any():
+            if not alive.any():
                 search.emit(number, look, 0.0)
                 return
-            state = rows, points, images, total, look.loss, look.gradient
+            state = rows, points, images, total, look.loss, slope
             rows, points, images, total, gap, gradient = (each[alive] for each in state)
             distance, way = self._nearest(search, rows, points, self._boundary(gap, gradient))
             total = total + spread(distance + _NUDGE, total) * way
@@ -68,6 +70,14 @@ class DeepFool:
             search.emit(number, look, 0.0)
             if not len(rows):
                 return
+
+    def _judge_wrong(
+        self, search: Search, rows: Tensor, points: Tensor, look: Look, number: int
+    ) -> None:
+        search.keep_best(rows, points, look.loss, torch.full_like(rows, number))
+        wrong = look.wrong
+        if wrong.any():
+            search.judge(rows[wrong], points[wrong], number, rival(0))
 
     def _nearest(
         self, search: Search, rows: Tensor, points: Tensor, first: tuple[Tensor, Tensor]

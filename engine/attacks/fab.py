@@ -7,6 +7,8 @@ from torch import Tensor
 
 from engine.attacks.dlr import difference, goals_by_rank
 from engine.attacks.hyperplane import to_hyperplane
+from engine.attacks.lanes import Lanes
+from engine.attacks.loop import attempts_in_turn
 from engine.attacks.region import region_of
 from engine.attacks.search import Search
 
@@ -51,32 +53,45 @@ class FABT:
 
     def run(self, search: Search) -> None:
         """Attack the survivors."""
+        # To walk along the boundary, the search has to tell its sides apart in fp32.
+        if search.bf16:
+            return
         goals = goals_by_rank(search, self.targets)
-        for target in range(goals.shape[1]):
-            rows = search.survivors()
-            if not len(rows):
-                return
-            self._walk(search, rows, goals[rows, target])
 
-    def _walk(self, search: Search, rows: Tensor, goals: Tensor) -> None:
-        first, points = search.step, search.images[rows]
-        for number in range(first + 1, first + self.steps + 1):
-            look, gradient = search.peek(rows, points, difference, goals)
-            images, before = search.images[rows], points
-            points = self._step(images, points, look.loss, gradient)
-            seen = search.glance(rows, points)
+        def walk(rows: Tensor, numbers: list[int]) -> None:
+            towards = torch.cat([goals[rows, number] for number in numbers])
+            images = search.images[rows].repeat(len(numbers), 1, 1, 1)
+            lanes = Lanes(search, rows.repeat(len(numbers)), images, difference, towards)
+            self._walk(search, lanes)
+
+        attempts_in_turn(search, goals.shape[1], walk)
+
+    def _walk(self, search: Search, lanes: Lanes) -> None:
+        first, images = search.step, lanes.points
+        region = region_of(self.norm, images, self.eps)
+        shortest = torch.full(lanes.rows.shape, torch.inf, device=images.device)
+        for step in range(self.steps):
+            look, gradient = lanes.peek()
+            points = self._step(images, lanes.points, look.loss, gradient)
+            moved = self._length(points - lanes.points).mean()
+            seen, number = search.glance(lanes.rows, points, lanes.running), first + step + 1
             # Up to the overshoot outside the ball, its nearest point may be a mistake as well.
-            hit = seen.wrong & (self._length(points - images) <= self.eta * self.eps)
-            if hit.any():
-                nearest = region_of(self.norm, images[hit], self.eps).project(points[hit])
-                search.judge(rows[hit], nearest, number, difference, goals[hit])
-            search.emit(number, seen, float(self._length(points - before).mean()))
+            length = self._length(points - images)
+            hit = seen.wrong & (length <= self.eta * self.eps) & (length < shortest)
+            shortest = torch.where(hit, length, shortest)
+            lanes.believe(region.project(points), hit, number)
             back = images + self.beta * (points - images)
-            points = torch.where(seen.wrong.view(-1, 1, 1, 1), back, points)
-            alive = ~search.broken[rows]
-            rows, goals, points = rows[alive], goals[alive], points[alive]
-            if not len(rows):
-                return
+            lanes.move(torch.where(seen.wrong.view(-1, 1, 1, 1), back, points))
+            search.note(number, seen, moved)
+            last = step == self.steps - 1
+            if search.due(step) or last:
+                stay = lanes.settle(last=last)
+                search.report()
+                if stay is not None:
+                    images, shortest = images[stay], shortest[stay]
+                    region.keep(stay)
+                if not len(lanes):
+                    return
 
     def _step(self, images: Tensor, points: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
         """Towards the boundary from the point and from the image, mixed (section 2.3)."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from engine.attacks.ball import linf_bounds
+from engine.attacks.lost import lost_note
 from engine.attacks.search import Search
 
 
@@ -46,12 +47,15 @@ class FoolboxPGD:
         points = images
         if self.random_start:
             points = torch.clamp(images + self.eps * search.noise(rows), *bounds)
-        wrong_since = torch.full_like(rows, -1)
+        wrong_since, ever = torch.full_like(rows, -1), torch.zeros_like(rows, dtype=torch.bool)
         for step in range(self.steps):
             look, gradient = search.peek(rows, points)
+            ever |= look.wrong
             if step:
                 wrong_since = _since(wrong_since, look.wrong, first + step)
-                search.emit(first + step, look, step_size, believed=int(look.wrong.sum()))
+                search.note(first + step, look, step_size, believed=look.wrong.sum())
+            if search.due(step):
+                search.report()
             points = torch.clamp(points + step_size * gradient.sign(), *bounds)
         last = first + self.steps
         look = search.judge(rows, points, last)
@@ -59,6 +63,9 @@ class FoolboxPGD:
         # The curve shows since when the images that ended misclassified had been so.
         search.broken_at_step[rows[won]] = _since(wrong_since, look.wrong, last)[won]
         search.emit(last, look, step_size)
+        lost = int((ever & ~won).sum())
+        if lost:
+            search.notes.append(lost_note(lost))
 
 
 def _since(before: Tensor, wrong: Tensor, step: int) -> Tensor:

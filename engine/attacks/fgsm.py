@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.attacks.ball import linf_bounds
+from engine.attacks.lanes import Lanes
 from engine.attacks.loop import SignStep, ascend
 from engine.attacks.search import Search
 
@@ -24,4 +25,5 @@ class FGSM:
         """Attack the survivors."""
         rows = search.survivors()
         images = search.images[rows]
-        ascend(search, rows, images, linf_bounds(images, self.eps), SignStep(self.eps), steps=1)
+        rule = SignStep(self.eps, linf_bounds(images, self.eps))
+        ascend(search, Lanes(search, rows, images), rule, steps=1)

@@ -49,6 +49,7 @@ class FMN:
         limit = farthest(images, self.norm)
         radius, found = torch.zeros_like(limit), torch.zeros_like(rows, dtype=torch.bool)
         closest = Closest(search)
+        closest.begin(rows, self.norm)
         last = self.max_step_size / 100 if self.min_step_size is None else self.min_step_size
         for step in range(self.steps):
             number = first + step + 1
@@ -70,7 +71,8 @@ class FMN:
             if step == self.steps - 1:
                 closest.settle(rows, points, number)
                 closest.tighten(rows, number)
-            search.emit(number, look, size)
+            closest.note(step, number, look, size)
+        search.report()
 
     def _length(self, delta: Tensor) -> Tensor:
         return delta.flatten(1).abs().amax(dim=1) if self.norm == "Linf" else l2_length(delta)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from engine.attacks.guard import arithmetic
 from engine.attacks.losses import Objective
 from engine.errors import AttackError
+from engine.memory import memory_errors
 
 _HINT = "Use a gradient-free attack, or a view with a straight-through path."
 
@@ -29,7 +30,7 @@ def input_gradient(
         raise AttackError("The output of the attack view has no gradient.", _HINT)
     try:
         # The backward of a matrix product would follow an autocast of the caller.
-        with arithmetic(points.device):
+        with arithmetic(points.device), memory_errors():
             (gradient,) = torch.autograd.grad(total, leaf, allow_unused=True)
     except torch.OutOfMemoryError:
         raise

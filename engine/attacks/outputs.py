@@ -21,14 +21,12 @@ class Look:
         cross_entropy: for the telemetry.
         margin: the label's logit minus the largest other one.
         wrong: bool, another class than the label has the top logit, and that logit is finite.
-        gradient: of the objective with respect to the points; None without a backward.
     """
 
     loss: Tensor
     cross_entropy: Tensor
     margin: Tensor
     wrong: Tensor
-    gradient: Tensor | None = None
 
     @classmethod
     def at(
@@ -83,9 +81,3 @@ def check_logits(logits: Any, labels: Tensor) -> None:
             f"Label {int(labels.max())} is too large: the model has {classes} classes.",
             "Check that model and dataset belong together.",
         )
-
-
-def finite_mean(values: Tensor) -> float:
-    """Mean of the finite values, 0 if there are none."""
-    finite = values[values.isfinite()]
-    return float(finite.double().mean()) if len(finite) else 0.0

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from engine.attacks.ball import linf_bounds
-from engine.attacks.loop import SignStep, ascend
+from engine.attacks.lanes import Lanes
+from engine.attacks.loop import Rule, SignStep, ascend, attempts_in_turn, finishing_steps
 from engine.attacks.search import Search
 
 
@@ -46,18 +47,27 @@ class PGD:
         """Attack the survivors."""
         usual = self.STRIDE * self.eps / self.steps
         step_size = usual if self.step_size is None else self.step_size
-        attempts = self.restarts if self.random_start else 1
-        if attempts < self.restarts:
+        attempts = self.restarts if self.random_start and not search.finishing else 1
+        if not self.random_start and self.restarts > 1 and not search.finishing:
             search.notes.append("Restarts were ignored: without a random start all are equal.")
-        for restart in range(attempts):
-            rows = search.survivors()
-            if not len(rows):
-                return
-            self._climb(search, rows, restart, step_size)
 
-    def _climb(self, search: Search, rows: Tensor, restart: int, step_size: float) -> None:
+        def climb(rows: Tensor, numbers: list[int]) -> None:
+            starts = [self._start(search, rows, number) for number in numbers]
+            lanes = Lanes(search, rows.repeat(len(numbers)), torch.cat(starts))
+            rule = self._rule(search.images[rows].repeat(len(numbers), 1, 1, 1), step_size)
+            ascend(search, lanes, rule, finishing_steps(search, self.steps))
+
+        attempts_in_turn(search, attempts, climb)
+
+    def _start(self, search: Search, rows: Tensor, restart: int) -> Tensor:
+        if search.finishing:
+            return search.best[rows]
+        return self._drawn(search, rows, restart) if self.random_start else search.images[rows]
+
+    def _drawn(self, search: Search, rows: Tensor, restart: int) -> Tensor:
         images = search.images[rows]
-        bounds = linf_bounds(images, self.eps)
-        start = images + self.eps * search.noise(rows, restart) if self.random_start else images
-        start = torch.clamp(start, *bounds)
-        ascend(search, rows, start, bounds, SignStep(step_size), self.steps)
+        drawn = images + self.eps * search.noise(rows, restart)
+        return torch.clamp(drawn, *linf_bounds(images, self.eps))
+
+    def _rule(self, images: Tensor, step_size: float) -> Rule:
+        return SignStep(step_size, linf_bounds(images, self.eps))

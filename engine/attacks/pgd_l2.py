@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from engine.attacks.ball import l2_project
-from engine.attacks.loop import ascend
+from engine.attacks.loop import Rule
 from engine.attacks.pgd import PGD
 from engine.attacks.search import Search
 
@@ -26,13 +26,13 @@ class PGDL2(PGD):
     # little that the walk ends short of the best direction, even on affine models.
     STRIDE = 10.0
 
-    def _climb(self, search: Search, rows: Tensor, restart: int, step_size: float) -> None:
-        images = start = search.images[rows]
-        if self.random_start:
-            drawn = images + self.eps * uniform_in_l2_ball(search, rows, restart)
-            start = l2_project(images, drawn, self.eps)
-        box = torch.zeros_like(images), torch.ones_like(images)
-        ascend(search, rows, start, box, L2Step(images, self.eps, step_size), self.steps)
+    def _drawn(self, search: Search, rows: Tensor, restart: int) -> Tensor:
+        images = search.images[rows]
+        drawn = images + self.eps * uniform_in_l2_ball(search, rows, restart)
+        return l2_project(images, drawn, self.eps)
+
+    def _rule(self, images: Tensor, step_size: float) -> Rule:
+        return L2Step(images, self.eps, step_size)
 
 
 class L2Step:
@@ -44,8 +44,11 @@ class L2Step:
     def update(self, points: Tensor, gradient: Tensor, loss: Tensor) -> Tensor:
         return l2_project(self.images, points + self.step_size * unit(gradient), self.eps)
 
-    def keep(self, mask: Tensor) -> None:
-        self.images = self.images[mask]
+    def idle(self) -> Tensor | None:
+        return None
+
+    def keep(self, stay: Tensor) -> None:
+        self.images = self.images[stay]
 
 
 def unit(gradient: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from engine.attacks.ball import l2_project, linf_bounds
 
 
 class Region(Protocol):
-    """Ball around each active image, cut by the box."""
+    """Ball around the image of each lane, cut by the box."""
 
     def start(self, noise: Tensor) -> Tensor:
         """A point inside, from uniform noise in [-1, 1)."""
@@ -22,8 +22,8 @@ class Region(Protocol):
     def steepest(self, gradient: Tensor) -> Tensor:
         """Direction of length 1 in the norm of the ball; 0 where there is no gradient."""
 
-    def keep(self, mask: Tensor) -> None:
-        """Forget the images outside the mask; they left the batch."""
+    def keep(self, stay: Tensor) -> None:
+        """Forget all images but those with these indices."""
 
 
 class LinfRegion:
@@ -42,9 +42,9 @@ class LinfRegion:
     def steepest(self, gradient: Tensor) -> Tensor:
         return gradient.sign()
 
-    def keep(self, mask: Tensor) -> None:
-        self._images = self._images[mask]
-        self._lower, self._upper = self._lower[mask], self._upper[mask]
+    def keep(self, stay: Tensor) -> None:
+        self._images = self._images[stay]
+        self._lower, self._upper = self._lower[stay], self._upper[stay]
 
 
 class L2Region:
@@ -68,8 +68,8 @@ class L2Region:
         unit: Tensor = scaled / length.view(-1, *[1] * (scaled.dim() - 1))
         return unit
 
-    def keep(self, mask: Tensor) -> None:
-        self._images = self._images[mask]
+    def keep(self, stay: Tensor) -> None:
+        self._images = self._images[stay]
 
 
 def region_of(norm: str, images: Tensor, eps: float) -> Region:

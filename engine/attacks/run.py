@@ -14,9 +14,14 @@ from engine.attacks.guard import device_of, preserved
 from engine.attacks.registry import Attack, create
 from engine.attacks.result import AttackResult, Observer, StepPoint
 from engine.attacks.search import Search
+from engine.attacks.telemetry import broken_by
+from engine.attacks.torchattacks_adapter import PREFIX
+from engine.device import fast_bf16
 from engine.errors import AttackError
 from engine.events import ShouldStop
 from engine.specs import AttackSpec, make_attack
+
+_EXACT = ("fab-t", "square")
 
 
 def run_attack(
@@ -43,8 +48,9 @@ def run_attack(
         labels: (N) int64.
         attack: a spec, ``{"name": ..., parameters}`` or the id of an attack.
         view: differentiable twin of the model to search on; the model itself if None.
-        precision: of the search: fp32, or bf16 with an fp32 pass on the survivors; auto is fp32,
-            and minimum-norm attacks always search in fp32.
+        precision: of the search: fp32, or bf16 with a finish in fp32 on the survivors; auto is
+            bf16 on GPUs with units for it, else fp32. Minimum-norm attacks, random search and
+            foreign attacks always search in fp32.
         seed: of all randomness; each image gets its own noise, whatever its batch.
         observer: called with a ``StepPoint`` after every step.
         should_stop: polled between steps.
@@ -56,12 +62,12 @@ def run_attack(
     """
     spec = make_attack(attack)
     method = create(spec)
-    used = _check_precision(precision)
     _check_inputs(images, labels)
-    if not len(images):
-        return _empty(images, labels, spec.norm, used)
     view = model if view is None else view
     device = device_of(model, images.device)
+    used = _precision(precision, device, spec)
+    if not len(images):
+        return _empty(images, labels, spec.norm, used)
     with preserved(model, view, seed=seed):
         search = Search(
             model,
@@ -73,10 +79,9 @@ def run_attack(
             observer=observer,
             should_stop=should_stop,
         )
-        if used == "bf16" and search.threat.boundless:
-            used = "fp32"
+        if precision == "bf16" and used == "fp32":
             search.notes.append(
-                "Searched in fp32: closest examples lie where bf16 cannot tell the classes apart."
+                "Searched in fp32: this attack looks for what bf16 cannot tell apart."
             )
         _passes(method, search, bf16=used == "bf16")
         search.finish()
@@ -85,14 +90,22 @@ def run_attack(
 
 def _passes(method: Attack, search: Search, *, bf16: bool) -> None:
     for search.bf16 in (True, False) if bf16 else (False,):
+        search.finishing = bf16 and not search.bf16
         if len(search.survivors()):
             method.run(search)
 
 
-def _check_precision(precision: str) -> str:
-    if precision not in ("auto", "fp32", "bf16"):
-        raise AttackError(f"precision is {precision!r} but must be auto, fp32 or bf16.")
-    return "fp32" if precision == "auto" else precision
+def _precision(asked: str, device: torch.device, spec: AttackSpec) -> str:
+    if asked not in ("auto", "fp32", "bf16"):
+        raise AttackError(f"precision is {asked!r} but must be auto, fp32 or bf16.")
+    wanted = asked == "bf16" or (asked == "auto" and fast_bf16(device))
+    return "bf16" if wanted and not _needs_fp32(spec) else "fp32"
+
+
+def _needs_fp32(spec: AttackSpec) -> bool:
+    """What it looks for, bf16 cannot tell apart: the sides of a boundary, or close margins."""
+    foreign = spec.name.startswith(PREFIX)
+    return foreign or spec.name in _EXACT or Threat(spec.norm, spec.eps).boundless
 
 
 def _check_inputs(images: Tensor, labels: Tensor) -> None:
@@ -133,7 +146,7 @@ def _result(search: Search, precision: str, device: torch.device) -> AttackResul
         l2=l2.float().to(device),
         linf=linf.float().to(device),
         norm=search.threat.norm,
-        seconds=search.seconds,
+        seconds=search.telemetry.seconds,
         precision=precision,
         notes=_notes(search),
         curve=_confirmed(search),
@@ -142,20 +155,20 @@ def _result(search: Search, precision: str, device: torch.device) -> AttackResul
 
 def _confirmed(search: Search) -> tuple[StepPoint, ...]:
     """The curve with the final counts: verdicts can come after the step they belong to."""
-    steps = search.broken_at_step[search.broken]
+    curve = search.telemetry.curve
+    counts = broken_by(search.broken_at_step, [point.step for point in curve]).tolist()
     total = len(search.labels)
-    points = []
-    for point in search.curve:
-        broken = int((steps <= point.step).sum())
-        points.append(dataclasses.replace(point, broken=broken, active=total - broken))
-    return tuple(points)
+    return tuple(
+        dataclasses.replace(point, broken=broken, active=total - broken)
+        for point, broken in zip(curve, counts, strict=True)
+    )
 
 
 def _notes(search: Search) -> tuple[str, ...]:
     notes = list(search.notes)
     undefined = int((search.clean.predictions < 0).sum())
     failed = int((search.invalid & ~search.broken).sum())
-    blind = int(search.blind.sum())
+    blind = int((search.blind > 0).sum())
     if undefined:
         notes.append(
             f"The output for {undefined} clean images is not finite; they count as broken."

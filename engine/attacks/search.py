@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 import torch
 from torch import Tensor, nn
 
 from engine.attacks import losses
 from engine.attacks.ball import Threat
+from engine.attacks.chunks import bucket, in_chunks
 from engine.attacks.gradient import input_gradient
 from engine.attacks.guard import arithmetic
 from engine.attacks.losses import Objective
 from engine.attacks.noise import ImageNoise
-from engine.attacks.outputs import Look, Outputs, check_logits, finite_mean
-from engine.attacks.result import Observer, StepPoint
+from engine.attacks.outputs import Look, Outputs, check_logits
+from engine.attacks.result import Observer
+from engine.attacks.telemetry import Telemetry
 from engine.errors import Cancelled
 from engine.events import ShouldStop
 
-_T = TypeVar("_T")
+_SIZES = 2
+"""Batch sizes per doubling of forwards without a gradient, which come with any number of points."""
+
+_LONGEST_STRIDE = 8
+"""Steps between two synchronisations on an accelerator."""
+
+
+def stride_on(device: torch.device) -> int:
+    """Steps between two synchronisations; on the host's own memory reading back is free."""
+    return 1 if device.type == "cpu" else _LONGEST_STRIDE
 
 
 class Search:
     """Images, labels and models of one call, and what is known about every image.
 
-    An attack proposes points with ``look`` (on the attack view, where the gradient comes
-    from) and ``judge`` (on the deployed model); both keep the best point of every image.
-    Only ``judge`` can break an image.
+    An attack takes gradients with ``peek`` on the attack view, which never waits for the
+    device, and verdicts with ``judge`` on the deployed model. Only ``judge`` can break an
+    image. Rows are indices of images; where ``stacked``, an image may be there more than once.
+
+    Attributes:
+        finishing: the survivors of a search in bf16 are attacked once more, in fp32, from the
+            best points that were found.
+        stride: steps between two synchronisations with the device.
     """
 
     def __init__(
@@ -44,11 +56,12 @@ class Search:
         should_stop: ShouldStop | None,
     ) -> None:
         self.view, self.images, self.labels = view, images, labels
-        self.threat, self.seed, self.bf16 = threat, seed, False
+        self.threat, self.seed = threat, seed
+        self.bf16, self.finishing, self.stacked = False, False, False
         self.step, self.part, self.notes = 0, "", list[str]()
-        self.curve: list[StepPoint] = []
-        self._model, self._observer, self._should_stop = model, observer, should_stop
-        self._chunk, self._started = max(len(images), 1), time.perf_counter()
+        self.telemetry = Telemetry(len(images), observer)
+        self.stride = stride_on(images.device)
+        self._model, self._should_stop = model, should_stop
         self._noise: ImageNoise | None = None
         self._reset(len(images), images.device)
         self.clean = self._judge_clean()
@@ -58,10 +71,10 @@ class Search:
     def _reset(self, count: int, device: torch.device) -> None:
         self.broken = torch.zeros(count, dtype=torch.bool, device=device)
         self.invalid, self._judged = self.broken.clone(), self.broken.clone()
-        self.blind = self.broken.clone()
         self.broken_at_step = torch.full((count,), -1, dtype=torch.int64, device=device)
         self.forwards = torch.zeros_like(self.broken_at_step)
         self.backwards = torch.zeros_like(self.broken_at_step)
+        self.blind = torch.zeros_like(self.broken_at_step)
         self._best_step = torch.zeros_like(self.broken_at_step)
         self.best = self.images.clone()
         self._best_loss = torch.full((count,), -torch.inf, device=device)
@@ -87,27 +100,13 @@ class Search:
         if self._should_stop is not None and self._should_stop():
             raise Cancelled
 
-    def look(
-        self,
-        rows: Tensor,
-        points: Tensor,
-        step: int,
-        objective: Objective = losses.log_odds,
-        goals: Tensor | None = None,
-    ) -> Look:
-        """Loss and gradient on the attack view; points that seem broken are judged at once.
+    def due(self, step: int) -> bool:
+        """Whether to synchronise after this step of an attempt, counted from 0.
 
-        ``goals``, here and below, is what the objective gets in place of the labels, one row
-        for each point.
+        Early steps break most images, so the strides grow: 1, 2, 4, up to ``stride``.
         """
-        goals = self.labels[rows] if goals is None else goals
-        look, gradient = self.peek(rows, points, objective, goals)
-        look.gradient = gradient
-        self._keep_best(rows, points, look.loss, step)
-        wrong = look.wrong
-        if wrong.any():
-            self.judge(rows[wrong], points[wrong], step, objective, goals[wrong])
-        return look
+        done = step + 1
+        return done % self.stride == 0 or (done < self.stride and done & (done - 1) == 0)
 
     def peek(
         self,
@@ -115,50 +114,62 @@ class Search:
         points: Tensor,
         objective: Objective = losses.log_odds,
         goals: Tensor | None = None,
+        among: Tensor | None = None,
     ) -> tuple[Look, Tensor]:
-        """Loss and gradient on the attack view, without any consequence for the points."""
+        """Loss and gradient on the attack view, without any consequence for the points.
+
+        ``goals``, here and below, is what the objective gets in place of the labels, one row
+        for each point. ``among`` (M) bool are the points that count as queries; all if None.
+        """
         self.check_stop()
         aims = self.labels[rows] if goals is None else goals
 
         def differentiate(part: slice) -> tuple[Tensor, Tensor]:
             return input_gradient(self.view, points[part], aims[part], objective, bf16=self.bf16)
 
-        parts = self._chunked(differentiate, rows)
+        parts = in_chunks(self.view, len(rows), differentiate)
         logits, gradient = (torch.cat(each) for each in zip(*parts, strict=True))
-        self.forwards[rows] += 1
-        self.backwards[rows] += 1
-        bad = ~gradient.flatten(1).isfinite().all(dim=1)
-        self.blind[rows] |= bad
-        gradient = torch.where(gradient.isfinite(), gradient, torch.zeros_like(gradient))
+        _count(self.forwards, rows, among)
+        _count(self.backwards, rows, among)
+        finite = gradient.isfinite()
+        self.blind.index_add_(0, rows, (~finite.flatten(1).all(dim=1)).long())
+        gradient = torch.where(finite, gradient, 0.0)
         return Look.at(logits, self.labels[rows], objective, goals), gradient
 
-    def glance(self, rows: Tensor, points: Tensor) -> Look:
-        """Forward on the deployed model, without any consequence for the points."""
+    def glance(self, rows: Tensor, points: Tensor, among: Tensor | None = None) -> Look:
+        """Forward on the attack view, without any consequence for the points."""
         self.check_stop()
-        return Look.at(self._verdict(rows, points).logits, self.labels[rows])
+        logits = torch.cat(self._forward(self.view, points, exact=False)).float()
+        _count(self.forwards, rows, among)
+        return Look.at(logits[: len(rows)], self.labels[rows])
 
     def judge(
         self,
         rows: Tensor,
         points: Tensor,
-        step: int,
+        step: int | Tensor,
         objective: Objective = losses.log_odds,
         goals: Tensor | None = None,
     ) -> Look:
-        """The verdict: fp32 forward on the deployed model, inside the threat model or nothing."""
+        """The verdict: fp32 forward on the deployed model, inside the threat model or nothing.
+
+        ``step`` is that of the points, one for all or one each.
+        """
         self.check_stop()
+        steps = torch.as_tensor(step, device=rows.device).expand(len(rows))
         outputs = self._verdict(rows, points)
         look = Look.at(outputs.logits, self.labels[rows], objective, goals)
-        valid = self.threat.holds(self.images[rows], points)
-        valid &= outputs.predictions >= 0
-        self.invalid[rows] |= ~valid
-        self._keep_best(rows[valid], points[valid], look.loss[valid], step)
         length = self.threat.length(self.images[rows], points)
+        valid = self.threat.holds(self.images[rows], points, length) & (outputs.predictions >= 0)
+        self.invalid[rows[~valid]] = True
+        self.keep_best(rows, points, torch.where(valid, look.loss, -torch.inf), steps)
         # Of several examples of one image the closest is kept.
         won = valid & (outputs.predictions != self.labels[rows]) & (length < self.distance[rows])
-        winners = rows[won]
-        self.best[winners], self.distance[winners] = points[won], length[won]
-        self.broken_at_step[winners[~self.broken[winners]]] = step
+        lanes = self._one_each(rows, won.nonzero().squeeze(1), -length)
+        winners = rows[lanes]
+        self.best[winners], self.distance[winners] = points[lanes], length[lanes]
+        fresh = ~self.broken[winners]
+        self.broken_at_step[winners[fresh]] = steps[lanes[fresh]]
         self.broken[winners] = True
         # The output of a point is worth keeping if the point is (or has become) the best one.
         same = (self.best[rows] == points).flatten(1).all(dim=1) & valid
@@ -167,55 +178,71 @@ class Search:
         self._judged[rows[same]] = True
         return look
 
+    def keep_best(self, rows: Tensor, points: Tensor, loss: Tensor, steps: Tensor) -> None:
+        """Remember points (M, C, H, W) whose loss (M) is the highest so far of their image."""
+        better = (loss > self._best_loss[rows]) & ~self.broken[rows]
+        lanes = self._one_each(rows, better.nonzero().squeeze(1), loss)
+        chosen = rows[lanes]
+        self.best[chosen], self._best_loss[chosen] = points[lanes], loss[lanes]
+        self._best_step[chosen] = steps[lanes]
+        self._judged[chosen] = False
+
+    def _one_each(self, rows: Tensor, lanes: Tensor, score: Tensor) -> Tensor:
+        """Of the lanes (K), one for each image: that with the highest score (M)."""
+        if not self.stacked:
+            return lanes
+        ranked = lanes[score[lanes].argsort(stable=True)]
+        places = torch.arange(len(ranked), device=ranked.device)
+        last = torch.full((len(self.labels),), -1, device=ranked.device)
+        last = last.scatter_reduce(0, rows[ranked], places, "amax")
+        return ranked[last[last >= 0]]
+
     def finish(self) -> None:
         """Judge the best point of every image that has no verdict on it yet."""
         rows = (~self.broken & ~self._judged).nonzero().squeeze(1)
-        if len(rows):
-            points = self.best[rows]
-            outputs = self._verdict(rows, points)
-            valid = self.threat.holds(self.images[rows], points) & (outputs.predictions >= 0)
-            won = (outputs.predictions != self.labels[rows]) & valid
-            self.broken[rows[won]] = True
-            self.distance[rows[won]] = self.threat.length(self.images[rows[won]], points[won])
-            self.broken_at_step[rows[won]] = self._best_step[rows[won]].clamp(min=1)
-            # Outside the threat model, or where the deployed model gives no number, nothing was
-            # achieved.
-            failed = ~valid
-            self.invalid[rows[failed]] = True
-            self.best[rows[failed]] = self.images[rows[failed]]
-            self.predictions[rows[failed]] = self.clean.predictions[rows[failed]]
-            self.confidence[rows[failed]] = self.clean.confidence[rows[failed]]
-            self.predictions[rows[~failed]] = outputs.predictions[~failed]
-            self.confidence[rows[~failed]] = outputs.confidence[~failed]
+        if not len(rows):
+            return
+        points = self.best[rows]
+        outputs = self._verdict(rows, points)
+        length = self.threat.length(self.images[rows], points)
+        valid = self.threat.holds(self.images[rows], points, length) & (outputs.predictions >= 0)
+        won = (outputs.predictions != self.labels[rows]) & valid
+        self.broken[rows[won]] = True
+        self.distance[rows[won]] = length[won]
+        self.broken_at_step[rows[won]] = self._best_step[rows[won]].clamp(min=1)
+        # Outside the threat model, or where the deployed model gives no number, nothing was
+        # achieved.
+        failed = ~valid
+        self.invalid[rows[failed]] = True
+        self.best[rows[failed]] = self.images[rows[failed]]
+        self.predictions[rows[failed]] = self.clean.predictions[rows[failed]]
+        self.confidence[rows[failed]] = self.clean.confidence[rows[failed]]
+        self.predictions[rows[valid]] = outputs.predictions[valid]
+        self.confidence[rows[valid]] = outputs.confidence[valid]
 
-    def emit(self, step: int, look: Look, step_size: float, believed: int = 0) -> None:
-        """Close a step: one point for the curve and the observer.
-
-        ``believed`` adds images that look broken but have no verdict yet.
-        """
-        broken = int(self.broken.sum()) + believed
-        point = StepPoint(
-            step=step,
-            total=len(self.labels),
-            broken=broken,
-            active=len(self.labels) - broken,
-            loss=finite_mean(look.cross_entropy),
-            margin=finite_mean(look.margin),
-            step_size=step_size,
-            forwards=int(self.forwards.sum()),
-            backwards=int(self.backwards.sum()),
-            seconds=self.seconds,
-            part=self.part,
-        )
+    def note(
+        self,
+        step: int,
+        look: Look,
+        step_size: float | Tensor,
+        believed: Tensor | int = 0,
+        among: Tensor | None = None,
+    ) -> None:
+        """Close a step without waiting for the device (see ``Telemetry.note``)."""
+        spent = self.forwards, self.backwards
+        self.telemetry.note(step, look, step_size, spent, self.part, believed, among)
         self.step = step
-        self.curve.append(point)
-        if self._observer is not None:
-            self._observer(point)
 
-    @property
-    def seconds(self) -> float:
-        """Since the start of the call."""
-        return time.perf_counter() - self._started
+    def report(self) -> None:
+        """Hand the noted steps to the observer."""
+        self.telemetry.flush(self.broken_at_step)
+
+    def emit(
+        self, step: int, look: Look, step_size: float | Tensor, believed: Tensor | int = 0
+    ) -> None:
+        """Close a step and report it at once."""
+        self.note(step, look, step_size, believed)
+        self.report()
 
     def _judge_clean(self) -> Outputs:
         rows = torch.arange(len(self.images), device=self.images.device)
@@ -230,38 +257,26 @@ class Search:
         return outputs
 
     def _verdict(self, rows: Tensor, points: Tensor, *, clean: bool = False) -> Outputs:
-        def forward(part: slice) -> Any:
-            with torch.no_grad(), arithmetic(points.device, exact=True):
-                return self._model(points[part])
-
-        parts = self._chunked(forward, rows)
+        parts = self._forward(self._model, points, exact=True)
         if clean:
             for part in parts:
                 check_logits(part, self.labels)
-        self.forwards[rows] += 1
-        return Outputs.of(torch.cat(parts).float())
+        _count(self.forwards, rows)
+        return Outputs.of(torch.cat(parts)[: len(rows)].float())
 
-    def _keep_best(self, rows: Tensor, points: Tensor, loss: Tensor, step: int) -> None:
-        better = (loss > self._best_loss[rows]) & ~self.broken[rows]
-        chosen = rows[better]
-        self.best[chosen] = points[better]
-        self._best_loss[chosen] = loss[better]
-        self._best_step[chosen] = step
-        self._judged[chosen] = False
+    def _forward(self, model: nn.Module, points: Tensor, *, exact: bool) -> list[Tensor]:
+        """Logits in pieces; the rows after those of the points fill the batch up."""
+        size = min(bucket(len(points), _SIZES), len(self.images))
+        filled = torch.cat([points, points[:1].expand(max(size - len(points), 0), -1, -1, -1)])
 
-    def _chunked(self, work: Callable[[slice], _T], rows: Tensor) -> list[_T]:
-        """Run in one piece, or in halves of halves if the GPU memory does not hold it."""
-        done: list[_T] = []
-        start = 0
-        while start < len(rows):
-            part = slice(start, start + self._chunk)
-            try:
-                done.append(work(part))
-            except torch.OutOfMemoryError:
-                if self._chunk == 1:
-                    raise
-                self._chunk = max(self._chunk // 2, 1)
-                torch.accelerator.empty_cache()
-                continue
-            start = part.stop
-        return done
+        def forward(part: slice) -> Tensor:
+            with torch.no_grad(), arithmetic(points.device, exact=exact):
+                logits: Tensor = model(filled[part])
+                return logits
+
+        return in_chunks(model, len(filled), forward)
+
+
+def _count(counter: Tensor, rows: Tensor, among: Tensor | None = None) -> None:
+    """One more pass for each of the rows, also where an image is there more than once."""
+    counter.index_add_(0, rows, torch.ones_like(rows) if among is None else among.long())

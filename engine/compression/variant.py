@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from engine import catalog
@@ -59,14 +60,16 @@ class Variant:
         return model.eval().requires_grad_(False)
 
     def attack_view(self) -> nn.Module:
-        """An exact twin of ``deployed()`` that is faster to differentiate: BatchNorm folded.
+        """An exact twin of ``deployed()`` that is faster to differentiate.
 
-        With quantised activations it is the same graph: folding moves the last bit of an
-        activation, which can flip a rounding and so change the logits by a whole level.
+        BatchNorm is folded and the weights lie channels-last. With quantised activations it is
+        the same graph: both move the last bit of an activation, which can flip a rounding and
+        so change the logits by a whole level.
         """
         model = self.deployed()
         if self.activation_bits is None:
             fold_batch_norm(model)
+            model.to(memory_format=torch.channels_last)
         return model
 
 

@@ -10,6 +10,11 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 
+def covers(seen: list[int], counted: int) -> bool:
+    """Whether batches of these sizes hold the counted passes, and little to fill them up."""
+    return counted <= sum(seen) <= 1.3 * counted
+
+
 class Affine(nn.Module):
     """z = W x + b; its robust accuracy in an Linf ball has a closed form."""
 

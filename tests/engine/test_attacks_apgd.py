@@ -15,7 +15,7 @@ from engine.attacks.losses import margin
 from engine.attacks.region import L2Region, LinfRegion
 from engine.errors import CrumpleError
 from engine.specs import make_attack
-from tests.engine.attack_models import Affine, Wrapped, trained
+from tests.engine.attack_models import Affine, Wrapped, covers, trained
 
 ATTACKS = ("apgd-ce", "apgd-dlr", "apgd-t")
 BALLS = (((1, 4, 4), "Linf"), ((3, 8, 8), "Linf"), ((2, 5, 3), "Linf"), ((2, 5, 3), "L2"))
@@ -68,12 +68,8 @@ def test_checkpoints_are_those_of_the_paper() -> None:
 
 def _state(losses: list[float], scale: float = 1.0) -> Climb:
     """One image whose points are numbered as the losses are."""
-    state = Climb(
-        torch.zeros(1, dtype=torch.int64),
-        torch.zeros(1, dtype=torch.int64),
-        torch.zeros(1, 1, 1, 1),
-        torch.full((1, 1, 1, 1), scale),
-    )
+    image = torch.zeros(1, 1, 1, 1)
+    state = Climb(LinfRegion(image, 1.0), image, scale, steps=100)
     for step, loss in enumerate(losses):
         state.points = torch.full((1, 1, 1, 1), float(step))
         state.observe(torch.tensor([loss]), state.points * 10, step)
@@ -82,11 +78,11 @@ def _state(losses: list[float], scale: float = 1.0) -> Climb:
 
 def test_a_climb_that_stalls_halves_its_step_and_goes_back_to_the_best() -> None:
     state = _state([0.0, 1.0, 5.0, 2.0, 3.0])  # three of four steps rose
-    state.check(4, 0.75)
+    state.check(4)
     assert float(state.size) == 0.5
     assert (float(state.points), float(state.gradient)) == (2.0, 20.0)
     steady = _state([0.0, 1.0, 2.0, 3.0, 4.0])
-    steady.check(4, 0.75)
+    steady.check(4)
     assert (float(steady.size), float(steady.points)) == (1.0, 4.0)
 
 
@@ -100,15 +96,15 @@ def test_the_first_step_counts_as_a_rise_over_the_starting_point() -> None:
 
 def test_a_flat_stretch_halves_only_if_the_step_was_left_alone_before() -> None:
     state = _state([0.0, 1.0, 2.0, 3.0])
-    state.check(3, 0.75)
+    state.check(3)
     assert float(state.size) == 1.0
     for loss in (1.0, 2.0, 2.5, 3.0):  # rising at every step but never above the best
         state.observe(torch.tensor([loss]), torch.zeros(1, 1, 1, 1), 9)
-    state.check(3, 0.75)
+    state.check(3)
     assert float(state.size) == 0.5
     for loss in (1.0, 2.0, 2.5, 3.0):
         state.observe(torch.tensor([loss]), torch.zeros(1, 1, 1, 1), 9)
-    state.check(3, 0.75)
+    state.check(3)
     assert float(state.size) == 0.5, "it was halved at the checkpoint before"
 
 
@@ -121,13 +117,12 @@ def test_a_loss_that_is_nan_is_never_the_best() -> None:
 
 def test_momentum_and_first_step() -> None:
     images = torch.full((1, 1, 1, 1), 0.5)
-    region = LinfRegion(images, 0.4)
-    state = Climb(torch.zeros(1).long(), torch.zeros(1).long(), images, images * 0 + 0.1)
+    state = Climb(LinfRegion(images, 0.4), images, 0.1, steps=100)
     state.gradient = torch.ones(1, 1, 1, 1)
-    state.move(region, 1.0)
+    state.move(1.0)
     assert float(state.points) == pytest.approx(0.6)
     state.gradient = -state.gradient
-    state.move(region, 0.75)
+    state.move(0.75)
     assert float(state.points) == pytest.approx(0.6 - 0.75 * 0.1 + 0.25 * 0.1)
 
 
@@ -229,7 +224,7 @@ def test_stays_in_ball_and_box_and_counts_its_work(spec: dict[str, Any]) -> None
     assert ((result.adversarial >= 0) & (result.adversarial <= 1)).all()
     assert torch.equal(model(result.adversarial).argmax(dim=1) != labels, result.broken)
     assert not result.notes
-    assert int(result.forwards.sum()) == sum(seen)
+    assert covers(seen, int(result.forwards.sum()))
     attempts = spec.get("targets", spec["restarts"])
     assert (result.backwards[~result.broken] == 12 * attempts).all()
     assert [point.step for point in result.curve] == list(range(12 * attempts + 1))

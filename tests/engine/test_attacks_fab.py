@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from engine.attacks import run_attack
 from engine.attacks.hyperplane import to_hyperplane
-from tests.engine.attack_models import Wrapped, trained
+from tests.engine.attack_models import Wrapped, covers, trained
 from tests.engine.test_attacks_apgd import BALLS, Row, affine_case
 
 
@@ -152,7 +152,7 @@ def test_only_mistakes_inside_the_ball_count(spec: dict[str, Any]) -> None:
     assert ((result.adversarial >= 0) & (result.adversarial <= 1)).all()
     assert torch.equal(model(result.adversarial).argmax(dim=1) != labels, result.broken)
     assert not result.notes, "a search outside the ball is no failure"
-    assert int(result.forwards.sum()) == sum(seen)
+    assert covers(seen, int(result.forwards.sum()))
     assert (result.backwards[~result.broken] == 20).all()
     assert [point.step for point in result.curve] == list(range(21))
     assert result.curve[1].step_size > 0

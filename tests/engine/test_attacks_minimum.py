@@ -19,7 +19,7 @@ from engine.curves import distances, security_curve
 from engine.errors import Cancelled
 from engine.runner import Options
 from engine.store import Writer
-from tests.engine.attack_models import Affine, Wrapped, digits, trained
+from tests.engine.attack_models import Affine, Wrapped, covers, digits, trained
 from tests.helpers.studies import small_study
 
 FAST_CW: dict[str, Any] = {
@@ -215,7 +215,7 @@ def test_verdicts_costs_and_steps_are_honest(attack: dict[str, Any]) -> None:
         view=Wrapped(net, before=count),
         observer=points.append,
     )
-    assert int(result.forwards.sum()) == sum(seen)
+    assert covers(seen, int(result.forwards.sum()))
     assert result.broken.sum() >= 9
     assert torch.equal(deployed(result.adversarial).argmax(dim=1) != labels, result.broken)
     assert result.distance[0] == result.backwards[0] == 0
@@ -257,11 +257,14 @@ def test_what_the_verdict_refuses_does_not_hide_what_it_would_accept() -> None:
     search, rows, believed = _search(model, images, labels), torch.tensor([0]), torch.tensor([True])
     closest = Closest(search)
     closest.propose(rows, images - 0.01 * way, believed, 1)  # deeper inside the class
+    closest.judge_clearly_closer()
     assert not search.broken.any()
     closest.propose(rows, images + 0.1 * way, believed, 2)
+    closest.judge_clearly_closer()
     first = search.distance.item()
     assert first == pytest.approx(0.1 * float(way.norm()), rel=1e-5)
-    closest.propose(rows, images + 0.0995 * way, believed, 3)  # too little to be judged now
+    closest.propose(rows, images + 0.0995 * way, believed, 3)
+    closest.judge_clearly_closer()  # too little to be judged now
     assert search.distance.item() == first
     closest.settle(rows, images, 4)
     assert search.distance.item() == pytest.approx(0.0995 * float(way.norm()), rel=1e-5)
@@ -286,7 +289,8 @@ def test_images_leave_a_round_when_they_stall_alone() -> None:
     result = run_attack(model, images[:9], labels[:9], spec)
     patient = run_attack(model, images[:9], labels[:9], {**spec, "abort_early": False})
     attacked = result.backwards > 0
-    assert (patient.backwards[attacked] == 60 * 4).all()
+    rivals = 9  # whose linearised boundaries are tried before the rounds
+    assert (patient.backwards[attacked] == 60 * 4 + rivals).all()
     assert result.backwards[attacked].unique().numel() > 3
     assert result.backwards.sum() < 0.9 * patient.backwards.sum()
     assert result.distance.median() <= 1.05 * patient.distance.median()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from engine.attacks import run_attack
 from engine.attacks.ball import linf_bounds
 from engine.attacks.square import L2Windows, LinfWindows, Square, eta
-from tests.engine.attack_models import Affine, Wrapped, trained
+from tests.engine.attack_models import Affine, Wrapped, covers, trained
 from tests.engine.test_attacks_l2 import case, radius
 
 NORMS = {"Linf": 0.1, "L2": 0.6}
@@ -46,13 +46,14 @@ def test_no_gradient_is_taken_and_the_budget_holds(norm: str) -> None:
     for precision in ("fp32", "bf16"):
         seen.clear()
         result = run_attack(watched, images, labels, spec, view=blind, precision=precision)
-        assert int(result.forwards.sum()) == sum(count for count, _ in seen)
+        assert covers([count for count, _ in seen], int(result.forwards.sum()))
         assert not any(graph for _, graph in seen)
         assert (result.backwards == 0).all()
         assert (result.forwards[~result.broken] == 1 + 80).all()
         assert (result.forwards == result.broken_at_step + 1)[result.broken].all()
         assert 2 < result.broken.sum() < 40
-        assert not result.notes
+        assert result.precision == "fp32"
+        assert len(result.notes) == (precision == "bf16")
 
 
 @pytest.mark.parametrize(("shape", "queries"), [((1, 4, 6), 1000), ((3, 5, 7), 2500)])

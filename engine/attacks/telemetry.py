@@ -1,0 +1,129 @@
+"""The curve of an attack, kept on the device until the search synchronises anyway."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engine.attacks.outputs import Look
+from engine.attacks.result import Observer, StepPoint
+
+
+@dataclass(frozen=True)
+class _Note:
+    """One step that was not read back yet; ``values`` lie on the device."""
+
+    step: int
+    seconds: float
+    part: str
+    believed: Tensor | int
+    values: Tensor
+
+
+class Telemetry:
+    """Collects steps and hands them out, in order, when ``flush`` is called.
+
+    Args:
+        total: images in the call.
+        observer: gets every point.
+    """
+
+    def __init__(self, total: int, observer: Observer | None) -> None:
+        self.curve: list[StepPoint] = []
+        self.started = time.perf_counter()
+        self._total, self._observer = total, observer
+        self._waiting: list[_Note] = []
+
+    @property
+    def seconds(self) -> float:
+        """Since the start of the call."""
+        return time.perf_counter() - self.started
+
+    def note(
+        self,
+        step: int,
+        look: Look,
+        step_size: float | Tensor,
+        spent: tuple[Tensor, Tensor],
+        part: str,
+        believed: Tensor | int = 0,
+        among: Tensor | None = None,
+    ) -> None:
+        """Take note of a step without waiting for the device.
+
+        Args:
+            step: its number.
+            look: at the points of the step.
+            step_size: length of the step.
+            spent: forwards and backwards so far of every image.
+            part: which of several attacks is at work.
+            believed: images that look broken, but will have no verdict before the flush.
+            among: (M) bool, the points that count; all if None.
+        """
+        if not isinstance(step_size, Tensor):
+            # Filled on the device: copying a number there would wait for it.
+            step_size = torch.full((), step_size, dtype=torch.float64, device=look.margin.device)
+        values = [
+            _finite_mean(look.cross_entropy, among),
+            _finite_mean(look.margin, among),
+            step_size.double(),
+            *(each.sum().double() for each in spent),
+        ]
+        self._waiting.append(_Note(step, self.seconds, part, believed, torch.stack(values)))
+
+    def flush(self, broken_at_step: Tensor) -> None:
+        """Read everything back at once and tell the observer.
+
+        Args:
+            broken_at_step: (N) of every image, -1 where it is not broken.
+        """
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        known = broken_by(broken_at_step, [note.step for note in waiting])
+        believed = [torch.as_tensor(note.believed, device=known.device) for note in waiting]
+        counts = (known + torch.stack(believed)).tolist()
+        table = torch.stack([note.values for note in waiting]).tolist()
+        for note, count, row in zip(waiting, counts, table, strict=True):
+            self._emit(note, count, row)
+
+    def _emit(self, note: _Note, broken: int, values: list[float]) -> None:
+        loss, margin, step_size, forwards, backwards = values
+        point = StepPoint(
+            step=note.step,
+            total=self._total,
+            broken=broken,
+            active=self._total - broken,
+            loss=loss,
+            margin=margin,
+            step_size=step_size,
+            forwards=int(forwards),
+            backwards=int(backwards),
+            seconds=note.seconds,
+            part=note.part,
+        )
+        self.curve.append(point)
+        if self._observer is not None:
+            self._observer(point)
+
+
+def broken_by(broken_at_step: Tensor, steps: list[int]) -> Tensor:
+    """(len(steps)) images broken at or before each step.
+
+    Args:
+        broken_at_step: (N) int64, -1 where an image is not broken.
+        steps: in any order.
+    """
+    never = torch.iinfo(torch.int64).max
+    ordered = torch.where(broken_at_step < 0, never, broken_at_step).sort().values
+    return torch.searchsorted(ordered, torch.tensor(steps, device=ordered.device), right=True)
+
+
+def _finite_mean(values: Tensor, among: Tensor | None) -> Tensor:
+    """Mean of the finite values, 0 if there are none; float64, on the device."""
+    counted = values.isfinite() if among is None else values.isfinite() & among
+    total = torch.where(counted, values, 0.0).sum(dtype=torch.float64)
+    return total / counted.sum().clamp(min=1)
