@@ -114,7 +114,8 @@ class AttackSpec(Choice):
     @property
     def eps(self) -> float | None:
         """The radius of the threat model, None if the attack has none."""
-        value = self.params.get("eps")
+        # Two attacks of torchattacks have their own word for it.
+        value = self.params.get("eps", self.params.get("max_epsilon"))
         return None if value is None else float(value)
 
 

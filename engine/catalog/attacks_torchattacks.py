@@ -1,38 +1,62 @@
-"""The attacks of torchattacks 3.5.1, behind our guards."""
+"""The attacks of torchattacks 3.5.1, behind our guards, under the library's own names.
+
+Two classes of the library are no attacks on images and are left out: ``MultiAttack`` runs other
+attacks in a row, which a study does by listing them, and ``LGV`` trains surrogate models on a
+training set, which an attack here never sees. What the library lets its caller choose but we
+own ourselves is no parameter: ``seed``, ``n_classes`` and ``verbose``.
+"""
 
 from __future__ import annotations
 
 from pydantic import Field
 
-from engine.catalog.attacks_ball import EpsParams
-from engine.catalog.entry import Entry, Number, Section, format_number, section
+from engine.catalog import (
+    attacks_torchattacks_auto,
+    attacks_torchattacks_gradient,
+    attacks_torchattacks_minimum,
+    attacks_torchattacks_transfer,
+)
+from engine.catalog.attacks_torchattacks_base import library_entry
+from engine.catalog.entry import NoParams, Number, Params, Section, format_number, section
+
+_PARTS = (
+    attacks_torchattacks_gradient,
+    attacks_torchattacks_transfer,
+    attacks_torchattacks_auto,
+    attacks_torchattacks_minimum,
+)
 
 
-class TorchattacksPgdParams(EpsParams):
-    """Parameters of ``torchattacks.PGD``, under that library's names."""
+class NoiseParams(Params):
+    """Parameters of ``GN``."""
 
-    alpha: Number = Field(
-        2 / 255, gt=0, le=1, title="alpha", description="Length of a step (library name)."
-    )
-    steps: int = Field(10, ge=1, le=10_000, title="steps", description="Gradient steps.")
-    random_start: bool = Field(
-        True, title="random start", description="Start at a uniform point of the ball."
+    std: Number = Field(
+        0.1, ge=0, le=100, title="std", description="Deviation of the noise, pixels in [0, 1]."
     )
 
     def label(self, title: str) -> str:
-        return f"{title}-{self.steps} {format_number(self.eps)}"
+        return f"{title} {format_number(self.std)}"
 
 
 def entries() -> Section:
-    """The attacks of this family, by id."""
+    """All attacks of the library, by id."""
+    kim = "Kim 2020, arXiv 2010.01950"
     return section(
-        Entry(
-            id="torchattacks.PGD",
-            title="PGD (torchattacks)",
-            family="torchattacks",
-            summary="The PGD of torchattacks 3.5.1 behind our guards; returns the last iterate.",
-            paper="Kim 2020, arXiv 2010.01950",
-            params=TorchattacksPgdParams,
-            norm="Linf",
+        *(entry for part in _PARTS for entry in part.entries().values()),
+        library_entry(
+            "GN",
+            "reference, no ball",
+            "Gaussian noise: no attack, for comparison.",
+            kim,
+            NoiseParams,
+            "",
+        ),
+        library_entry(
+            "VANILA",
+            "reference, no ball",
+            "Returns the clean image, for comparison.",
+            kim,
+            NoParams,
+            "",
         ),
     )
