@@ -11,10 +11,20 @@ import numpy as np
 import torch
 
 from engine import __version__, device
+from engine.attacks.lost import lost_examples
 from engine.curves import distances
 from engine.data import ImageSet
-from engine.diagnostics import Flag, black_box_flag, compare, transfer_check, transfer_flag
+from engine.diagnostics import (
+    Flag,
+    black_box_flag,
+    compare,
+    lost_flag,
+    transfer_check,
+    transfer_flag,
+    unfinished_flag,
+)
 from engine.plan import STAGE_VERSIONS
+from engine.specs import Run
 from engine.statistics import wilson
 from engine.store import Row, Writer
 from engine.variants import LoadedVariant
@@ -46,14 +56,14 @@ def summarise(
     batches = store.batches(run_id)
     transfer, transfer_flags = _transfer(store, run_id, parent_id, images, variant, samples)
     rival, rival_flags = _black_box(samples, black_box)
-    notes = [Flag("attack-note", "info", note) for row in batches for note in row["notes"]]
+    run = store.run(run_id)
     gate_flags = [Flag.from_dict(flag) for flag in gate["flags"]]
     flags = (
         gate_flags
         + transfer_flags
         + rival_flags
-        + _minimum_norm(store.run(run_id), samples)
-        + notes
+        + _minimum_norm(run, samples)
+        + _search_flags(run["spec"], store.curve(run_id), batches, len(samples))
     )
     unique = {(flag.id, flag.text): flag.to_dict() for flag in flags}
     return {
@@ -103,6 +113,18 @@ def _minimum_norm(run: Row, samples: list[Row]) -> list[Flag]:
         f"no example for {int(np.isinf(found).sum())} of {len(found)} images."
     )
     return [Flag("minimum-norm", "info", text)]
+
+
+def _search_flags(spec: Row, curve: list[Row], batches: list[Row], total: int) -> list[Flag]:
+    """What the attack's own course and notes say about it."""
+    notes = [note for row in batches for note in row["notes"]]
+    attack = Run.model_validate(spec).attack
+    found = [unfinished_flag(attack, curve, total), lost_flag(notes, total)]
+    others = [note for note in notes if lost_examples(note) is None]
+    return [
+        *(flag for flag in found if flag),
+        *(Flag("attack-note", "info", note) for note in others),
+    ]
 
 
 def _sizes(accounting: Row) -> Row:

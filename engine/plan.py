@@ -10,7 +10,14 @@ from __future__ import annotations
 from engine.specs import AttackSpec, Run, content_key
 from engine.store import RunKeys
 
-STAGE_VERSIONS = {"data": 1, "variant": 1, "diagnostics": 1, "black-box": 1, "attack": 1}
+STAGE_VERSIONS = {
+    "data": 1,
+    "variant": 1,
+    "diagnostics": 2,
+    "black-box": 1,
+    "attack": 2,
+    "transfer": 1,
+}
 
 
 def run_keys(run: Run, data_fingerprint: str, model_fingerprint: str, precision: str) -> RunKeys:
@@ -55,3 +62,8 @@ def black_box_key(keys: RunKeys, rival: AttackSpec, images: int, seed: int) -> s
         images,
         seed,
     )
+
+
+def transfer_key(source_run: str, target_variant: str) -> str:
+    """The key of judging the examples of a run on a variant."""
+    return content_key("transfer", STAGE_VERSIONS["transfer"], source_run, target_variant)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -101,7 +101,10 @@ class Variants:
         )
 
     def examine(self, spec: Run, keys: RunKeys, images: ImageSet, staged: Staged) -> Row:
-        """The gate that every variant passes before it is attacked: numbers and flags."""
+        """The gate that every variant passes before it is attacked.
+
+        Its flags, its numbers, and the twins of the attack view to search (see ``searched``).
+        """
         key = diagnostics_key(keys.variant, keys.data)
         stored = self._store.stage(key)
         if stored:
@@ -109,24 +112,28 @@ class Variants:
         begun = time.perf_counter()
         variant = self.get(spec, keys, staged)
         gate = images.images[:GATE_IMAGES].to(self._device)
-        compression.check_agreement(variant.deployed, variant.view, gate)
-        report = staged(
-            "diagnostics",
-            "",
-            lambda: diagnostics.examine(
-                variant.deployed,
-                variant.view,
-                gate,
-                images.labels[:GATE_IMAGES].to(self._device),
-                self._parent_view(spec.model) if spec.recipe else None,
-            ),
-        )
+        labels = images.labels[:GATE_IMAGES].to(self._device)
+
+        def examine() -> diagnostics.Choice:
+            diagnostics.require_logits(variant.deployed, gate, labels)
+            parent = self._parent_view(spec.model) if spec.recipe else None
+            choice = diagnostics.choose_view(variant.deployed, variant.view, gate, labels, parent)
+            if not choice.random:
+                compression.check_agreement(variant.deployed, variant.view, gate)
+            return choice
+
+        choice = staged("diagnostics", "", examine)
         payload: Row = {
-            "flags": [flag.to_dict() for flag in report.flags],
-            "numbers": report.numbers,
+            "flags": [flag.to_dict() for flag in choice.report.flags],
+            "numbers": choice.report.numbers,
+            "twins": list(choice.twins),
         }
         self._store.put_stage(key, "diagnostics", payload, time.perf_counter() - begun)
         return payload
+
+    def searched(self, variant: LoadedVariant, gate: Row) -> LoadedVariant:
+        """A variant with the attack view that its gate chose (``examine``)."""
+        return replace(variant, view=diagnostics.wrapped(variant.view, gate["twins"]))
 
     def black_box(
         self, spec: Run, keys: RunKeys, images: ImageSet, staged: Staged, should_stop: ShouldStop

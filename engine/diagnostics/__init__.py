@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from engine.diagnostics.averaged import Averaged
 from engine.diagnostics.black_box import black_box_broken, black_box_flag, black_box_rival
+from engine.diagnostics.checks import require_logits
 from engine.diagnostics.duel import Duel, compare
 from engine.diagnostics.examine import Report, examine
 from engine.diagnostics.flags import Flag
 from engine.diagnostics.gradients import GradientHealth, gradient_health
+from engine.diagnostics.optimisation import lost_flag, unfinished_flag
+from engine.diagnostics.rescue import Choice, choose_view, wrapped
+from engine.diagnostics.straight_through import StraightThrough
 from engine.diagnostics.transfer import transfer_check, transfer_flag
 
 __all__ = [
+    "Averaged",
+    "Choice",
     "Duel",
     "Flag",
     "GradientHealth",
     "Report",
+    "StraightThrough",
     "black_box_broken",
     "black_box_flag",
     "black_box_rival",
+    "choose_view",
     "compare",
     "examine",
     "gradient_health",
+    "lost_flag",
+    "require_logits",
     "transfer_check",
     "transfer_flag",
+    "unfinished_flag",
+    "wrapped",
 ]

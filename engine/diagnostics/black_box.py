@@ -43,6 +43,7 @@ def black_box_flag(duel: Duel) -> Flag | None:
         return None
     text = (
         f"A gradient-free attack (Square, {QUERIES} queries) breaks {duel.figures}: gradients are "
-        "masked, or the white-box attack is too weak for its number to be quoted."
+        "masked, or the white-box attack is too weak for its number to be quoted. Quote square "
+        "or autoattack."
     )
     return Flag("black-box-stronger", "danger", text)

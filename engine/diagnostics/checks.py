@@ -6,8 +6,11 @@ import torch
 from scipy.special import bdtrc
 from torch import Tensor, nn
 
-from engine.attacks.guard import arithmetic
+from engine.attacks.chunks import in_chunks
+from engine.attacks.guard import arithmetic, preserved
+from engine.attacks.outputs import check_logits
 from engine.diagnostics.flags import Flag
+from engine.errors import ModelError
 
 SIGNIFICANCE = 0.05
 NEAR = 0.1
@@ -16,8 +19,45 @@ NEAR = 0.1
 def forward(model: nn.Module, images: Tensor) -> Tensor:
     """Logits in exact fp32, without a graph."""
     with torch.no_grad(), arithmetic(images.device, exact=True):
-        logits: Tensor = model(images)
-    return logits.float()
+        parts = in_chunks(model, len(images), lambda part: model(images[part]))
+    return torch.cat(parts).float()
+
+
+def require_logits(model: nn.Module, images: Tensor, labels: Tensor) -> None:
+    """Refuse a model whose outputs nothing can be made of; the rest of the gate only flags.
+
+    Args:
+        model: the deployed model.
+        images: (N, C, H, W) clean images, N >= 1.
+        labels: (N) int64.
+
+    Raises:
+        AttackError: the outputs are no (N, K >= 2) logits, or a label is beyond K.
+        ModelError: another number of rows or classes than of images or for one image, or not
+            one finite output.
+    """
+
+    def outputs(part: slice) -> Tensor:
+        logits = model(images[part])
+        check_logits(logits, labels)
+        return logits  # type: ignore[no-any-return]
+
+    with preserved(model, seed=0), torch.no_grad(), arithmetic(images.device, exact=True):
+        whole = in_chunks(model, len(images), outputs)
+        single = outputs(slice(0, 1))
+    shapes = {part.shape[1] for part in (*whole, single)}
+    rows = sum(len(part) for part in whole)
+    if rows != len(images) or len(single) != 1 or len(shapes) != 1:
+        raise ModelError(
+            f"The model gives outputs of shape {tuple(whole[0].shape)} for {len(images)} images "
+            f"and {tuple(single.shape)} for one.",
+            "Each image must give one row of logits, whatever batch it is in.",
+        )
+    if not torch.cat(whole).isfinite().all(dim=1).any():
+        raise ModelError(
+            f"The model gives no finite output for any of {len(images)} clean images.",
+            "Its weights or its quantisation are ruined: there is nothing to attack.",
+        )
 
 
 def tail(successes: int, trials: int, chance: float) -> float:
@@ -29,18 +69,23 @@ def check_outputs(first: Tensor, second: Tensor) -> list[Flag]:
     """Two forwards of the same images: finite, equal, logits?"""
     if not first.isfinite().all():
         share = float((~first.isfinite()).any(dim=1).float().mean())
-        text = f"The output is not finite for {share:.0%} of the clean images."
+        text = f"The output is not finite for {share:.0%} of the clean images: check its weights."
         return [Flag("nonfinite-output", "danger", text)]
     found = []
     if not torch.allclose(first, second, rtol=1e-4, atol=1e-5):
+        difference = float((first - second).abs().max())
         text = (
-            "Two forwards of the same images differ: the variant is random, and attacks that do "
-            "not average over it are too weak."
+            f"Two forwards of the same images differ, by up to {difference:.2g} in a logit: the "
+            "variant is random. Each verdict is one draw, and an attack that does not average "
+            "over them is too weak."
         )
         found.append(Flag("random-output", "warning", text))
     sums = first.sum(dim=1)
     if (first >= 0).all() and torch.allclose(sums, torch.ones_like(sums), atol=1e-4):
-        text = "The outputs are probabilities, not logits: losses flatten and attacks weaken."
+        text = (
+            "The outputs are probabilities, not logits: losses flatten and attacks weaken. Take "
+            "the softmax off the model."
+        )
         found.append(Flag("probabilities", "warning", text))
     return found
 
@@ -54,18 +99,24 @@ def check_accuracy(logits: Tensor, labels: Tensor) -> list[Flag]:
         return []
     text = (
         f"Clean accuracy is {right}/{count} with {classes} classes, near guessing: the variant "
-        "is ruined, and its robust accuracy says nothing."
+        "is ruined, and its robust accuracy says nothing. Compress less, or fine-tune."
     )
     return [Flag("near-chance", "danger", text)]
 
 
-def check_view(deployed: Tensor, view: Tensor) -> tuple[float, list[Flag]]:
-    """Share of clean images on which view and deployed model predict the same."""
-    same = float((deployed.argmax(dim=1) == view.argmax(dim=1)).float().mean())
-    if same >= 1 - SIGNIFICANCE:
+def check_view(deployed: Tensor, again: Tensor, view: Tensor) -> tuple[float, list[Flag]]:
+    """Share of clean images on which view and deployed model predict the same.
+
+    A random model is not asked to agree with its view more than with itself (``again``).
+    """
+    predictions = deployed.argmax(dim=1)
+    same = float((predictions == view.argmax(dim=1)).float().mean())
+    itself = float((predictions == again.argmax(dim=1)).float().mean())
+    if same >= itself - SIGNIFICANCE:
         return same, []
     text = (
         f"The attack view predicts the same as the deployed model on only {same:.0%} of the "
-        "clean images: what is found on one need not hold on the other."
+        "clean images: what is found on one need not hold on the other. Believe Square and "
+        "transferred examples instead."
     )
     return same, [Flag("view-disagrees", "danger", text)]

@@ -10,6 +10,18 @@ from engine.attacks.guard import preserved
 from engine.diagnostics.checks import check_accuracy, check_outputs, check_view, forward
 from engine.diagnostics.flags import Flag
 from engine.diagnostics.gradients import gradient_health
+from engine.diagnostics.secants import secant_agreement, secant_flag
+from engine.diagnostics.stress import (
+    temperature_duel,
+    temperature_flag,
+    unconstrained_flag,
+    unconstrained_survivors,
+)
+
+PROBED_IMAGES = 64
+"""Images for what takes many gradients."""
+
+Numbers = dict[str, float | bool | None]
 
 
 @dataclass(frozen=True)
@@ -18,11 +30,12 @@ class Report:
 
     Attributes:
         flags: findings; empty is good.
-        numbers: the measurements behind them, ready for JSON.
+        numbers: the measurements behind them, ready for JSON: shares in [0, 1], cosines in
+            [-1, 1]; what was not measured is missing.
     """
 
     flags: tuple[Flag, ...]
-    numbers: dict[str, float | bool | None]
+    numbers: Numbers
 
 
 def examine(
@@ -32,7 +45,7 @@ def examine(
     labels: Tensor,
     parent_view: nn.Module | None = None,
 ) -> Report:
-    """Check outputs, accuracy, determinism, agreement and gradients of a variant.
+    """Check outputs, accuracy, determinism, agreement and gradients of a variant on one view.
 
     Args:
         deployed: the deployed model.
@@ -45,18 +58,47 @@ def examine(
         return Report((), {})
     with preserved(deployed, view, seed=0):
         first, second = forward(deployed, images), forward(deployed, images)
-        agreement, flags = check_view(first, forward(view, images))
+        agreement, flags = check_view(first, second, forward(view, images))
     health = gradient_health(view, images, labels, parent_view)
     flags = check_outputs(first, second) + check_accuracy(first, labels) + flags
-    return Report(
-        flags=(*flags, *health.flags()),
-        numbers={
-            "clean_accuracy": float((first.argmax(dim=1) == labels).float().mean()),
-            "view_agreement": agreement,
-            "gradient_present": health.present,
-            "gradient_finite": health.finite,
+    numbers: Numbers = {
+        "clean_accuracy": float((first.argmax(dim=1) == labels).float().mean()),
+        "view_agreement": agreement,
+        "gradient_present": health.present,
+    }
+    if health.present:
+        numbers |= {
+            "gradient_finite": not health.nonfinite_fraction,
             "gradient_zero_fraction": health.zero_fraction,
             "gradient_saturated_fraction": health.saturated_fraction,
             "gradient_cosine": health.cosine,
-        },
+        }
+    report = Report((*flags, *health.flags()), numbers)
+    if health.present:
+        few = slice(min(PROBED_IMAGES, len(labels)))
+        report = _probe(report, deployed, view, images[few], labels[few])
+    return report
+
+
+def _probe(
+    report: Report, deployed: nn.Module, view: nn.Module, images: Tensor, labels: Tensor
+) -> Report:
+    """Add what takes more than one gradient: secants, temperature, the unconstrained attack."""
+    with preserved(deployed, view, seed=0):
+        agreement = secant_agreement(view, images, labels)
+        divisor, duel = temperature_duel(view, images, labels)
+    survivors = unconstrained_survivors(deployed, view, images, labels)
+    found = (
+        secant_flag(agreement),
+        temperature_flag(divisor, duel),
+        unconstrained_flag(survivors, len(labels)),
     )
+    numbers = {
+        "secant_agreement": agreement,
+        "logit_divisor": divisor,
+        "temperature_broken": duel.whitebox / duel.total,
+        "temperature_broken_rescaled": duel.rival / duel.total,
+        "unconstrained_accuracy": survivors / len(labels),
+        "probed_images": len(labels),
+    }
+    return Report((*report.flags, *(flag for flag in found if flag)), {**report.numbers, **numbers})

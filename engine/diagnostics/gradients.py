@@ -8,13 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from engine.attacks import losses
+from engine.attacks.chunks import in_chunks
 from engine.attacks.gradient import input_gradient
 from engine.attacks.guard import preserved
+from engine.attacks.losses import Objective
 from engine.diagnostics.flags import Flag
 from engine.errors import AttackError
 
 MAX_ZERO_FRACTION = 0.05
 MIN_COSINE = 0.1
+_INSTEAD = "Believe Square and transferred examples instead."
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class GradientHealth:
 
     Attributes:
         present: the output depends differentiably on the images.
-        finite: no entry of any gradient is NaN or infinite.
+        nonfinite_fraction: share of images with NaN or infinity in a gradient.
         zero_fraction: share of images whose margin gradient is zero at every pixel.
         saturated_fraction: the same for the cross-entropy, which also dies of confidence.
         cosine: median cosine with the parent's margin gradient; None without a parent or
@@ -32,7 +35,7 @@ class GradientHealth:
     """
 
     present: bool
-    finite: bool = True
+    nonfinite_fraction: float = 0.0
     zero_fraction: float = 0.0
     saturated_fraction: float = 0.0
     cosine: float | None = None
@@ -41,22 +44,27 @@ class GradientHealth:
     def flags(self) -> tuple[Flag, ...]:
         """What is wrong, in words."""
         if not self.present:
-            text = f"White-box attacks cannot work on this variant. {self.reason}"
+            text = f"White-box attacks cannot work on this variant. {self.reason} {_INSTEAD}"
             return (Flag("no-gradient", "danger", text),)
         found = []
-        if not self.finite:
-            text = "Input gradients contain NaN or infinite values, so attacks are blunted."
+        if self.nonfinite_fraction:
+            text = (
+                "Input gradients contain NaN or infinite values for "
+                f"{self.nonfinite_fraction:.0%} of the images, so attacks are blunted. {_INSTEAD}"
+            )
             found.append(Flag("nonfinite-gradient", "danger", text))
         if self.zero_fraction > MAX_ZERO_FRACTION:
             text = (
                 f"The input gradient is exactly zero for {self.zero_fraction:.0%} of the images: "
-                "gradient attacks stand still there, and the robust accuracy means nothing."
+                "gradient attacks stand still there, and the robust accuracy means nothing. "
+                f"{_INSTEAD}"
             )
             found.append(Flag("zero-gradient", "danger", text))
         if self.saturated_fraction - self.zero_fraction > MAX_ZERO_FRACTION:
             text = (
                 f"The cross-entropy is saturated for {self.saturated_fraction:.0%} of the images: "
-                "attacks that climb it directly stand still there."
+                "attacks that climb it directly stand still there. Use built-in ones: they climb "
+                "log-odds or margins."
             )
             found.append(Flag("saturated-loss", "warning", text))
         if self.cosine is not None and self.cosine < MIN_COSINE:
@@ -82,24 +90,47 @@ def gradient_health(
     modules = (view,) if parent is None else (view, parent)
     with preserved(*modules, seed=0):
         try:
-            _, slope = input_gradient(view, images, labels, losses.margin)
-            _, steep = input_gradient(view, images, labels, _cross_entropy)
+            _, slope = logits_and_gradient(view, images, labels, losses.margin)
+            _, steep = logits_and_gradient(view, images, labels, cross_entropy)
         except AttackError as error:
             return GradientHealth(present=False, reason=error.message)
         reference = None
         if parent is not None:
-            _, reference = input_gradient(parent, images, labels, losses.margin)
+            _, reference = logits_and_gradient(parent, images, labels, losses.margin)
     return GradientHealth(
         present=True,
-        finite=bool(slope.isfinite().all() and steep.isfinite().all()),
+        nonfinite_fraction=_nonfinite_fraction(slope, steep),
         zero_fraction=_zero_fraction(slope),
         saturated_fraction=_zero_fraction(steep),
         cosine=None if reference is None else _median_cosine(slope, reference),
     )
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def logits_and_gradient(
+    view: nn.Module, images: Tensor, labels: Tensor, objective: Objective
+) -> tuple[Tensor, Tensor]:
+    """Logits (N, K) and input gradient (N, C, H, W), in pieces that fit into memory.
+
+    Raises:
+        AttackError: the output does not depend differentiably on the images.
+    """
+
+    def differentiate(part: slice) -> tuple[Tensor, Tensor]:
+        return input_gradient(view, images[part], labels[part], objective)
+
+    parts = in_chunks(view, len(images), differentiate)
+    logits, gradient = (torch.cat(each) for each in zip(*parts, strict=True))
+    return logits, gradient
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """The loss that saturates, per image (N), as most libraries climb it."""
     return nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+def _nonfinite_fraction(*gradients: Tensor) -> float:
+    finite = [gradient.flatten(1).isfinite().all(dim=1) for gradient in gradients]
+    return float((~torch.stack(finite).all(dim=0)).float().mean())
 
 
 def _zero_fraction(gradient: Tensor) -> float:

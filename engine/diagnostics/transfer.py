@@ -34,5 +34,8 @@ def transfer_flag(duel: Duel) -> Flag | None:
     """Danger if the transferred examples are significantly stronger."""
     if not duel.lost:
         return None
-    text = f"Likely gradient masking: examples made on the parent break {duel.figures}."
+    text = (
+        f"Likely gradient masking: examples made on the parent break {duel.figures}. Quote the "
+        "lower number, or that of square."
+    )
     return Flag("gradient-masking", "danger", text)

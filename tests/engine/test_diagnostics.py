@@ -21,6 +21,13 @@ from engine.diagnostics import (
     transfer_flag,
 )
 from engine.diagnostics.checks import check_accuracy, tail
+from engine.diagnostics.secants import MIN_AGREEMENT, SCALE, secant_agreement, secant_flag
+from engine.diagnostics.stress import (
+    temperature_duel,
+    temperature_flag,
+    unconstrained_flag,
+    unconstrained_survivors,
+)
 from engine.specs import make_attack
 from tests.engine.attack_models import Affine, Rounded, Wrapped, trained
 
@@ -151,7 +158,73 @@ def test_nonfinite_gradient_is_flagged() -> None:
 
 def test_saturated_cross_entropy_is_told_from_missing_gradients() -> None:
     flags = _ids(Wrapped(trained()[0], after=lambda z: z * 1000))
-    assert flags == {"saturated-loss": "warning"}
+    assert flags == {"saturated-loss": "warning", "logit-scale": "warning"}
+
+
+@pytest.mark.parametrize("factor", [0.001, 1.0, 1000.0])
+def test_the_temperature_test_finds_the_scale_and_what_it_costs(factor: float) -> None:
+    net, images, labels = trained()
+    model = Wrapped(net, after=lambda z: factor * z)
+    divisor, duel = temperature_duel(model, images[:64], labels[:64])
+    reference, fair = temperature_duel(net, images[:64], labels[:64])
+    assert divisor == pytest.approx(factor * reference, rel=1e-4)
+    assert duel.rival == fair.rival, "the rescaled side does not depend on the scale"
+    flag = temperature_flag(divisor, duel)
+    assert bool(flag) == (factor == 1000)
+    if flag:
+        assert duel.whitebox < duel.rival / 2
+        assert f"{duel.rival}/64" in flag.text
+
+
+def test_own_attacks_do_not_depend_on_the_scale_of_the_logits() -> None:
+    """Why the temperature test compares the plain cross-entropy and not the attack of the run."""
+    net, images, labels = trained()
+    attack = {"name": "pgd", "eps": 0.1, "steps": 20}
+    plain = run_attack(net, images[:64], labels[:64], attack).broken
+    loud = Wrapped(net, after=lambda z: 1000 * z)
+    assert int(run_attack(loud, images[:64], labels[:64], attack).broken.sum()) >= plain.sum() - 2
+
+
+def test_secants_agree_exactly_with_an_affine_model_and_not_with_steps() -> None:
+    model = Affine(2, (1, 4, 4))
+    images = torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    labels = model(images).argmax(dim=1)
+    assert secant_agreement(model, images, labels) == pytest.approx(1.0, abs=1e-3)
+
+    class Fractions(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            # Slope 1 everywhere, but a move of 1.5 periods goes up or down by half of one.
+            period = SCALE / 1.5
+            return model(x - (x / period).floor() * period)
+
+    saw = secant_agreement(Fractions(), images, labels)
+    assert saw is not None
+    assert abs(saw) < MIN_AGREEMENT
+    flag = secant_flag(saw)
+    assert flag is not None
+    assert f"{saw:.2f}" in flag.text
+    assert secant_agreement(Wrapped(model, before=lambda x: 0 * x), images, labels) is None
+
+
+def test_an_unconstrained_attack_that_fails_is_counted() -> None:
+    net, images, labels = trained()
+    assert unconstrained_survivors(net, net, images[:64], labels[:64]) == 0
+    blind = _rounded(straight_through=False)
+    left = unconstrained_survivors(blind, blind, images[:64], labels[:64])
+    right = blind(images[:64]).argmax(dim=1) == labels[:64]
+    assert left == int(right.sum()), "noise at the start would break some without any gradient"
+    flag = unconstrained_flag(left, 64)
+    assert flag is not None
+    assert f"leaves {left} of 64" in flag.text
+    # The same model, searched on a view with a gradient.
+    seeing = _rounded(straight_through=True)
+    assert unconstrained_survivors(blind, seeing, images[:64], labels[:64]) == 0
+
+
+def test_a_random_model_need_not_agree_with_its_view_more_than_with_itself() -> None:
+    net = trained()[0]
+    wild = Wrapped(net, before=lambda x: x + 0.3 * torch.randn_like(x))
+    assert "view-disagrees" not in _ids(wild)
 
 
 def test_random_output_is_flagged() -> None:
@@ -196,7 +269,11 @@ def test_opposite_gradients_are_flagged() -> None:
         def backward(ctx: object, gradient: Tensor) -> Tensor:
             return -gradient
 
-    assert _ids(Wrapped(net, before=_Flip.apply), net) == {"gradient-disagrees": "warning"}
+    assert _ids(Wrapped(net, before=_Flip.apply), net) == {
+        "gradient-disagrees": "warning",
+        "secants-disagree": "warning",
+        "unconstrained-survives": "danger",
+    }
 
 
 def test_view_of_another_model_is_flagged() -> None:
