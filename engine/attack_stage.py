@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
+from engine import workload
 from engine.attacks import AttackResult, StepPoint, run_attack
 from engine.data import ImageSet
 from engine.events import Emit, ShouldStop
+from engine.memory import memory_errors
 from engine.progress import ProgressMeter
 from engine.specs import Run
 from engine.store import Row, RunKeys, Writer
@@ -22,13 +25,13 @@ MAX_TELEMETRY = 2000
 
 
 class AttackStage:
-    """Attacks what is not yet stored of a run.
+    """Attacks what is not yet stored of a run, in batches that the memory holds.
 
     Args:
         store: where batches go.
         emit: where progress goes.
         precision: of the search.
-        batch_size: images attacked together.
+        batch_size: images attacked together at most.
     """
 
     def __init__(self, store: Writer, emit: Emit, precision: str, batch_size: int) -> None:
@@ -47,14 +50,19 @@ class AttackStage:
         """Attack every image that has no stored verdict."""
         kept = min(spec.keep_images, len(images.labels))
         self.store.keep_images(keys.data, {"images": images.images[:kept].numpy()})
-        meter = ProgressMeter(run_id, len(images.labels), self.emit)
+        plan = workload.parts(spec.attack, len(images.class_names), self.precision)
+        meter = ProgressMeter(run_id, len(images.labels), self.emit, plan=plan)
         stored = self.store.batches(run_id)
         meter.restore(
             [row["broken_at_step"] for row in self.store.samples(run_id)],
             [row["size"] for row in stored],
         )
-        for start in range(sum(row["size"] for row in stored), len(images.labels), self.batch_size):
-            self._batch(run_id, spec, images, variant, start, kept, meter, should_stop)
+        first = sum(row["size"] for row in stored)
+
+        def attack(start: int, stop: int) -> None:
+            self._batch(run_id, spec, images, variant, start, stop, kept, meter, should_stop)
+
+        _in_batches(attack, first, len(images.labels), self.batch_size)
 
     def _batch(
         self,
@@ -63,11 +71,11 @@ class AttackStage:
         images: ImageSet,
         variant: LoadedVariant,
         start: int,
+        stop: int,
         kept: int,
         meter: ProgressMeter,
         should_stop: ShouldStop,
     ) -> None:
-        stop = min(start + self.batch_size, len(images.labels))
         meter.start_batch(stop - start)
         result = run_attack(
             variant.deployed,
@@ -94,6 +102,33 @@ class AttackStage:
         }
         self.store.add_batch(run_id, batch, _rows(images, start, stop, result), arrays)
         meter.end_batch(result.broken_at_step.tolist())
+
+
+def _in_batches(attack: Callable[[int, int], None], start: int, end: int, size: int) -> None:
+    """Attack from start to end; fewer images at a time once the memory does not hold a batch.
+
+    A search holds several copies of its images beside what a forward takes, so it can fail
+    where a forward in pieces does not.
+    """
+    while start < end:
+        stop = min(start + size, end)
+        if _fits(attack, start, stop):
+            start = stop
+        else:  # not inside ``except``, whose traceback holds on to the tensors
+            size = (stop - start) // 2
+            if torch.accelerator.is_available():
+                torch.accelerator.empty_cache()
+
+
+def _fits(attack: Callable[[int, int], None], start: int, stop: int) -> bool:
+    try:
+        with memory_errors():
+            attack(start, stop)
+    except torch.OutOfMemoryError:
+        if stop - start == 1:
+            raise
+        return False
+    return True
 
 
 def _telemetry(curve: tuple[StepPoint, ...]) -> list[Row]:

@@ -14,6 +14,7 @@ from engine.catalog import SECTIONS
 from engine.errors import CrumpleError, StoreError
 from engine.report.figures import KINDS
 from engine.report.tables import RESULT_FORMATS, SAMPLE_FORMATS
+from engine.report.transfer import TRANSFER_FORMATS
 
 if TYPE_CHECKING:
     from engine.store import Row, Store
@@ -161,6 +162,33 @@ def _write(path: Path, data: bytes) -> None:
 
 
 @main.command()
+@_db_option
+@_study_option
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(TRANSFER_FORMATS),
+    default="table",
+    show_default=True,
+    help="csv and json hold every column raw; table is for reading.",
+)
+def transfer(db: Path, study: str | None, format_: str) -> None:
+    """Print how the examples of each run fare on the other variants: one row per pair."""
+    from engine.report.transfer import transfers_text
+    from engine.store import Store
+
+    with Store(db, readonly=True) as store:
+        rows = store.transfers(study)
+    if not rows:
+        click.echo(
+            "No pairs are stored: they come with a study of two variants or more that keeps "
+            "images, after its last run.",
+            err=True,
+        )
+    click.echo(transfers_text(rows, format_), nl=False)
+
+
+@main.command()
 @click.option("--kind", type=click.Choice(KINDS), required=True, help="What to draw.")
 @click.option(
     "--out",
@@ -173,14 +201,14 @@ def _write(path: Path, data: bytes) -> None:
 @click.option("--run", "runs", type=int, multiple=True, metavar="ID", help="Only these runs.")
 def chart(kind: str, out: Path, db: Path, study: str | None, runs: tuple[int, ...]) -> None:
     """Draw a chart for a paper column."""
-    from engine.report.figures import check_suffix, draw_chart, save_chart
+    from engine.report.figures import chart_details, check_suffix, draw_chart, save_chart
     from engine.store import Store
 
     check_suffix(out)
     with Store(db, readonly=True) as store:
         rows = _chosen(store, study, runs)
-        curves = {r["run_id"]: store.curve(r["run_id"]) for r in rows} if kind == "curve" else {}
-    save_chart(draw_chart(kind, rows, curves), out)
+        details = chart_details(kind, rows, store)
+    save_chart(draw_chart(kind, rows, details), out)
     click.echo(f"Wrote {out}.", err=True)
 
 

@@ -20,6 +20,7 @@ from engine.events import (
     RunProgress,
     RunStarted,
     StudyQueued,
+    StudyStage,
 )
 from engine.runner import Options, Summary, check
 from engine.runner import run as run_study
@@ -133,6 +134,8 @@ class _Bars:
                 self._end(f"{event.run_id:>5}  FAILED: {event.message} {event.hint}".rstrip())
             case RunCancelled():
                 self._end(f"{event.run_id:>5}  stopped")
+            case StudyStage() if not event.done and event.detail:
+                self._write(f"Judging {event.total} pairs of source and target for transfer.")
 
     def _end(self, line: str) -> None:
         if self._images is not None:

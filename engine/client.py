@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -26,6 +27,7 @@ from engine.events import (
     RunFinished,
     RunProgress,
     RunStarted,
+    StageStarted,
     WorkerDied,
     WorkerReady,
 )
@@ -128,8 +130,9 @@ class EngineClient:
     def _supervise(self) -> None:
         early_deaths = 0
         first: tuple[Command, ...] = (Pause(True),)
+        last_words = ""
         while True:
-            worker = _WorkerProcess(self._settings, first)
+            worker = _WorkerProcess(self._settings, first, last_words)
             leaving = self._serve(worker)
             worker.stop()
             if leaving:
@@ -142,6 +145,7 @@ class EngineClient:
                     return
                 early_deaths = 0
             first = (Pause(self._paused), *worker.to_repeat())
+            last_words = worker.epitaph()
 
     def _serve(self, worker: _WorkerProcess) -> bool:
         """Talk to a worker until it dies (False) or the client closes (True)."""
@@ -197,18 +201,19 @@ class EngineClient:
 class _WorkerProcess:
     """One life of the worker: the process, its pipe, and what it is doing."""
 
-    def __init__(self, settings: Settings, first: tuple[Command, ...]) -> None:
+    def __init__(self, settings: Settings, first: tuple[Command, ...], last_words: str) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.was_ready = False
         self.told_to_leave = False
         self.refused = ""
         self.running: int | None = None
+        self._title = self._place = ""
         self._deadline: float | None = None
         self._first = first
         self._unanswered: deque[Command] = deque(first)
         self._killed = False
-        told = Settings(settings.database, settings.device, settings.precision, first)
+        told = replace(settings, first=first, last_words=last_words)
         self._process: SpawnProcess = context.Process(
             target=_enter, args=(theirs, told), name="crumple-worker", daemon=True
         )
@@ -246,9 +251,12 @@ class _WorkerProcess:
             case QueueChanged():
                 self._unanswered.popleft()
             case RunStarted():
-                self.running = event.run_id
+                self.running, self._title = event.run_id, event.title
+                self._place = f" at {event.title}"
+            case StageStarted():
+                self._place = f" at {self._title}, {event.stage}"
             case RunFinished() | RunFailed() | RunCancelled() if event.run_id == self.running:
-                self.running, self._deadline = None, None
+                self.running, self._deadline, self._place = None, None, ""
 
     def patience(self) -> float | None:
         """Seconds until a cancel is overdue; None if none is pending."""
@@ -297,7 +305,7 @@ class _WorkerProcess:
         if self.refused:
             return self.refused
         if self._killed:
-            return "The run did not stop in time, so its process was ended."
+            return f"The run did not stop in time{self._place}, so its process was ended."
         if code is not None and code < 0:
-            return f"The engine was ended by signal {-code} and is starting again."
-        return f"The engine ended with exit code {code} and is starting again."
+            return f"The engine was ended by signal {-code}{self._place}."
+        return f"The engine ended with exit code {code}{self._place}."

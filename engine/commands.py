@@ -59,6 +59,7 @@ class Settings:
     Attributes:
         first: commands obeyed before any run is taken.
         reserve: processors left to the window.
+        last_words: how the process before this one ended; empty if it was the first.
     """
 
     database: Path
@@ -66,3 +67,4 @@ class Settings:
     precision: str = "auto"
     first: tuple[Command, ...] = (Pause(True),)
     reserve: int = 1
+    last_words: str = ""

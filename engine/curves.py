@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine.statistics import FloatArray, wilson
+from engine.statistics import FloatArray, mcnemar_greater, wilson
+
+SIGNIFICANCE = 0.05
 
 _SLACK = 1e-6
 """Relative excess of a distance that still counts as inside, as in every verdict."""
@@ -78,3 +80,56 @@ def distances(samples: Sequence[Mapping[str, Any]], norm: str) -> FloatArray:
     """
     column = "linf" if norm == "Linf" else "l2"
     return np.array([row[column] if row["broken"] else np.inf for row in samples], float)
+
+
+@dataclass(frozen=True)
+class CurveCheck:
+    """A run at one eps beside the curve of another run, on the same images.
+
+    Attributes:
+        eps: where it was checked.
+        curve: robust accuracy that the curve promises there.
+        robust_accuracy: what the check found.
+        only_curve: images broken by the run of the curve alone.
+        only_check: images broken by the check alone.
+        p_value: one-sided exact McNemar: the chance of so many ``only_check`` if both attacks
+            were equally strong at this eps.
+    """
+
+    eps: float
+    curve: float
+    robust_accuracy: float
+    only_curve: int
+    only_check: int
+    p_value: float
+
+    @property
+    def too_optimistic(self) -> bool:
+        """Whether the check breaks significantly more than the curve says."""
+        return self.p_value < SIGNIFICANCE
+
+
+def check_curve(found: ArrayLike, broken: ArrayLike, eps: float) -> CurveCheck:
+    """Compare a curve with the verdicts of an attack at one eps.
+
+    Args:
+        found: (N) distances, as for ``security_curve``.
+        broken: (N) bool, of the other attack at ``eps``, same images and order.
+        eps: its radius, in the norm of the distances.
+
+    Raises:
+        ValueError: the two differ in length, or are empty.
+    """
+    inside = np.asarray(found, float).ravel() <= eps * (1 + _SLACK)
+    there = np.asarray(broken, bool).ravel()
+    if inside.shape != there.shape or not len(inside):
+        raise ValueError(f"paired runs need equal lengths, not {inside.shape} and {there.shape}")
+    only_curve, only_check = int(np.sum(inside & ~there)), int(np.sum(there & ~inside))
+    return CurveCheck(
+        eps=eps,
+        curve=float(np.mean(~inside)),
+        robust_accuracy=float(np.mean(~there)),
+        only_curve=only_curve,
+        only_check=only_check,
+        p_value=mcnemar_greater(only_check, only_curve),
+    )

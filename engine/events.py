@@ -134,8 +134,12 @@ class RunProgress(RunEvent):
         loss: (step, mean loss of the images still under attack) of the current batch.
         history: (images done, broken among them) after each finished batch.
         seconds_left: estimate for this run, None before there is one.
-        images_per_second: of this run so far.
+        images_per_second: of the finished batches of this run.
         part: which attack of several in a row is at work; empty if there is only one.
+        parts: (step after which it begins, name) of each part that has begun.
+        active: images of the current batch that still hold.
+        share: how much of the run is done, in [0,1]; never falls. Images under attack count
+            by the share of the attack's work that is behind them.
     """
 
     done: int
@@ -149,6 +153,9 @@ class RunProgress(RunEvent):
     seconds_left: float | None = None
     images_per_second: float = 0.0
     part: str = ""
+    parts: tuple[tuple[int, str], ...] = ()
+    active: int = 0
+    share: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +199,24 @@ class StudyFinished(Event):
     finished: int
     failed: int
     cancelled: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyStage(Event):
+    """A stage of a whole study is being computed, after its runs and ``StudyFinished``.
+
+    Attributes:
+        stage: transfer.
+        detail: the target worked on now; empty when the stage is over or was stopped.
+        done: pairs judged.
+        total: pairs to judge.
+    """
+
+    study_id: int
+    stage: str
+    detail: str
+    done: int
+    total: int
 
 
 Emit = Callable[[Event], None]

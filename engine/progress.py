@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from engine.attacks import StepPoint
+from engine.batch_pace import BatchPace
 from engine.events import CURVE_POINTS, Emit, RunProgress
+from engine.workload import Part
 
 INTERVAL = 0.05
 """Seconds between two messages of one run at least (20 a second)."""
+
+Marks = tuple[tuple[int, str], ...]
 
 
 class ProgressMeter:
@@ -22,6 +26,7 @@ class ProgressMeter:
         total: images of the run.
         emit: where messages go.
         clock: seconds; replaced in tests.
+        plan: what the attack does, if known.
     """
 
     def __init__(
@@ -30,6 +35,7 @@ class ProgressMeter:
         total: int,
         emit: Emit,
         clock: Callable[[], float] = time.perf_counter,
+        plan: Sequence[Part] = (),
     ) -> None:
         self._run_id, self._total, self._emit, self._clock = run_id, total, emit, clock
         self._broken_at: list[int] = []
@@ -37,10 +43,14 @@ class ProgressMeter:
         self._points: list[StepPoint] = []
         self._spacing = 1
         self._part = ""
-        self._batch = 0
+        self._marks: Marks = ()
+        self._longest_marks: Marks = ()
+        self._batch = self._active = 0
         self._computed = 0
-        self._begun = clock()
+        self._pace = BatchPace(plan, clock())
+        self._begun = self._ended = clock()
         self._sent = float("-inf")
+        self._share = 0.0
 
     def restore(self, broken_at: list[int], sizes: list[int]) -> None:
         """Take over what an interrupted earlier try has stored."""
@@ -52,22 +62,33 @@ class ProgressMeter:
 
     def start_batch(self, size: int) -> None:
         """A batch of this many images comes under attack."""
-        self._batch, self._points, self._spacing = size, [], 1
+        self._batch, self._active, self._points, self._spacing = size, size, [], 1
+        self._marks = ()
+        self._pace.start(self._clock())
 
     def step(self, point: StepPoint) -> None:
         """One attack step of the current batch is over."""
-        self._part = point.part
+        if point.part and point.part != self._part:
+            self._mark(max(point.step - 1, 0), point.part)
+        self._part, self._active = point.part, point.active
+        self._pace.step(point)
         if point.step % self._spacing == 0:
             self._points.append(point)
         if len(self._points) > CURVE_POINTS:
             self._points, self._spacing = self._points[1::2], 2 * self._spacing
         self._send()
 
+    def _mark(self, step: int, part: str) -> None:
+        self._marks = (*self._marks, (step, part))
+        # Once the images of a batch are all broken, its later parts do not begin.
+        if len(self._marks) >= len(self._longest_marks):
+            self._longest_marks = self._marks
+
     def end_batch(self, broken_at: list[int]) -> None:
         """The batch is judged and stored."""
         self._broken_at += broken_at
         self._computed += len(broken_at)
-        self._batch, self._part = 0, ""
+        self._batch, self._active, self._part, self._ended = 0, 0, "", self._clock()
         self._count(self._broken_at, len(self._broken_at))
         self._send(force=True)
 
@@ -80,9 +101,10 @@ class ProgressMeter:
             return
         self._sent = now
         done = len(self._broken_at)
-        elapsed = max(now - self._begun, 1e-9)
-        rate = self._computed / elapsed
+        elapsed = max(self._ended - self._begun, 1e-9)
         curve, stride = self._curve()
+        # A batch whose images all broke early is suddenly done; nothing ever goes back.
+        self._share = max(self._share, (done + self._batch * self._pace.share) / self._total)
         self._emit(
             RunProgress(
                 run_id=self._run_id,
@@ -94,11 +116,26 @@ class ProgressMeter:
                 stride=stride,
                 loss=tuple((point.step, point.loss) for point in self._points if point.active),
                 history=tuple(self._history),
-                seconds_left=(self._total - done) / rate if rate else None,
-                images_per_second=rate,
+                seconds_left=self._seconds_left(now),
+                images_per_second=self._computed / elapsed if self._computed else 0.0,
                 part=self._part,
+                parts=self._longest_marks,
+                active=self._active,
+                share=min(self._share, 1.0),
             )
         )
+
+    def _seconds_left(self, now: float) -> float | None:
+        """From the images done and their pace; before there are any, from the steps."""
+        after = self._total - len(self._broken_at) - self._batch
+        batch = self._pace.seconds_left(now) if self._batch else 0.0
+        if self._computed:
+            each = (self._ended - self._begun) / self._computed
+            expected = each * self._batch - (now - self._ended)
+            return each * after + (expected if expected > 0 or batch is None else batch)
+        if batch is None or not self._batch:
+            return None
+        return batch + after * (now - self._pace.begun + batch) / self._batch
 
     def _curve(self) -> tuple[tuple[float, ...], int]:
         """Robust accuracy over judged images and those under attack, and its stride."""

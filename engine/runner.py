@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
 
-from engine import catalog, device, outcome
+from engine import catalog, device, outcome, workload
 from engine.attack_stage import AttackStage
 from engine.data import ImageSet, check_fits
 from engine.data import load as load_images
@@ -28,9 +29,11 @@ from engine.events import (
     StudyFinished,
     StudyQueued,
 )
+from engine.memory import memory_errors
 from engine.plan import run_keys
 from engine.specs import DatasetSpec, Run, Study
 from engine.store import Queued, RunKeys, Writer
+from engine.transfer import TransferStage
 from engine.variants import Variants
 
 T = TypeVar("T")
@@ -100,7 +103,9 @@ def run(
         if run_id is None:
             break
         runner.execute(run_id, should_stop)
-    return runner.study_summary(queued.study_id)
+    summary = runner.study_summary(queued.study_id)
+    runner.transfer(queued.study_id, should_stop)
+    return summary
 
 
 class Runner:
@@ -113,7 +118,9 @@ class Runner:
         )
         self.device = device.resolve(options.device)
         self.variants = Variants(store, self.device)
+        self._transfers = TransferStage(store, emit, self.variants, options.batch_size)
         self._data: dict[str, ImageSet] = {}
+        self._place = ""
 
     def enqueue(self, study: Study) -> Queued:
         """Put all runs of a study into the queue; nothing is written if one cannot work."""
@@ -121,6 +128,8 @@ class Runner:
         _check_models(study, images)
         runs = [(one, self._keys(one, images)) for one in study.runs()]
         queued = self.store.add_study(study, runs)
+        if queued.reused == len(queued.run_ids):
+            self._transfers.plan(queued.study_id)
         self.emit(
             StudyQueued(
                 study_id=queued.study_id,
@@ -137,8 +146,10 @@ class Runner:
 
     def execute(self, run_id: int, should_stop: ShouldStop) -> None:
         """Run one run to its end; errors end the run, not the queue."""
+        self._place = ""
         try:
-            self._execute(run_id, should_stop)
+            with memory_errors():
+                self._execute(run_id, should_stop)
         except Cancelled:
             self.store.end_run(run_id, "cancelled")
             self.emit(RunCancelled(run_id=run_id))
@@ -151,11 +162,11 @@ class Runner:
                 "Check the disk and the folder of the database, then retry.",
                 traceback.format_exc(),
             )
-        except (torch.OutOfMemoryError, MemoryError):
+        except torch.OutOfMemoryError:
             self._fail(
                 run_id,
-                "The device ran out of memory.",
-                "Use fewer images, then retry.",
+                "The device ran out of memory, although batches were made smaller.",
+                "End other programs that use the device, or choose a smaller model; then retry.",
                 traceback.format_exc(),
             )
         except Exception as error:  # noqa: BLE001  a bug in one run must not end the queue
@@ -168,6 +179,7 @@ class Runner:
             )
 
     def _fail(self, run_id: int, message: str, hint: str, trace: str = "") -> None:
+        message = f"{self._place}{message}"
         self.store.end_run(run_id, "failed", message=message, hint=hint, traceback=trace)
         self.emit(RunFailed(run_id=run_id, message=message, hint=hint, traceback=trace))
 
@@ -185,12 +197,15 @@ class Runner:
                 title=f"{spec.model} · {spec.compression} · {spec.attack.label}",
                 total=len(images.labels),
                 done=self.store.run(run_id)["done"],
-                steps=spec.attack.params.get("steps", 1) * spec.attack.params.get("restarts", 1),
+                steps=workload.length(
+                    workload.parts(spec.attack, len(images.class_names), self.options.precision)
+                ),
             )
         )
-        staged = self._staged(run_id, should_stop)
+        staged = self._staged(run_id, f"{spec.model} · {spec.compression}", should_stop)
         variant = self.variants.get(spec, keys, staged)
         gate = self.variants.examine(spec, keys, images, staged)
+        variant = self.variants.searched(variant, gate)
         stage = AttackStage(self.store, self.emit, self.options.precision, self.options.batch_size)
         staged(
             "attack",
@@ -223,10 +238,11 @@ class Runner:
         parent = spec.model_copy(update={"recipe": ()})
         return self.store.run_by_key(self._keys(parent, images).run)
 
-    def _staged(self, run_id: int, should_stop: ShouldStop) -> Callable[..., Any]:
+    def _staged(self, run_id: int, variant: str, should_stop: ShouldStop) -> Callable[..., Any]:
         def staged(name: str, detail: str, compute: Callable[[], T]) -> T:
             if should_stop():
                 raise Cancelled
+            self._place = f"{variant}, {f'{name} {detail}'.rstrip()}: "
             self.emit(StageStarted(run_id=run_id, stage=name, detail=detail))
             return compute()
 
@@ -239,10 +255,11 @@ class Runner:
         return self._data[key]
 
     def study_summary(self, study_id: int) -> Summary:
-        """Count the runs of a study, and say so if none is left."""
+        """Count the runs of a study; if none is left, say so and let its transfers wait."""
         row = next(row for row in self.store.studies() if row["id"] == study_id)
         summary = Summary(row["finished"], row["failed"], row["cancelled"])
         if not row["waiting"] and not row["running"]:
+            self._transfers.plan(study_id)
             self.emit(
                 StudyFinished(
                     study_id=study_id,
@@ -252,3 +269,11 @@ class Runner:
                 )
             )
         return summary
+
+    def transfer(self, study_id: int, should_stop: ShouldStop) -> None:
+        """Judge the examples of each run of a study on the other variants, where that waits.
+
+        Told to stop, it leaves the rest waiting.
+        """
+        with suppress(Cancelled):
+            self._transfers.run(study_id, should_stop)

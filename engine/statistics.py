@@ -63,12 +63,41 @@ def mcnemar_exact(only_a: int, only_b: int) -> float:
     if only_a < 0 or only_b < 0:
         raise ValueError("counts of pairs cannot be negative")
     n = only_a + only_b
-    tail = term = 1
-    for k in range(min(only_a, only_b)):
+    return min(1.0, 2 * _subsets(n, min(only_a, only_b)) / (1 << n))
+
+
+def mcnemar_greater(only_a: int, only_b: int) -> float:
+    """One-sided exact McNemar test: does the event happen to A more often than to B?
+
+    Args:
+        only_a: pairs in which the event happened to A alone.
+        only_b: pairs in which it happened to B alone.
+
+    Returns:
+        The chance in (0,1] of at least ``only_a`` among the pairs that differ if both were
+        equally likely; 1 if no pair differs.
+
+    Raises:
+        ValueError: a count is negative.
+
+    Source: as ``mcnemar_exact``.
+    """
+    if only_a < 0 or only_b < 0:
+        raise ValueError("counts of pairs cannot be negative")
+    n = only_a + only_b
+    return _subsets(n, only_b) / (1 << n)
+
+
+def _subsets(n: int, most: int) -> int:
+    """Subsets of n things that have at most so many members.
+
+    An integer, and so is 2^n: the power overflows a float from n = 1024 on.
+    """
+    total = term = 1
+    for k in range(most):
         term = term * (n - k) // (k + 1)  # binomial(n, k + 1), from the one before it
-        tail += term
-    # Integers until the last step: the power overflows a float from n = 1024 on.
-    return min(1.0, 2 * tail / (1 << n))
+        total += term
+    return total
 
 
 @dataclass(frozen=True)

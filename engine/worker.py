@@ -18,6 +18,7 @@ from engine.events import (
     Event,
     QueueChanged,
     RunCancelled,
+    RunFailed,
     StudyRefused,
     WorkerDied,
     WorkerReady,
@@ -43,10 +44,10 @@ def _serve(connection: Connection, settings: Settings) -> None:
         os.nice(5)
     device.set_threads(settings.reserve)
     with Writer(settings.database) as store:
-        store.recover()
         channel = _Channel(connection)
         runner = Runner(store, channel.send, Options(settings.device, settings.precision))
         worker = _Worker(channel, runner)
+        worker.recover(settings.last_words)
         for command in settings.first:
             worker.obey(command)
         channel.send(
@@ -91,27 +92,59 @@ class _Worker:
         self._channel, self._runner, self._store = channel, runner, runner.store
         self._paused = True
         self._leaving = False
-        self._running: int | None = None
+        self._running: set[int] = set()
         self._stop_running = False
+
+    def recover(self, last_words: str) -> None:
+        """Take over what the process before left running, and tell of what it died of."""
+        left = [row["run_id"] for row in self._store.queue() if row["status"] == "running"]
+        waiting = self._store.recover()
+        for run_id in left:
+            if run_id not in waiting:
+                self._bury(run_id, last_words)
+
+    def _bury(self, run_id: int, last_words: str) -> None:
+        row = self._store.run(run_id)
+        message = f"{row['model']} · {row['compression']}: {row['message']} {last_words}".rstrip()
+        self._store.end_run(run_id, "failed", message=message)
+        self._channel.send(RunFailed(run_id=run_id, message=message, hint=row["hint"]))
+        self._tell_studies(run_id)
 
     def loop(self) -> None:
         """Work until told to leave."""
         while not self._leaving:
+            study_id = None if self._paused else self._store.transfer_queue.next_study()
             run_id = None if self._paused else self._store.next_waiting()
-            self._pump(wait=run_id is None)
-            if run_id is not None and not self._paused and not self._leaving:
+            self._pump(wait=study_id is None and run_id is None)
+            if self._paused or self._leaving:
+                continue
+            if study_id is not None:
+                self._transfer(study_id)
+            elif run_id is not None:
                 self._work(run_id)
 
     def _work(self, run_id: int) -> None:
         if self._store.next_waiting([run_id]) is None:
             return  # cancelled a moment ago
-        self._running, self._stop_running = run_id, False
+        self._running, self._stop_running = {run_id}, False
         self._runner.execute(run_id, self._should_stop)
-        self._running = None
+        self._running = set()
         if self._leaving:
             if not self._stop_running:
                 self._store.set_status([run_id], "waiting", ["cancelled"])
             return
+        self._tell_studies(run_id)
+
+    def _transfer(self, study_id: int) -> None:
+        """The stage of a study after its runs; stopped by cancelling any run of the study."""
+        self._running, self._stop_running = set(self._store.study_runs(study_id)), False
+        self._runner.transfer(study_id, self._should_stop)
+        self._running = set()
+        if self._stop_running:
+            queue = self._store.transfer_queue
+            queue.leave(queue.waiting(study_id), "cancelled")
+
+    def _tell_studies(self, run_id: int) -> None:
         for study_id in self._store.studies_of(run_id):
             self._runner.study_summary(study_id)
 
@@ -152,6 +185,6 @@ class _Worker:
             )
 
     def _cancel(self, run_ids: Sequence[int]) -> None:
-        self._stop_running |= self._running in run_ids
+        self._stop_running |= not self._running.isdisjoint(run_ids)
         for run_id in self._store.set_status(run_ids, "cancelled", ["waiting"]):
             self._channel.send(RunCancelled(run_id=run_id))

@@ -1,4 +1,4 @@
-"""The four charts. Series differ by colour and by marker, dash or hatch, for any reader."""
+"""Charts of results alone. Series differ by colour and by marker, dash or hatch, for any reader."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from engine.errors import CrumpleError
+from engine.report.canvas import (
+    WIDTH,
+    add_legend,
+    colour_of,
+    dash_of,
+    error_bars,
+    line_handle,
+    marker_of,
+    new_figure,
+)
 from engine.report.naming import BASE, in_order, is_flagged, method, namer
 from engine.statistics import wilson
 
@@ -20,17 +30,10 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
-WIDTH = 3.5
-"""Inches: one column of a two-column paper."""
 
-# Okabe & Ito 2008, without yellow (too pale for lines on white).
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _BASE_MARKER = "*"
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-_DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (7, 2)))
 _HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "----")
 
-_FOOTNOTE = "flagged: no evidence of robustness, see the results"
 _MOST_BANDS = 6
 _LOG_FROM = 8.0
 
@@ -50,38 +53,38 @@ def pareto(rows: Sequence[Row]) -> Figure:
     name = namer(rows, ("model", "attack"))
     names = in_order([name(row) for row in rows])
     methods = in_order([method(row) for row in rows if method(row) != BASE])
-    figure, axes = _figure(2.3, len(names) + len(methods) + 1, "compression rate")
+    figure, axes = new_figure(2.3, len(names) + len(methods) + 1, "compression rate")
     for number, series in enumerate(names):
         mine = [row for row in rows if name(row) == series]
         _branches(axes, mine, methods, number)
     rates = [row["compression_rate"] for row in rows]
     if max(rates) > _LOG_FROM * min(rates):
         _log_axis(axes, min(rates), max(rates))
-    lines = [Line2D([], [], color=_colour(n), linestyle=_dash(n)) for n in range(len(names))]
-    markers = [_method_handle(_marker(n)) for n in range(len(methods))]
+    lines = [Line2D([], [], color=colour_of(n), linestyle=dash_of(n)) for n in range(len(names))]
+    markers = [_method_handle(marker_of(n)) for n in range(len(methods))]
     base = [_method_handle(_BASE_MARKER)] if any(method(row) == BASE for row in rows) else []
     entries = [*names, *methods, *(["uncompressed"] if base else [])]
-    _legend(figure, [*lines, *markers, *base], entries, rows)
+    add_legend(figure, [*lines, *markers, *base], entries, rows)
     return figure
 
 
 def _branches(axes: Axes, rows: Sequence[Row], methods: Sequence[str], number: int) -> None:
     base = [row for row in rows if method(row) == BASE]
-    style = {"color": _colour(number), "linestyle": _dash(number)}
+    style = {"color": colour_of(number), "linestyle": dash_of(number)}
     for place, one in enumerate(methods):
         mine = [row for row in rows if method(row) == one]
         line = sorted([*base, *mine], key=lambda row: row["compression_rate"])
         if mine:
             axes.plot(*_places(line), **style)
-        _points(axes, mine, _colour(number), _marker(place))
-    _points(axes, base, _colour(number), _BASE_MARKER)
+        _points(axes, mine, colour_of(number), marker_of(place))
+    _points(axes, base, colour_of(number), _BASE_MARKER)
 
 
 def _points(axes: Axes, rows: Sequence[Row], colour: str, marker: str) -> None:
     for row in rows:
         axes.errorbar(
             *_places([row]),
-            yerr=_errors([row]),
+            yerr=error_bars([row]),
             color=colour,
             elinewidth=0.6,
             marker=marker,
@@ -118,26 +121,26 @@ def curve(rows: Sequence[Row], curves: Mapping[int, Sequence[Row]]) -> Figure:
             "There is nothing to draw: no chosen run has a curve.", "Choose a finished run."
         )
     name = namer(rows, ("model", "compression", "attack"))
-    figure, axes = _figure(2.3, len(rows), "attack step")
+    figure, axes = new_figure(2.3, len(rows), "attack step")
     for number, row in enumerate(rows):
         _curve(axes, row, curves[row["run_id"]], number, band=len(rows) <= _MOST_BANDS)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    handles = [_handle(number, hollow=is_flagged(row)) for number, row in enumerate(rows)]
-    _legend(figure, handles, [name(row) for row in rows], rows)
+    handles = [line_handle(number, hollow=is_flagged(row)) for number, row in enumerate(rows)]
+    add_legend(figure, handles, [name(row) for row in rows], rows)
     return figure
 
 
 def _curve(axes: Axes, row: Row, points: Sequence[Row], number: int, *, band: bool) -> None:
     steps = [point["step"] for point in points]
     values = [100 * point["robust_accuracy"] for point in points]
-    colour = _colour(number)
+    colour = colour_of(number)
     axes.plot(
         steps,
         values,
         color=colour,
-        linestyle=_dash(number),
-        marker=_marker(number),
+        linestyle=dash_of(number),
+        marker=marker_of(number),
         markevery=max(1, len(steps) // 6),
         mfc="white" if is_flagged(row) else colour,
     )
@@ -155,7 +158,7 @@ def bars(rows: Sequence[Row]) -> Figure:
     variants = in_order([key[0] for key in cells])
     attacks = in_order([key[1] for key in cells])
     height = 0.5 + len(variants) * (0.1 + 0.13 * len(attacks))
-    figure, axes = _figure(height, len(attacks), "robust accuracy (%)", share_axis="x")
+    figure, axes = new_figure(height, len(attacks), "robust accuracy (%)", share_axis="x")
     thickness = 0.8 / len(attacks)
     for (variant_name, attack_name), row in cells.items():
         number = attacks.index(attack_name)
@@ -165,18 +168,18 @@ def bars(rows: Sequence[Row]) -> Figure:
             [place],
             [100 * row["robust_accuracy"]],
             height=thickness * 0.9,
-            xerr=_errors([row]),
+            xerr=error_bars([row]),
             error_kw={"elinewidth": 0.6},
             **_bar_style(number, hollow=is_flagged(row)),
         )
     axes.set_yticks(range(len(variants)), variants)
     axes.invert_yaxis()
-    _legend(figure, [Patch(**_bar_style(n)) for n in range(len(attacks))], attacks, rows)
+    add_legend(figure, [Patch(**_bar_style(n)) for n in range(len(attacks))], attacks, rows)
     return figure
 
 
 def _bar_style(number: int, *, hollow: bool = False) -> dict[str, Any]:
-    colour = _colour(number)
+    colour = colour_of(number)
     hatch = "" if hollow else _HATCHES[number % len(_HATCHES)]
     edge = colour if hollow else "white"
     return {"facecolor": "white" if hollow else colour, "edgecolor": edge, "hatch": hatch}
@@ -207,81 +210,10 @@ def heatmap(rows: Sequence[Row]) -> Figure:
     axes.set_yticks([n + 0.5 for n in range(len(variants))], variants)
     axes.tick_params(length=0)
     axes.invert_yaxis()
-    _legend(figure, [], [], rows, hollow="(0.0)")
+    add_legend(figure, [], [], rows, hollow="(0.0)")
     figure.colorbar(mesh, ax=axes, label="robust accuracy (%)", fraction=0.06)
     return figure
 
 
 def _share(row: Row | None) -> float:
     return math.nan if row is None else 100 * row["robust_accuracy"]
-
-
-# -- shared by the charts --------------------------------------------------------------------
-
-
-def _figure(
-    height: float, legend_rows: int, label: str, share_axis: str = "y"
-) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, height + 0.13 * legend_rows), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="both" if share_axis == "y" else "x", color="0.9", linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.set_xlabel(label)
-    if share_axis == "y":
-        axes.set_ylabel("robust accuracy (%)")
-        axes.set_ylim(0, 100)
-    else:
-        axes.set_xlim(0, 100)
-    return figure, axes
-
-
-def _legend(
-    figure: Figure,
-    handles: Sequence[Any],
-    names: Sequence[str],
-    rows: Sequence[Row],
-    hollow: str = "hollow",
-) -> None:
-    """The legend below the axes; its last line explains flagged runs if there are any."""
-    if any(is_flagged(row) for row in rows):
-        handles = [*handles, Line2D([], [], linestyle="")]
-        names = [*names, f"{hollow} = {_FOOTNOTE}"]
-    if names:
-        figure.legend(handles, names, loc="outside lower center", ncols=1, labelspacing=0.25)
-
-
-def _handle(number: int, *, hollow: bool = False) -> Line2D:
-    colour = _colour(number)
-    return Line2D(
-        [],
-        [],
-        color=colour,
-        linestyle=_dash(number),
-        marker=_marker(number),
-        mfc="white" if hollow else colour,
-    )
-
-
-def _errors(rows: Sequence[Row]) -> list[list[float]]:
-    """Lengths of the error bars in percent, below and above; none where no interval is known."""
-    below, above = [], []
-    for row in rows:
-        value = row["robust_accuracy"]
-        low = value if row["ci_low"] is None else row["ci_low"]
-        high = value if row["ci_high"] is None else row["ci_high"]
-        below.append(100 * max(0.0, value - low))
-        above.append(100 * max(0.0, high - value))
-    return [below, above]
-
-
-def _colour(number: int) -> str:
-    return _COLOURS[number % len(_COLOURS)]
-
-
-def _marker(number: int) -> str:
-    return _MARKERS[number % len(_MARKERS)]
-
-
-def _dash(number: int) -> Any:
-    return _DASHES[number % len(_DASHES)]

@@ -15,10 +15,12 @@ from engine.errors import CrumpleError, SpecError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Row = Mapping[str, Any]
-Curves = Mapping[int, Sequence[Row]]
+    from engine.store import Store
 
-KINDS = ("pareto", "curve", "bars", "heatmap")
+Row = Mapping[str, Any]
+Details = Mapping[int, Sequence[Row]]
+
+KINDS = ("pareto", "curve", "bars", "heatmap", "security", "transfer")
 SUFFIXES = (".svg", ".pdf", ".png")
 
 # Text stays text, so that it can be searched and edited; ids in the file do not change from
@@ -49,14 +51,30 @@ _METADATA: dict[str, dict[str, None]] = {
 }
 
 
-def draw_chart(kind: str, rows: Sequence[Row], curves: Curves | None = None) -> Figure:
+def chart_details(kind: str, rows: Sequence[Row], store: Store) -> dict[int, list[Row]]:
+    """What ``draw_chart`` needs of a kind beside the results, by run id."""
+    from engine.report.security import needed
+
+    if kind == "curve":
+        return {row["run_id"]: list(store.curve(row["run_id"])) for row in rows}
+    if kind == "security":
+        return {run_id: list(store.samples(run_id)) for run_id in needed(rows)}
+    found: dict[int, list[Row]] = {}
+    for pair in store.transfers() if kind == "transfer" else ():
+        found.setdefault(pair["source_run"], []).append(pair)
+    return found
+
+
+def draw_chart(kind: str, rows: Sequence[Row], details: Details | None = None) -> Figure:
     """Draw one of ``KINDS``.
 
     Args:
         kind: pareto (robust accuracy against compression rate), curve (against attack step),
-            bars (per variant) or heatmap (variant x attack).
+            bars (per variant), heatmap (variant x attack), security (against eps, from
+            distances) or transfer (source x target).
         rows: results; those without a robust accuracy are left out.
-        curves: for ``curve``, the points of each run by run id.
+        details: what ``chart_details`` gives: for ``curve`` the points of each run, for
+            ``security`` its samples, for ``transfer`` the pairs it is the source of.
 
     Returns:
         A figure 3.5 inches wide. Runs with a flag of level danger are drawn hollow.
@@ -66,18 +84,21 @@ def draw_chart(kind: str, rows: Sequence[Row], curves: Curves | None = None) -> 
     """
     from matplotlib import rc_context
 
-    from engine.report import charts
+    from engine.report import charts, security_chart, transfer_chart
 
     if kind not in KINDS:
         raise SpecError(f"There is no chart {kind!r}.", f"Known: {', '.join(KINDS)}.")
     finished = [row for row in rows if row["robust_accuracy"] is not None]
     if not finished:
         raise CrumpleError("There is nothing to draw: no run is finished.", "Finish a run first.")
+    more = details or {}
     painters: dict[str, Callable[[], Figure]] = {
         "pareto": lambda: charts.pareto(finished),
-        "curve": lambda: charts.curve(finished, curves or {}),
+        "curve": lambda: charts.curve(finished, more),
         "bars": lambda: charts.bars(finished),
         "heatmap": lambda: charts.heatmap(finished),
+        "security": lambda: security_chart.security(finished, more),
+        "transfer": lambda: transfer_chart.transfer(finished, more),
     }
     with rc_context(_STYLE):
         return painters[kind]()

@@ -5,8 +5,15 @@
 
 from __future__ import annotations
 
-from engine.store.columns import MORE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS, STATUSES
+from engine.store.columns import (
+    MORE_COLUMNS,
+    RESULT_COLUMNS,
+    SAMPLE_COLUMNS,
+    STATUSES,
+    TRANSFER_COLUMNS,
+)
 from engine.store.store import Row, Store
+from engine.store.transfers import Pair, TransferQueue
 from engine.store.writer import Queued, RunKeys, Writer
 
 __all__ = [
@@ -14,9 +21,12 @@ __all__ = [
     "RESULT_COLUMNS",
     "SAMPLE_COLUMNS",
     "STATUSES",
+    "TRANSFER_COLUMNS",
+    "Pair",
     "Queued",
     "Row",
     "RunKeys",
     "Store",
+    "TransferQueue",
     "Writer",
 ]

@@ -63,6 +63,32 @@ SAMPLE_COLUMNS = (
 )
 """One row per image (``crumple samples``)."""
 
+TRANSFER_COLUMNS = (
+    "source_run",
+    "target_run",
+    "dataset",
+    "attack",
+    "eps",
+    "norm",
+    "source_model",
+    "source_compression",
+    "target_model",
+    "target_compression",
+    "kept",
+    "broken",
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "n",
+    "fooled",
+    "transfer_rate",
+    "rate_low",
+    "rate_high",
+    "status",
+    "message",
+)
+"""One row per pair of a source run and a target run (``Store.transfers``)."""
+
 STATUSES = ("waiting", "running", "finished", "failed", "cancelled")
 
 QUEUE_COLUMNS = (

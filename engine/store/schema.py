@@ -93,3 +93,26 @@ def _first_tables(db: Database) -> None:
 def _black_box_check(db: Database) -> None:
     db.execute("ALTER TABLE runs ADD COLUMN black_box_accuracy REAL")
     db.execute("ALTER TABLE runs ADD COLUMN black_box_n INTEGER")
+
+
+@migrations(name="0003_transfers")
+def _transfers(db: Database) -> None:
+    db.execute(
+        """
+        CREATE TABLE transfers (
+            source_run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            target_run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            key TEXT NOT NULL,               -- content key: source run, target variant, code
+            status TEXT NOT NULL DEFAULT 'waiting'
+                CHECK (status IN ('waiting', 'running', 'finished', 'failed', 'cancelled')),
+            attempts INTEGER NOT NULL DEFAULT 0,
+            message TEXT,
+            kept INTEGER, broken INTEGER,    -- kept examples; those that fool the target
+            n INTEGER, fooled INTEGER,       -- images that the rate is over; those fooled
+            seconds REAL, finished TEXT,
+            PRIMARY KEY (source_run, target_run)
+        ) WITHOUT ROWID
+        """
+    )
+    db.execute("CREATE INDEX transfers_by_target ON transfers (target_run)")
+    db.execute("CREATE INDEX transfers_by_status ON transfers (status)")

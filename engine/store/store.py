@@ -16,6 +16,7 @@ from engine.store import artifacts
 from engine.store.artifacts import Arrays
 from engine.store.columns import MORE_COLUMNS, QUEUE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS
 from engine.store.database import open_database
+from engine.store.transfers import transfer_rows
 
 Row = dict[str, Any]
 
@@ -184,6 +185,22 @@ class Store:
         rows = self._query("SELECT count(*) AS n FROM runs WHERE status = ?", (status,))
         return int(rows[0]["n"])
 
+    def paces(self) -> list[Row]:
+        """What finished runs took: dataset, model, attack, n, seconds, platform, device.
+
+        The time is that of the whole run, or of its attack where that is more because the run
+        was interrupted.
+        """
+        return self._query(
+            """
+            SELECT dataset, model, attack, n,
+                max(seconds, (julianday(finished) - julianday(started)) * 86400) AS seconds,
+                json_extract(environment, '$.platform') AS platform,
+                json_extract(environment, '$.device_description') AS device
+            FROM runs WHERE status = 'finished' AND n > 0 AND seconds IS NOT NULL
+            """
+        )
+
     def stage(self, key: str) -> Row | None:
         """The payload of a stored stage, None if it was never computed."""
         rows = self._query("SELECT payload FROM stages WHERE key = ?", (key,))
@@ -193,6 +210,21 @@ class Store:
     def variant(self, run_id: int) -> Row:
         """The stored variant that a run attacks: ``accounting`` (empty before it ran)."""
         return self.stage(self.run(run_id)["variant_key"]) or {}
+
+    def transfers(self, study: str | None = None) -> list[Row]:
+        """One row per pair of a source and a target run: ``TRANSFER_COLUMNS``.
+
+        The kept examples of the source run are judged on the deployed model of the target run
+        (``engine.transfer``). ``accuracy`` is the share of all ``kept`` examples that do not
+        fool the target; ``transfer_rate`` the share of the ``n`` images that the source attack
+        broke, and that both models classify correctly clean, whose examples fool it. Each has
+        its 95 % Wilson interval. Pairs not yet judged have no numbers; ``message`` says why one
+        failed.
+
+        Args:
+            study: only the pairs of the newest study of that name, in its order.
+        """
+        return transfer_rows(self.db, None if study is None else self._study_id(study))
 
     # -- images ----------------------------------------------------------------------------
 
@@ -226,6 +258,7 @@ class Store:
 
         Robust accuracy comes from the verdicts; loss and margin are means over the images
         still under attack, None for steps without stored telemetry. Step 0 is the clean image.
+        ``part`` names the attack of several in a row that the step belongs to.
         """
         rows = self._query("SELECT broken_at_step FROM samples WHERE run_id = ?", (run_id,))
         if not rows:
@@ -243,6 +276,7 @@ class Store:
                 "step": step,
                 "robust_accuracy": 1 - float(count) / len(rows),
                 **_mean_telemetry(points.get(step, [])),
+                "part": next((p["part"] for p in points.get(step, []) if p.get("part")), ""),
             }
             for step, count in zip(steps, broken, strict=True)
         ]
@@ -276,7 +310,8 @@ class Store:
 
 
 def _result_row(row: Row) -> Row:
-    result = {name: row[name] for name in (*RESULT_COLUMNS, *MORE_COLUMNS)}
+    # A database of an earlier version that is only read lacks the columns that came later.
+    result = {name: row.get(name) for name in (*RESULT_COLUMNS, *MORE_COLUMNS)}
     if isinstance(result["flags"], str):
         result["flags"] = json.loads(result["flags"])
     return result

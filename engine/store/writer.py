@@ -16,6 +16,7 @@ from engine.specs import Run, Study, content_key
 from engine.store import artifacts
 from engine.store.artifacts import Arrays
 from engine.store.store import Row, Store
+from engine.store.transfers import TransferQueue
 
 
 class RunKeys(NamedTuple):
@@ -48,6 +49,7 @@ class Writer(Store):
 
     def __init__(self, path: Path, *, exclusive: bool = True) -> None:
         super().__init__(path)
+        self.transfer_queue = TransferQueue(self.db)
         self._lock = FileLock(f"{self.path}.lock", timeout=0) if exclusive else None
         try:
             if self._lock:
@@ -177,6 +179,7 @@ class Writer(Store):
             rows = self._query(
                 "UPDATE runs SET status = 'waiting' WHERE status = 'running' RETURNING id"
             )
+            self.transfer_queue.recover(max_attempts)
         return [int(row["id"]) for row in rows]
 
     def move(self, run_id: int, to_front: bool) -> None:

@@ -105,7 +105,8 @@ def test_a_study_with_a_failing_run_says_so_in_words_and_exit_code(
     )
     signal.signal(signal.SIGINT, before)
     assert done.exit_code == 1
-    assert "FAILED: The first layer is missing. Import it again." in done.stderr
+    assert "FAILED: digits-resnet" in done.stderr
+    assert "The first layer is missing. Import it again." in done.stderr
     assert "1 finished, 1 failed" in done.stderr
 
 

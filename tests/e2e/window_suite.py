@@ -14,7 +14,15 @@ import pytest
 from PySide6.QtCore import QPoint, QSettings, Qt, QTimer
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QFileDialog, QLineEdit, QMenu, QTableView, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QMenu,
+    QTableView,
+    QWidget,
+)
 
 from engine import events
 from engine.client import EngineClient
@@ -155,6 +163,69 @@ def test_an_empty_folder_is_one_sentence_where_it_was_chosen(
     shown = person.until(lambda: person.window.frame("new").bar.accessibleName(), "the message")
     assert str(empty) in shown
     assert person.window.lab.store.queue() == []
+
+
+AUTOATTACK = """
+name = "AutoAttack"
+[dataset]
+name = "digits"
+limit = 4
+[[model]]
+name = "digits-resnet-at"
+[[attack]]
+name = "autoattack"
+eps = 0.15
+"""
+
+
+def test_autoattack_is_followed_part_by_part_to_its_diagnostics(
+    person: Person, tmp_path: Path
+) -> None:
+    study = tmp_path / "autoattack.toml"
+    study.write_text(AUTOATTACK, "utf-8")
+    person.answer_file_dialog(study)
+    person.click(person.find("Open…", QWidget))
+    person.until(lambda: person.window.page().count.text().endswith("= 1 run"), "the study")
+    assert person.find("Estimated time", QLabel).text() == "no estimate yet"
+    person.window.activateWindow()  # without a window manager nobody gives the keyboard back
+    assert QTest.qWaitForWindowActive(person.window)
+    person.press("Ctrl+Return")
+    person.until(lambda: person.window.page_id == "live", "the Live page")
+    live = person.window.page()
+    seen = _watch(person, live)
+    phases, images, left, points = (set(column) for column in zip(*seen, strict=True))
+    assert {f"attacking: {part}" for part in ("apgd-t", "fab-t", "square")} <= phases
+    assert images & {f"0 of 4 done, {holding} of 4 hold" for holding in range(1, 5)}
+    assert any(":" in text for text in left), "a time left"
+    assert max(points) > 100, "a curve"
+    names = [line.label.toPlainText() for line in live.curve.marks.lines]
+    assert names == ["apgd-ce", "apgd-t", "fab-t", "square"]
+    shares = [event.share for event in person.heard(events.RunProgress)]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    _read_the_evidence(person)
+
+
+def _watch(person: Person, live: Any) -> list[tuple[str, str, str, int]]:
+    """What the page shows until the run has ended: phase, images, time left, curve."""
+    seen = []
+
+    def ended() -> bool:
+        values = live.figures.values
+        texts = (values[key].text() for key in ("phase", "images", "left"))
+        seen.append((*texts, _points(live)))
+        return values["phase"].text() == "finished"
+
+    person.until(ended, "the end of AutoAttack", 240)
+    return seen
+
+
+def _read_the_evidence(person: Person) -> None:
+    person.press("Ctrl+I")
+    shown = person.until(lambda: person.find("Diagnostics", QLabel).text(), "the verdict")
+    assert shown.startswith("Evidence")
+    titles = {label.text() for label in person.window.details.findChildren(QLabel)}
+    assert {"Gradient exists", "Output is deterministic", "Attack note"} <= titles
 
 
 def _load_the_example_with_a_long_pgd(person: Person) -> None:

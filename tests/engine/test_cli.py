@@ -18,7 +18,8 @@ import engine
 from engine import catalog, paths
 from engine.cli import main
 from engine.specs import Study
-from engine.store import RESULT_COLUMNS, Store
+from engine.store import RESULT_COLUMNS, TRANSFER_COLUMNS, Store
+from tests.helpers.curve_store import add_transfers
 from tests.helpers.filled_store import STUDY, fill
 from tests.helpers.studies import small_study
 
@@ -108,6 +109,22 @@ def test_samples_of_nothing(db: Path, tmp_path: Path) -> None:
     nowhere = tmp_path / "missing" / "samples.csv"
     refused = crumple("samples", 1, "--db", db, "--format", "csv", "--out", nowhere)
     assert_refused(refused, "samples.csv", "cannot be written")
+
+
+def test_transfer_prints_one_row_per_pair(db: Path) -> None:
+    add_transfers(db, [[1, 3, 5], [2, 4]])
+    rows = json.loads(crumple("transfer", "--db", db, "--format", "json").stdout)
+    assert [tuple(row) for row in rows] == [TRANSFER_COLUMNS] * 13
+    named = crumple("transfer", "--db", db, "--study", STUDY["name"], "--format", "csv")
+    assert len(named.stdout.splitlines()) == 14
+    assert "magnitude 50%" in crumple("transfer", "--db", db).stdout
+    assert_refused(crumple("transfer", "--db", db, "--study", "Two"), "'Two'")
+
+
+def test_transfer_of_nothing_says_when_there_would_be_some(db: Path) -> None:
+    result = crumple("transfer", "--db", db, "--format", "json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, [])
+    assert "after its last run" in result.stderr
 
 
 def test_chart_writes_the_picture_and_nothing_to_stdout(db: Path, tmp_path: Path) -> None:

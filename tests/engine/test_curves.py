@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
-from engine.curves import distances, security_curve
+from engine.curves import check_curve, distances, security_curve
 from engine.statistics import wilson
 
 LENGTHS = st.lists(st.one_of(st.floats(0, 2), st.just(math.inf)), min_size=1, max_size=40)
@@ -67,3 +68,26 @@ def test_distances_of_stored_images() -> None:
     ]
     assert distances(rows, "L2").tolist() == [0.0, 0.5, math.inf]
     assert distances(rows, "Linf").tolist() == [0.0, 0.1, math.inf]
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60),
+)
+def test_a_check_is_the_one_sided_sign_test(outcomes: list[tuple[bool, bool]]) -> None:
+    inside, broken = np.array(outcomes).T
+    found = np.where(inside, 0.1, math.inf)
+    verdict = check_curve(found, broken, 0.1)
+    only_check, only_curve = int((broken & ~inside).sum()), int((inside & ~broken).sum())
+    assert (verdict.only_check, verdict.only_curve) == (only_check, only_curve)
+    assert verdict.curve == pytest.approx(1 - inside.mean())
+    assert verdict.robust_accuracy == pytest.approx(1 - broken.mean())
+    if only_check + only_curve:
+        trial = binomtest(only_check, only_check + only_curve, 0.5, alternative="greater")
+        assert verdict.p_value == pytest.approx(trial.pvalue)
+    else:
+        assert verdict.p_value == 1
+
+
+def test_a_check_needs_the_same_images() -> None:
+    with pytest.raises(ValueError, match="equal lengths"):
+        check_curve([0.1, 0.2], [True], 0.1)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from engine.attacks import StepPoint
+import pytest
+import torch
+from torch import nn
+
+from engine import workload
+from engine.attacks import StepPoint, run_attack
 from engine.events import CURVE_POINTS, Event, RunProgress
 from engine.progress import ProgressMeter
+from engine.specs import make_attack
+from engine.workload import Part
 
 
 class Clock:
@@ -17,7 +24,7 @@ class Clock:
         return self.now
 
 
-def point(step: int, broken: int, total: int) -> StepPoint:
+def point(step: int, broken: int, total: int, part: str = "") -> StepPoint:
     return StepPoint(
         step=step,
         total=total,
@@ -29,6 +36,7 @@ def point(step: int, broken: int, total: int) -> StepPoint:
         forwards=1,
         backwards=1,
         seconds=0.0,
+        part=part,
     )
 
 
@@ -41,9 +49,10 @@ def test_the_curve_joins_judged_images_and_those_under_attack(clock: Clock) -> N
     sent: list[Event] = []
     meter = ProgressMeter(7, 6, sent.append, clock)
     meter.start_batch(4)
+    clock.now = 1.0
     meter.end_batch([0, 2, -1, 1])
     meter.start_batch(2)
-    clock.now = 1.0
+    clock.now = 1.1
     meter.step(point(1, 1, 2))
     last = sent[-1]
     assert isinstance(last, RunProgress)
@@ -51,7 +60,8 @@ def test_the_curve_joins_judged_images_and_those_under_attack(clock: Clock) -> N
     # after 0, 1, 2 steps: 1, 2, 3 of the judged are broken; 0, 1, 1 of the current two
     assert last.curve == pytest.approx((1 - 1 / 6, 1 - 3 / 6, 1 - 4 / 6))
     assert last.history == ((4, 3),)
-    assert last.seconds_left == pytest.approx(0.5)
+    assert last.seconds_left == pytest.approx(0.4), "two images at four a second, begun 0.1 ago"
+    assert last.active == 1
 
 
 def test_messages_are_bounded_but_the_end_of_a_batch_always_comes(clock: Clock) -> None:
@@ -89,3 +99,116 @@ def test_a_long_attack_sends_a_short_curve(clock: Clock) -> None:
     assert len(last.loss) <= CURVE_POINTS + 1
     halved = next(place for place, share in enumerate(last.curve) if share < 1)
     assert halved * last.stride == pytest.approx(10_000, rel=0.01)
+
+
+PLAN = (Part("a", 10, 3), Part("b", 20, 3), Part("c", 100, 1))
+
+
+def test_the_share_counts_work_and_never_falls(clock: Clock) -> None:
+    sent: list[RunProgress] = []
+    meter = ProgressMeter(1, 4, sent.append, clock, PLAN)
+    for batch in range(2):
+        meter.start_batch(2)
+        for step in range(1, 131 if batch else 41):
+            clock.now += 0.1
+            name = "a" if step <= 10 else "b" if step <= 30 else "c"
+            meter.step(point(step, 0, 2, name))
+        if not batch:
+            # a 30, b 60 and 10 of the 100 of c are behind: 100 of 190 for half of the images.
+            assert sent[-1].share == pytest.approx(100 / 190 / 2)
+        meter.end_batch([-1, 5])
+        assert sent[-1].share == pytest.approx((batch + 1) / 2)
+    shares = [one.share for one in sent]
+    assert shares == sorted(shares)
+    assert sent[-1].parts == ((0, "a"), (10, "b"), (30, "c"))
+    assert [one.part for one in sent if one.done == 0][-1] == "c"
+
+
+def test_a_batch_that_broke_early_leaves_the_marks_of_the_longest(clock: Clock) -> None:
+    sent: list[RunProgress] = []
+    meter = ProgressMeter(1, 4, sent.append, clock, PLAN)
+    for steps in (31, 4):
+        meter.start_batch(2)
+        for step in range(1, steps + 1):
+            meter.step(point(step, 0, 2, "a" if step <= 10 else "b" if step <= 30 else "c"))
+        meter.end_batch([1, 1])
+    assert sent[-1].parts == ((0, "a"), (10, "b"), (30, "c"))
+
+
+def test_the_first_batch_promises_a_time_from_its_work(clock: Clock) -> None:
+    sent: list[RunProgress] = []
+    meter = ProgressMeter(1, 6, sent.append, clock, PLAN)
+    meter.start_batch(2)
+    meter.step(point(0, 0, 2))
+    assert sent[-1].seconds_left is None, "no time is guessed from nothing"
+    for step in range(1, 21):
+        clock.now += 0.3
+        meter.step(point(step, 0, 2, "a" if step <= 10 else "b"))
+    # 60 of 190 forwards took 6 seconds: 13 more for this batch, then two batches of 19.
+    assert sent[-1].seconds_left == pytest.approx(13 + 2 * 19)
+
+
+def test_later_batches_go_by_the_images_done_and_count_down(clock: Clock) -> None:
+    sent: list[RunProgress] = []
+    meter = ProgressMeter(1, 300, sent.append, clock, PLAN)
+    meter.start_batch(100)
+    clock.now = 10.0
+    meter.end_batch([-1] * 100)
+    assert sent[-1].seconds_left == pytest.approx(20.0)
+    meter.start_batch(100)
+    left = []
+    for step in range(1, 41):
+        clock.now += 0.2
+        meter.step(point(step, 0, 100, "a" if step <= 10 else "b" if step <= 30 else "c"))
+        left.append(sent[-1].seconds_left)
+    assert left == pytest.approx([20 - 0.2 * step for step in range(1, 41)])
+    assert sent[-1].images_per_second == pytest.approx(10.0), "not diluted by the current batch"
+
+
+def test_an_attack_of_unknown_length_counts_whole_batches(clock: Clock) -> None:
+    sent: list[RunProgress] = []
+    meter = ProgressMeter(1, 4, sent.append, clock, (Part("", 0, 3),))
+    meter.start_batch(2)
+    meter.step(point(5, 0, 2))
+    assert (sent[-1].share, sent[-1].seconds_left) == (0.0, None)
+    meter.end_batch([-1, -1])
+    assert sent[-1].share == 0.5
+
+
+def test_a_second_pass_in_fp32_goes_on_after_the_first(clock: Clock) -> None:
+    spec = make_attack({"name": "pgd", "eps": 0.1, "steps": 10})
+    plan = workload.parts(spec, 10, "bf16")
+    assert workload.length(plan) == 20
+    meter = ProgressMeter(1, 2, (sent := list[RunProgress]()).append, clock, plan)
+    meter.start_batch(2)
+    clock.now = 1.0
+    meter.step(point(15, 0, 2))
+    assert sent[-1].share == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(
+    ("table", "steps"),
+    [
+        ({"name": "fgsm"}, 1),
+        ({"name": "pgd", "steps": 7, "restarts": 3}, 21),
+        ({"name": "apgd-t", "steps": 5, "targets": 9, "restarts": 2}, 5 * 9 * 2),
+        ({"name": "square", "n_queries": 70}, 70),
+        ({"name": "cw-l2", "steps": 10, "binary_search_steps": 4}, 40),
+        ({"name": "autoattack"}, 100 + 900 + 900 + 5000),
+    ],
+)
+def test_the_axis_is_as_long_as_the_attack_really_is(table: dict[str, Any], steps: int) -> None:
+    spec = make_attack({"eps": 1e-6, **table} if table["name"] != "cw-l2" else table)
+    plan = workload.parts(spec, 10, "fp32")
+    assert workload.length(plan) == steps
+    if table["name"] not in ("autoattack", "cw-l2"):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(4, 10)).eval()
+        images = torch.full((2, 1, 2, 2), 0.5)
+        labels = model(images).argmax(dim=1)
+        last = run_attack(model, images, labels, spec).curve[-1]
+        assert last.step == steps, "no image breaks, so every step is made"
+
+
+def test_few_classes_have_few_targets() -> None:
+    spec = make_attack({"name": "fab-t", "eps": 0.1, "steps": 5})
+    assert workload.length(workload.parts(spec, 4, "fp32")) == 15

@@ -14,12 +14,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from engine.errors import CrumpleError, SpecError
-from engine.report.figures import KINDS, SUFFIXES, draw_chart, save_chart
+from engine.report.figures import KINDS, SUFFIXES, chart_details, draw_chart, save_chart
 from engine.report.naming import method, namer
 from engine.store import Row, Store
+from tests.helpers import curve_store
 from tests.helpers.filled_store import fill
 
 Drawn = tuple[list[Row], dict[int, list[Row]]]
+OF_RESULTS = ("pareto", "curve", "bars", "heatmap")
 
 
 @pytest.fixture
@@ -30,6 +32,19 @@ def drawn(tmp_path: Path) -> Drawn:
         return store.results(), {run_id: store.curve(run_id) for run_id in ids}
 
 
+@pytest.fixture
+def of_kind(tmp_path: Path, kind: str) -> Drawn:
+    """What a chart of each kind is drawn from; a flagged run is among it."""
+    path = tmp_path / "kind.db"
+    if kind == "security":
+        curve_store.fill(path)
+    else:
+        curve_store.add_transfers(path, [fill(path)[1::2]])
+    with Store(path, readonly=True) as store:
+        rows = store.results()
+        return rows, chart_details(kind, rows, store)
+
+
 def svg_texts(figure: Figure, path: Path) -> list[str]:
     save_chart(figure, path)
     return [element.text or "" for element in ElementTree.parse(path).iter() if element.text]
@@ -38,11 +53,11 @@ def svg_texts(figure: Figure, path: Path) -> list[str]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_every_kind_in_every_format_is_the_same_twice(
-    drawn: Drawn, tmp_path: Path, kind: str, suffix: str
+    of_kind: Drawn, tmp_path: Path, kind: str, suffix: str
 ) -> None:
     first, second = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
-    save_chart(draw_chart(kind, *drawn), first)
-    save_chart(draw_chart(kind, *drawn), second)
+    save_chart(draw_chart(kind, *of_kind), first)
+    save_chart(draw_chart(kind, *of_kind), second)
     assert first.read_bytes() == second.read_bytes()
     magic = {".svg": b"<?xml", ".pdf": b"%PDF", ".png": b"\x89PNG"}[suffix]
     assert first.read_bytes().startswith(magic)
@@ -50,13 +65,15 @@ def test_every_kind_in_every_format_is_the_same_twice(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_chart_is_one_column_wide_with_text_as_text(
-    drawn: Drawn, tmp_path: Path, kind: str
+    of_kind: Drawn, tmp_path: Path, kind: str
 ) -> None:
-    figure = draw_chart(kind, *drawn)
+    figure = draw_chart(kind, *of_kind)
     assert figure.get_size_inches()[0] == 3.5
     texts = svg_texts(figure, tmp_path / "chart.svg")
-    assert any("robust accuracy" in text for text in texts)
-    assert any("pgd-4 0.15" in text for text in texts)
+    share = "transfer rate" if kind == "transfer" else "robust accuracy"
+    attack = {"security": "pgd-l2-40", "transfer": "magnitude 50%"}.get(kind, "pgd-4 0.15")
+    assert any(share in text for text in texts)
+    assert any(attack in text for text in texts)
     assert any("flagged" in text for text in texts)
 
 

@@ -18,6 +18,7 @@ from engine import compression, outcome, runner
 from engine.compression import variant as variant_module
 from engine.data import load
 from engine.diagnostics import Duel
+from engine.diagnostics.rescue import TWINS
 from engine.events import Event, RunFailed, RunFinished, RunProgress, StageStarted, StudyQueued
 from engine.runner import Options
 from engine.specs import DatasetSpec, Study
@@ -68,7 +69,7 @@ def test_a_study_fills_every_column_and_tells_its_story(store: Writer) -> None:
     assert rows[1]["transfer_n"] == 30
     kinds = [type(event).__name__ for event in events]
     assert kinds[0] == "StudyQueued"
-    assert kinds[-1] == "StudyFinished"
+    assert [kind for kind in kinds if kind != "StudyStage"][-1] == "StudyFinished"
     assert kinds.count("RunStarted") == kinds.count("RunFinished") == 2
     assert [e.curve[-1] for e in events if isinstance(e, RunProgress)][-1] == pytest.approx(
         rows[1]["robust_accuracy"]
@@ -142,8 +143,9 @@ class NaiveRounding(nn.Module):
         return (x * 8).round() / 8
 
 
-def test_rounding_without_straight_through_is_flagged_not_reported_as_robust(
-    store: Writer, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("rescue", [False, True])
+def test_rounding_without_straight_through_is_not_reported_as_robust(
+    store: Writer, monkeypatch: pytest.MonkeyPatch, rescue: bool
 ) -> None:
     def naive(live: nn.Module, params: object, context: object) -> None:
         for module in list(live.modules()):
@@ -157,15 +159,23 @@ def test_rounding_without_straight_through_is_flagged_not_reported_as_robust(
         model=[{"name": "digits-resnet"}],
         attack=[{"name": "pgd", "eps": 0.15, "steps": 10, "random_start": False}],
     )
+    if not rescue:
+        monkeypatch.setitem(TWINS, "straight-through", lambda view: view)
     run(store, study)
     base, masked = store.results()
     assert base["robust_accuracy"] < 0.3
+    assert not base["flags"]
+    if rescue:
+        assert masked["robust_accuracy"] < 0.3
+        assert [(flag["id"], flag["level"]) for flag in masked["flags"]] == [
+            ("straight-through-view", "info")
+        ]
+        return
     assert masked["robust_accuracy"] > 0.8, "the trap: it looks robust"
     danger = {flag["id"] for flag in masked["flags"] if flag["level"] == "danger"}
     assert {"zero-gradient", "gradient-masking", "black-box-stronger"} <= danger
     assert masked["transfer_accuracy"] < 0.5
     assert masked["black_box_accuracy"] < masked["robust_accuracy"]
-    assert not base["flags"]
 
 
 def test_average_perturbation_is_over_successful_examples_only(store: Writer) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, bootstrap
 
-from engine.statistics import mcnemar_exact, paired_difference, wilson
+from engine.statistics import mcnemar_exact, mcnemar_greater, paired_difference, wilson
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
@@ -62,6 +62,8 @@ def test_mcnemar_agrees_with_the_binomial_test(a: int, b: int) -> None:
 def test_mcnemar_stands_thousands_of_pairs() -> None:
     assert 0 <= mcnemar_exact(0, 3000) < 1e-300
     assert mcnemar_exact(5000, 5000) == 1
+    assert 0 <= mcnemar_greater(3000, 0) < 1e-300
+    assert 0.5 < mcnemar_greater(5000, 5000) < 0.51
 
 
 def test_paired_difference_has_the_sign_of_the_better_run() -> None:

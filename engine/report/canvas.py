@@ -1,0 +1,103 @@
+"""What the charts share: paper, legend, and colours, markers and dashes of series."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from engine.report.naming import is_flagged
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Row = Mapping[str, Any]
+
+WIDTH = 3.5
+"""Inches: one column of a two-column paper."""
+
+# Okabe & Ito 2008, without yellow (too pale for lines on white).
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+_DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (7, 2)))
+_FOOTNOTE = "flagged: no evidence of robustness, see the results"
+
+
+def new_figure(
+    height: float, legend_rows: int, label: str, share_axis: str = "y"
+) -> tuple[Figure, Axes]:
+    """An empty chart: inches of its plot, and the label of the axis without robust accuracy."""
+    figure = Figure(figsize=(WIDTH, height + 0.13 * legend_rows), layout="constrained")
+    axes = figure.add_subplot()
+    prepare(axes, label, share_axis)
+    return figure, axes
+
+
+def prepare(axes: Axes, label: str, share_axis: str = "y") -> None:
+    """Robust accuracy in percent along one axis, ``label`` along the other, a quiet grid."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="both" if share_axis == "y" else "x", color="0.9", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(label)
+    if share_axis == "y":
+        axes.set_ylabel("robust accuracy (%)")
+        axes.set_ylim(0, 100)
+    else:
+        axes.set_xlim(0, 100)
+
+
+def add_legend(
+    figure: Figure,
+    handles: Sequence[Any],
+    names: Sequence[str],
+    rows: Sequence[Row],
+    hollow: str = "hollow",
+) -> None:
+    """The legend below the axes; its last line explains flagged runs if there are any."""
+    if any(is_flagged(row) for row in rows):
+        handles = [*handles, Line2D([], [], linestyle="")]
+        names = [*names, f"{hollow} = {_FOOTNOTE}"]
+    if names:
+        figure.legend(handles, names, loc="outside lower center", ncols=1, labelspacing=0.25)
+
+
+def line_handle(number: int, *, hollow: bool = False) -> Line2D:
+    """A line with its marker, for the legend."""
+    colour = colour_of(number)
+    return Line2D(
+        [],
+        [],
+        color=colour,
+        linestyle=dash_of(number),
+        marker=marker_of(number),
+        mfc="white" if hollow else colour,
+    )
+
+
+def error_bars(rows: Sequence[Row]) -> list[list[float]]:
+    """Lengths of the error bars in percent, below and above; none where no interval is known."""
+    below, above = [], []
+    for row in rows:
+        value = row["robust_accuracy"]
+        low = value if row["ci_low"] is None else row["ci_low"]
+        high = value if row["ci_high"] is None else row["ci_high"]
+        below.append(100 * max(0.0, value - low))
+        above.append(100 * max(0.0, high - value))
+    return [below, above]
+
+
+def colour_of(number: int) -> str:
+    """The colour of a series."""
+    return _COLOURS[number % len(_COLOURS)]
+
+
+def marker_of(number: int) -> str:
+    """The marker of a series."""
+    return _MARKERS[number % len(_MARKERS)]
+
+
+def dash_of(number: int) -> Any:
+    """The dash of a series, as matplotlib writes it."""
+    return _DASHES[number % len(_DASHES)]

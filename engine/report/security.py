@@ -1,0 +1,182 @@
+"""Security curves: robust accuracy against eps from the distances of minimum-norm runs.
+
+An attack without eps finds how far the closest example of each image is, so one run tells the
+robust accuracy at every eps. The distances are upper bounds; runs of attacks with an eps, on
+the same variant in the same norm, check the curve at their eps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.curves import CurveCheck, SecurityCurve, check_curve, distances, security_curve
+from engine.report.naming import in_order, is_flagged, namer
+from engine.statistics import FloatArray
+
+Row = Mapping[str, Any]
+Samples = Mapping[int, Sequence[Row]]
+
+POINTS = 401
+_VARIANT = ("dataset", "n", "seed", "model", "compression", "norm")
+
+
+@dataclass(frozen=True)
+class Check:
+    """A run with an eps beside a curve.
+
+    Attributes:
+        row: of the run, from the results.
+        verdict: the paired comparison; None if the two runs saw other images.
+    """
+
+    row: Row
+    verdict: CurveCheck | None
+
+    @property
+    def too_optimistic(self) -> bool:
+        """Whether this run shows that the curve promises too much at its eps."""
+        return self.verdict is not None and self.verdict.too_optimistic
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve with the runs that check it.
+
+    Attributes:
+        row: of the minimum-norm run.
+        name: what tells it from the other curves.
+        curve: on ``POINTS`` radii from 0 to the reach of its panel.
+        found: (N) distances.
+        checks: by eps.
+    """
+
+    row: Row
+    name: str
+    curve: SecurityCurve
+    found: FloatArray
+    checks: tuple[Check, ...]
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the run carries a flag of level danger."""
+        return is_flagged(self.row)
+
+    def at(self, eps: float) -> SecurityCurve:
+        """The curve at one radius."""
+        return security_curve(self.found, [eps])
+
+    def doubts(self) -> list[str]:
+        """One sentence for each check that the curve fails."""
+        return [
+            f"Too optimistic at eps {check.row['eps']:g}: {self.name} says "
+            f"{100 * check.verdict.curve:.1f} %, {check.row['attack']} finds "
+            f"{100 * check.verdict.robust_accuracy:.1f} % "
+            f"(McNemar exact, p = {check.verdict.p_value:.2g})."
+            for check in self.checks
+            if check.verdict is not None and check.too_optimistic
+        ]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The curves in one norm; radii in different norms cannot share an axis."""
+
+    norm: str
+    lines: tuple[Line, ...]
+
+    def checks(self) -> list[tuple[int, Check]]:
+        """Every checking run once, with the number of the first curve that it checks."""
+        found: dict[int, tuple[int, Check]] = {}
+        for number, line in enumerate(self.lines):
+            for check in line.checks:
+                known = found.get(check.row["run_id"])
+                if known is None or (check.too_optimistic and not known[1].too_optimistic):
+                    found[check.row["run_id"]] = (known[0] if known else number, check)
+        return list(found.values())
+
+    def attacks(self) -> list[str]:
+        """The names, without eps, of the attacks that check; each has its marker."""
+        return in_order([attack_name(check.row) for _, check in self.checks()])
+
+    def rows(self) -> list[Row]:
+        """Every run that is drawn, each once."""
+        return [line.row for line in self.lines] + [check.row for _, check in self.checks()]
+
+
+def attack_name(row: Row) -> str:
+    """The name of an attack without its eps, which the axis tells."""
+    return str(row["attack"]).split(" ")[0]
+
+
+def is_curve(row: Row) -> bool:
+    """Whether the distances of a run make a curve."""
+    return row["eps"] is None and bool(row["norm"])
+
+
+def needed(rows: Sequence[Row]) -> list[int]:
+    """The run ids whose samples ``panels`` wants."""
+    curves = [row for row in rows if is_curve(row)]
+    variants = {_variant(row) for row in curves}
+    return [row["run_id"] for row in rows if row in curves or _variant(row) in variants]
+
+
+def panels(rows: Sequence[Row], samples: Samples) -> list[Panel]:
+    """One panel per norm that has a curve.
+
+    Args:
+        rows: finished runs.
+        samples: of the runs ``needed``: rows with ``index``, ``broken``, ``l2``, ``linf``.
+    """
+    curves = [row for row in rows if is_curve(row) and samples.get(row["run_id"])]
+    return [
+        _panel(norm, [row for row in curves if row["norm"] == norm], rows, samples)
+        for norm in in_order([row["norm"] for row in curves])
+    ]
+
+
+def _panel(norm: str, curves: Sequence[Row], rows: Sequence[Row], samples: Samples) -> Panel:
+    found = [distances(samples[row["run_id"]], norm) for row in curves]
+    rivals = [
+        sorted(
+            (one for one in rows if one["eps"] is not None and _variant(one) == _variant(row)),
+            key=lambda one: one["eps"],
+        )
+        for row in curves
+    ]
+    grid = np.linspace(0, _reach(found, [one["eps"] for each in rivals for one in each]), POINTS)
+    name = namer(curves, ("model", "compression", "attack"))
+    lines = [
+        Line(
+            row=row,
+            name=name(row),
+            curve=security_curve(own, grid),
+            found=own,
+            checks=tuple(_check(row, own, rival, samples) for rival in each),
+        )
+        for row, own, each in zip(curves, found, rivals, strict=True)
+    ]
+    return Panel(norm, tuple(lines))
+
+
+def _reach(found: Sequence[FloatArray], checked: Sequence[float]) -> float:
+    """Where the axis ends: beyond every check and all but the furthest distances."""
+    ends = [1.1 * eps for eps in checked]
+    ends += [
+        float(np.quantile(own[np.isfinite(own)], 0.98)) for own in found if np.isfinite(own).any()
+    ]
+    return max(ends, default=0.0) or 1.0
+
+
+def _check(row: Row, found: FloatArray, rival: Row, samples: Samples) -> Check:
+    mine, theirs = samples[row["run_id"]], samples.get(rival["run_id"], ())
+    if [one["index"] for one in mine] != [one["index"] for one in theirs]:
+        return Check(rival, None)
+    return Check(rival, check_curve(found, [one["broken"] for one in theirs], rival["eps"]))
+
+
+def _variant(row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in _VARIANT)

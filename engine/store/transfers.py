@@ -1,0 +1,152 @@
+"""Transfers: the examples of one run judged on the variant of another; their own table.
+
+A row is a pair of runs that differ in nothing but the variant. It waits, is judged, and ends
+like a run does, so that what was interrupted continues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from sqlite_utils import Database
+
+from engine.statistics import wilson
+from engine.store.columns import TRANSFER_COLUMNS
+
+Row = dict[str, Any]
+
+_ROWS = """
+    SELECT transfers.*, source.dataset, source.attack, source.eps, source.norm,
+        source.model AS source_model, source.compression AS source_compression,
+        target.model AS target_model, target.compression AS target_compression
+    FROM transfers
+    JOIN runs AS source ON source.id = source_run JOIN runs AS target ON target.id = target_run
+    LEFT JOIN annotations AS source_notes ON source_notes.run_id = source_run
+    LEFT JOIN annotations AS target_notes ON target_notes.run_id = target_run
+    WHERE coalesce(source_notes.deleted, 0) = 0 AND coalesce(target_notes.deleted, 0) = 0
+"""
+
+
+class Pair(NamedTuple):
+    """A source run, a target run and the content key of what is judged."""
+
+    source: int
+    target: int
+    key: str
+
+
+def transfer_rows(db: Database, study_id: int | None) -> list[Row]:
+    """``TRANSFER_COLUMNS`` of every pair of runs that is not deleted, or of those of a study."""
+    if "transfers" not in db.table_names():
+        return []  # Opened readonly, a database of an earlier version stays as it is.
+    if study_id is None:
+        found = db.query(f"{_ROWS} ORDER BY source_run, target_run")
+    else:
+        found = db.query(
+            f"SELECT pairs.* FROM ({_ROWS}) AS pairs "
+            "JOIN study_runs AS a ON a.run_id = source_run AND a.study_id = :study "
+            "JOIN study_runs AS b ON b.run_id = target_run AND b.study_id = :study "
+            "ORDER BY a.position, b.position",
+            {"study": study_id},
+        )
+    return [_with_shares(row) for row in found]
+
+
+def _with_shares(row: Row) -> Row:
+    shares = {
+        **_share(("accuracy", "accuracy_low", "accuracy_high"), row["broken"], row["kept"], True),
+        **_share(("transfer_rate", "rate_low", "rate_high"), row["fooled"], row["n"], False),
+    }
+    return {name: {**row, **shares}[name] for name in TRANSFER_COLUMNS}
+
+
+def _share(names: Sequence[str], count: int | None, n: int | None, rest: bool) -> Row:
+    """A share (or what it leaves of 1) with its 95 % Wilson interval; None without images."""
+    if not n or count is None:
+        return dict.fromkeys(names)
+    hits = n - count if rest else count
+    low, high = wilson(hits, n)
+    return dict(zip(names, (hits / n, float(low), float(high)), strict=True))
+
+
+class TransferQueue:
+    """The pairs that wait to be judged; for the one process that computes."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def plan(self, pairs: Iterable[Pair]) -> None:
+        """Let pairs wait whose content is not judged yet; failed and cancelled ones wait again."""
+        with self._db.atomic():
+            for pair in pairs:
+                self._db.execute(
+                    "INSERT INTO transfers (source_run, target_run, key) VALUES (?, ?, ?) "
+                    "ON CONFLICT DO UPDATE SET key = excluded.key, status = 'waiting', "
+                    "attempts = 0, message = NULL, kept = NULL, broken = NULL, n = NULL, "
+                    "fooled = NULL, seconds = NULL, finished = NULL "
+                    "WHERE key != excluded.key OR status IN ('failed', 'cancelled')",
+                    pair,
+                )
+
+    def waiting(self, study_id: int) -> list[Pair]:
+        """The pairs of a study that wait; those with one target variant stand together."""
+        rows = self._db.query(
+            "SELECT source_run, target_run, transfers.key FROM transfers "
+            "JOIN study_runs AS a ON a.run_id = source_run AND a.study_id = :study "
+            "JOIN study_runs AS b ON b.run_id = target_run AND b.study_id = :study "
+            "JOIN runs ON runs.id = target_run WHERE transfers.status = 'waiting' "
+            "ORDER BY variant_key, target_run, source_run",
+            {"study": study_id},
+        )
+        return [Pair(row["source_run"], row["target_run"], row["key"]) for row in rows]
+
+    def next_study(self) -> int | None:
+        """A study of which pairs wait."""
+        rows = self._db.query(
+            "SELECT a.study_id FROM transfers "
+            "JOIN study_runs AS a ON a.run_id = source_run "
+            "JOIN study_runs AS b ON b.run_id = target_run AND b.study_id = a.study_id "
+            "WHERE transfers.status = 'waiting' LIMIT 1"
+        )
+        return next((int(row["study_id"]) for row in rows), None)
+
+    def start(self, pairs: Sequence[Pair]) -> None:
+        """These pairs are judged next; if the process dies, these are what it died of."""
+        self._set(pairs, "status = 'running', attempts = attempts + 1", ())
+
+    def finish(self, pair: Pair, counts: Row) -> None:
+        """Store ``kept``, ``broken``, ``n``, ``fooled`` and ``seconds`` of a pair."""
+        columns = ", ".join(f"{name} = ?" for name in counts)
+        self._end([pair], "finished", f", {columns}", tuple(counts.values()))
+
+    def fail(self, pairs: Sequence[Pair], message: str) -> None:
+        """These pairs cannot be judged."""
+        self._end(pairs, "failed", ", message = ?", (message,))
+
+    def leave(self, pairs: Sequence[Pair], status: str) -> None:
+        """These pairs go back to ``waiting``, or were ``cancelled`` by a person."""
+        self._set(pairs, "status = ?, attempts = 0", (status,))
+
+    def recover(self, max_attempts: int) -> None:
+        """Let pairs wait again that a dead process left running, unless they ended it before."""
+        with self._db.atomic():
+            self._db.execute(
+                "UPDATE transfers SET status = 'failed', message = ? "
+                "WHERE status = 'running' AND attempts >= ?",
+                ("The worker process died each time it judged this pair.", max_attempts),
+            )
+            self._db.execute("UPDATE transfers SET status = 'waiting' WHERE status = 'running'")
+
+    def _end(self, pairs: Sequence[Pair], status: str, more: str, values: tuple[Any, ...]) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._set(pairs, f"status = ?, finished = ?{more}", (status, now, *values))
+
+    def _set(self, pairs: Sequence[Pair], assignments: str, values: tuple[Any, ...]) -> None:
+        with self._db.atomic():
+            for pair in pairs:
+                self._db.execute(
+                    f"UPDATE transfers SET {assignments} WHERE source_run = ? AND target_run = ?",
+                    (*values, pair.source, pair.target),
+                )

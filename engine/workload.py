@@ -1,0 +1,68 @@
+"""How long the step axis of an attack is, and how its work is spread over it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from engine.attacks.autoattack import PARTS
+from engine.specs import AttackSpec, make_attack
+
+_LENGTHS = ("steps", "n_queries")
+_ROUNDS = ("restarts", "targets", "binary_search_steps")
+_GRADIENT, _QUERY = 3, 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """One attack of several in a row, or a whole attack.
+
+    Attributes:
+        name: as ``StepPoint.part`` has it; empty for a whole attack.
+        steps: of the step axis at most; 0 if unknown.
+        cost: of one step of one image, in forwards; a backward costs about two.
+    """
+
+    name: str
+    steps: int
+    cost: int
+
+    @property
+    def work(self) -> int:
+        """All steps of one image, in forwards."""
+        return self.steps * self.cost
+
+
+def parts(attack: AttackSpec, classes: int, precision: str) -> tuple[Part, ...]:
+    """What an attack does one after the other, if no image breaks.
+
+    Args:
+        attack: the attack.
+        classes: of the model; a targeted attack has at most one target less.
+        precision: of the search; ``bf16`` is followed by a pass in fp32.
+    """
+    if attack.name == "autoattack":
+        shared = {"eps": attack.params["eps"], "norm": attack.norm}
+        found = tuple(_part(make_attack({"name": name, **shared}), name, classes) for name in PARTS)
+    else:
+        found = (_part(attack, "", classes),)
+    if precision != "bf16" or not attack.eps:
+        return found
+    return (*(part for part in found if part.cost != _QUERY), *found)
+
+
+def length(plan: tuple[Part, ...]) -> int:
+    """The step axis of all parts, 0 if one of them is unknown."""
+    return sum(part.steps for part in plan) if all(part.steps for part in plan) else 0
+
+
+def _part(attack: AttackSpec, name: str, classes: int) -> Part:
+    params = attack.params
+    own = not attack.name.startswith("torchattacks.")
+    # The axis of a foreign attack is one step per forward, and how many it makes is not known.
+    steps = next((int(params[one]) for one in _LENGTHS if own and one in params), int(own))
+    rounds = {one: params[one] for one in _ROUNDS if one in params}
+    if "targets" in rounds:
+        rounds["targets"] = min(rounds["targets"], max(classes - 1, 1))
+    cost = _QUERY if "n_queries" in params else _GRADIENT
+    return Part(name, steps * math.prod(rounds.values()), cost)
