@@ -179,7 +179,7 @@ _RUN = (
         lambda w: w.stop_run(),
         ("Ctrl+.",),
         "stop",
-        lambda w: w.lab.client.running is not None,
+        lambda w: w.lab.client.busy,
     ),
     Action(
         "pause",

@@ -20,9 +20,12 @@ from engine import catalog
 from engine.errors import CrumpleError
 from engine.store import Row
 from gui.commands import EditNote, TagRuns
+from gui.evidence import lights, percent, read_gate, summarise
 from gui.freshness import Version, store_version
 from gui.lab import Lab
+from gui.method_facts import method_facts
 from gui.widgets.facts import Fact, Facts
+from gui.widgets.traffic_light import SummaryBanner, TrafficLight
 
 WIDTH = 320
 
@@ -40,7 +43,6 @@ _TOTALS = (
     ("MACs", "macs"),
     ("non-zero MACs", "nonzero_macs"),
 )
-_LEVELS = {"info": "Note", "warning": "Warning", "danger": "Do not trust"}
 
 
 class _Note(QPlainTextEdit):
@@ -68,8 +70,9 @@ class DetailsPanel(QFrame):
         self.setFixedWidth(WIDTH)
         self._lab = lab
         self._run_ids: list[int] = []
+        self._method: tuple[str, str] | None = None
         self._seen: Version | None = None
-        self._shown: tuple[Row, Row] | None = None
+        self._shown: tuple[Row, Row, Row] | None = None
         self.title = QLabel()
         self.title.setWordWrap(True)
         self.title.setProperty("role", "heading")
@@ -97,14 +100,23 @@ class DetailsPanel(QFrame):
 
     def show_runs(self, run_ids: list[int]) -> None:
         """Describe these runs."""
-        self._run_ids = list(run_ids)
+        self._run_ids, self._method = list(run_ids), None
         self.refresh()
+
+    def show_method(self, section: str, entry_id: str) -> None:
+        """Describe a method of the catalogue."""
+        self._run_ids, self._method = [], (section, entry_id)
+        entry = catalog.find(section, entry_id)
+        self._clear(entry.title)
+        self._fill([Facts(title, facts) for title, facts in method_facts(entry)])
 
     def refresh(self) -> None:
         """Read the run again, unless a person is typing here."""
         if self.tags.hasFocus() or self.note.hasFocus():
             return
         self._seen = store_version(self._lab.store)
+        if self._method:
+            return
         if not self._run_ids:
             self._clear("Select a run to see its details.")
         elif len(self._run_ids) > 1:
@@ -124,12 +136,13 @@ class DetailsPanel(QFrame):
         try:
             row = self._lab.store.run(run_id)
             accounting = self._lab.store.variant(run_id).get("accounting", {})
+            gate = read_gate(self._lab.store, row)
         except CrumpleError as error:
             self._clear(str(error))
             return
-        if (row, accounting) != self._shown:
-            self._describe(row, accounting)
-            self._shown = row, accounting
+        if (row, accounting, gate) != self._shown:
+            self._describe(row, accounting, gate)
+            self._shown = row, accounting, gate
 
     def _clear(self, title: str) -> None:
         self._shown = None
@@ -139,32 +152,41 @@ class DetailsPanel(QFrame):
         for field in (self.tags, self.note):
             field.setVisible(False)
 
-    def _describe(self, row: Row, accounting: Row) -> None:
+    def _describe(self, row: Row, accounting: Row, gate: Row) -> None:
         name = f"{row['model']}, {row['compression']}, {row['attack']}"
         self.title.setText(f"Run {row['run_id']}: {name}")
         place = self._body.verticalScrollBar().value()
-        inside = _inside()
-        column = QVBoxLayout(inside)
-        column.setContentsMargins(0, 0, 8, 0)
-        column.setSpacing(16)
+        found, banner = lights(row, gate), SummaryBanner()
+        banner.show_summary(summarise(row, found))
+        parts: list[QWidget] = [banner, Facts("Result", _result(row)), TrafficLight(found)]
         for title, facts in (
-            ("Result", _result(row)),
-            ("Flags", _flags(row)),
             ("Study", _spec(row)),
             ("Cost of the variant", _totals(accounting)),
             ("Environment", _environment(row["environment"])),
         ):
             if facts:
-                column.addWidget(Facts(title, facts))
-        column.addStretch()
-        self._body.setWidget(inside)
+                parts.append(Facts(title, facts))
+        self._fill(parts)
         self._body.verticalScrollBar().setValue(place)
         self.tags.setText(row["tags"])
         self.note.setPlainText(row["note"])
         for field in (self.tags, self.note):
             field.setVisible(True)
 
+    def _fill(self, parts: list[QWidget]) -> None:
+        """Show these below each other."""
+        inside = _inside()
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(0, 0, 8, 0)
+        column.setSpacing(16)
+        for part in parts:
+            column.addWidget(part)
+        column.addStretch()
+        self._body.setWidget(inside)
+
     def _keep_tags(self) -> None:
+        if len(self._run_ids) != 1:
+            return
         run_id = self._run_ids[0]
         before = str(self._lab.store.run(run_id)["tags"])
         if self.tags.text() != before:
@@ -186,26 +208,22 @@ def _inside() -> QWidget:
     return inside
 
 
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value * 100:.1f} %"
-
-
 def _result(row: Row) -> list[Fact]:
     facts = [("state", row["status"], row["message"] or "")]
     if row["hint"]:
         facts.append(("next step", row["hint"], ""))
     if row["robust_accuracy"] is not None:
-        interval = f"95 % interval {_percent(row['ci_low'])} to {_percent(row['ci_high'])}"
+        interval = f"95 % interval {percent(row['ci_low'])} to {percent(row['ci_high'])}"
         facts += [
-            ("robust accuracy", _percent(row["robust_accuracy"]), interval),
-            ("clean accuracy", _percent(row["clean_accuracy"]), f"of {row['n']} images"),
+            ("robust accuracy", percent(row["robust_accuracy"]), interval),
+            ("clean accuracy", percent(row["clean_accuracy"]), f"of {row['n']} images"),
         ]
     if row["transfer_accuracy"] is not None:
         note = f"on {row['transfer_n']} examples made for the base model"
-        facts.append(("transfer", _percent(row["transfer_accuracy"]), note))
+        facts.append(("transfer", percent(row["transfer_accuracy"]), note))
     if row["black_box_accuracy"] is not None:
         note = f"of {row['black_box_n']} images under an attack without gradients"
-        facts.append(("gradient-free", _percent(row["black_box_accuracy"]), note))
+        facts.append(("gradient-free", percent(row["black_box_accuracy"]), note))
     for norm in ("l2", "linf"):
         value = row[f"avg_perturbation_{norm}"]
         if value is not None:
@@ -214,10 +232,6 @@ def _result(row: Row) -> list[Fact]:
         queries = f"{row['queries_per_sample']:.4g} queries an image"
         facts.append(("time", f"{row['seconds']:.1f} s", queries))
     return facts
-
-
-def _flags(row: Row) -> list[Fact]:
-    return [(_LEVELS.get(flag["level"], flag["level"]), flag["text"], "") for flag in row["flags"]]
 
 
 def _spec(row: Row) -> list[Fact]:
@@ -258,7 +272,7 @@ def _formula(key: str) -> str:
 
 def _amount(key: str, value: float) -> str:
     if key == "sparsity":
-        return _percent(value)
+        return percent(value)
     if key == "compression_rate":
         return f"{value:.3g}x"
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"

@@ -32,6 +32,7 @@ class QtEngineClient(QObject):
         self.paused = True
         self.device = ""
         self.running: int | None = None
+        self.transferring: int | None = None
         self.progress: dict[int, events.RunProgress] = {}
         self.pace = Pace()
         self._drain_timer = QTimer(self)
@@ -41,6 +42,11 @@ class QtEngineClient(QObject):
         self._change_timer.setInterval(CHANGE_MS)
         self._change_timer.setSingleShot(True)
         self._change_timer.timeout.connect(self.rows_changed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run, or the transfer stage of a study, is being computed."""
+        return self.running is not None or self.transferring is not None
 
     def start(self) -> None:
         """Start the worker in the background and begin to listen."""
@@ -76,8 +82,6 @@ class QtEngineClient(QObject):
     def _drain(self) -> None:
         for event in self._client.drain():
             self.pace.note(event)
-            if isinstance(event, events.RunProgress):
-                event = self.pace.with_time_left(event)
             self._note(event)
             self.event.emit(event)
 
@@ -95,7 +99,9 @@ class QtEngineClient(QObject):
             case events.RunFinished() | events.RunFailed() | events.RunCancelled():
                 self.running = None
                 self.progress.pop(event.run_id, None)
+            case events.StudyStage():
+                self.transferring = event.study_id if event.detail else None
             case events.WorkerDied():
-                self.running = None
+                self.running = self.transferring = None
         if not self._change_timer.isActive():
             self._change_timer.start()

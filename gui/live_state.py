@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine import events
 from engine.statistics import wilson
 from engine.store import Row, Store
+from gui.evidence import lights, read_gate, summarise
 
 _MOST_POINTS = 400
 _STAGES = {
@@ -22,6 +23,7 @@ _STAGES = {
 }
 
 Points = tuple[tuple[int, float], ...]
+Marks = tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class LiveState:
         history: (images done, broken among them), growing.
         steps: length of the attack's step axis, 0 if unknown.
         phase: what happens now, in words.
+        parts: (step after which it begins, name) of each attack of several in a row.
+        active: images of the current batch that still hold.
+        evidence: what the diagnostics say of a finished run, in one sentence.
     """
 
     run_id: int
@@ -48,7 +53,9 @@ class LiveState:
     images_per_second: float = 0.0
     seconds_left: float | None = None
     phase: str = ""
-    flags: tuple[str, ...] = field(default=())
+    parts: Marks = ()
+    active: int = 0
+    evidence: str = ""
 
     def after(self, event: events.RunEvent) -> LiveState:
         """The state once an event of this run is known."""
@@ -84,6 +91,8 @@ class LiveState:
             images_per_second=event.images_per_second,
             seconds_left=event.seconds_left,
             phase=stage_words("attack", event.part),
+            parts=event.parts,
+            active=event.active,
         )
 
     def span(self) -> int:
@@ -130,13 +139,31 @@ def stored_state(store: Store, run_id: int) -> LiveState:
         seen=len(broken),
         images_per_second=len(broken) / row["seconds"] if row["seconds"] else 0.0,
         phase=_ended(row),
-        flags=tuple(flag["text"] for flag in row["flags"]),
+        parts=_marks(points),
+        evidence=_evidence(store, row),
     )
 
 
 def curve_points(rows: Sequence[Row]) -> Points:
     """The points of ``Store.curve`` to draw."""
     return tuple((row["step"], row["robust_accuracy"]) for row in rows)
+
+
+def _marks(rows: Sequence[Row]) -> Marks:
+    """Where each part begins: after the step before its first point."""
+    found: list[tuple[int, str]] = []
+    before = 0
+    for row in rows:
+        if row["part"] and row["part"] != (found[-1][1] if found else ""):
+            found.append((before, row["part"]))
+        before = row["step"]
+    return tuple(found)
+
+
+def _evidence(store: Store, row: Row) -> str:
+    if row["status"] != "finished":
+        return ""
+    return summarise(row, lights(row, read_gate(store, row))).text
 
 
 def _ended(row: Row) -> str:
@@ -163,14 +190,22 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def _images(state: LiveState) -> str:
+    if not state.total:
+        return ""
+    # Broken images have left the batch; what the coming steps are for are the others.
+    holding = f", {state.active} of {state.seen - state.done} hold" if state.active else ""
+    return f"{state.done} of {state.total} done{holding}"
+
+
 def figures(state: LiveState) -> dict[str, str]:
     """The numbers of the state as texts."""
     robust = state.robust()
     texts: dict[str, Any] = {
         "phase": state.phase,
-        "images": f"{state.done} of {state.total}" if state.total else "",
+        "images": _images(state),
         "left": duration(state.seconds_left),
-        "flags": "\n".join(state.flags),
+        "evidence": state.evidence,
     }
     if state.curve:
         texts["clean"] = f"{100 * state.curve[0][1]:.1f} %"

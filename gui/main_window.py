@@ -124,6 +124,8 @@ class MainWindow(QMainWindow):
             page = page_class(page_id)(self.lab)
             hooks.install()  # pyqtgraph, imported with some pages, brings its own
             page.selected.connect(partial(self._described_by, page_id))
+            if isinstance(page, NewPage):
+                page.described.connect(self.details.show_method)
             page.go.connect(self.show_page)
             page.change.connect(self.change)
             self._frames[page_id] = _Frame(page)
@@ -198,9 +200,12 @@ class MainWindow(QMainWindow):
         self._new_page().start()
 
     def stop_run(self) -> None:
-        """Stop the running run; what it has finished stays."""
+        """Stop what runs; what it has finished stays."""
         if self.lab.client.running is not None:
             self.lab.client.cancel([self.lab.client.running])
+            self.status.set_stopping()
+        elif self.lab.client.transferring is not None:
+            self.lab.client.cancel(self.lab.store.study_runs(self.lab.client.transferring))
             self.status.set_stopping()
 
     def _resume(self) -> None:

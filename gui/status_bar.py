@@ -41,6 +41,7 @@ class StatusBar(QFrame):
         self.setObjectName("statusbar")
         self._client = client
         self._waiting = 0
+        self._title = ""
         self._run_left: float | None = None
         self.device = QLabel("engine is off")
         self.job = QLabel()
@@ -106,7 +107,7 @@ class StatusBar(QFrame):
         self.overall.setValue(ended)
         self.overall.setFormat(f"{ended} / {runs} runs")
         self._show_queue_left()
-        if self._client.running is None:
+        if not self._client.busy:
             self._show_idle()
 
     def handle(self, event: events.Event) -> None:
@@ -127,26 +128,42 @@ class StatusBar(QFrame):
                 self.left.setText(event.stage)
                 self.left.setToolTip(f"{event.stage}{detail}")
             case events.RunProgress():
-                self._show_progress(event.done, event.total, self._client.pace.share(event))
-                left = duration(event.seconds_left)
-                if self.stop_button.isEnabled():
-                    self.left.setText(f"{left} left" if left else "")
-                self._run_left = event.seconds_left
-                self._show_queue_left()
+                self._progressed(event)
+            case events.StudyStage() if event.detail:
+                self._show_running(f"transfer: {event.detail}")
+                self.progress.setValue(round(_STEPS * event.done / max(event.total, 1)))
+                self.progress.setFormat(f"{event.done} / {event.total} pairs")
+            case events.StudyStage():
+                self._show_idle()
             case events.RunFinished() | events.RunFailed() | events.RunCancelled():
                 self._show_idle()
-            case events.QueueChanged() if self._client.running is None:
+            case events.QueueChanged() if not self._client.busy:
                 self._show_idle()
 
+    def _progressed(self, event: events.RunProgress) -> None:
+        self._show_progress(event.done, event.total, event.share)
+        self._name_part(event.part)
+        left = duration(event.seconds_left)
+        if self.stop_button.isEnabled():
+            self.left.setText(f"{left} left" if left else "")
+        self._run_left = event.seconds_left
+        self._show_queue_left()
+
     def _show_running(self, title: str) -> None:
-        self.job.setText(title)
-        self.job.setToolTip(title)
+        self._title = title
+        self._name_part("")
         self.left.setText("")
         self._run_left = None
         for widget in self._run_parts:
             widget.show()
         self.stop_button.setEnabled(True)
         self.resume_button.hide()
+
+    def _name_part(self, part: str) -> None:
+        """Say which attack of several in a row is at work."""
+        text = f"{self._title}: {part}" if part else self._title
+        self.job.setText(text)
+        self.job.setToolTip(text)
 
     def _show_progress(self, done: int, total: int, share: float) -> None:
         self.progress.setValue(round(_STEPS * share))

@@ -48,6 +48,23 @@ def test_every_id_of_the_catalogue_is_described(name: str) -> None:
     assert not missing, f"README lacks {missing}"
 
 
+def test_every_flag_is_described_at_its_level() -> None:
+    rows = re.findall(
+        r"^\| `([a-z-]+)` \| ([a-z ]+) \|", section("## How to read the results"), re.MULTILINE
+    )
+    described = dict(rows)
+    raised = {
+        found
+        for file in (ROOT / "engine").rglob("*.py")
+        for found in re.findall(r'Flag\(\s*"([a-z-]+)",\s*"?(\w+)"?', file.read_text("utf-8"))
+    }
+    assert raised
+    missing = {id_ for id_, _ in raised} ^ described.keys()
+    assert not missing, f"README and engine differ in {missing}"
+    levels = {id_: level for id_, level in raised if level != "level"}
+    assert all(levels[id_] in described[id_] for id_ in levels)
+
+
 def test_study_files_in_the_readme_can_be_run() -> None:
     blocks = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
     assert blocks

@@ -1,4 +1,4 @@
-"""The Compare page: robust accuracy against compression, and paired differences."""
+"""The Compare page: charts of the compared runs, and their paired differences."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
-    QComboBox,
+    QButtonGroup,
     QHBoxLayout,
-    QLabel,
     QMenu,
     QPushButton,
+    QSizePolicy,
     QSplitter,
     QStackedWidget,
     QVBoxLayout,
@@ -21,22 +21,23 @@ from PySide6.QtWidgets import (
 
 from engine.store import Row
 from gui import files
-from gui.chart_data import X_AXES, Y_AXES, Axis, baselines, series_of, write_csv
+from gui.chart_data import baselines
 from gui.chart_process import ChartProcess, chart_arguments
 from gui.commands import run_count
 from gui.freshness import Version, store_version
 from gui.lab import Lab
 from gui.pages.base import Page
 from gui.table_models.run_filter import FilterError, RunFilter, parse
-from gui.widgets.compare_chart import CompareChart
+from gui.widgets.chart_view import ChartView
 from gui.widgets.difference_table import DifferenceTable
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.filter_line import FilterLine
 from gui.widgets.message_bar import Message
 from gui.widgets.note_line import NoteLine
-from gui.widgets.plots import card
-from gui.widgets.series_list import SeriesList
+from gui.widgets.security_view import SecurityView
 from gui.widgets.study_box import StudyBox
+from gui.widgets.tradeoff_view import TradeoffView
+from gui.widgets.transfer_view import TransferView
 
 _FIGURES = {".svg": "SVG", ".pdf": "PDF", ".png": "PNG"}
 
@@ -59,11 +60,14 @@ class ComparePage(Page):
         self.filter_line = FilterLine("attack=pgd")
         self.filter_note = NoteLine("Filter message")
         self.only_button = QPushButton()
-        self.x_box, self.y_box = _axis_box("X axis", X_AXES), _axis_box("Y axis", Y_AXES)
         self.export_button = QPushButton("Export")
-        self.chart = CompareChart()
-        self.series = SeriesList()
-        self.note = NoteLine("Note on the chart")
+        self.export_menu = QMenu(self)
+        self.tradeoff = TradeoffView()
+        self.security = SecurityView(lab.store)
+        self.transfer = TransferView(lab.store)
+        self.views: tuple[ChartView, ...] = (self.tradeoff, self.security, self.transfer)
+        self.switch = QButtonGroup(self)
+        self.charts, self.controls = QStackedWidget(), QStackedWidget()
         self.table = DifferenceTable(lab.store)
         self.stack = QStackedWidget()
         self.empty = EmptyState(
@@ -84,47 +88,51 @@ class ComparePage(Page):
 
     def _build(self) -> None:
         self.only_button.setToolTip("Go back to all runs.")
-        self.export_button.setMenu(self._export_menu())
         top = QHBoxLayout()
         top.addWidget(self.studies, 1)
         top.addWidget(self.filter_line, 2)
         top.addWidget(self.only_button)
-        for text, box in (("&x", self.x_box), ("&y", self.y_box)):
-            label = QLabel(text)
-            label.setBuddy(box)
-            top.addWidget(label)
-            top.addWidget(box)
-        top.addWidget(self.export_button)
         for widget in (self._content(), self.empty, self.no_match):
             self.stack.addWidget(widget)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(top)
         layout.addWidget(self.filter_note)
+        layout.addLayout(self._switches())
         layout.addWidget(self.stack, 1)
 
+    def _switches(self) -> QHBoxLayout:
+        """Which chart, and the controls of that chart."""
+        row = QHBoxLayout()
+        for place, view in enumerate(self.views):
+            button = QPushButton(view.title)
+            button.setCheckable(True)
+            button.setAccessibleName(f"Chart: {view.title}")
+            self.switch.addButton(button, place)
+            row.addWidget(button)
+            self.charts.addWidget(view)
+            self.controls.addWidget(view.controls)
+        self.controls.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)
+        row.addStretch()
+        row.addWidget(self.controls)
+        row.addWidget(self.export_button)
+        self.switch.buttons()[0].setChecked(True)
+        return row
+
     def _content(self) -> QSplitter:
-        right = QWidget()
-        column = QVBoxLayout(right)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.series, 1)
-        column.addWidget(self.note)
-        upper = QSplitter(Qt.Orientation.Horizontal)
-        upper.addWidget(card(self.chart))
-        upper.addWidget(right)
-        upper.setStretchFactor(0, 1)
-        upper.setSizes([780, 312])
         content = QSplitter(Qt.Orientation.Vertical)
-        content.addWidget(upper)
+        content.addWidget(self.charts)
         content.addWidget(self.table)
         content.setStretchFactor(0, 1)
         content.setSizes([400, 224])
         content.setChildrenCollapsible(False)
         return content
 
-    def _export_menu(self) -> QMenu:
-        menu = QMenu(self)
-        menu.addSection("Figure for a paper: robust accuracy, compression rate")
+    def _fill_export_menu(self) -> None:
+        """What the chart in sight can be written as."""
+        menu = self.export_menu
+        menu.clear()
+        menu.addSection(f"Figure for a paper: {self.view().figure}")
         for suffix, name in _FIGURES.items():
             menu.addAction(f"Figure as {name}...", partial(self._export_figure, suffix))
         menu.addSection("This chart")
@@ -132,16 +140,18 @@ class ComparePage(Page):
             action = partial(self._export_here, suffix)
             menu.addAction(f"Picture as {suffix[1:].upper()}...", action)
         menu.addAction("Data as CSV...", partial(self._export_here, ".csv"))
-        return menu
 
     def _connect(self) -> None:
         self.studies.chosen.connect(self._study_chosen)
         self.filter_line.textChanged.connect(self._filter_changed)
         self.only_button.clicked.connect(self.show_all)
-        for box in (self.x_box, self.y_box):
-            box.currentIndexChanged.connect(self._draw)
-        self.series.changed.connect(self._draw)
-        self.chart.clicked.connect(lambda run_id: self.table.choose([run_id]))
+        self.export_button.setMenu(self.export_menu)
+        self.export_menu.aboutToShow.connect(self._fill_export_menu)
+        self.switch.idToggled.connect(self._switched)
+        for view in self.views:
+            view.picked.connect(self.table.choose)
+            view.new_study.connect(lambda: self.go.emit("new", None))
+            view.told.connect(self._enable_export)
         self.table.chosen.connect(self._on_chosen)
         self.table.activated.connect(self._inspect)
 
@@ -151,19 +161,19 @@ class ComparePage(Page):
         self._by_hand = settings.contains("compare/study")
         self.studies.choose(str(settings.value("compare/study") or "") or None)
         self.filter_line.setText(str(settings.value("compare/filter") or ""))
-        for name, box in (("x", self.x_box), ("y", self.y_box)):
-            place = [axis.id for axis in _axes_of(box)].index(
-                str(settings.value(f"compare/{name}") or box.itemData(0).id)
-            )
-            box.setCurrentIndex(place)
+        for place, view in enumerate(self.views):
+            view.restore(settings)
+            if view.id == str(settings.value("compare/chart") or ""):
+                self.switch.button(place).setChecked(True)
 
     def save_state(self) -> None:
         settings = self.lab.settings
         if self._by_hand:
             settings.setValue("compare/study", self.studies.study() or "")
         settings.setValue("compare/filter", self.filter_line.text())
-        settings.setValue("compare/x", self.x_box.currentData().id)
-        settings.setValue("compare/y", self.y_box.currentData().id)
+        settings.setValue("compare/chart", self.view().id)
+        for view in self.views:
+            view.save_state(settings)
 
     # -- what is compared ------------------------------------------------------------------
 
@@ -232,28 +242,29 @@ class ComparePage(Page):
         narrowed = self.filter_line.text() or self.studies.study() or self._only
         reason = self.no_match if narrowed else self.empty
         self.stack.setCurrentWidget(self.stack.widget(0) if rows else reason)
-        self.export_button.setEnabled(bool(rows))
         self._draw()
         self.table.show_rows(rows, baselines(self._rows))
 
-    def _draw(self, *_: object) -> None:
-        x, y = self._axes()
-        series = series_of(self.compared(), x, y)
-        if self.sender() is not self.series:
-            self.series.show_series(series)
-        ticked = self.series.ticked()
-        self.chart.show_series(ticked, x, y)
-        flagged = sum(point.flagged for one in ticked for point in one.points)
-        text = "Bars are 95 % Wilson intervals."
-        if flagged:
-            text += f" Hollow: flagged ({run_count(flagged)}), not evidence of robustness."
-        self.note.tell(text, "warning" if flagged else "muted")
+    def view(self) -> ChartView:
+        """The chart in sight."""
+        return self.views[self.switch.checkedId()]
 
-    def _axes(self) -> tuple[Axis, Axis]:
-        return self.x_box.currentData(), self.y_box.currentData()
+    def _switched(self, place: int, checked: bool) -> None:
+        if checked:
+            self.charts.setCurrentIndex(place)
+            self.controls.setCurrentIndex(place)
+            self._draw()
+
+    def _draw(self) -> None:
+        self.view().show_rows(self.compared())
+        self.view().choose(self.selected_runs())
+        self._enable_export()
+
+    def _enable_export(self) -> None:
+        self.export_button.setEnabled(bool(self.drawn_runs()))
 
     def _on_chosen(self, run_ids: list[int]) -> None:
-        self.chart.choose(run_ids)
+        self.view().choose(run_ids)
         self.selected.emit(run_ids)
 
     def selected_runs(self) -> list[int]:
@@ -270,20 +281,22 @@ class ComparePage(Page):
     # -- taking it elsewhere ---------------------------------------------------------------
 
     def export(self) -> None:
-        self.export_button.showMenu()
+        if self.export_button.isEnabled():
+            self.export_button.showMenu()
 
     def drawn_runs(self) -> list[int]:
-        """The runs whose points are drawn."""
-        return [point.run_id for one in self.series.ticked() for point in one.points]
+        """The runs that are drawn."""
+        return self.view().drawn_runs()
 
     def _export_figure(self, suffix: str) -> None:
         name = _FIGURES[suffix]
+        kind = self.view().kind
         path = files.ask_save(
-            self, f"Export the figure as {name}", f"{name} (*{suffix})", f"crumple-pareto{suffix}"
+            self, f"Export the figure as {name}", f"{name} (*{suffix})", f"crumple-{kind}{suffix}"
         )
         if path is None:
             return
-        arguments = chart_arguments(self.lab.store.path, "pareto", self.drawn_runs(), path)
+        arguments = chart_arguments(self.lab.store.path, kind, self.drawn_runs(), path)
         process = ChartProcess(arguments, path, self)
         process.written.connect(self._written)
         process.refused.connect(self._refused)
@@ -293,15 +306,15 @@ class ComparePage(Page):
     def _export_here(self, suffix: str) -> None:
         kind = suffix[1:].upper()
         path = files.ask_save(
-            self, f"Export as {kind}", f"{kind} (*{suffix})", f"crumple-compare{suffix}"
+            self, f"Export as {kind}", f"{kind} (*{suffix})", f"crumple-{self.view().id}{suffix}"
         )
         if path is None:
             return
         try:
             if suffix == ".csv":
-                write_csv(path, self.series.ticked(), *self._axes())
+                self.view().write_csv(path)
             else:
-                self.chart.save(path)
+                self.view().save(path)
         except OSError as error:
             self._refused(f"{path} cannot be written: {error.strerror}.")
         else:
@@ -313,15 +326,3 @@ class ComparePage(Page):
     def _refused(self, reason: str) -> None:
         hint = "Choose another folder or format."
         self.notify.emit(Message(f"The export failed: {reason}", hint, "error"))
-
-
-def _axis_box(name: str, axes: tuple[Axis, ...]) -> QComboBox:
-    box = QComboBox()
-    box.setAccessibleName(name)
-    for axis in axes:
-        box.addItem(axis.title, axis)
-    return box
-
-
-def _axes_of(box: QComboBox) -> list[Axis]:
-    return [box.itemData(place) for place in range(box.count())]

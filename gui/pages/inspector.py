@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 from engine.errors import StoreError
 from engine.store import Row
 from gui import files
+from gui.evidence import lights, read_gate, summarise
 from gui.examples import ORDERS, SHOWN, Examples, figures, read_examples
 from gui.freshness import Version, store_version
 from gui.lab import Lab
@@ -33,6 +34,7 @@ from gui.widgets.figures_panel import FiguresPanel
 from gui.widgets.fill_box import fill_box
 from gui.widgets.message_bar import Message
 from gui.widgets.same_image import SameImageTable
+from gui.widgets.traffic_light import SummaryBanner
 
 _FIGURES = {
     "verdict": "Verdict",
@@ -95,6 +97,7 @@ class InspectorPage(Page):
         self.sheet_button = QPushButton("Save sheet...")
         self.model = ExamplesModel(self)
         self.list = Thumbnails()
+        self.evidence = SummaryBanner()
         self.panel = ExamplePanel()
         self.figures = FiguresPanel(_FIGURES)
         self.same = SameImageTable(lab.store)
@@ -150,6 +153,7 @@ class InspectorPage(Page):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(top)
+        layout.addWidget(self.evidence)
         layout.addWidget(self.stack, 1)
 
     def _content(self) -> QSplitter:
@@ -255,7 +259,16 @@ class InspectorPage(Page):
         for widget in (self.shown, self.order, self.sheet_button):
             widget.setEnabled(bool(self.examples))
         self.same.set_runs(self._others(row))
+        self._judge(run_id if row else None)
         self.selected.emit(self.selected_runs())
+
+    def _judge(self, run_id: int | None) -> None:
+        """Say whether the number behind these images can be quoted."""
+        if run_id is None:
+            self.evidence.show_summary(None)
+            return
+        row = self.lab.store.run(run_id)
+        self.evidence.show_summary(summarise(row, lights(row, read_gate(self.lab.store, row))))
 
     def _others(self, row: Row | None) -> list[Row]:
         if row is None:

@@ -44,7 +44,7 @@ _FIGURES = {
     "speed": "Speed",
     "left": "Time left",
     "phase": "Now",
-    "flags": "Flags",
+    "evidence": "Evidence",
 }
 
 

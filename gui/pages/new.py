@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QEvent, QObject
+from PySide6.QtCore import QEvent, QObject, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from engine import paths
 from engine.errors import CrumpleError, SpecError
 from engine.specs import Study
+from engine.store import Row
 from gui import files
+from gui.estimate import estimate
+from gui.freshness import Version, store_version
 from gui.lab import Lab
 from gui.pages.base import Page
 from gui.pages.new_data import DataColumn
@@ -28,11 +32,16 @@ _DRAFT = "new/draft"
 
 
 class NewPage(Page):
-    """Three columns, read from left to right, and one sentence."""
+    """Three columns, read from left to right, and one sentence.
+
+    Signals:
+        described: a method of the catalogue (section, id) that the details panel should describe.
+    """
 
     id = "new"
     title = "New"
     icon = "new"
+    described = Signal(str, str)
 
     def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
         super().__init__(lab, parent)
@@ -41,7 +50,9 @@ class NewPage(Page):
         self.compressions = MethodColumn("2  Compressions", "compressions")
         self.attacks = MethodColumn("3  Attacks", "attacks")
         self.plan = PlanTable()
-        self.count, self.verdict = QLabel(), QLabel()
+        self.count, self.verdict, self.estimate = QLabel(), QLabel(), QLabel()
+        self._paces: list[Row] = []
+        self._seen: Version | None = None
         self.example = TextButton("crumple", "Load example")
         self.open_button = TextButton("folder", "Open…")
         self.save_button = TextButton("save", "Save…")
@@ -62,13 +73,21 @@ class NewPage(Page):
         for column in (self.compressions, self.attacks):
             columns.addWidget(column, 1)
         self.count.setProperty("role", "title")
-        self.verdict.setWordWrap(True)
+        self.count.setWordWrap(True)
+        self.estimate.setWordWrap(True)
+        self.estimate.setProperty("role", "muted")
+        self.estimate.setAccessibleName("Estimated time")
+        self.estimate.setToolTip("From what stored runs of the same attacks took.")
         self.queue_button.setToolTip("Add the runs to the queue without starting it.")
         self.start_button.setToolTip("Start the study (Ctrl+Enter)")
         words = QVBoxLayout()
         words.setSpacing(0)
         words.addWidget(self.count)
-        words.addWidget(self.verdict)
+        below = QHBoxLayout()
+        below.setSpacing(16)
+        below.addWidget(self.verdict)
+        below.addWidget(self.estimate, 1)
+        words.addLayout(below)
         line = QHBoxLayout()
         line.setSpacing(8)
         line.addLayout(words, 1)
@@ -90,6 +109,8 @@ class NewPage(Page):
     def _connect(self) -> None:
         for column in (self.data, self.compressions, self.attacks):
             column.changed.connect(self._changed)
+        for column in (self.compressions, self.attacks):
+            column.described.connect(self.described)
         self.compressions.installEventFilter(self)
         self.example.clicked.connect(lambda: self.load(paths.example_study()))
         self.open_button.clicked.connect(self.ask_open)
@@ -131,11 +152,28 @@ class NewPage(Page):
             self._say("Not ready to start", str(error), "error")
         else:
             self._say(sentence(self.study), "0 errors", "ok")
+        self._tell_time()
         self.plan.model.set_runs(self.study.runs() if self.study else ())
         self._share_room()
         self.start_button.setEnabled(self.study is not None)
         self.queue_button.setEnabled(self.study is not None)
         self.save_button.setEnabled(self.study is not None)
+
+    def refresh(self) -> None:
+        version = store_version(self.lab.store)
+        if version != self._seen:
+            self._seen = version
+            here = self.lab.client.device
+            self._paces = [
+                row
+                for row in self.lab.store.paces()
+                if row["platform"] == platform.platform() and here in ("", row["device"])
+            ]
+            self._tell_time()
+
+    def _tell_time(self) -> None:
+        self.estimate.setText(estimate(self.study, self._paces) if self.study else "")
+        self.estimate.setVisible(self.study is not None)
 
     def _share_room(self) -> None:
         """List the planned runs in the room that the first column leaves, if it is enough."""
@@ -153,6 +191,8 @@ class NewPage(Page):
     def _say(self, count: str, verdict: str, role: str) -> None:
         self.count.setText(count)
         self.verdict.setText(verdict)
+        # An objection may take the room of the estimate, which is not there then.
+        self.verdict.setWordWrap(role == "error")
         self.verdict.setProperty("role", role)
         self.verdict.style().polish(self.verdict)
 

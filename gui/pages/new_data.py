@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
+    QSizePolicy,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -188,6 +189,9 @@ def _heading(text: str) -> QLabel:
 def _model_box(model_id: str) -> QCheckBox:
     box = QCheckBox(catalog.find("models", model_id).title)
     box.setAccessibleName(box.text())
+    # A long title gives way in a narrow column, instead of pushing all else out of it.
+    box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    box.setToolTip(box.text())
     return box
 
 

@@ -45,7 +45,7 @@ class QueuePage(Page):
 
     def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
         super().__init__(lab, parent)
-        self.model = QueueModel(lab.client.pace, self)
+        self.model = QueueModel(self)
         self._seen: Version | None = None
         self._rows: list[Row] = []
         self.table = QTableView()

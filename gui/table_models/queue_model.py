@@ -10,7 +10,6 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from engine.events import RunProgress
 from engine.store import Row
 from gui import theme
-from gui.pace import Pace
 from gui.status_bar import duration
 
 COLUMNS = ("#", "Run", "Study", "State", "Progress", "Time", "Reason and next step")
@@ -33,9 +32,8 @@ _NOWHERE = QModelIndex()
 class QueueModel(QAbstractTableModel):
     """Runs in the order in which they run; what has ended comes last."""
 
-    def __init__(self, pace: Pace, parent: QObject | None = None) -> None:
+    def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._pace = pace
         self._rows: list[Row] = []
         self._progress: Mapping[int, RunProgress] = {}
 
@@ -103,7 +101,7 @@ class QueueModel(QAbstractTableModel):
     def _share(self, row: Row) -> float:
         progress = self._running(row)
         if progress:
-            return self._pace.share(progress)
+            return progress.share
         return row["done"] / row["total"] if row["total"] else 0.0
 
     def _time(self, row: Row) -> str:

@@ -16,6 +16,7 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QColor
 
 from gui import theme
+from gui.evidence import LEVEL_ROLES, worst
 from gui.table_models.run_columns import COLUMNS, Column, Row, flag_words
 from gui.table_models.run_filter import RunFilter
 
@@ -72,7 +73,8 @@ class RunsModel(QAbstractTableModel):
             case _ROLE.ToolTipRole | _ROLE.AccessibleDescriptionRole:
                 return _words(row, column)
             case _ROLE.DecorationRole if column.id == "robust_accuracy" and row["flags"]:
-                return theme.icon("flag", _level(row))
+                level = worst(row["flags"])
+                return theme.icon(f"light-{level}", LEVEL_ROLES[level])
             case _ROLE.ForegroundRole if column.id == "status":
                 return _status_colour(row)
             case _ if role == ROW_ROLE:
@@ -121,11 +123,6 @@ class RunsProxy(QSortFilterProxyModel):
 def _alignment(column: Column) -> Qt.AlignmentFlag:
     side = Qt.AlignmentFlag.AlignRight if column.number else Qt.AlignmentFlag.AlignLeft
     return side | Qt.AlignmentFlag.AlignVCenter
-
-
-def _level(row: Row) -> str:
-    levels = {flag["level"] for flag in row["flags"]}
-    return "danger" if "danger" in levels else "warning" if "warning" in levels else "muted"
 
 
 def _words(row: Row, column: Column) -> str | None:

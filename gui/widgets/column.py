@@ -24,14 +24,16 @@ class _Area(QScrollArea):
 
 
 class Column(QFrame):
-    """A card with a heading; add to ``inside``."""
+    """A card with a heading; add to ``inside``, and what does not scroll to ``above``."""
 
     def __init__(self, title: str) -> None:
         super().__init__()
         self.setProperty("card", True)
         heading = QLabel(title)
         heading.setProperty("role", "title")
-        area = _Area()
+        self.above = QVBoxLayout()
+        self.above.setContentsMargins(0, 0, 8, 0)
+        area = self.area = _Area()
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -47,4 +49,5 @@ class Column(QFrame):
         column.setContentsMargins(16, 12, 8, 8)
         column.setSpacing(8)
         column.addWidget(heading)
+        column.addLayout(self.above)
         column.addWidget(area, 1)

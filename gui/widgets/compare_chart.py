@@ -118,8 +118,8 @@ def _tip(x: float, y: float, data: Point) -> str:
     return data.words
 
 
-def series_icon(number: int) -> QIcon:
-    """A short piece of the line with its marker, as it is drawn."""
+def series_icon(number: int, *, marker: bool = True) -> QIcon:
+    """A short piece of the line with its marker, if it has one, as it is drawn."""
     style = theme.series(number)
     pixmap = QPixmap(40, 16)
     pixmap.fill(Qt.GlobalColor.transparent)
@@ -127,8 +127,9 @@ def series_icon(number: int) -> QIcon:
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.setPen(line_pen(style.colour, 1.4, style.dash))
     painter.drawLine(1, 8, 39, 8)
-    painter.translate(QRectF(pixmap.rect()).center())
-    pen, brush = pg.mkPen(style.colour), pg.mkBrush(style.colour)
-    pg.graphicsItems.ScatterPlotItem.drawSymbol(painter, style.symbol, 9, pen, brush)
+    if marker:
+        painter.translate(QRectF(pixmap.rect()).center())
+        pen, brush = pg.mkPen(style.colour), pg.mkBrush(style.colour)
+        pg.graphicsItems.ScatterPlotItem.drawSymbol(painter, style.symbol, 9, pen, brush)
     painter.end()
     return QIcon(pixmap)

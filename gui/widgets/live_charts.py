@@ -9,10 +9,11 @@ import numpy as np
 from PySide6.QtCore import Qt
 
 from gui import theme
-from gui.live_state import LiveState, Points
+from gui.live_state import LiveState, Marks, Points
 from gui.widgets.plots import Band, Plot, faint, line_pen, pg
 
 _MARKED = 60
+_LOWEST_NAME, _NAME_GAP = 0.06, 0.075
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,41 @@ def _columns(points: Points) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(x, float), np.asarray(y, float)
 
 
+class PartMarks:
+    """Vertical lines where the attacks of a row begin, with their names.
+
+    The names stand one below the other, as the first parts may be short beside the last.
+    """
+
+    def __init__(self, plot: Plot) -> None:
+        self._plot, self.lines = plot, list[pg.InfiniteLine]()
+        self.parts: Marks = ()
+
+    def show_parts(self, parts: Marks) -> None:
+        """Mark these (see ``LiveState``)."""
+        if parts != self.parts:
+            self.parts = parts
+            self.paint()
+
+    def paint(self) -> None:
+        """Draw the marks in the colours of the theme in force."""
+        for line in self.lines:
+            self._plot.removeItem(line)
+        ink = theme.plot_colours().foreground
+        self.lines = []
+        for place, (step, name) in enumerate(self.parts):
+            label = {
+                "position": _LOWEST_NAME + _NAME_GAP * (len(self.parts) - 1 - place),
+                "anchors": [(0, 0.5), (0, 0.5)],
+                "color": ink,
+                "fill": faint(theme.plot_colours().background, 200),
+            }
+            pen = line_pen(faint(ink, 150), dash=Qt.PenStyle.DotLine)
+            line = pg.InfiniteLine(step, pen=pen, label=name, labelOpts=label)
+            self._plot.addItem(line, ignoreBounds=True)
+            self.lines.append(line)
+
+
 class CurveChart(Plot):
     """Robust accuracy against attack step, with earlier runs faintly behind."""
 
@@ -41,6 +77,7 @@ class CurveChart(Plot):
         self._earlier: tuple[Earlier, ...] = ()
         self._name = ""
         self._span = 0
+        self.marks = PartMarks(self)
         self.line = pg.PlotDataItem(symbolSize=5, symbol="o")
         self.line.setZValue(10)
         self.addItem(self.line)
@@ -60,6 +97,7 @@ class CurveChart(Plot):
         # Markers help while points are few and cost time when they are many.
         self.line.setSymbol("o" if 0 < len(curve) <= _MARKED else None)
         self.line.setData(*_columns(curve))
+        self.marks.show_parts(state.parts if state else ())
         # A fixed axis that the curve grows into is calmer, and cheaper, than one that follows.
         span = max(
             [state.span() if state else 1, *(e.curve[-1][0] for e in self._earlier if e.curve)]
@@ -69,6 +107,7 @@ class CurveChart(Plot):
             self.step_axis(span)
 
     def _paint(self) -> None:
+        self.marks.paint()
         for item in self._behind:
             self.removeItem(item)
         self.legend.clear()

@@ -54,7 +54,9 @@ class Plot(pg.PlotWidget):
             axis.setPen(QColor(colours.grid))
             axis.setTextPen(QColor(colours.foreground))
             axis.setTickFont(font)
-            axis.setLabel(title, color=colours.foreground, **{"font-size": f"{_TICK_POINTS}pt"})
+            style = {"color": colours.foreground, "font-size": f"{_TICK_POINTS}pt"}
+            # Without ranges for prefixes: values below 1 would be shown a thousand times larger.
+            axis.setLabel(title, siPrefixEnableRanges=(), **style)
             axis.enableAutoSIPrefix(False)
             # Grid and labels change seldom and cost more to paint than the curves.
             axis.setCacheMode(QGraphicsItem.CacheMode.DeviceCoordinateCache)

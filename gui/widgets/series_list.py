@@ -15,14 +15,18 @@ from gui.widgets.compare_chart import series_icon
 class SeriesList(QListWidget):
     """One tick per series; what is unticked stays so while the series exists.
 
+    Args:
+        markers: the series have markers of their own.
+
     Signals:
         changed: another set of series is ticked.
     """
 
     changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None, *, markers: bool = True) -> None:
         super().__init__(parent)
+        self._markers = markers
         self._hidden: set[str] = set()
         self._series: tuple[Series, ...] = ()
         self.setAccessibleName("Series")
@@ -47,7 +51,7 @@ class SeriesList(QListWidget):
         row = self.currentRow()
         self.clear()
         for one in self._series:
-            item = QListWidgetItem(series_icon(one.number), one.name)
+            item = QListWidgetItem(series_icon(one.number, marker=self._markers), one.name)
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             hidden = one.name in self._hidden
             item.setCheckState(Qt.CheckState.Unchecked if hidden else Qt.CheckState.Checked)

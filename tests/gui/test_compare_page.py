@@ -147,11 +147,11 @@ def test_a_wide_range_is_drawn_on_a_logarithmic_axis(desk: Desk) -> None:
 @pytest.mark.parametrize("y", range(len(Y_AXES)))
 def test_every_choice_of_axes_draws_all_runs(desk: Desk, x: int, y: int) -> None:
     page = desk.page("compare")
-    page.x_box.setCurrentIndex(x)
-    page.y_box.setCurrentIndex(y)
+    page.tradeoff.x_box.setCurrentIndex(x)
+    page.tradeoff.y_box.setCurrentIndex(y)
 
     assert len(page.drawn_runs()) == 18
-    assert sum(len(scatter.points()) for scatter in page.chart.scatters) == 18
+    assert sum(len(scatter.points()) for scatter in page.tradeoff.chart.scatters) == 18
 
 
 def test_flagged_points_are_hollow_in_both_themes(desk: Desk) -> None:
@@ -160,16 +160,16 @@ def test_flagged_points_are_hollow_in_both_themes(desk: Desk) -> None:
     for mode in ("dark", "light"):
         theme.current().use(mode)
         paper = QColor(theme.plot_colours().background)
-        spots = [spot for scatter in page.chart.scatters for spot in scatter.points()]
+        spots = [spot for scatter in page.tradeoff.chart.scatters for spot in scatter.points()]
         hollow = {spot.data().run_id for spot in spots if spot.brush().color() == paper}
         assert hollow == {desk.results.flagged}
-    assert "1 run" in page.note.text()
+    assert "1 run" in page.tradeoff.note.text()
 
 
 def test_unticking_a_series_takes_it_out_of_chart_and_exports(desk: Desk) -> None:
     page = desk.page("compare")
     before = set(page.drawn_runs())
-    item = page.series.item(0)
+    item = page.tradeoff.series.item(0)
     name = item.text()
     item.setCheckState(Qt.CheckState.Unchecked)
 
@@ -180,16 +180,16 @@ def test_unticking_a_series_takes_it_out_of_chart_and_exports(desk: Desk) -> Non
         for point in one.points
     }
     assert set(page.drawn_runs()) == before - hidden
-    assert len(page.chart.scatters) == 3
-    page.series.item(0).setCheckState(Qt.CheckState.Checked)
+    assert len(page.tradeoff.chart.scatters) == 3
+    page.tradeoff.series.item(0).setCheckState(Qt.CheckState.Checked)
     assert set(page.drawn_runs()) == before
 
 
 def test_a_click_on_a_point_selects_its_row(desk: Desk) -> None:
     page = settled(desk)
-    spot = page.chart.scatters[1].points()[2]
-    place = page.chart.mapFromScene(page.chart.scatters[1].mapToScene(spot.pos()))
-    QTest.mouseClick(page.chart.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    spot = page.tradeoff.chart.scatters[1].points()[2]
+    place = page.tradeoff.chart.mapFromScene(page.tradeoff.chart.scatters[1].mapToScene(spot.pos()))
+    QTest.mouseClick(page.tradeoff.chart.viewport(), Qt.MouseButton.LeftButton, pos=place)
 
     assert desk.selections[-1] == [spot.data().run_id]
     assert page.table.selected() == [spot.data().run_id]
@@ -262,13 +262,13 @@ def test_stopping_an_export_leaves_no_process(qtbot: QtBot, tmp_path: Path) -> N
 
 def test_axes_and_filter_survive_a_restart(desk: Desk) -> None:
     page = desk.page("compare")
-    page.x_box.setCurrentIndex(1)
-    page.y_box.setCurrentIndex(1)
+    page.tradeoff.x_box.setCurrentIndex(1)
+    page.tradeoff.y_box.setCurrentIndex(1)
     page.filter_line.setText("attack=fgsm")
     page.save_state()
     again = desk.page("compare")
 
-    assert (again.x_box.currentData(), again.y_box.currentData()) == (SIZE, CLEAN)
+    assert (again.tradeoff.x_box.currentData(), again.tradeoff.y_box.currentData()) == (SIZE, CLEAN)
     assert again.drawn_runs() == page.drawn_runs()
 
 

@@ -15,9 +15,9 @@ from pytestqt.qtbot import QtBot
 
 from engine import events
 from engine.statistics import wilson
-from gui import files
+from gui import files, theme
 from gui.lab import Lab
-from gui.live_state import LiveState, duration, figures, stored_state
+from gui.live_state import LiveState, _marks, duration, figures, stored_state
 from tests.gui.fake_results import MASKED, FakeResults
 from tests.gui.page_kit import Desk
 
@@ -41,6 +41,8 @@ def progress(run_id: int, steps: int = 5, done: int = 16, broken: int = 4) -> ev
         history=((8, 1), (done, broken)),
         seconds_left=65.0,
         images_per_second=12.5,
+        active=9,
+        share=0.5,
     )
 
 
@@ -80,6 +82,43 @@ def test_the_part_at_work_is_named(desk: Desk, tell: Tell) -> None:
     page.draw()
     shown = [label.text() for label in page.figures.findChildren(QLabel)]
     assert "attacking: apgd-t" in shown
+
+
+def test_the_parts_are_marked_on_the_curve_in_both_themes(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    run_id = start(desk, tell)
+    begun = ((0, "apgd-ce"), (100, "apgd-t"))
+    tell(desk.lab, replace(progress(run_id, 4), part="apgd-t", parts=begun[:1]))
+    page.draw()
+    tell(desk.lab, replace(progress(run_id, 4), part="apgd-t", parts=begun))
+    page.draw()
+    for mode in ("dark", "light"):
+        theme.current().use(mode)
+        marks = page.curve.marks.lines
+        assert [(line.value(), line.label.toPlainText()) for line in marks] == list(begun)
+        heights = [line.label.orthoPos for line in marks]
+        assert heights[0] - heights[1] > 0.05, "names of short parts must not cover each other"
+    page.open(desk.run("digits-resnet", "none", "pgd"))
+    page.draw()
+    assert not page.curve.marks.lines, "a run of one attack has no parts"
+
+
+def test_a_small_loss_keeps_its_size_when_the_theme_changes(desk: Desk) -> None:
+    page = desk.page("live")
+    page.loss.show_state(LiveState(1, loss=((0, 0.001), (9, 0.02)), steps=10))
+    page.grab()
+    theme.current().use("dark")
+    page.grab()
+    axis = page.loss.plotItem.getAxis("left")
+    assert axis.tickStrings([0.02], axis.autoSIPrefixScale * axis.scale, 0.01) == ["0.02"]
+
+
+def test_stored_parts_begin_where_the_ones_before_end() -> None:
+    rows = [
+        {"step": step, "part": part, "robust_accuracy": 1.0, "loss": None}
+        for step, part in ((0, ""), (1, "a"), (7, "a"), (9, ""), (11, "b"), (13, "b"))
+    ]
+    assert _marks(rows) == ((0, "a"), (9, "b"))
 
 
 def test_a_thinned_curve_is_drawn_at_its_steps(desk: Desk, tell: Tell) -> None:
@@ -123,7 +162,7 @@ def test_the_band_is_the_wilson_interval(desk: Desk, tell: Tell) -> None:
     assert np.allclose(page.history.line.getData(), [[8, 20], [7 / 8, 15 / 20]])
     texts = {key: label.text() for key, label in page.figures.values.items()}
     assert texts["robust"] == f"75.0 % [{100 * low[1]:.1f}, {100 * high[1]:.1f}]"
-    assert texts["images"] == "20 of 60"
+    assert texts["images"] == "20 of 60 done, 9 of 12 hold"
     assert texts["left"] == "1:05"
     assert texts["clean"] == "100.0 %"
     assert texts["phase"] == "attacking"
@@ -195,7 +234,7 @@ def test_a_stored_run_shows_its_curve_flags_and_neighbours(desk: Desk) -> None:
 
     stored = [point["robust_accuracy"] for point in desk.lab.store.curve(desk.results.flagged)]
     assert np.allclose(page.curve.line.getData()[1], stored)
-    assert page.figures.values["flags"].text() == MASKED["text"]
+    assert MASKED["text"][1:] in page.figures.values["evidence"].text()
     page.draw()
     names = sorted(one.name for one in page.curve._earlier)
     assert names == ["magnitude 50%", "magnitude 90%", "none (baseline)", "ptq w4"]

@@ -9,12 +9,13 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import QLineEdit
 from pytestqt.qtbot import QtBot
 
-from engine import paths
+from engine import catalog, paths
 from engine.specs import Study
 from gui import files
 from gui.lab import Lab
 from gui.main_window import MainWindow
 from gui.pages.new import MOST_RUNS, NewPage, checked
+from gui.pages.new_methods import MethodColumn
 from gui.widgets.method_block import MethodBlock, RecipeBlock
 from tests.gui.fakes import FakeEngineClient
 
@@ -51,8 +52,9 @@ def page(qtbot: QtBot, lab: Lab) -> NewPage:
 
 
 def block(page: NewPage, entry_id: str) -> MethodBlock:
-    blocks = [*page.compressions.blocks, *page.attacks.blocks]
-    return next(b for b in blocks if isinstance(b, MethodBlock) and b.entry_id == entry_id)
+    section = "attacks" if entry_id in catalog.section("attacks") else "compressions"
+    column: MethodColumn = getattr(page, section)
+    return column.block(entry_id)
 
 
 def type_into(page: NewPage, entry_id: str, name: str, text: str) -> None:

@@ -44,7 +44,14 @@ def text(page: QueuePage, run_id: int, column: int) -> str:
 
 def progress(run_id: int, done: int) -> events.RunProgress:
     return events.RunProgress(
-        run_id=run_id, done=done, total=60, broken=1, seen=done, curve=(1.0,), seconds_left=72.0
+        run_id=run_id,
+        done=done,
+        total=60,
+        broken=1,
+        seen=done,
+        curve=(1.0,),
+        seconds_left=72.0,
+        share=done / 60,
     )
 
 
@@ -131,7 +138,7 @@ def test_nothing_is_announced_when_nothing_changed(page: QueuePage) -> None:
 
 
 def test_model_keeps_the_rules_of_qt(page: QueuePage, results: FakeResults) -> None:
-    model = QueueModel(page.lab.client.pace)
+    model = QueueModel()
     proxy = QSortFilterProxyModel()
     proxy.setSourceModel(model)
     tester = QAbstractItemModelTester(

@@ -42,7 +42,7 @@ def test_a_run_from_start_to_end(
     assert bar.job.text() == "#7  digits-resnet, none, pgd-40"
     assert bar.progress.text() == "60 / 300 images"
     step = events.RunProgress(
-        run_id=7, done=150, total=300, broken=9, seen=150, curve=(1.0,), seconds_left=65
+        run_id=7, done=150, total=300, broken=9, seen=150, curve=(), seconds_left=65, share=0.5
     )
     tell(lab, step)
     assert bar.progress.value() == bar.progress.maximum() // 2
@@ -89,9 +89,10 @@ def test_a_dead_worker_is_told(window: MainWindow, lab: Lab, tell: Tell) -> None
 def test_the_bar_moves_within_a_batch(window: MainWindow, lab: Lab, tell: Tell) -> None:
     started = events.RunStarted(run_id=7, title="one", total=100, steps=40)
     step = events.RunProgress(
-        run_id=7, done=0, total=100, broken=0, seen=100, curve=(1.0,) * 21, seconds_left=5
+        run_id=7, done=0, total=100, broken=0, seen=100, curve=(1.0,), share=0.5, part="apgd-t"
     )
     tell(lab, started, step)
+    assert window.status.job.text() == "#7  one: apgd-t"
     assert window.status.progress.value() == window.status.progress.maximum() // 2
 
 

@@ -1,0 +1,96 @@
+"""What the security chart of the Compare page shows in words and files; no widgets."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.report.naming import is_flagged
+from engine.report.security import Check, Line, Panel
+from engine.report.tables import percent
+from gui.chart_data import Point, Series, describe
+
+_MARKS = {"o": "●", "s": "■", "t1": "▲", "d": "◆", "t": "▼", "star": "★", "p": "⬟", "+": "✚"}
+_MOST_DOUBTS = 3
+
+
+def series_of_panel(panel: Panel) -> list[Series]:
+    """The curves as series; the points of one are the runs that check it."""
+    points: dict[int, list[Point]] = {number: [] for number in range(len(panel.lines))}
+    for number, check in panel.checks():
+        points[number].append(_point(check))
+    return [
+        Series(number, line.name, tuple(points[number])) for number, line in enumerate(panel.lines)
+    ]
+
+
+def _point(check: Check) -> Point:
+    row = check.row
+    words = describe(row)
+    if check.verdict is None:
+        words += "\nNot compared with the curve: it saw other images."
+    else:
+        verdict = check.verdict
+        words += f"\nThe curve says {percent(verdict.curve)} % (McNemar p = {verdict.p_value:.2g})."
+    return Point(
+        run_id=row["run_id"],
+        x=row["eps"],
+        y=row["robust_accuracy"],
+        low=row["robust_accuracy"] if row["ci_low"] is None else row["ci_low"],
+        high=row["robust_accuracy"] if row["ci_high"] is None else row["ci_high"],
+        flagged=is_flagged(row),
+        words=words,
+        family="none",
+    )
+
+
+def values_at(lines: Sequence[Line], eps: float) -> str:
+    """The curves at one radius, a line of text each."""
+    texts = [f"At eps {eps:.4g}:"]
+    for line in lines:
+        here = line.at(eps)
+        share, low, high = here.robust_accuracy[0], here.ci_low[0], here.ci_high[0]
+        texts.append(f"{line.name}: {percent(share)} % [{percent(low)}, {percent(high)}]")
+    return "\n".join(texts)
+
+
+def note_of(lines: Sequence[Line], marks: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """The note on the chart and its role.
+
+    Args:
+        lines: what is drawn.
+        marks: attack and marker of the points.
+    """
+    parts = ["Bands and bars are 95 % Wilson intervals."]
+    if marks:
+        named = ", ".join(f"{_MARKS.get(mark, mark)} {attack}" for attack, mark in marks)
+        parts.append(f"Points check a curve at their eps: {named}.")
+    checks = {check.row["run_id"]: check.row for line in lines for check in line.checks}
+    flagged = sum(line.flagged for line in lines) + sum(map(is_flagged, checks.values()))
+    if flagged:
+        parts.append("Hollow: flagged, not evidence of robustness.")
+    doubts = [text for line in lines for text in line.doubts()]
+    more = len(doubts) - _MOST_DOUBTS
+    parts += [*doubts[:_MOST_DOUBTS], *([f"And {more} more such points."] if more > 0 else [])]
+    return " ".join(parts), "warning" if flagged or doubts else "muted"
+
+
+def write_security_csv(path: Path, lines: Sequence[Line]) -> None:
+    """Write the curves and the points that check them, one value per row."""
+    columns = ("series", "run_id", "what", "attack", "eps", "robust_accuracy", "ci_low", "ci_high")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow((*columns, "p_value"))
+        for line in lines:
+            curve, row = line.curve, line.row
+            head = (line.name, row["run_id"], "curve", row["attack"])
+            values = (curve.eps, curve.robust_accuracy, curve.ci_low, curve.ci_high)
+            for numbers in zip(*(one.tolist() for one in values), strict=True):
+                writer.writerow((*head, *numbers, ""))
+            for check in line.checks:
+                rival = check.row
+                p_value = check.verdict.p_value if check.verdict else ""
+                shares = (rival["robust_accuracy"], rival["ci_low"], rival["ci_high"])
+                head = (line.name, rival["run_id"], "check", rival["attack"])
+                writer.writerow((*head, rival["eps"], *shares, p_value))

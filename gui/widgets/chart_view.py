@@ -1,0 +1,93 @@
+"""One way to draw the compared runs: what the Compare page asks of each of its charts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from PySide6.QtCore import QSettings, Qt, Signal
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSplitter, QVBoxLayout, QWidget
+
+from engine.store import Row
+
+
+class ChartView(QWidget):
+    """A chart with what is needed beside it; ``controls`` stands above it in the page.
+
+    Attributes:
+        id: in the settings.
+        title: on its button.
+        kind: of the figure for print (``crumple chart --kind``).
+        figure: what that figure shows, in words.
+
+    Signals:
+        picked: the run ids of what was clicked.
+        new_study: the button of an empty chart was pressed.
+        told: other data or another choice is shown.
+    """
+
+    id: ClassVar[str]
+    title: ClassVar[str]
+    kind: ClassVar[str]
+    figure: ClassVar[str]
+
+    picked = Signal(list)
+    new_study = Signal()
+    told = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.controls = QWidget()
+        row = QHBoxLayout(self.controls)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addStretch()
+
+    def add_control(self, text: str, widget: QWidget) -> None:
+        """Put a control with its label above the chart."""
+        label = QLabel(text)
+        label.setBuddy(widget)
+        row = self.controls.layout()
+        assert row is not None
+        row.addWidget(label)
+        row.addWidget(widget)
+
+    def show_rows(self, rows: Sequence[Row]) -> None:
+        """Draw these finished runs."""
+        raise NotImplementedError
+
+    def choose(self, run_ids: Iterable[int]) -> None:
+        """Make these runs stand out."""
+
+    def drawn_runs(self) -> list[int]:
+        """The runs that are drawn."""
+        raise NotImplementedError
+
+    def save(self, path: Path) -> None:
+        """Write the chart as it is seen: PNG or SVG, by the suffix."""
+        raise NotImplementedError
+
+    def write_csv(self, path: Path) -> None:
+        """Write what is drawn as a table."""
+        raise NotImplementedError
+
+    def restore(self, settings: QSettings) -> None:
+        """Take over what ``save_state`` wrote."""
+
+    def save_state(self, settings: QSettings) -> None:
+        """Write what should survive a restart."""
+
+
+def beside(chart: QWidget, *side: QWidget) -> QSplitter:
+    """A chart with a column at its right whose first widget takes the room."""
+    right = QWidget()
+    column = QVBoxLayout(right)
+    column.setContentsMargins(0, 0, 0, 0)
+    for place, widget in enumerate(side):
+        column.addWidget(widget, 0 if place else 1)
+    splitter = QSplitter(Qt.Orientation.Horizontal)
+    splitter.addWidget(chart)
+    splitter.addWidget(right)
+    splitter.setStretchFactor(0, 1)
+    splitter.setSizes([780, 312])
+    return splitter

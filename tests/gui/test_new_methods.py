@@ -1,0 +1,272 @@
+"""The pickers of New stay calm with many methods: search, groups, keyboard, estimate."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel
+from pytestqt.qtbot import QtBot
+
+from engine import catalog, paths
+from engine.specs import Study
+from engine.store import Writer
+from gui.estimate import NO_ESTIMATE, duration_words, estimate
+from gui.forms import ParamForm
+from gui.lab import Lab
+from gui.main_window import MainWindow
+from gui.pages.new import NewPage
+from gui.pages.new_methods import MethodColumn
+from gui.widgets.method_block import MethodBlock
+from gui.widgets.method_group import families, matches
+from tests.gui.fake_results import FakeResults
+
+ATTACKS = list(catalog.section("attacks"))
+KEY = Qt.Key
+
+
+@pytest.fixture
+def column(qtbot: QtBot, lab: Lab) -> MethodColumn:
+    column = MethodColumn("3  Attacks", "attacks")
+    qtbot.addWidget(column)
+    column.resize(360, 700)
+    column.show()
+    return column
+
+
+def shown(column: MethodColumn) -> list[str]:
+    """The methods that are seen, from above."""
+    found = [b for b in column.blocks if isinstance(b, MethodBlock) and b.isVisible()]
+    found.sort(key=lambda block: block.mapTo(column, block.rect().topLeft()).y())
+    return [block.entry_id for block in found]
+
+
+def current(column: MethodColumn) -> str:
+    (block,) = [one for one in column.findChildren(MethodBlock) if one.property("current")]
+    return block.entry_id
+
+
+def press(qtbot: QtBot, column: MethodColumn, *keys: Qt.Key) -> None:
+    for key in keys:
+        qtbot.keyClick(column.search, key)
+
+
+def test_only_what_is_open_is_built(column: MethodColumn) -> None:
+    assert len(ATTACKS) > 12
+    assert 0 < len(column.blocks) < len(ATTACKS) / 2
+    assert not column.findChildren(ParamForm), "a form is built when its method is ticked"
+
+
+def test_every_method_is_in_one_group_and_libraries_come_last(column: MethodColumn) -> None:
+    listed = [entry_id for group in column.groups for entry_id in group.entry_ids]
+    assert sorted(listed) == sorted(ATTACKS)
+    libraries = [one.family.startswith("torchattacks") for one in column.groups]
+    assert libraries == sorted(libraries)
+    order = list(families(["square", "torchattacks.PGD", "ddn", "autoattack"], "attacks"))
+    assert [one.split(",")[0].split(" ")[0] for one in order] == [
+        "ensemble",
+        "minimum",
+        "gradient-free",
+        "torchattacks",
+    ]
+
+
+def test_groups_stand_still_while_methods_leave_them() -> None:
+    order = list(families(ATTACKS, "attacks"))
+    fewer = list(families([one for one in ATTACKS if one not in ("fgsm", "pgd")], "attacks"))
+    assert fewer == [family for family in order if family in fewer]
+
+
+def test_long_names_of_groups_give_way_in_a_narrow_column(
+    column: MethodColumn, qtbot: QtBot
+) -> None:
+    column.resize(250, 700)
+    qtbot.waitUntil(lambda: column.width() == 250)
+    column.grab()
+    assert column.area.widget().width() <= column.area.viewport().width()
+    for group in column.groups:
+        assert group.text().endswith(f"({len(group.entry_ids)})")
+        assert group.accessibleName().casefold().startswith(group.family.casefold())
+
+
+def test_a_group_opens_and_closes_but_what_is_ticked_stays(
+    column: MethodColumn, qtbot: QtBot
+) -> None:
+    group = next(one for one in column.groups if "ddn" in one.entry_ids)
+    assert "ddn" not in shown(column)
+    qtbot.mouseClick(group, Qt.MouseButton.LeftButton)
+    assert set(group.entry_ids) <= set(shown(column))
+    assert "open" in group.accessibleName()
+    block = column.block("ddn")
+    with qtbot.waitSignal(column.changed):
+        block.box.click()
+    assert "1 ticked" in group.text()
+    group.click()
+    assert [one for one in shown(column) if one in group.entry_ids] == ["ddn"]
+    assert "closed" in group.accessibleName()
+    assert column.tables() == [{"name": "ddn"}]
+
+
+def test_typing_filters_across_the_groups(column: MethodColumn, qtbot: QtBot) -> None:
+    qtbot.keyClicks(column.search, "apgd l2")
+    found = shown(column)
+    expected = [one for one in ATTACKS if matches(catalog.find("attacks", one), "apgd l2")]
+    assert sorted(found) == sorted(expected)
+    assert {"apgd-ce", "apgd-t"} <= set(found)
+    assert "square" not in found
+    for group in column.groups:
+        assert group.isVisible() == bool(set(group.entry_ids) & set(found))
+    press(qtbot, column, KEY.Key_Escape)
+    assert column.search.text() == ""
+    assert all(group.isVisible() for group in column.groups)
+
+
+@pytest.mark.parametrize("word", ["Carlini", "1608.04644", "CW-L2", "minimum NORM"])
+def test_names_authors_and_families_are_searched(word: str) -> None:
+    assert matches(catalog.find("attacks", "cw-l2"), word)
+    assert not matches(catalog.find("attacks", "fgsm"), word)
+
+
+def test_the_keyboard_alone_adds_attacks(column: MethodColumn, qtbot: QtBot) -> None:
+    qtbot.keyClicks(column.search, "apgd")
+    found = shown(column)
+    assert current(column) == found[0]
+    press(qtbot, column, KEY.Key_Up)
+    assert current(column) == found[0], "the first has nothing above"
+    press(qtbot, column, KEY.Key_Down, KEY.Key_Down)
+    assert current(column) == found[2]
+    with qtbot.waitSignal(column.changed):
+        press(qtbot, column, KEY.Key_Return)
+    assert [table["name"] for table in column.tables()] == [found[2]]
+    with qtbot.assertNotEmitted(column.changed):
+        press(qtbot, column, KEY.Key_Return)
+    assert len(column.tables()) == 1, "Enter adds; it does not take away"
+    qtbot.keyClicks(column.search, "deepfool")  # replaces what was searched before
+    press(qtbot, column, *[KEY.Key_Down] * 50, KEY.Key_Return)
+    assert len(column.tables()) == 2
+    press(qtbot, column, KEY.Key_Escape)
+    assert {table["name"] for table in column.tables()} <= set(shown(column))
+
+
+def test_the_arrows_go_through_what_is_open_without_a_search(
+    column: MethodColumn, qtbot: QtBot
+) -> None:
+    press(qtbot, column, KEY.Key_Down, KEY.Key_Down)
+    assert current(column) == shown(column)[1]
+
+
+def test_an_empty_result_says_so(column: MethodColumn, qtbot: QtBot) -> None:
+    assert not column.nothing.isVisible()
+    qtbot.keyClicks(column.search, "no such thing")
+    assert column.nothing.isVisible()
+    assert "no such thing" in column.nothing.text()
+    press(qtbot, column, KEY.Key_Down, KEY.Key_Return)
+    assert column.tables() == []
+    press(qtbot, column, KEY.Key_Escape)
+    assert not column.nothing.isVisible()
+
+
+def test_a_further_instance_stands_below_the_first(column: MethodColumn) -> None:
+    first = column.block("pgd")
+    first.button.click()
+    blocks = [b for b in column.blocks if isinstance(b, MethodBlock)]
+    extra = blocks[blocks.index(first) + 1]
+    assert (extra.entry_id, extra.extra) == ("pgd", True)
+    assert len(column.tables()) == 2
+
+
+def test_few_methods_need_neither_search_nor_groups(qtbot: QtBot, lab: Lab) -> None:
+    column = MethodColumn("2  Compressions", "compressions")
+    qtbot.addWidget(column)
+    column.show()
+    few = len(catalog.section("compressions")) <= 9
+    assert bool(column.groups) is column.search.isVisible() is not few
+
+
+def test_the_details_panel_describes_what_is_looked_at(qtbot: QtBot, lab: Lab) -> None:
+    window = MainWindow(lab, "new")
+    qtbot.addWidget(window)
+    window.details.show()
+    window.show()
+    page = window.page()
+    assert isinstance(page, NewPage)
+    qtbot.keyClicks(page.attacks.search, "apgd-t")
+    entry = catalog.find("attacks", "apgd-t")
+    assert window.details.title.text() == entry.title
+    texts = {label.text() for label in window.details.findChildren(QLabel)}
+    assert {entry.summary, entry.paper, "targets"} <= texts
+    window.details.tags.editingFinished.emit()  # as when it is hidden with the keyboard in it
+    lab.client.rows_changed.emit()
+    assert window.details.title.text() == entry.title
+    window.show_page("runs")
+    assert window.details.title.text() != entry.title
+
+
+def study(**changes: Any) -> Study:
+    return Study.from_dict(
+        {
+            "name": "s",
+            "dataset": {"name": "digits", "limit": 100},
+            "model": [{"name": "digits-resnet"}],
+            "compression": [{"name": "ptq", "bits": [4, 8]}],
+            "attack": [{"name": "fgsm", "eps": 0.15}, {"name": "pgd", "eps": 0.15, "steps": 9}],
+            **changes,
+        }
+    )
+
+
+def pace(attack: str, seconds: float, **changes: Any) -> dict[str, Any]:
+    row = {"dataset": "digits", "model": "digits-resnet", "n": 50, "platform": "", "device": ""}
+    return {**row, "attack": attack, "seconds": seconds, **changes}
+
+
+def test_the_estimate_multiplies_what_stored_runs_took() -> None:
+    fgsm, pgd = (spec.label for spec in study().attack_specs())
+    rows = [pace(fgsm, 5.0), pace(fgsm, 7.0), pace(fgsm, 6.0), pace(pgd, 54.0)]
+    # 3 variants x 100 images x (6 + 54) / 50 seconds.
+    assert estimate(study(), rows) == "about 6 min on this machine"
+    assert estimate(study(), rows[:3]) == f"more than 40 s; {NO_ESTIMATE} for 3 of 6 runs"
+    other = pace(fgsm, 5000.0, model="digits-resnet-at")
+    assert estimate(study(), [*rows, other]) == "about 6 min on this machine"
+    assert "more than 8.3 h" in estimate(study(), [other]), "better than nothing"
+
+
+def test_without_runs_there_is_no_claim() -> None:
+    assert estimate(study(), []) == NO_ESTIMATE
+    fgsm = study().attack_specs()[0].label
+    assert estimate(study(), [pace(fgsm, 5.0, dataset="other")]) == NO_ESTIMATE
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "10 s"), (44, "40 s"), (89, "90 s"), (100, "2 min"), (5399, "90 min"), (9000, "2.5 h")],
+)
+def test_durations_are_as_rough_as_they_are(seconds: float, words: str) -> None:
+    assert duration_words(seconds) == words
+
+
+def test_the_page_takes_the_runs_of_this_machine_only(
+    qtbot: QtBot, full_lab: Lab, results: FakeResults
+) -> None:
+    page = NewPage(full_lab)
+    qtbot.addWidget(page)
+    page.load(paths.example_study())
+    page.show()
+    assert page.estimate.text() == NO_ESTIMATE, "runs of an unknown machine"
+    attack = study().attack_specs()[0]
+    with Writer(results.path) as writer:
+        row = writer.run(results.flagged)
+        assert any(one["attack"] == row["attack"] for one in writer.paces())
+        for name in (platform.platform(), "another"):
+            environment = f'{{"platform": "{name}"}}'
+            writer.db.execute("UPDATE runs SET environment = ?", (environment,))
+            writer.db.conn.commit()
+            draft = {**study(attack=[attack.to_table()]).to_dict()}
+            page.refresh()
+            page._put(draft)
+            known = page.estimate.text().startswith("about")
+            assert known is (name == platform.platform()), page.estimate.text()
+    page.reset()
+    assert page.estimate.text() == ""
