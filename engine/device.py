@@ -41,6 +41,11 @@ def fast_bf16(device: torch.device) -> bool:
     return torch.cuda.get_device_capability(device)[0] >= _AMPERE
 
 
+def batch_size(device: torch.device) -> int:
+    """Images to attack together: many fill an accelerator, few let a CPU store results often."""
+    return 100 if device.type == "cpu" else 512
+
+
 def describe(device: torch.device) -> str:
     """The device in words, for the status bar."""
     if device.type == "cpu":

@@ -47,12 +47,13 @@ class Options:
         device: ``auto``, ``cpu``, ``cuda:0``...
         precision: ``auto``, ``fp32`` or ``bf16``: of the search; verdicts are always fp32.
         batch_size: images attacked together; also the unit that survives an interruption.
+            None is what suits the device. What memory does not hold is halved.
         resume: continue half-finished runs from their last stored batch, else start them anew.
     """
 
     device: str = "auto"
     precision: str = "auto"
-    batch_size: int = 100
+    batch_size: int | None = None
     resume: bool = True
 
 
@@ -113,12 +114,16 @@ class Runner:
 
     def __init__(self, store: Writer, emit: Emit, options: Options) -> None:
         self.store, self.emit = store, emit
-        self.options = replace(
-            options, precision="fp32" if options.precision == "auto" else options.precision
-        )
         self.device = device.resolve(options.device)
+        self.batch_size = options.batch_size or device.batch_size(self.device)
+        exact = options.precision == "auto" and not device.fast_bf16(self.device)
+        self.options = replace(
+            options,
+            precision="fp32" if exact else options.precision,
+            batch_size=self.batch_size,
+        )
         self.variants = Variants(store, self.device)
-        self._transfers = TransferStage(store, emit, self.variants, options.batch_size)
+        self._transfers = TransferStage(store, emit, self.variants, self.batch_size)
         self._data: dict[str, ImageSet] = {}
         self._place = ""
 
@@ -206,7 +211,7 @@ class Runner:
         variant = self.variants.get(spec, keys, staged)
         gate = self.variants.examine(spec, keys, images, staged)
         variant = self.variants.searched(variant, gate)
-        stage = AttackStage(self.store, self.emit, self.options.precision, self.options.batch_size)
+        stage = AttackStage(self.store, self.emit, self.options.precision, self.batch_size)
         staged(
             "attack",
             spec.attack.label,
