@@ -52,7 +52,7 @@ models: $(VENV)/.run-stamp
 	$(BIN)/python -m engine.training.bundled
 
 bench: $(VENV)/.test-stamp
-	QT_QPA_PLATFORM=$${QT_QPA_PLATFORM:-offscreen} $(BIN)/python -m pytest -m bench -s tests/benchmarks
+	QT_QPA_PLATFORM=$${QT_QPA_PLATFORM:-offscreen} $(BIN)/python -m pytest -m bench -s -o faulthandler_timeout=0 tests/benchmarks
 
 parity: $(VENV)/.test-stamp
 	$(BIN)/python -m pytest -m bench -s -o faulthandler_timeout=0 tests/parity

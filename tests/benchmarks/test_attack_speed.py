@@ -17,8 +17,9 @@ from tests.benchmarks.networks import Case, case
 
 REPEATS = 5
 STEPS = 40
-BEYOND = 3.0
-"""Times the eps that leaves half: on an undefended network hardly an image survives there."""
+BEYOND = 8.0
+"""Times the eps that leaves half: where an undefended network is usually attacked. On a plain
+CIFAR-10 ResNet-20, half survive below 0.5/255, and 8/255 is what papers ask."""
 
 
 def _ours(case: Case, eps: float, precision: str = "fp32") -> Tensor:
@@ -64,7 +65,7 @@ def test_pgd_40(name: str, beyond: float) -> None:
     """Median of interleaved repeats; the ratios say how many times longer a library takes."""
     torch.set_num_threads(2)
     network = case(name)
-    eps = beyond * network.eps
+    eps = min(beyond * network.eps, 0.5)
     times: dict[str, list[float]] = {rival: [] for rival in RIVALS}
     robust = {}
     for _ in range(REPEATS):
@@ -104,7 +105,7 @@ def test_overhead(name: str, beyond: float, attack: str) -> None:
     """How much longer a run takes than the bare passes it had to make, on the same batches."""
     torch.set_num_threads(2)
     network = case(name)
-    spec = {"name": attack, "eps": beyond * network.eps, "steps": STEPS}
+    spec = {"name": attack, "eps": min(beyond * network.eps, 0.5), "steps": STEPS}
     log: list[tuple[nn.Module, Tensor]] = []
     run_attack(
         _Recorder(network.deployed, log),
