@@ -24,6 +24,9 @@ from gui.pages import PAGES
 
 _UNUSABLE = 2
 
+_SETTLED_MS = 1000
+"""After so long every page has drawn what is stored."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Open the window; returns the exit status."""
@@ -79,8 +82,9 @@ def _run(app: QApplication, lab: Lab, options: argparse.Namespace) -> int:
 
 
 def _screenshot(app: QApplication, window: MainWindow, file: Path) -> int:
-    for _ in range(3):  # layouts settle, then charts draw themselves
-        app.processEvents()
+    # Pages draw on their own timers, and read one curve a frame.
+    QTimer.singleShot(_SETTLED_MS, app.quit)
+    app.exec()
     if window.grab().save(str(file), "PNG"):
         return 0
     sys.stderr.write(f"The picture {file} cannot be written.\n")

@@ -72,7 +72,7 @@ class CurveChart(Plot):
     def __init__(self) -> None:
         super().__init__("attack step", "robust accuracy (%)", "Robust accuracy by attack step")
         self.percent_axis()
-        self.legend = self.addLegend(offset=(-8, 8), labelTextSize="8.5pt")
+        self.legend = self.addLegend(offset=(12, -12), labelTextSize="8.5pt")
         self._behind: list[pg.PlotDataItem] = []
         self._earlier: tuple[Earlier, ...] = ()
         self._name = ""
