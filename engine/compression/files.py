@@ -13,7 +13,7 @@ from torch import nn
 
 from engine.catalog import ModelCard
 from engine.compression.layers import Layer, attach, modules_of, on_weight, weight_layers
-from engine.compression.magnitude import Mask
+from engine.compression.mask import Mask
 from engine.compression.ptq import (
     ActivationQuantiser,
     WeightQuantiser,

@@ -8,20 +8,7 @@ from torch import nn
 from engine.catalog.compressions import MagnitudeParams
 from engine.compression.context import Context
 from engine.compression.layers import attach, weight_layers, weight_of
-
-
-class Mask(nn.Module):
-    """Keeps chosen weights at zero, also while they are trained."""
-
-    mask: torch.Tensor
-
-    def __init__(self, mask: torch.Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mask", mask)
-
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """The weight where the mask is True, +0 elsewhere (a product would leave -0)."""
-        return torch.where(self.mask, weight, torch.zeros_like(weight))
+from engine.compression.mask import Mask, without_smallest
 
 
 def magnitude(model: nn.Module, params: MagnitudeParams, context: Context) -> None:
@@ -43,6 +30,4 @@ def magnitude(model: nn.Module, params: MagnitudeParams, context: Context) -> No
 
 
 def _kept(sizes: torch.Tensor, sparsity: float) -> torch.Tensor:
-    kept = torch.ones(len(sizes), dtype=torch.bool, device=sizes.device)
-    kept[torch.argsort(sizes, stable=True)[: round(sparsity * len(sizes))]] = False
-    return kept
+    return without_smallest(sizes, round(sparsity * len(sizes)))

@@ -9,10 +9,23 @@ from torch import nn
 
 from engine.errors import ModelError
 from engine.models.digits_resnet import digits_resnet
+from engine.models.mobilenet_v2 import mobilenet_v2
+from engine.models.preact_resnet import preact_resnet_18
+from engine.models.resnet import resnet_18
+from engine.models.wide_resnet import wrn_28_4, wrn_28_10, wrn_34_10
 
 Shape = tuple[int, int, int]
 
-BUILDERS: dict[str, Callable[[Shape, int], nn.Module]] = {"digits-resnet": digits_resnet}
+BUILDERS: dict[str, Callable[[Shape, int], nn.Module]] = {
+    "digits-resnet": digits_resnet,
+    "resnet-18": resnet_18,
+    "preact-resnet-18": preact_resnet_18,
+    "wrn-28-4": wrn_28_4,
+    "wrn-28-10": wrn_28_10,
+    "wrn-34-10": wrn_34_10,
+    "mobilenet-v2": mobilenet_v2,
+}
+"""From (C, H, W) and a number of classes to a network with fresh weights; sides of 8 or more."""
 
 
 def build(architecture: str, shape: Shape, classes: int, seed: int = 0) -> nn.Module:

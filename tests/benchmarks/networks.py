@@ -7,7 +7,6 @@ from functools import cache
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet18
 
 from engine import catalog, compression, models
 from engine.attacks import run_attack
@@ -53,9 +52,7 @@ def case(name: str) -> Case:
 def _resnet() -> nn.Module:
     """ResNet-18 for 32x32 images, two short epochs on enlarged digits."""
     torch.manual_seed(0)
-    net = resnet18(num_classes=10)
-    net.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-    net.maxpool = nn.Identity()
+    net = models.build("resnet-18", (3, 32, 32), 10)
     train = training_images("digits")
     optimiser = torch.optim.Adam(net.parameters(), lr=5e-4)
     for _ in range(2):
