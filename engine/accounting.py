@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import zlib
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine.compression.layers import weight_layers, weight_of
+from engine.compression.layers import Layer, modules_of, weight_layers, weight_of
+from engine.compression.ptq import ActivationQuantiser, WeightQuantiser
 from engine.compression.variant import Variant
 from engine.models.tensors import count_parameters, tensor_bytes
 from engine.specs import recipe_label
 
 _FP32 = 32
+_DEFLATE = 6
+"""Level of deflate that zip and gzip use unless told otherwise."""
 
 
 class _Record(BaseModel):
@@ -22,7 +27,10 @@ class _Record(BaseModel):
 
 
 class LayerAccount(_Record):
-    """One convolution or linear layer; the weight alone, without its bias."""
+    """One convolution or linear layer; the weight alone, without its bias.
+
+    ``activation_bits`` are those of what the layer reads.
+    """
 
     name: str
     kind: str
@@ -31,11 +39,15 @@ class LayerAccount(_Record):
     nonzero_weights: int
     levels: int
     weight_bits: int
+    activation_bits: int
     macs: int
     nonzero_macs: int
+    bit_operations: int
+    dense_bytes: int
     packed_bytes: int
     bitmask_bytes: int
     csr_bytes: int
+    entropy_bytes: int
 
 
 class Accounting(_Record):
@@ -57,10 +69,12 @@ class Accounting(_Record):
     activation_bits: int
     macs: int
     nonzero_macs: int
+    bit_operations: int
     dense_bytes: int
     packed_bytes: int
     bitmask_bytes: int
     csr_bytes: int
+    entropy_bytes: int
     rest_bytes: int
     file_bytes: int
     deflated_bytes: int
@@ -78,13 +92,8 @@ def account(parent: nn.Module, variant: Variant, image_shape: tuple[int, int, in
     """
     model = variant.deployed()
     layers = _layers(model, variant, image_shape)
-    file = tensor_bytes(model)
     weights = sum(layer.weights for layer in layers)
     nonzero = sum(layer.nonzero_weights for layer in layers)
-    scales = sum(quantiser.scale.numel() for quantiser in variant.weight_quantisers.values())
-    rest = 4 * (_numbers(model) - weights + scales)
-    packed = sum(layer.packed_bytes for layer in layers) + rest
-    dense = 4 * _numbers(parent)
     return Accounting(
         requested=recipe_label(variant.recipe),
         parameters=count_parameters(model),
@@ -97,47 +106,85 @@ def account(parent: nn.Module, variant: Variant, image_shape: tuple[int, int, in
         activation_bits=variant.activation_bits or _FP32,
         macs=sum(layer.macs for layer in layers),
         nonzero_macs=sum(layer.nonzero_macs for layer in layers),
-        dense_bytes=dense,
-        packed_bytes=packed,
-        bitmask_bytes=sum(layer.bitmask_bytes for layer in layers) + rest,
-        csr_bytes=sum(layer.csr_bytes for layer in layers) + rest,
-        rest_bytes=rest,
-        file_bytes=len(file),
-        deflated_bytes=len(zlib.compress(file, 9)),
-        compression_rate=dense / packed,
+        bit_operations=sum(layer.bit_operations for layer in layers),
+        **_sizes(parent, model, variant, layers),
         layers=layers,
     )
+
+
+def _sizes(
+    parent: nn.Module, model: nn.Module, variant: Variant, layers: tuple[LayerAccount, ...]
+) -> dict[str, Any]:
+    """All totals in bytes; ``rest_bytes`` is what no layer's weight holds, always fp32."""
+    weights = sum(layer.weights for layer in layers)
+    scales = sum(quantiser.scale.numel() for quantiser in variant.weight_quantisers.values())
+    rest = 4 * (_numbers(model) - weights + scales)
+    packed = sum(layer.packed_bytes for layer in layers) + rest
+    dense = 4 * _numbers(parent)
+    file = tensor_bytes(model)
+    return {
+        "dense_bytes": dense,
+        "packed_bytes": packed,
+        "bitmask_bytes": sum(layer.bitmask_bytes for layer in layers) + rest,
+        "csr_bytes": sum(layer.csr_bytes for layer in layers) + rest,
+        "entropy_bytes": sum(layer.entropy_bytes for layer in layers) + rest,
+        "rest_bytes": rest,
+        "file_bytes": len(file),
+        "deflated_bytes": len(zlib.compress(file, _DEFLATE)),
+        "compression_rate": dense / packed,
+    }
 
 
 def _layers(
     model: nn.Module, variant: Variant, image_shape: tuple[int, int, int]
 ) -> tuple[LayerAccount, ...]:
     macs = count_macs(model, image_shape)
-    bits = {name: quantiser.bits for name, quantiser in variant.weight_quantisers.items()}
+    read = input_bits(model, image_shape)
+    quantisers = variant.weight_quantisers
     return tuple(
-        _layer(name, type(layer).__name__, weight_of(layer), bits.get(name, _FP32), macs[name])
+        _layer(name, layer, quantisers.get(name), macs[name], read[name])
         for name, layer in weight_layers(model)
     )
 
 
-def _layer(name: str, kind: str, weight: torch.Tensor, bits: int, macs: int) -> LayerAccount:
+def _layer(
+    name: str, layer: Layer, quantiser: WeightQuantiser | None, macs: int, activation_bits: int
+) -> LayerAccount:
+    weight = weight_of(layer)
+    bits = quantiser.bits if quantiser else _FP32
     count, nonzero = weight.numel(), int(weight.count_nonzero())
     values = _bytes(nonzero * bits)
     bitmask = _bytes(count) + values
     return LayerAccount(
         name=name,
-        kind=kind,
+        kind=type(layer).__name__,
         shape=tuple(weight.shape),
         weights=count,
         nonzero_weights=nonzero,
         levels=max(len(row.unique()) for row in weight.flatten(1)),
         weight_bits=bits,
+        activation_bits=activation_bits,
         macs=macs,
         nonzero_macs=round(macs * nonzero / count),
+        bit_operations=macs * bits * activation_bits,
+        dense_bytes=4 * count,
         packed_bytes=min(_bytes(count * bits), bitmask),
         bitmask_bytes=bitmask,
         csr_bytes=values + 4 * nonzero + 4 * (len(weight) + 1),
+        entropy_bytes=_entropy_bytes(weight, quantiser),
     )
+
+
+def _entropy_bytes(weight: torch.Tensor, quantiser: WeightQuantiser | None) -> int:
+    """What an ideal coder of independent weights needs (Shannon 1948); fp32 values as they are."""
+    if quantiser is None:
+        symbols, values = weight != 0, int(weight.count_nonzero())
+    else:
+        symbols, values = torch.round(weight / quantiser.scale.to(weight.device)), 0
+    counts = torch.unique(symbols, return_counts=True)[1].double()
+    bits = -(counts * (counts / counts.sum()).log2()).sum().item()
+    # Not a bit more for what the sum of logarithms lost to rounding.
+    return _bytes(math.ceil(bits - 1e-6) + _FP32 * values)
 
 
 def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, int]:
@@ -154,6 +201,39 @@ def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str,
         name: sum(counted.get(f"{root}.{name}", {}).values()) // 2
         for name, _ in weight_layers(model)
     }
+
+
+def input_bits(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, int]:
+    """Bits of what each convolution and linear layer reads; 32 if it is not quantised.
+
+    A layer counts as reading codes if every number it is given has left one quantiser before:
+    also through a maximum or a reshape, but not through a mean or a sum.
+    """
+    levels: list[tuple[torch.Tensor, int]] = []
+    bits: dict[str, int] = {}
+
+    def read(name: str, x: torch.Tensor) -> None:
+        found = [one for values, one in levels if bool(torch.isin(x, values).all())]
+        bits[name] = min(found, default=_FP32)
+
+    handles = [
+        quantiser.register_forward_hook(
+            lambda one, _, output: levels.append((output.unique(), one.bits))
+        )
+        for _, quantiser in modules_of(model, ActivationQuantiser)
+    ] + [
+        layer.register_forward_pre_hook(lambda _, given, name=name: read(name, given[0]))
+        for name, layer in weight_layers(model)
+    ]
+    device = next(model.parameters()).device
+    image = torch.rand(1, *image_shape, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.no_grad():
+            model(image.to(device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return bits
 
 
 def _bytes(bits: int) -> int:

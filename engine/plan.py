@@ -12,7 +12,7 @@ from engine.store import RunKeys
 
 STAGE_VERSIONS = {
     "data": 1,
-    "variant": 1,
+    "variant": 2,
     "diagnostics": 2,
     "black-box": 1,
     "attack": 2,

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QLineEdit,
     QPlainTextEdit,
+    QPushButton,
     QScrollArea,
     QVBoxLayout,
     QWidget,
@@ -20,29 +21,16 @@ from engine import catalog
 from engine.errors import CrumpleError
 from engine.store import Row
 from gui.commands import EditNote, TagRuns
+from gui.cost import cost_facts, why_not_faster
 from gui.evidence import lights, percent, read_gate, summarise
 from gui.freshness import Version, store_version
 from gui.lab import Lab
 from gui.method_facts import method_facts
 from gui.widgets.facts import Fact, Facts
+from gui.widgets.layer_sheet import LayerSheet
 from gui.widgets.traffic_light import SummaryBanner, TrafficLight
 
 WIDTH = 320
-
-# Label and key of the totals that a person compares first.
-_TOTALS = (
-    ("parameters", "parameters"),
-    ("not zero", "nonzero_parameters"),
-    ("sparsity", "sparsity"),
-    ("weight bits", "weight_bits"),
-    ("activation bits", "activation_bits"),
-    ("dense bytes", "dense_bytes"),
-    ("packed bytes", "packed_bytes"),
-    ("file bytes", "file_bytes"),
-    ("compression", "compression_rate"),
-    ("MACs", "macs"),
-    ("non-zero MACs", "nonzero_macs"),
-)
 
 
 class _Note(QPlainTextEdit):
@@ -135,14 +123,14 @@ class DetailsPanel(QFrame):
     def _read(self, run_id: int) -> None:
         try:
             row = self._lab.store.run(run_id)
-            accounting = self._lab.store.variant(run_id).get("accounting", {})
+            variant = self._lab.store.variant(run_id)
             gate = read_gate(self._lab.store, row)
         except CrumpleError as error:
             self._clear(str(error))
             return
-        if (row, accounting, gate) != self._shown:
-            self._describe(row, accounting, gate)
-            self._shown = row, accounting, gate
+        if (row, variant, gate) != self._shown:
+            self._describe(row, variant, gate)
+            self._shown = row, variant, gate
 
     def _clear(self, title: str) -> None:
         self._shown = None
@@ -152,26 +140,39 @@ class DetailsPanel(QFrame):
         for field in (self.tags, self.note):
             field.setVisible(False)
 
-    def _describe(self, row: Row, accounting: Row, gate: Row) -> None:
+    def _describe(self, row: Row, variant: Row, gate: Row) -> None:
         name = f"{row['model']}, {row['compression']}, {row['attack']}"
         self.title.setText(f"Run {row['run_id']}: {name}")
         place = self._body.verticalScrollBar().value()
         found, banner = lights(row, gate), SummaryBanner()
         banner.show_summary(summarise(row, found))
         parts: list[QWidget] = [banner, Facts("Result", _result(row)), TrafficLight(found)]
-        for title, facts in (
-            ("Study", _spec(row)),
-            ("Cost of the variant", _totals(accounting)),
-            ("Environment", _environment(row["environment"])),
-        ):
-            if facts:
-                parts.append(Facts(title, facts))
+        parts += [Facts("Study", _spec(row)), *self._cost(row, variant)]
+        if row["environment"]:
+            parts.append(Facts("Environment", _environment(row["environment"])))
         self._fill(parts)
         self._body.verticalScrollBar().setValue(place)
         self.tags.setText(row["tags"])
         self.note.setPlainText(row["note"])
         for field in (self.tags, self.note):
             field.setVisible(True)
+
+    def _cost(self, row: Row, variant: Row) -> list[QWidget]:
+        """What the variant saves, why it is not faster, and the way to its layers."""
+        parts: list[QWidget] = [Facts(title, facts) for title, facts in cost_facts(variant)]
+        if why := why_not_faster(variant):
+            words = QLabel(why)
+            words.setWordWrap(True)
+            words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            parts.append(words)
+        if variant.get("accounting", {}).get("layers"):
+            title = f"{row['model']}, {row['compression']}"
+            button = QPushButton("Each layer…")
+            button.clicked.connect(
+                lambda: LayerSheet(title, variant["accounting"], self.window()).show()
+            )
+            parts.append(button)
+        return parts
 
     def _fill(self, parts: list[QWidget]) -> None:
         """Show these below each other."""
@@ -255,27 +256,6 @@ def _value(value: Any) -> str:
     if value is None:
         return "auto"
     return catalog.format_number(value) if isinstance(value, float) else str(value)
-
-
-def _totals(accounting: Row) -> list[Fact]:
-    return [
-        (label, _amount(key, accounting[key]), _formula(key))
-        for label, key in _TOTALS
-        if key in accounting
-    ]
-
-
-def _formula(key: str) -> str:
-    formula = catalog.FORMULAS[key]
-    return f"{formula.kind}: {formula.text}"
-
-
-def _amount(key: str, value: float) -> str:
-    if key == "sparsity":
-        return percent(value)
-    if key == "compression_rate":
-        return f"{value:.3g}x"
-    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
 
 
 def _environment(environment: Row) -> list[Fact]:

@@ -9,8 +9,8 @@ class Formula(NamedTuple):
     """How a number comes about.
 
     Attributes:
-        kind: measured on a file or by counting operations; computed by counting tensors;
-            theoretical if no program here realises it.
+        kind: measured on a file, by a clock or by counting operations; computed by counting
+            tensors; theoretical if no program here realises it.
         text: the formula.
     """
 
@@ -26,10 +26,19 @@ FORMULAS: dict[str, Formula] = {
     "sparsity": Formula("computed", "1 - z / n"),
     "levels": Formula("computed", "most distinct values in one output channel"),
     "weight_bits": Formula("computed", "mean bits b of a weight code; 32 if not quantised"),
-    "activation_bits": Formula("computed", "bits of an activation code; 32 if not quantised"),
-    "macs": Formula("measured", "multiply-accumulates of one image, counted operations / 2"),
+    "activation_bits": Formula(
+        "computed", "bits a of an activation code that a layer reads; 32 if not quantised"
+    ),
+    "macs": Formula(
+        "measured",
+        "multiply-accumulates of these layers for one image, counted operations / 2; "
+        "zeros are multiplied too",
+    ),
     "nonzero_macs": Formula("theoretical", "sum over layers of MACs x z / n"),
-    "dense_bytes": Formula("computed", "4 x (parameters + BatchNorm statistics) of the base"),
+    "bit_operations": Formula("theoretical", "sum over layers of MACs x b x a"),
+    "dense_bytes": Formula(
+        "computed", "4 x (parameters + BatchNorm statistics) of the base; of a layer 4 n"
+    ),
     "packed_bytes": Formula(
         "computed",
         "per layer min(ceil(n b / 8), ceil(n / 8) + ceil(z b / 8)), plus rest",
@@ -38,11 +47,23 @@ FORMULAS: dict[str, Formula] = {
     "csr_bytes": Formula(
         "computed", "per layer ceil(z b / 8) + 4 z + 4 (output channels + 1), plus rest"
     ),
+    "entropy_bytes": Formula(
+        "theoretical",
+        "per layer n x Shannon entropy of its codes / 8 (in fp32: of zero or not, plus 4 z), "
+        "plus rest",
+    ),
     "rest_bytes": Formula(
         "computed", "4 x (scales + biases + BatchNorm parameters and statistics)"
     ),
     "file_bytes": Formula("measured", "length of the deployed model as a safetensors file"),
-    "deflated_bytes": Formula("measured", "length of that file after deflate, level 9"),
+    "deflated_bytes": Formula("measured", "length of that file after deflate, level 6"),
     "compression_rate": Formula("computed", "dense_bytes / packed_bytes"),
+    "latency": Formula(
+        "measured",
+        "median time of a forward pass in fp32, variant and base model in turn",
+    ),
 }
-"""Every number of ``accounting.Accounting`` and its layers; b, n and z are those of a layer."""
+"""Every number of ``accounting.Accounting`` and its layers, and of ``latency.Latency``.
+
+a, b, n and z are those of a layer.
+"""

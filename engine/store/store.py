@@ -208,7 +208,11 @@ class Store:
         return payload
 
     def variant(self, run_id: int) -> Row:
-        """The stored variant that a run attacks: ``accounting`` (empty before it ran)."""
+        """The stored variant that a run attacks: ``accounting`` and ``latency``.
+
+        Empty before it ran. ``accounting`` has the totals and, as ``layers``, one row per layer;
+        ``latency`` one row per batch size (``catalog.FORMULAS``).
+        """
         return self.stage(self.run(run_id)["variant_key"]) or {}
 
     def transfers(self, study: str | None = None) -> list[Row]:

@@ -1,0 +1,145 @@
+"""The cost of a variant in the details panel: every number, its formula, and the sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel, QPushButton
+from pytestqt.qtbot import QtBot
+
+from engine.catalog import FORMULAS
+from engine.store import Writer
+from gui.cost import LAYER_COLUMNS, cost_facts, formula, why_not_faster
+from gui.details import DetailsPanel
+from gui.lab import Lab
+from gui.widgets.layer_sheet import LayerSheet
+from tests.gui.fake_results import FakeResults
+
+_LAYER = {
+    "weights": 144,
+    "nonzero_weights": 14,
+    "levels": 15,
+    "weight_bits": 4,
+    "activation_bits": 8,
+    "macs": 9_216,
+    "nonzero_macs": 896,
+    "bit_operations": 294_912,
+    "dense_bytes": 576,
+    "packed_bytes": 25,
+    "bitmask_bytes": 25,
+    "csr_bytes": 131,
+    "entropy_bytes": 17,
+}
+_TOTAL = {
+    **_LAYER,
+    "parameters": 170,
+    "nonzero_parameters": 40,
+    "sparsity": 0.9,
+    "weight_bits": 4.0,
+    "rest_bytes": 104,
+    "file_bytes": 1_200,
+    "deflated_bytes": 300,
+    "compression_rate": 5.2,
+}
+
+
+def stored(**changes: Any) -> dict[str, Any]:
+    layer = {"name": "3.conv1", "kind": "Conv2d", "shape": [16, 1, 3, 3], **_LAYER}
+    accounting = {"requested": "magnitude 90% + ptq w4", **_TOTAL, "layers": [layer], **changes}
+    place = {"repeats": 30, "threads": 2}
+    return {
+        "accounting": accounting,
+        "latency": [
+            {"batch": 1, "milliseconds": 1.0, "base_milliseconds": 0.8, "device": "cpu, 2 threads"}
+            | place,
+            {"batch": 64, "milliseconds": 9.9, "base_milliseconds": 10.0, "device": "cuda:0 X"}
+            | place,
+        ],
+    }
+
+
+def test_every_number_of_the_accounting_is_shown_with_its_formula() -> None:
+    assert set(_TOTAL) | {"latency"} == set(FORMULAS)
+    shown = {note for _, facts in cost_facts(stored()) for *_, note in facts}
+    only_in_the_sheet = {"weights", "nonzero_weights", "rest_bytes"}
+    for key in set(_TOTAL) - only_in_the_sheet:
+        assert formula(key) in shown, key
+    assert {key for _, key in LAYER_COLUMNS} == set(_LAYER)
+
+
+def test_latency_names_batch_device_threads_and_repeats() -> None:
+    facts = dict((label, (value, note)) for label, value, note in cost_facts(stored())[-1][1])
+    value, note = facts["latency of 1"]
+    assert value == "1 ms"
+    assert note == f"{formula('latency')}; 30 repeats on cpu, 2 threads; base model 0.8 ms"
+    value, note = facts["latency of 64"]
+    assert value == "9.9 ms"
+    assert "cuda:0 X, 2 threads" in note
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({}, ("90.0 % of the weights are zero", "storage, not time", "fp32 numbers", "1.25x")),
+        (
+            {"weight_bits": 32.0, "activation_bits": 32},
+            ("dense kernels multiply the zeros", "0.99x for a batch of 64"),
+        ),
+        ({"sparsity": 0.001}, ("Codes of few bits", "rounding the activations", "Measured")),
+        ({"sparsity": 0, "activation_bits": 32}, ("as fp32 numbers. Measured",)),
+        ({"sparsity": 0.0, "weight_bits": 32.0, "activation_bits": 32}, ()),
+    ],
+    ids=("both", "pruned", "quantised", "weights", "base"),
+)
+def test_the_sentence_tells_why_it_is_not_faster(
+    changes: dict[str, Any], parts: tuple[str, ...]
+) -> None:
+    said = why_not_faster(stored(**changes))
+    assert all(part in said for part in parts)
+    assert bool(said) == bool(parts)
+    assert ("zeros" in said) == (changes.get("sparsity", 0.9) >= 0.01)
+
+
+def test_what_an_older_version_stored_is_still_shown() -> None:
+    assert cost_facts({}) == []
+    assert why_not_faster({}) == ""
+    old = stored()
+    del old["latency"], old["accounting"]["entropy_bytes"], old["accounting"]["bit_operations"]
+    labels = {label for _, facts in cost_facts(old) for label, *_ in facts}
+    assert "packed" in labels
+    assert not {"entropy bound", "bit operations", "latency of 1"} & labels
+    assert "Measured" not in why_not_faster(old)
+
+
+def _cells(sheet: LayerSheet, line: int) -> list[str]:
+    cells = [sheet.table.item(line, place) for place in range(sheet.table.columnCount())]
+    return [cell.text() for cell in cells if cell]
+
+
+def test_details_open_the_layers_of_the_run(
+    qtbot: QtBot, full_lab: Lab, results: FakeResults
+) -> None:
+    row = full_lab.store.run(results.flagged)
+    with Writer(results.path) as writer:
+        writer.put_stage(row["variant_key"], "variant", stored(), 0.1)
+    details = DetailsPanel(full_lab)
+    qtbot.addWidget(details)
+    details.show_runs([results.flagged])
+    said = [label.text() for label in details.findChildren(QLabel)]
+    assert {"Cost of the variant", "Storage in bytes", "Work and time"} <= set(said)
+    assert any("masks save storage, not time" in text for text in said)
+    (button,) = (b for b in details.findChildren(QPushButton) if b.text() == "Each layer…")
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    (sheet,) = details.findChildren(LayerSheet)
+    assert row["compression"] in sheet.windowTitle()
+    first, last = _cells(sheet, 0), _cells(sheet, 1)
+    assert first[:4] == ["3.conv1", "Conv2d 16 x 1 x 3 x 3", "144", "14"]
+    assert last[0] == "all"
+    assert "104 of scales" in sheet.findChildren(QLabel)[-1].text()
+    assert len(first) == len(last) == 2 + len(LAYER_COLUMNS)
+    head = sheet.table.horizontalHeaderItem(2)
+    assert head is not None
+    assert head.toolTip() == formula("weights")
+    sheet.close()
