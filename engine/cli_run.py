@@ -13,6 +13,7 @@ from tqdm import tqdm
 from engine import device as devices
 from engine import paths
 from engine.events import (
+    EpochFinished,
     Event,
     RunCancelled,
     RunFailed,
@@ -126,6 +127,8 @@ class _Bars:
                     leave=False,
                     disable=None,
                 )
+            case EpochFinished() if self._images is not None:
+                self._images.set_postfix_str(_epoch(event))
             case RunProgress() if self._images is not None:
                 self._images.update(event.done - int(self._images.n))
             case RunFinished():
@@ -148,6 +151,13 @@ class _Bars:
     @staticmethod
     def _write(line: str) -> None:
         tqdm.write(line, file=sys.stderr)
+
+
+def _epoch(event: EpochFinished) -> str:
+    words = [f"epoch {event.epoch}/{event.epochs}", f"loss {event.loss:.3g}"]
+    for name, share in (("clean", event.clean_accuracy), ("robust", event.robust_accuracy)):
+        words += [f"{name} {share:.1%}"] if share is not None else []
+    return ", ".join(words)
 
 
 def _line(row: Row) -> str:

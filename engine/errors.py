@@ -46,5 +46,9 @@ class AttackError(CrumpleError):
     """An attack cannot work on this model or data."""
 
 
+class TrainingError(CrumpleError):
+    """Training cannot go on, for example because the loss is no longer finite."""
+
+
 class Cancelled(Exception):
     """The work was stopped on request; not an error."""

@@ -1,8 +1,8 @@
 """Messages from the engine to whoever watches: typed, timestamped, picklable, torch-free.
 
-A run emits ``RunStarted``, then ``StageStarted`` for each stage it really computes, then
-``RunProgress`` (at most 20 a second), and ends with exactly one of ``RunFinished``,
-``RunFailed`` and ``RunCancelled``.
+A run emits ``RunStarted``, then ``StageStarted`` for each stage it really computes
+(``EpochFinished`` for each epoch of a step that trains), then ``RunProgress`` (at most 20 a
+second), and ends with exactly one of ``RunFinished``, ``RunFailed`` and ``RunCancelled``.
 """
 
 from __future__ import annotations
@@ -118,6 +118,25 @@ class StageStarted(RunEvent):
 
     stage: str
     detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochFinished(RunEvent):
+    """A compression step that trains finished an epoch.
+
+    Attributes:
+        epoch: from 1.
+        epochs: of this step.
+        loss: mean over the training images.
+        clean_accuracy: on the held-out part of the training images.
+        robust_accuracy: the same under PGD; None for training on clean images.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    clean_accuracy: float | None
+    robust_accuracy: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from engine.data import load as load_images
 from engine.errors import Cancelled, CrumpleError, SpecError
 from engine.events import (
     Emit,
+    EpochFinished,
     RunCancelled,
     RunFailed,
     RunFinished,
@@ -33,6 +34,7 @@ from engine.memory import memory_errors
 from engine.plan import run_keys
 from engine.specs import DatasetSpec, Run, Study
 from engine.store import Queued, RunKeys, Writer
+from engine.training import Epoch, Watch
 from engine.transfer import TransferStage
 from engine.variants import Variants
 
@@ -208,7 +210,7 @@ class Runner:
             )
         )
         staged = self._staged(run_id, f"{spec.model} · {spec.compression}", should_stop)
-        variant = self.variants.get(spec, keys, staged)
+        variant = self.variants.get(spec, keys, staged, self._watch(run_id, should_stop))
         gate = self.variants.examine(spec, keys, images, staged)
         variant = self.variants.searched(variant, gate)
         stage = AttackStage(self.store, self.emit, self.options.precision, self.batch_size)
@@ -252,6 +254,21 @@ class Runner:
             return compute()
 
         return staged
+
+    def _watch(self, run_id: int, should_stop: ShouldStop) -> Watch:
+        def tell(epoch: Epoch) -> None:
+            self.emit(
+                EpochFinished(
+                    run_id=run_id,
+                    epoch=epoch.number,
+                    epochs=epoch.of,
+                    loss=epoch.loss,
+                    clean_accuracy=epoch.clean,
+                    robust_accuracy=epoch.robust,
+                )
+            )
+
+        return Watch(tell, should_stop)
 
     def _images(self, spec: DatasetSpec, seed: int) -> ImageSet:
         key = f"{spec!r} {seed}"

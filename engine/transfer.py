@@ -42,6 +42,7 @@ from engine.events import Emit, ShouldStop, StudyStage
 from engine.memory import memory_errors
 from engine.plan import transfer_key
 from engine.store import Pair, Row, RunKeys, Writer
+from engine.training import Watch
 from engine.variants import LoadedVariant, Variants
 
 Flags = NDArray[np.bool_]
@@ -198,7 +199,10 @@ class TransferStage:
         if should_stop():
             raise Cancelled
         return self._variants.get(
-            self._store.run_spec(row["id"]), keys, lambda name, detail, compute: compute()
+            self._store.run_spec(row["id"]),
+            keys,
+            lambda name, detail, compute: compute(),
+            Watch(should_stop=should_stop),
         )
 
     def _pair(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine import catalog, compression, diagnostics
+from engine import catalog, compression, diagnostics, latency
 from engine.accounting import account
 from engine.compression import Variant
 from engine.data import ImageSet, training_images
@@ -18,10 +18,13 @@ from engine.events import ShouldStop
 from engine.models import fingerprint
 from engine.models import load as load_model
 from engine.plan import black_box_key, diagnostics_key
-from engine.specs import Recipe, Run, recipe_label
+from engine.specs import Run, recipe_label
 from engine.store import Row, RunKeys, Writer
+from engine.training import Watch
 
 Staged = Callable[[str, str, Callable[[], Any]], Any]
+
+_UNWATCHED = Watch()
 
 CALIBRATION_IMAGES = 512
 GATE_IMAGES = 256
@@ -54,14 +57,23 @@ class Variants:
         self._loaded: dict[str, LoadedVariant] = {}
         self._parents: dict[str, nn.Module] = {}
 
-    def get(self, spec: Run, keys: RunKeys, staged: Staged) -> LoadedVariant:
-        """The variant of a run, from memory, from the store, or made now."""
+    def get(
+        self, spec: Run, keys: RunKeys, staged: Staged, watch: Watch = _UNWATCHED
+    ) -> LoadedVariant:
+        """The variant of a run, from memory, from the store, or made now.
+
+        Args:
+            spec: the run.
+            keys: of the run.
+            staged: computes a stage by name and detail.
+            watch: is told of the epochs of steps that train, and may stop them.
+        """
         if keys.variant not in self._loaded:
             payload = self._store.stage(keys.variant)
             if payload and self._store.variant_folder(keys.variant).exists():
                 loaded = self._load(keys, payload)
             else:
-                loaded = self._make(spec, keys, staged)
+                loaded = self._make(spec, keys, staged, watch)
             self._loaded = {keys.variant: loaded}
         return self._loaded[keys.variant]
 
@@ -69,13 +81,11 @@ class Variants:
         variant = compression.load(self._store.variant_folder(keys.variant))
         return self._place(variant, payload["accounting"])
 
-    def _make(self, spec: Run, keys: RunKeys, staged: Staged) -> LoadedVariant:
+    def _make(self, spec: Run, keys: RunKeys, staged: Staged, watch: Watch) -> LoadedVariant:
         begun = time.perf_counter()
         card = catalog.model_card(spec.model)
         base = staged("model", card.title, lambda: load_model(card))
-        context = compression.Context(
-            calibration=self._calibration(card.dataset, spec.recipe), seed=spec.seed
-        )
+        context = self._context(card.dataset, spec, watch)
         variant = staged(
             "compression",
             recipe_label(spec.recipe),
@@ -83,12 +93,29 @@ class Variants:
         )
         accounting = staged("accounting", "", lambda: account(base, variant, card.shape))
         compression.save(variant, card, self._store.variant_folder(keys.variant))
-        payload = {"accounting": accounting.model_dump(mode="json")}
+        payload = {
+            "accounting": accounting.model_dump(mode="json"),
+            "latency": staged("accounting", "latency", lambda: self._latency(base, variant, card)),
+        }
         self._store.put_stage(keys.variant, "variant", payload, time.perf_counter() - begun)
         return self._place(variant, payload["accounting"])
 
-    def _calibration(self, dataset: str, recipe: Recipe) -> torch.Tensor | None:
-        return training_images(dataset).images[:CALIBRATION_IMAGES] if recipe else None
+    def _latency(self, base: nn.Module, variant: Variant, card: catalog.ModelCard) -> list[Row]:
+        """Both measured as they would be shipped, on the device that attacks them."""
+        models = variant.deployed(), Variant(base, ()).deployed()
+        deployed, parent = (model.to(self._device) for model in models)
+        found = latency.measure(deployed, parent, card.shape, self._device)
+        return [one.model_dump(mode="json") for one in found]
+
+    def _context(self, dataset: str, spec: Run, watch: Watch) -> compression.Context:
+        images = training_images(dataset) if spec.recipe else None
+        return compression.Context(
+            calibration=None if images is None else images.images[:CALIBRATION_IMAGES],
+            seed=spec.seed,
+            training=images,
+            device=self._device,
+            watch=watch,
+        )
 
     def _place(self, variant: Variant, accounting: Row) -> LoadedVariant:
         deployed = variant.deployed()

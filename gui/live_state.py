@@ -70,6 +70,8 @@ class LiveState:
                 )
             case events.StageStarted():
                 return replace(self, phase=stage_words(event.stage, event.detail))
+            case events.EpochFinished():
+                return replace(self, phase=stage_words("compression", epoch_words(event)))
             case events.RunProgress():
                 return self._progressed(event)
             case events.RunFailed():
@@ -121,6 +123,14 @@ def stage_words(stage: str, detail: str = "") -> str:
     """What a stage does, in words."""
     words = _STAGES.get(stage, stage)
     return f"{words}: {detail}" if detail else words
+
+
+def epoch_words(event: events.EpochFinished) -> str:
+    """How training stands, in words."""
+    words = [f"epoch {event.epoch} of {event.epochs}", f"loss {event.loss:.3g}"]
+    for name, share in (("clean", event.clean_accuracy), ("robust", event.robust_accuracy)):
+        words += [f"{name} {share:.1%}"] if share is not None else []
+    return ", ".join(words)
 
 
 def stored_state(store: Store, run_id: int) -> LiveState:

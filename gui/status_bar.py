@@ -123,10 +123,8 @@ class StatusBar(QFrame):
             case events.RunStarted():
                 self._show_running(f"#{event.run_id}  {event.title}")
                 self._show_progress(event.done, event.total, event.done / max(event.total, 1))
-            case events.StageStarted():
-                detail = f" {event.detail}" if event.detail else ""
-                self.left.setText(event.stage)
-                self.left.setToolTip(f"{event.stage}{detail}")
+            case events.StageStarted() | events.EpochFinished():
+                self._name_stage(event)
             case events.RunProgress():
                 self._progressed(event)
             case events.StudyStage() if event.detail:
@@ -139,6 +137,14 @@ class StatusBar(QFrame):
                 self._show_idle()
             case events.QueueChanged() if not self._client.busy:
                 self._show_idle()
+
+    def _name_stage(self, event: events.StageStarted | events.EpochFinished) -> None:
+        if isinstance(event, events.StageStarted):
+            detail = f" {event.detail}" if event.detail else ""
+            self.left.setText(event.stage)
+            self.left.setToolTip(f"{event.stage}{detail}")
+        elif self.stop_button.isEnabled():
+            self.left.setText(f"epoch {event.epoch}/{event.epochs}")
 
     def _progressed(self, event: events.RunProgress) -> None:
         self._show_progress(event.done, event.total, event.share)

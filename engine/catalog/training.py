@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from engine.catalog.entry import Entry, Number, Params, Section, section
+
+Schedule = Literal["one-cycle", "cosine", "multistep"]
+
+SCHEDULES = (
+    "One cycle: up, then down. Cosine: down to 0. Multistep: a tenth after half of the steps, "
+    "a hundredth after three quarters."
+)
 
 
 class StandardParams(Params):
@@ -12,18 +21,40 @@ class StandardParams(Params):
 
     epochs: int = Field(60, ge=1, le=10_000, title="epochs", description="Passes over the data.")
     batch_size: int = Field(128, ge=2, le=65_536, title="batch size", description="Images a step.")
-    lr: Number = Field(0.1, gt=0, le=10, title="learning rate", description="Peak, one cycle.")
-    momentum: Number = Field(0.9, ge=0, lt=1, title="momentum", description="Nesterov momentum.")
+    lr: Number = Field(0.1, gt=0, le=10, title="learning rate", description="Its largest value.")
+    momentum: Number = Field(0.9, ge=0, lt=1, title="momentum", description="Momentum of SGD.")
     weight_decay: Number = Field(5e-4, ge=0, le=1, title="weight decay", description="L2 penalty.")
+    schedule: Schedule = Field("one-cycle", title="schedule", description=SCHEDULES)
+    nesterov: bool = Field(True, title="Nesterov", description="Look ahead by the momentum.")
 
 
-class PgdAtParams(StandardParams):
-    """Parameters of PGD adversarial training."""
+class AdversarialParams(StandardParams):
+    """Parameters of training on examples made against the current weights."""
 
     eps: Number = Field(8 / 255, ge=0, le=1, title="eps", description="Radius of the Linf ball.")
     attack_steps: int = Field(
         10, ge=1, le=1000, title="attack steps", description="PGD steps per batch."
     )
+
+
+class PgdAtParams(AdversarialParams):
+    """Parameters of PGD adversarial training."""
+
+
+class TradesParams(AdversarialParams):
+    """Parameters of TRADES."""
+
+    beta: Number = Field(
+        6, ge=0, le=1000, title="beta", description="Weight of the divergence against accuracy."
+    )
+
+
+RECIPES: dict[str, type[StandardParams]] = {
+    "standard": StandardParams,
+    "pgd-at": PgdAtParams,
+    "trades": TradesParams,
+}
+"""The parameter model of each training recipe."""
 
 
 def entries() -> Section:
@@ -35,7 +66,7 @@ def entries() -> Section:
             family="training",
             summary="SGD on the cross-entropy of clean images.",
             paper="",
-            params=StandardParams,
+            params=RECIPES["standard"],
         ),
         Entry(
             id="pgd-at",
@@ -43,6 +74,15 @@ def entries() -> Section:
             family="training",
             summary="SGD on the cross-entropy of PGD examples made against the current weights.",
             paper="Madry 2018, arXiv 1706.06083, eq. 2",
-            params=PgdAtParams,
+            params=RECIPES["pgd-at"],
+        ),
+        Entry(
+            id="trades",
+            title="TRADES",
+            family="training",
+            summary="SGD on the cross-entropy of clean images plus beta times the divergence of "
+            "the predictions nearby.",
+            paper="Zhang 2019, arXiv 1901.08573, eq. 5",
+            params=RECIPES["trades"],
         ),
     )

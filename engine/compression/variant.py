@@ -13,13 +13,19 @@ from torch import nn
 from engine import catalog
 from engine.compression.attack_view import fold_batch_norm
 from engine.compression.context import Context
+from engine.compression.filter import filter_pruning
+from engine.compression.finetune import finetune
 from engine.compression.layers import bake, modules_of, on_weight, weight_layers
 from engine.compression.magnitude import magnitude
+from engine.compression.nm_sparsity import nm_sparsity
 from engine.compression.ptq import ActivationQuantiser, WeightQuantiser, ptq
 from engine.specs import Recipe, check_recipe
 
 METHODS: dict[str, Callable[[nn.Module, Any, Context], None]] = {
+    "finetune": finetune,
     "magnitude": magnitude,
+    "filter": filter_pruning,
+    "nm-sparsity": nm_sparsity,
     "ptq": ptq,
 }
 """What each step of the catalogue does to a model, in place."""
@@ -79,9 +85,11 @@ def apply(model: nn.Module, recipe: Recipe, context: Context) -> Variant:
     Args:
         model: images in [0,1] to logits; stays as it is.
         recipe: the steps, in order; empty gives the variant ``none``.
-        context: calibration images and seed.
+        context: images, seed and who watches.
 
     Raises:
+        Cancelled: the context's watcher said so.
+        TrainingError: a step that trains diverged.
         SpecError: the steps do not go together, or one cannot work on this model.
     """
     check_recipe(recipe)

@@ -1,7 +1,9 @@
-"""Training: one small trainer for standard and PGD adversarial training."""
+"""Training: one trainer for standard training, PGD adversarial training and TRADES."""
 
 from __future__ import annotations
 
-from engine.training.trainer import Trained, train
+from engine.training.examples import Examples, hold_out
+from engine.training.objectives import objective_of
+from engine.training.trainer import Epoch, Trained, Watch, train
 
-__all__ = ["Trained", "train"]
+__all__ = ["Epoch", "Examples", "Trained", "Watch", "hold_out", "objective_of", "train"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -48,13 +48,65 @@ def pgd_examples(
     """
     low, high = linf_bounds(images, eps)
     noise = torch.rand(images.shape, generator=generator).to(images)
-    x = low + (high - low) * noise
+    return _ascend(
+        model,
+        low + (high - low) * noise,
+        (low, high),
+        lambda logits: F.cross_entropy(logits, labels),
+        2.5 * eps / steps,
+        steps,
+    )
+
+
+def trades_examples(
+    model: nn.Module,
+    images: torch.Tensor,
+    *,
+    eps: float,
+    steps: int,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Sign-gradient ascent on KL(p(x) || p(x~)) from x + 0.001 N(0,1) (Zhang 2019, section 3).
+
+    The clean predictions stay fixed. Noise is needed: at x itself the gradient is zero.
+
+    Args:
+        model: images in [0,1] to logits; seen in eval mode with frozen parameters.
+        images: (N, C, H, W) in [0,1].
+        eps: radius of the Linf ball; the step is 2.5 eps / steps.
+        steps: gradient steps.
+        generator: draws the start, on the CPU.
+    """
+    with frozen(model), torch.no_grad():
+        clean = F.log_softmax(model(images), dim=1)
+    noise = torch.randn(images.shape, generator=generator).to(images)
+    return _ascend(
+        model,
+        images + 0.001 * noise,
+        linf_bounds(images, eps),
+        lambda logits: F.kl_div(
+            F.log_softmax(logits, dim=1), clean, reduction="sum", log_target=True
+        ),
+        2.5 * eps / steps,
+        steps,
+    )
+
+
+def _ascend(
+    model: nn.Module,
+    x: torch.Tensor,
+    ball: tuple[torch.Tensor, torch.Tensor],
+    loss: Callable[[torch.Tensor], torch.Tensor],
+    step: float,
+    steps: int,
+) -> torch.Tensor:
+    low, high = ball
     with frozen(model):
         for _ in range(steps):
             x = x.detach().requires_grad_(True)
-            (gradient,) = torch.autograd.grad(F.cross_entropy(model(x), labels), x)
+            (gradient,) = torch.autograd.grad(loss(model(x)), x)
             # The clamp stays outside the graph: its gradient at the bounds differs by version.
-            moved = x.detach() + 2.5 * eps / steps * gradient.sign()
+            moved = x.detach() + step * gradient.sign()
             x = torch.minimum(torch.maximum(moved, low), high)
     return x.detach()
 

@@ -15,15 +15,14 @@ import torch
 from engine import data, models, paths
 from engine.catalog import ModelCard
 from engine.catalog.training import PgdAtParams, StandardParams
-from engine.data.image_set import stratified_order
 from engine.specs import DatasetSpec
 from engine.training.adversary import accuracy
-from engine.training.trainer import Examples, Trained, train
+from engine.training.examples import hold_out
+from engine.training.trainer import Trained, Watch, train
 
 log = logging.getLogger(__name__)
 
 _SEED = 0
-_VALIDATION_IMAGES = 200
 _ARCHITECTURE = "digits-resnet"
 
 
@@ -66,15 +65,16 @@ def train_bundled(recipe: Bundled, folder: Path, seed: int = _SEED) -> ModelCard
     at the end, for the clean accuracy on the card.
     """
     digits = data.training_images("digits")
-    order = torch.from_numpy(stratified_order(digits.labels.numpy(), seed))
-    held, rest = order[:_VALIDATION_IMAGES], order[_VALIDATION_IMAGES:]
+    training, validation = hold_out(digits)
     trained = train(
         models.build(_ARCHITECTURE, digits.shape, len(digits.class_names), seed),
-        Examples(digits.images[rest], digits.labels[rest]),
-        Examples(digits.images[held], digits.labels[held]),
+        training,
+        validation,
         recipe.params,
         seed,
-        on_epoch=lambda epoch, loss: log.info("%s epoch %d loss %.4f", recipe.id, epoch, loss),
+        watch=Watch(
+            lambda epoch: log.info("%s epoch %d loss %.4f", recipe.id, epoch.number, epoch.loss)
+        ),
     )
     test = data.load(DatasetSpec.model_validate({"name": "digits"}), seed=0)
     fields = {
@@ -88,18 +88,20 @@ def train_bundled(recipe: Bundled, folder: Path, seed: int = _SEED) -> ModelCard
         "classes": len(digits.class_names),
         "clean_accuracy": accuracy(trained.model, test.images, test.labels),
         "test_images": len(test),
-        "recipe": _provenance(recipe, trained, seed, len(rest)),
+        "recipe": _provenance(recipe, trained, seed, len(training.labels), len(validation.labels)),
     }
     return models.save(trained.model, fields, folder)
 
 
-def _provenance(recipe: Bundled, trained: Trained, seed: int, count: int) -> dict[str, Any]:
+def _provenance(
+    recipe: Bundled, trained: Trained, seed: int, training: int, validation: int
+) -> dict[str, Any]:
     return {
         "training": recipe.training,
         "params": recipe.params.model_dump(mode="json"),
         "seed": seed,
-        "training_images": count,
-        "validation_images": _VALIDATION_IMAGES,
+        "training_images": training,
+        "validation_images": validation,
         "epoch": trained.epoch,
         "validation_clean": trained.validation_clean,
         "validation_score": trained.validation_score,

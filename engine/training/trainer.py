@@ -1,8 +1,9 @@
-"""One trainer: SGD with Nesterov momentum, one-cycle learning rate, clean or PGD examples."""
+"""One trainer: SGD on an objective, the best validated epoch kept."""
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,19 +11,50 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from engine.catalog.training import PgdAtParams, StandardParams
-from engine.errors import Cancelled
+from engine.catalog.training import StandardParams
+from engine.errors import Cancelled, TrainingError
 from engine.training.adversary import accuracy, pgd_examples
+from engine.training.examples import Examples
+from engine.training.objectives import Objective, objective_of
+from engine.training.optimisation import schedule, sgd
 
 _MAX_SHIFT = 1  # pixels; the digits fill their 8x8 frame, two would cut them off
+_VALIDATION_BATCH = 512
 
 
 @dataclass(frozen=True)
-class Examples:
-    """Images (N, C, H, W) in [0,1] and labels (N,) int64."""
+class Epoch:
+    """A finished epoch.
 
-    images: torch.Tensor
-    labels: torch.Tensor
+    Attributes:
+        number: from 1.
+        of: epochs in all.
+        loss: mean over the training images.
+        clean: accuracy on the validation images; None if this epoch was not validated.
+        robust: the same under PGD; None also if the objective knows no attack.
+    """
+
+    number: int
+    of: int
+    loss: float
+    clean: float | None = None
+    robust: float | None = None
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told of a training run, and may end it.
+
+    Attributes:
+        on_epoch: called after each epoch.
+        should_stop: asked before each batch.
+    """
+
+    on_epoch: Callable[[Epoch], None] = lambda _: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+_UNWATCHED = Watch()
 
 
 @dataclass(frozen=True)
@@ -33,7 +65,8 @@ class Trained:
         model: the weights of the best epoch, in eval mode.
         epoch: which one that was, from 1.
         validation_clean: accuracy on the validation images.
-        validation_score: what was compared: that accuracy, or for ``pgd-at`` the one under PGD.
+        validation_score: what was compared: that accuracy, or the one under the attack that
+            the objective defends against.
     """
 
     model: nn.Module
@@ -49,73 +82,96 @@ def train(
     params: StandardParams,
     seed: int,
     *,
-    on_epoch: Callable[[int, float], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    objective: Objective | None = None,
+    first_candidate: int | None = None,
+    watch: Watch = _UNWATCHED,
 ) -> Trained:
-    """Train a model and keep the epoch of its last third that validates best.
+    """Train a model and keep the candidate epoch that validates best; of equals the last.
 
     Args:
-        model: images in [0,1] to logits; its weights are changed.
+        model: images in [0,1] to logits, on any device; its weights are changed. BatchNorm
+            gathers its statistics from the very images of the loss, never from the search for
+            adversarial examples.
         training: what the gradient steps see, with random shifts by one pixel.
         validation: what chooses the epoch; disjoint from ``training`` and from any test image.
-        params: of ``standard``, or of ``pgd-at`` (Madry 2018, eq. 2).
-        seed: of the batches, the shifts and the PGD starts; the global state is not touched.
-        on_epoch: called with the epoch, from 1, and the mean training loss.
-        should_stop: asked before each epoch.
+        params: epochs, batches, optimiser and schedule; and the objective, unless one is given.
+        seed: of the batches, the shifts and the starts of attacks; the global state is not
+            touched.
+        objective: what to minimise.
+        first_candidate: the first epoch that may be kept; None is the last third.
+        watch: is told of each epoch and may stop.
 
     Raises:
-        Cancelled: ``should_stop`` said so.
+        Cancelled: ``watch.should_stop`` said so.
+        TrainingError: the loss or a weight is not finite any more.
     """
-    generator = torch.Generator().manual_seed(seed)
-    steps = params.epochs * -(-len(training.labels) // params.batch_size)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=params.lr,
-        momentum=params.momentum,
-        weight_decay=params.weight_decay,
-        nesterov=params.momentum > 0,
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, params.lr, total_steps=steps, cycle_momentum=False
-    )
+    objective = objective or objective_of(params)
+    run = _Run(model, training, objective, params, torch.Generator().manual_seed(seed), watch)
+    first = first_candidate or min(2 * params.epochs // 3 + 1, params.epochs)
     best: Trained | None = None
-    for epoch in range(1, params.epochs + 1):
-        if should_stop is not None and should_stop():
-            raise Cancelled
-        loss = _epoch(model, training, params, optimizer, schedule, generator)
-        if on_epoch is not None:
-            on_epoch(epoch, loss)
-        if 3 * epoch > 2 * params.epochs or epoch == params.epochs:
-            scored = _score(model, validation, params, seed, epoch)
-            if best is None or scored.validation_score >= best.validation_score:
-                best = scored
+    for number in range(1, params.epochs + 1):
+        epoch = Epoch(number, params.epochs, run.epoch(number))
+        if number >= first:
+            clean, robust = _validate(model, validation, objective, seed)
+            epoch = Epoch(number, params.epochs, epoch.loss, clean, robust)
+            score = clean if robust is None else robust
+            if best is None or score >= best.validation_score:
+                best = Trained(copy.deepcopy(model).eval(), number, clean, score)
+        watch.on_epoch(epoch)
     assert best is not None
     return best
 
 
-def _epoch(
-    model: nn.Module,
-    training: Examples,
-    params: StandardParams,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    generator: torch.Generator,
-) -> float:
-    model.train()
-    total = 0.0
-    order = torch.randperm(len(training.labels), generator=generator)
-    for batch in torch.split(order, params.batch_size):
-        labels = training.labels[batch]
-        images = random_shift(training.images[batch], generator)
-        if isinstance(params, PgdAtParams):
-            images = _adversarial(model, images, labels, params, generator)
-        optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(model(images), labels)
+class _Run:
+    """The gradient steps of a training run."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        training: Examples,
+        objective: Objective,
+        params: StandardParams,
+        generator: torch.Generator,
+        watch: Watch,
+    ) -> None:
+        self._model, self._training, self._objective = model, training, objective
+        self._batch_size, self._generator, self._watch = params.batch_size, generator, watch
+        self._device = next(model.parameters()).device
+        self._optimizer = sgd(model, params)
+        steps = params.epochs * -(-len(training.labels) // params.batch_size)
+        self._schedule = schedule(self._optimizer, params, steps)
+
+    def epoch(self, number: int) -> float:
+        """One pass over the images; the mean loss."""
+        self._model.train()
+        total = 0.0
+        order = torch.randperm(len(self._training.labels), generator=self._generator)
+        for step, batch in enumerate(torch.split(order, self._batch_size), 1):
+            if self._watch.should_stop():
+                raise Cancelled
+            loss = self._step(batch)
+            if not math.isfinite(loss):
+                raise _diverged(f"the loss is {loss}", number, step)
+            total += loss * len(batch)
+        if not all(bool(p.detach().isfinite().all()) for p in self._model.parameters()):
+            raise _diverged("a weight is not finite", number, step)
+        return total / len(order)
+
+    def _step(self, batch: torch.Tensor) -> float:
+        labels = self._training.labels[batch].to(self._device)
+        images = random_shift(self._training.images[batch], self._generator).to(self._device)
+        loss = self._objective.loss(self._model, images, labels, self._generator)
+        self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        total += float(loss.detach()) * len(labels)
-    return total / len(training.labels)
+        self._optimizer.step()
+        self._schedule.step()
+        return float(loss.detach())
+
+
+def _diverged(what: str, epoch: int, step: int) -> TrainingError:
+    return TrainingError(
+        f"Training diverged: {what} at epoch {epoch}, step {step}.", "Lower the learning rate (lr)."
+    )
 
 
 def random_shift(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -130,24 +186,22 @@ def random_shift(images: torch.Tensor, generator: torch.Generator) -> torch.Tens
     return padded[image, channel, rows, columns]
 
 
-def _adversarial(
-    model: nn.Module,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    params: PgdAtParams,
-    generator: torch.Generator,
-) -> torch.Tensor:
-    return pgd_examples(
-        model, images, labels, eps=params.eps, steps=params.attack_steps, generator=generator
-    )
-
-
-def _score(
-    model: nn.Module, validation: Examples, params: StandardParams, seed: int, epoch: int
-) -> Trained:
-    images, labels = validation.images, validation.labels
-    clean = score = accuracy(model, images, labels)
-    if isinstance(params, PgdAtParams):
-        generator = torch.Generator().manual_seed(seed)  # the same starts in every epoch
-        score = accuracy(model, _adversarial(model, images, labels, params, generator), labels)
-    return Trained(copy.deepcopy(model).eval(), epoch, clean, score)
+def _validate(
+    model: nn.Module, validation: Examples, objective: Objective, seed: int
+) -> tuple[float, float | None]:
+    """Clean accuracy, and the one under the objective's attack."""
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(seed)  # the same starts in every epoch
+    clean = robust = 0.0
+    for images, labels in zip(
+        torch.split(validation.images, _VALIDATION_BATCH),
+        torch.split(validation.labels, _VALIDATION_BATCH),
+        strict=True,
+    ):
+        share = len(labels) / len(validation.labels)
+        x, y = images.to(device), labels.to(device)
+        clean += share * accuracy(model, x, y)
+        if threat := objective.threat:
+            x = pgd_examples(model, x, y, eps=threat.eps, steps=threat.steps, generator=generator)
+            robust += share * accuracy(model, x, y)
+    return clean, robust if objective.threat else None

@@ -203,6 +203,10 @@ def test_the_stored_accounting_is_that_of_the_deployed_model(store: Writer) -> N
     assert stored["nonzero_parameters"] == sum(int((w != 0).sum()) for w in weights)
     assert stored["file_bytes"] > 0
     assert math.isclose(stored["compression_rate"], stored["dense_bytes"] / stored["packed_bytes"])
+    assert sum(layer["macs"] for layer in stored["layers"]) == stored["macs"]
+    latency = store.variant(2)["latency"]
+    assert [row["batch"] for row in latency] == [1, 64]
+    assert all(row["milliseconds"] > 0 < row["base_milliseconds"] for row in latency)
 
 
 def test_finished_events_carry_the_row(store: Writer) -> None:

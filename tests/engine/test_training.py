@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from engine import catalog, data, models, training
-from engine.catalog.training import PgdAtParams, StandardParams
-from engine.errors import Cancelled
+from engine.catalog.training import PgdAtParams, StandardParams, TradesParams
+from engine.errors import Cancelled, TrainingError
 from engine.specs import DatasetSpec
 from engine.training import bundled
 from engine.training.adversary import accuracy, frozen, pgd_examples
+from engine.training.objectives import Standard
 from engine.training.trainer import Examples, random_shift
 
 
@@ -43,6 +45,7 @@ def _train(params: StandardParams, seed: int = 0) -> training.Trained:
 SHORT = {
     "standard": StandardParams(epochs=2, batch_size=64),
     "pgd-at": PgdAtParams(epochs=2, batch_size=64, eps=0.1, attack_steps=2),
+    "trades": TradesParams(epochs=2, batch_size=64, eps=0.1, attack_steps=2),
 }
 
 
@@ -76,24 +79,151 @@ def test_gradient_steps_see_the_right_examples(name: str, clean: bool) -> None:
     assert torch.equal(pixels, pixels.round()) == clean  # clean digits have 17 grey levels
 
 
-def test_stop_is_asked_before_each_epoch() -> None:
+def test_stop_is_asked_before_each_batch() -> None:
     asked: list[int] = []
 
     def stop() -> bool:
         asked.append(1)
-        return len(asked) == 2
+        return len(asked) == 9  # the second batch of the second epoch of 7
 
     seen: list[int] = []
+    model = models.build("digits-resnet", (1, 8, 8), 10)
+    forwards: list[int] = []
+    model.register_forward_pre_hook(lambda m, _: forwards.append(1) if m.training else None)
     with pytest.raises(Cancelled):
         training.train(
-            models.build("digits-resnet", (1, 8, 8), 10),
+            model,
             *_examples(),
             SHORT["standard"],
             0,
-            on_epoch=lambda epoch, _loss: seen.append(epoch),
-            should_stop=stop,
+            watch=training.Watch(lambda epoch: seen.append(epoch.number), stop),
         )
     assert seen == [1]
+    assert len(forwards) == 8
+
+
+def _tiny() -> nn.Sequential:
+    """The same weights whatever architectures and their initialisation become."""
+    layers = (nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+    net = nn.Sequential(*layers, nn.Linear(144, 10, bias=False))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for place in (0, 4):
+            net[place].weight.normal_(0, 0.1, generator=generator)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("params", "losses", "norms"),
+    [
+        (
+            StandardParams(epochs=2, batch_size=64, lr=0.05),
+            [2.5329479694366457, 2.2270866012573243],
+            [0.917325998479022, 1.6991960074069048, 0.27986533104028666, 3.771864113513377],
+        ),
+        (
+            PgdAtParams(epochs=2, batch_size=64, lr=0.05, eps=0.1, attack_steps=2),
+            [2.927982769012451, 2.4408661556243896],
+            [1.1731613766428775, 1.4064723893541367, 0.28322553190407873, 3.629375077679965],
+        ),
+    ],
+)
+def test_the_recipes_of_the_bundled_models_give_the_numbers_they_gave_then(
+    params: StandardParams, losses: list[float], norms: list[float]
+) -> None:
+    seen: list[float] = []
+    watch = training.Watch(lambda epoch: seen.append(epoch.loss))
+    trained = training.train(_tiny(), *_examples(), params, 0, watch=watch)
+    assert seen == pytest.approx(losses, rel=1e-4)
+    found = [float(p.detach().double().norm()) for p in trained.model.parameters()]
+    assert found == pytest.approx(norms, rel=1e-3)
+
+
+def test_standard_training_is_the_plain_loop_bit_by_bit() -> None:
+    params = StandardParams(epochs=2, batch_size=64, lr=0.05)
+    examples, validation = _examples()
+    net = _tiny().train()
+    optimizer = torch.optim.SGD(
+        net.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4, nesterov=True
+    )
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.05, total_steps=14, cycle_momentum=False
+    )
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2):
+        for batch in torch.randperm(400, generator=generator).split(64):
+            images = random_shift(examples.images[batch], generator)
+            optimizer.zero_grad()
+            F.cross_entropy(net(images), examples.labels[batch]).backward()
+            optimizer.step()
+            cycle.step()
+    trained = training.train(_tiny(), examples, validation, params, 0)
+    assert trained.epoch == 2
+    assert models.fingerprint(trained.model) == models.fingerprint(net)
+
+
+class _Failing(Standard):
+    """Cross-entropy until a batch, then a loss or a gradient that is not finite."""
+
+    def __init__(self, after: int, loss: float) -> None:
+        super().__init__()
+        object.__setattr__(self, "left", [None] * after)
+        object.__setattr__(self, "bad", loss)
+
+    def loss(
+        self,
+        model: nn.Module,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        generator: torch.Generator,
+    ) -> torch.Tensor:
+        good = super().loss(model, images, labels, generator)
+        if self.left:  # type: ignore[attr-defined]
+            self.left.pop()  # type: ignore[attr-defined]
+            return good
+        zero = sum((p.flatten()[0] * 0).sqrt() for p in model.parameters())  # gradient NaN
+        return good * 0 + zero + self.bad  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("after", "bad", "words"),
+    [
+        (8, float("nan"), "the loss is nan at epoch 2, step 2"),
+        (0, float("inf"), "the loss is inf at epoch 1, step 1"),
+        (13, 0.0, "a weight is not finite at epoch 2, step 7"),
+    ],
+)
+def test_divergence_stops_and_names_the_place(after: int, bad: float, words: str) -> None:
+    with pytest.raises(TrainingError, match=words) as caught:
+        training.train(_tiny(), *_examples(), SHORT["standard"], 0, objective=_Failing(after, bad))
+    assert "learning rate" in caught.value.hint
+
+
+def test_epochs_tell_losses_and_the_accuracies_that_choose() -> None:
+    seen: list[training.Epoch] = []
+    params = PgdAtParams(epochs=4, batch_size=64, eps=0.1, attack_steps=2)
+    watch = training.Watch(seen.append)
+    trained = training.train(_tiny(), *_examples(), params, 0, first_candidate=2, watch=watch)
+    assert [(epoch.number, epoch.of) for epoch in seen] == [(n, 4) for n in (1, 2, 3, 4)]
+    assert (seen[0].clean, seen[0].robust) == (None, None)
+    best = max((e for e in seen[1:]), key=lambda e: (e.robust, e.number))
+    assert trained.epoch == best.number
+    assert (trained.validation_clean, trained.validation_score) == (best.clean, best.robust)
+    x, y = _examples()[1].images, _examples()[1].labels
+    assert accuracy(trained.model, x, y) == best.clean
+
+
+def test_held_out_images_are_a_stratified_part_and_the_rest_is_complete() -> None:
+    digits = data.training_images("digits")
+    rest, held = training.hold_out(digits)
+    assert len(held.labels) == 200
+    assert len(rest.labels) + 200 == len(digits)
+    together = torch.cat([rest.images, held.images]).flatten(1)
+    assert torch.equal(
+        together.unique(dim=0, return_counts=True)[1],
+        digits.images.flatten(1).unique(dim=0, return_counts=True)[1],
+    )
+    assert held.labels.bincount().min() >= 18
 
 
 def test_shift_moves_by_one_pixel_and_keeps_the_rest_black() -> None:

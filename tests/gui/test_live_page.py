@@ -216,6 +216,19 @@ def test_a_stage_is_named_in_words(desk: Desk, tell: Tell) -> None:
     assert page.figures.values["phase"].text() == "compressing: ptq w2"
 
 
+def test_epochs_of_a_step_that_trains_are_told(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    run_id = start(desk, tell)
+    epoch = events.EpochFinished(
+        run_id=run_id, epoch=2, epochs=5, loss=0.1234, clean_accuracy=0.95, robust_accuracy=0.5
+    )
+    tell(desk.lab, epoch)
+    page.draw()
+
+    shown = page.figures.values["phase"].text()
+    assert shown == "compressing: epoch 2 of 5, loss 0.123, clean 95.0%, robust 50.0%"
+
+
 def test_a_failure_says_why(desk: Desk, tell: Tell) -> None:
     page = desk.page("live")
     run_id = start(desk, tell)

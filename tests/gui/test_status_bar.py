@@ -112,8 +112,11 @@ def test_the_progress_of_the_queue_stands_beside_that_of_the_run(
 
 
 def test_stopping_is_told_until_it_has_happened(window: MainWindow, lab: Lab, tell: Tell) -> None:
-    tell(lab, STARTED)
+    epoch = events.EpochFinished(run_id=7, epoch=2, epochs=5, loss=0.1, clean_accuracy=0.9)
+    tell(lab, STARTED, epoch)
+    assert window.status.left.text() == "epoch 2/5"
     window.status.stop_button.click()
+    tell(lab, epoch)
     assert window.status.left.text() == "stopping…"
     assert not window.status.stop_button.isEnabled()
     step = events.RunProgress(
