@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import platformdirs
-from PySide6.QtCore import QSettings, QTimer
+from PySide6.QtCore import QEventLoop, QSettings, QTimer
 from PySide6.QtWidgets import QApplication, QMessageBox
 
 from engine import paths
@@ -73,7 +73,7 @@ def _run(app: QApplication, lab: Lab, options: argparse.Namespace) -> int:
     window.show()
     window.activateWindow()  # without a window manager nobody else gives it the keyboard
     if options.screenshot:
-        return _screenshot(app, window, options.screenshot)
+        return _screenshot(window, options.screenshot)
     # The worker's events wake the interpreter, so that Ctrl+C in a terminal is heard.
     signal.signal(signal.SIGINT, lambda *_: app.quit())
     window.status.set_starting()
@@ -81,10 +81,11 @@ def _run(app: QApplication, lab: Lab, options: argparse.Namespace) -> int:
     return app.exec()
 
 
-def _screenshot(app: QApplication, window: MainWindow, file: Path) -> int:
+def _screenshot(window: MainWindow, file: Path) -> int:
     # Pages draw on their own timers, and read one curve a frame.
-    QTimer.singleShot(_SETTLED_MS, app.quit)
-    app.exec()
+    loop = QEventLoop()  # quitting the application would take pyqtgraph down with it
+    QTimer.singleShot(_SETTLED_MS, loop.quit)
+    loop.exec()
     if window.grab().save(str(file), "PNG"):
         return 0
     sys.stderr.write(f"The picture {file} cannot be written.\n")

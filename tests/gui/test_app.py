@@ -172,9 +172,9 @@ def test_the_page_that_is_asked_for_wins_over_the_study(
     seen: list[MainWindow] = []
     real = app_module._screenshot
 
-    def noted(app: QApplication, window: MainWindow, file: Path) -> int:
+    def noted(window: MainWindow, file: Path) -> int:
         seen.append(window)
-        return real(app, window, file)
+        return real(window, file)
 
     monkeypatch.setattr(app_module, "_screenshot", noted)
     study = ("--study", str(paths.example_study()))
