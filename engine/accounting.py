@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from engine.compression.layers import Layer, modules_of, weight_layers, weight_of
-from engine.compression.ptq import ActivationQuantiser, WeightQuantiser
+from engine.compression.parts import ActivationQuantiser, WeightQuantiser
 from engine.compression.variant import Variant
 from engine.models.tensors import count_parameters, tensor_bytes
 from engine.specs import recipe_label
@@ -117,7 +117,7 @@ def _sizes(
 ) -> dict[str, Any]:
     """All totals in bytes; ``rest_bytes`` is what no layer's weight holds, always fp32."""
     weights = sum(layer.weights for layer in layers)
-    scales = sum(quantiser.scale.numel() for quantiser in variant.weight_quantisers.values())
+    scales = sum(quantiser.numbers for quantiser in variant.weight_quantisers.values())
     rest = 4 * (_numbers(model) - weights + scales)
     packed = sum(layer.packed_bytes for layer in layers) + rest
     dense = 4 * _numbers(parent)
@@ -180,7 +180,7 @@ def _entropy_bytes(weight: torch.Tensor, quantiser: WeightQuantiser | None) -> i
     if quantiser is None:
         symbols, values = weight != 0, int(weight.count_nonzero())
     else:
-        symbols, values = torch.round(weight / quantiser.scale.to(weight.device)), 0
+        symbols, values = quantiser.codes(weight), 0
     counts = torch.unique(symbols, return_counts=True)[1].double()
     bits = -(counts * (counts / counts.sum()).log2()).sum().item()
     # Not a bit more for what the sum of logarithms lost to rounding.

@@ -124,19 +124,27 @@ class StageStarted(RunEvent):
 class EpochFinished(RunEvent):
     """A compression step that trains finished an epoch.
 
+    After an interruption the epochs done before come again, all at once.
+
     Attributes:
         epoch: from 1.
-        epochs: of this step.
+        epochs: of this stage of the step.
         loss: mean over the training images.
         clean_accuracy: on the held-out part of the training images.
         robust_accuracy: the same under PGD; None for training on clean images.
+        stage: of a step that trains more than once, for example ``prune``; else empty.
+        learning_rate: of the last gradient step.
+        seconds_left: of this stage, at the pace of its epochs so far.
     """
 
     epoch: int
     epochs: int
     loss: float
-    clean_accuracy: float | None
+    clean_accuracy: float
     robust_accuracy: float | None = None
+    stage: str = ""
+    learning_rate: float = 0.0
+    seconds_left: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

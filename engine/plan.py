@@ -7,12 +7,14 @@ numbers of that stage can change.
 
 from __future__ import annotations
 
-from engine.specs import AttackSpec, Run, content_key
+from engine import catalog
+from engine.specs import AttackSpec, Run, Step, content_key
 from engine.store import RunKeys
 
 STAGE_VERSIONS = {
     "data": 1,
-    "variant": 2,
+    "variant": 3,
+    "step": 1,
     "diagnostics": 2,
     "black-box": 1,
     "attack": 2,
@@ -30,10 +32,7 @@ def run_keys(run: Run, data_fingerprint: str, model_fingerprint: str, precision:
         precision: ``fp32`` or ``bf16``: how the search computes.
     """
     data = content_key("data", STAGE_VERSIONS["data"], data_fingerprint, run.keep_images)
-    steps = [step.to_table() for step in run.recipe]
-    variant = content_key(
-        "variant", STAGE_VERSIONS["variant"], model_fingerprint, steps, run.seed if steps else 0
-    )
+    variant = variant_key(run, model_fingerprint)
     key = content_key(
         "attack",
         STAGE_VERSIONS["attack"],
@@ -44,6 +43,26 @@ def run_keys(run: Run, data_fingerprint: str, model_fingerprint: str, precision:
         precision,
     )
     return RunKeys(key, variant, data)
+
+
+def variant_key(run: Run, model_fingerprint: str) -> str:
+    """The key of a base model after a recipe; of a prefix too, with the run cut to it."""
+    steps = [{**step.to_table(), "teachers": _teachers(step)} for step in run.recipe]
+    return content_key(
+        "variant", STAGE_VERSIONS["variant"], model_fingerprint, steps, run.seed if steps else 0
+    )
+
+
+def _teachers(step: Step) -> list[str]:
+    """The fingerprints of the models that a step names as teachers."""
+    names = [value for name, value in step.params.items() if name.startswith("teacher")]
+    known = catalog.section("models")
+    return [catalog.model_card(name).fingerprint for name in names if name in known]
+
+
+def step_key(variant_key: str) -> str:
+    """The key of the record of a recipe's last step."""
+    return content_key("step", STAGE_VERSIONS["step"], variant_key)
 
 
 def diagnostics_key(variant_key: str, data_key: str) -> str:

@@ -256,7 +256,10 @@ class Runner:
         return staged
 
     def _watch(self, run_id: int, should_stop: ShouldStop) -> Watch:
+        spent: list[float] = []
+
         def tell(epoch: Epoch) -> None:
+            spent[epoch.number - 1 :] = [epoch.seconds]
             self.emit(
                 EpochFinished(
                     run_id=run_id,
@@ -265,6 +268,9 @@ class Runner:
                     loss=epoch.loss,
                     clean_accuracy=epoch.clean,
                     robust_accuracy=epoch.robust,
+                    stage=epoch.stage,
+                    learning_rate=epoch.learning_rate,
+                    seconds_left=(epoch.of - epoch.number) * sum(spent) / len(spent),
                 )
             )
 

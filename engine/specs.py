@@ -119,6 +119,9 @@ class AttackSpec(Choice):
         return None if value is None else float(value)
 
 
+SAME = "same"
+"""The student that is the model itself."""
+
 Recipe = tuple[Step, ...]
 """The steps from a base model to a variant; empty for the base model itself."""
 
@@ -126,6 +129,14 @@ Recipe = tuple[Step, ...]
 def recipe_label(recipe: Recipe) -> str:
     """For example ``magnitude 90% + ptq w4``; ``none`` for the base model."""
     return " + ".join(step.label for step in recipe) or "none"
+
+
+def architecture_after(architecture: str, recipe: Recipe) -> str:
+    """The architecture of a variant: the base model's, or that of the last student."""
+    for step in recipe:
+        student = step.params.get("student", SAME)
+        architecture = architecture if student == SAME else str(student)
+    return architecture
 
 
 def check_recipe(recipe: Recipe, where: str = "compression") -> None:

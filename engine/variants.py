@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,7 +19,8 @@ from engine.events import ShouldStop
 from engine.models import fingerprint
 from engine.models import load as load_model
 from engine.plan import black_box_key, diagnostics_key
-from engine.specs import Run, recipe_label
+from engine.recipe_stage import RecipeStage
+from engine.specs import Run
 from engine.store import Row, RunKeys, Writer
 from engine.training import Watch
 
@@ -54,6 +56,7 @@ class Variants:
 
     def __init__(self, store: Writer, device: torch.device) -> None:
         self._store, self._device = store, device
+        self._recipes = RecipeStage(store)
         self._loaded: dict[str, LoadedVariant] = {}
         self._parents: dict[str, nn.Module] = {}
 
@@ -70,7 +73,7 @@ class Variants:
         """
         if keys.variant not in self._loaded:
             payload = self._store.stage(keys.variant)
-            if payload and self._store.variant_folder(keys.variant).exists():
+            if payload and compression.is_stored(self._store.variant_folder(keys.variant)):
                 loaded = self._load(keys, payload)
             else:
                 loaded = self._make(spec, keys, staged, watch)
@@ -85,15 +88,14 @@ class Variants:
         begun = time.perf_counter()
         card = catalog.model_card(spec.model)
         base = staged("model", card.title, lambda: load_model(card))
-        context = self._context(card.dataset, spec, watch)
-        variant = staged(
-            "compression",
-            recipe_label(spec.recipe),
-            lambda: compression.apply(base, spec.recipe, context),
-        )
+        context = self._context(card.dataset, spec, base, watch)
+        made = self._recipes.make(base, card, spec, context, staged)
+        variant = made.variant
         accounting = staged("accounting", "", lambda: account(base, variant, card.shape))
-        compression.save(variant, card, self._store.variant_folder(keys.variant))
+        if not spec.recipe:
+            compression.save(variant, card, self._store.variant_folder(keys.variant))
         payload = {
+            "steps": list(made.steps),
             "accounting": accounting.model_dump(mode="json"),
             "latency": staged("accounting", "latency", lambda: self._latency(base, variant, card)),
         }
@@ -107,14 +109,22 @@ class Variants:
         found = latency.measure(deployed, parent, card.shape, self._device)
         return [one.model_dump(mode="json") for one in found]
 
-    def _context(self, dataset: str, spec: Run, watch: Watch) -> compression.Context:
+    def _context(
+        self, dataset: str, spec: Run, base: nn.Module, watch: Watch
+    ) -> compression.Context:
         images = training_images(dataset) if spec.recipe else None
+
+        def teacher(name: str) -> nn.Module:
+            model = copy.deepcopy(base) if name == "base" else load_model(catalog.model_card(name))
+            return model.eval().requires_grad_(False)
+
         return compression.Context(
             calibration=None if images is None else images.images[:CALIBRATION_IMAGES],
             seed=spec.seed,
             training=images,
             device=self._device,
             watch=watch,
+            teacher=teacher,
         )
 
     def _place(self, variant: Variant, accounting: Row) -> LoadedVariant:

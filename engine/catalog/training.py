@@ -26,6 +26,21 @@ class StandardParams(Params):
     weight_decay: Number = Field(5e-4, ge=0, le=1, title="weight decay", description="L2 penalty.")
     schedule: Schedule = Field("one-cycle", title="schedule", description=SCHEDULES)
     nesterov: bool = Field(True, title="Nesterov", description="Look ahead by the momentum.")
+    optimizer: Literal["sgd", "adam"] = Field(
+        "sgd", title="optimiser", description="Adam takes neither momentum nor Nesterov."
+    )
+    augmentation: Literal["auto", "none", "shift", "crop-flip"] = Field(
+        "auto",
+        title="augmentation",
+        description="Random changes of the images: shift by a pixel, or crops after padding by "
+        "four and mirroring. Auto: crop-flip for colour pictures from 24 pixels, else shift.",
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        title="precision",
+        description="Of the passes; bf16 is autocast with channels-last. Auto: bf16 where the "
+        "device has matrix units for it.",
+    )
 
 
 class AdversarialParams(StandardParams):
@@ -35,6 +50,26 @@ class AdversarialParams(StandardParams):
     attack_steps: int = Field(
         10, ge=1, le=1000, title="attack steps", description="PGD steps per batch."
     )
+    attack_step_size: Number | None = Field(
+        None,
+        gt=0,
+        le=1,
+        title="attack step size",
+        description="Length of a PGD step; without it 2.5 eps / steps.",
+    )
+    attack_mode: Literal["eval", "train"] = Field(
+        "eval",
+        title="attack mode",
+        description="Mode of the network while examples are searched. In train mode every step "
+        "of the search moves the BatchNorm statistics, as some published code does.",
+    )
+
+    @property
+    def step_size(self) -> float:
+        """The length of a PGD step."""
+        if self.attack_step_size is None:
+            return 2.5 * self.eps / self.attack_steps
+        return self.attack_step_size
 
 
 class PgdAtParams(AdversarialParams):

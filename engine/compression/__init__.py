@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from engine.compression.attack_view import check_agreement
 from engine.compression.context import Context
-from engine.compression.files import load, save
-from engine.compression.variant import METHODS, Variant, apply
+from engine.compression.files import is_stored, load, save
+from engine.compression.registry import METHODS
+from engine.compression.variant import Variant, apply, apply_step
 
-__all__ = ["METHODS", "Context", "Variant", "apply", "check_agreement", "load", "save"]
+__all__ = [
+    "METHODS",
+    "Context",
+    "Variant",
+    "apply",
+    "apply_step",
+    "check_agreement",
+    "is_stored",
+    "load",
+    "save",
+]

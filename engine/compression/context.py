@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from torch import nn
 
 from engine.data import ImageSet
-from engine.training import Watch
+from engine.errors import SpecError
+from engine.training import Checkpoint, Watch
+
+
+def _no_teacher(name: str) -> nn.Module:
+    raise SpecError(f"The teacher {name!r} is not at hand.", "Name a model of the catalogue.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +27,10 @@ class Context:
         training: all training images with labels; None if the dataset has none.
         device: where steps train; models come and go on the CPU.
         watch: is told of the epochs of steps that train, and may stop them.
+        teacher: from a name to a frozen model on the CPU in eval mode, images in [0,1] to
+            logits: an id of the catalogue, or ``base`` for the model before all steps.
+        checkpoint: from the name of a stage of the step to the file that keeps its epochs;
+            None keeps nothing.
     """
 
     calibration: torch.Tensor | None = None
@@ -27,3 +38,5 @@ class Context:
     training: ImageSet | None = None
     device: torch.device = torch.device("cpu")  # noqa: RUF009  immutable
     watch: Watch = field(default_factory=Watch)
+    teacher: Callable[[str], nn.Module] = _no_teacher
+    checkpoint: Callable[[str], Checkpoint | None] = lambda _: None

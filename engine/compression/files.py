@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from engine.catalog import ModelCard
-from engine.compression.layers import Layer, attach, modules_of, on_weight, weight_layers
-from engine.compression.mask import Mask
-from engine.compression.ptq import (
-    ActivationQuantiser,
-    WeightQuantiser,
-    attach_activation_quantiser,
+from engine.compression.layers import (
+    Layer,
+    attach,
+    attach_behind,
+    modules_of,
+    on_weight,
+    weight_layers,
 )
+from engine.compression.parts import ActivationQuantiser, Part, WeightPart
+from engine.compression.registry import PARTS
 from engine.compression.variant import Variant
 from engine.errors import ModelError
 from engine.models.registry import build
@@ -29,19 +31,19 @@ from engine.models.tensors import (
     tensor_bytes,
     write_atomically,
 )
-from engine.specs import Step
+from engine.specs import Step, architecture_after
 
 _NAME = "variant"
 
 
-class _Part(BaseModel):
+class _Place(BaseModel):
     """One mask or quantiser: where it hangs and what it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
-    kind: Literal["mask", "weights", "activations"]
-    bits: int = 32
+    kind: str
+    options: dict[str, Any] = {}
 
 
 class _VariantFile(BaseModel):
@@ -51,7 +53,7 @@ class _VariantFile(BaseModel):
     shape: tuple[int, int, int]
     classes: int
     recipe: tuple[Step, ...]
-    parts: tuple[_Part, ...]
+    parts: tuple[_Place, ...]
     fingerprint: str
 
 
@@ -64,7 +66,7 @@ def save(variant: Variant, card: ModelCard, folder: Path) -> None:
         folder: is made if missing; holds one variant.
     """
     file = _VariantFile(
-        architecture=card.architecture,
+        architecture=architecture_after(card.architecture, variant.recipe),
         shape=card.shape,
         classes=card.classes,
         recipe=variant.recipe,
@@ -72,7 +74,13 @@ def save(variant: Variant, card: ModelCard, folder: Path) -> None:
         fingerprint=fingerprint(variant.live),
     )
     write_atomically(folder / f"{_NAME}.safetensors", tensor_bytes(variant.live))
+    # The description comes last: where it is, the variant is complete.
     write_atomically(folder / f"{_NAME}.json", json_bytes(file.model_dump(mode="json")))
+
+
+def is_stored(folder: Path) -> bool:
+    """Whether a folder holds a whole variant."""
+    return (folder / f"{_NAME}.json").is_file()
 
 
 def load(folder: Path) -> Variant:
@@ -104,32 +112,28 @@ def _read(path: Path) -> _VariantFile:
         ) from None
 
 
-def _parts(live: nn.Module) -> Iterator[_Part]:
+def _parts(live: nn.Module) -> Iterator[_Place]:
     for name, layer in weight_layers(live):
-        for link in on_weight(layer):
-            if isinstance(link, WeightQuantiser):
-                yield _Part(path=name, kind="weights", bits=link.bits)
-            else:
-                yield _Part(path=name, kind="mask")
+        for part in on_weight(layer):
+            assert isinstance(part, Part)
+            yield _Place(path=name, kind=part.kind, options=part.options())
     for path, module in modules_of(live, ActivationQuantiser):
         assert isinstance(module, ActivationQuantiser)
         owner = path.rpartition(".")[0]
-        yield _Part(path=owner, kind="activations", bits=module.bits)
+        yield _Place(path=owner, kind=module.kind, options=module.options())
 
 
-def _attach(live: nn.Module, part: _Part) -> None:
+def _attach(live: nn.Module, place: _Place) -> None:
     """Hang up a part of the right form; its numbers come with the tensors."""
-    module = dict(live.named_modules(remove_duplicate=False)).get(part.path)
-    if part.kind == "activations" and module is not None:
-        quantiser = ActivationQuantiser(torch.ones(()), part.bits)
-        attach_activation_quantiser(live, part.path, quantiser)
-    elif part.kind == "mask" and isinstance(module, Layer):
-        attach(module, Mask(torch.ones_like(module.weight, dtype=torch.bool)))
-    elif part.kind == "weights" and isinstance(module, Layer):
-        scale = torch.ones(len(module.weight), *[1] * (module.weight.dim() - 1))
-        attach(module, WeightQuantiser(scale, part.bits))
+    module = dict(live.named_modules(remove_duplicate=False)).get(place.path)
+    kind = PARTS.get(place.kind)
+    if kind is not None and issubclass(kind, ActivationQuantiser) and module is not None:
+        attach_behind(live, place.path, kind.blank(place.options))
+    elif kind is not None and issubclass(kind, WeightPart) and isinstance(module, Layer):
+        attach(module, kind.blank(module.weight, place.options))
     else:
         raise ModelError(
-            f"The variant file names {part.path!r}, which its architecture does not have.",
+            f"The variant file names {place.path!r} ({place.kind}), which its architecture does "
+            "not have.",
             "Delete the folder to compress again.",
         )

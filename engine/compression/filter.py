@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from engine.catalog.compressions import FilterParams
+from engine.catalog.compressions_pruning import FilterParams
 from engine.compression.context import Context
 from engine.compression.layers import attach, weight_layers, weight_of
 from engine.compression.mask import Mask, without_smallest
 from engine.errors import SpecError
 
 
-def filter_pruning(model: nn.Module, params: FilterParams, context: Context) -> None:
+def filter_pruning(model: nn.Module, params: FilterParams, context: Context) -> nn.Module:
     """Mask the output filters of smallest norm, in place.
 
     Of every convolution, or of all together, round(ratio x count) filters become zero; of
@@ -37,6 +37,7 @@ def filter_pruning(model: nn.Module, params: FilterParams, context: Context) -> 
     for layer, kept in zip(layers, _kept(norms, params), strict=True):
         rows = kept.reshape(-1, *[1] * (layer.weight.dim() - 1))
         attach(layer, Mask(rows.expand_as(layer.weight).clone()))
+    return model
 
 
 def _kept(norms: list[torch.Tensor], params: FilterParams) -> list[torch.Tensor]:

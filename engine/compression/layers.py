@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 
 import torch
@@ -47,6 +48,13 @@ def replace_module(model: nn.Module, path: str, new: nn.Module) -> None:
     """Put another module at a dotted path."""
     parent, _, name = path.rpartition(".")
     model.get_submodule(parent).add_module(name, new)
+
+
+def attach_behind(model: nn.Module, path: str, quantiser: nn.Module) -> None:
+    """Put a quantiser of activations behind the module at a path."""
+    inner = model.get_submodule(path)
+    pair = nn.Sequential(OrderedDict(relu=inner, quantiser=quantiser))
+    replace_module(model, path, pair.train(inner.training))
 
 
 def modules_of(model: nn.Module, kind: type[nn.Module]) -> Iterator[tuple[str, nn.Module]]:

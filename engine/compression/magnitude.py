@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from engine.catalog.compressions import MagnitudeParams
+from engine.catalog.compressions_pruning import MagnitudeParams
 from engine.compression.context import Context
 from engine.compression.layers import attach, weight_layers, weight_of
 from engine.compression.mask import Mask, without_smallest
 
 
-def magnitude(model: nn.Module, params: MagnitudeParams, context: Context) -> None:
+def magnitude(model: nn.Module, params: MagnitudeParams, context: Context) -> nn.Module:
     """Mask the weights of smallest absolute value, in place.
 
     Exactly round(sparsity x count) weights become zero, over all convolutions and linear
@@ -27,6 +27,7 @@ def magnitude(model: nn.Module, params: MagnitudeParams, context: Context) -> No
         kept = tuple(_kept(size, params.sparsity) for size in sizes)
     for layer, mask in zip(layers, kept, strict=True):
         attach(layer, Mask(mask.reshape(layer.weight.shape).clone()))
+    return model
 
 
 def _kept(sizes: torch.Tensor, sparsity: float) -> torch.Tensor:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import nn
+
+from engine.compression.parts import WeightPart
 
 
-class Mask(nn.Module):
+class Mask(WeightPart):
     """Keeps chosen weights at zero, also while they are trained."""
 
+    kind = "mask"
     mask: torch.Tensor
+
+    @classmethod
+    def blank(cls, weight: torch.Tensor, options: dict[str, Any]) -> Mask:
+        """See ``WeightPart.blank``."""
+        return cls(torch.ones_like(weight, dtype=torch.bool))
 
     def __init__(self, mask: torch.Tensor) -> None:
         super().__init__()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from engine.catalog.compressions import NmSparsityParams
+from engine.catalog.compressions_pruning import NmSparsityParams
 from engine.compression.context import Context
 from engine.compression.layers import Layer, attach, weight_layers, weight_of
 from engine.compression.mask import Mask, without_smallest
 from engine.errors import SpecError
 
 
-def nm_sparsity(model: nn.Module, params: NmSparsityParams, context: Context) -> None:
+def nm_sparsity(model: nn.Module, params: NmSparsityParams, context: Context) -> nn.Module:
     """Mask all but the N largest of every M weights, in place.
 
     A group is M consecutive input channels at one output channel and one kernel position; of
@@ -31,6 +31,7 @@ def nm_sparsity(model: nn.Module, params: NmSparsityParams, context: Context) ->
     for _, layer in layers:
         if _inputs(layer) % params.m == 0:
             attach(layer, Mask(pattern(weight_of(layer), params.n, params.m)))
+    return model
 
 
 def pattern(weight: torch.Tensor, n: int, m: int) -> torch.Tensor:

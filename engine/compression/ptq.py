@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from typing import Any
 
 import torch
 from torch import nn
 
-from engine.catalog.compressions import PtqParams
+from engine.catalog.compressions_quantisation import PtqParams
 from engine.compression import ste
 from engine.compression.context import Context
 from engine.compression.layers import (
     attach,
+    attach_behind,
     modules_of,
-    replace_module,
     weight_layers,
     weight_of,
 )
+from engine.compression.parts import ActivationQuantiser, WeightQuantiser
 from engine.errors import SpecError
 
 _CLIPPING = torch.linspace(1.0, 0.1, 91)  # shares of the largest value that are tried as range
 _SAMPLES = 50_000  # activations per layer that choose its range
 
 
-class WeightQuantiser(nn.Module):
+class SymmetricQuantiser(WeightQuantiser):
     """Rounds a weight to symmetric codes with one scale per output channel.
 
     b bits give the codes -(2^(b-1)-1) ... 2^(b-1)-1: 2^b - 1 levels, zero among them.
     """
 
+    kind = "symmetric"
     scale: torch.Tensor
 
     def __init__(self, scale: torch.Tensor, bits: int) -> None:
@@ -41,10 +43,29 @@ class WeightQuantiser(nn.Module):
         """(O, ...) to the nearest multiples of each channel's scale."""
         return ste.quantise(weight, self.scale, -self.high, self.high)
 
+    def options(self) -> dict[str, Any]:
+        """See ``Part.options``."""
+        return {"bits": self.bits}
 
-class ActivationQuantiser(nn.Module):
+    @classmethod
+    def blank(cls, weight: torch.Tensor, options: dict[str, Any]) -> SymmetricQuantiser:
+        """See ``WeightPart.blank``."""
+        return cls(torch.ones(len(weight), *[1] * (weight.dim() - 1)), options["bits"])
+
+    @property
+    def numbers(self) -> int:
+        """See ``WeightQuantiser.numbers``."""
+        return self.scale.numel()
+
+    def codes(self, weight: torch.Tensor) -> torch.Tensor:
+        """See ``WeightQuantiser.codes``."""
+        return torch.round(weight / self.scale.to(weight.device))
+
+
+class UnsignedQuantiser(ActivationQuantiser):
     """Rounds activations that are never negative to the codes 0 ... 2^b - 1, one scale."""
 
+    kind = "unsigned"
     scale: torch.Tensor
 
     def __init__(self, scale: torch.Tensor, bits: int) -> None:
@@ -57,8 +78,17 @@ class ActivationQuantiser(nn.Module):
         """Any shape."""
         return ste.quantise(x, self.scale, 0, self.high)
 
+    def options(self) -> dict[str, Any]:
+        """See ``Part.options``."""
+        return {"bits": self.bits}
 
-def ptq(model: nn.Module, params: PtqParams, context: Context) -> None:
+    @classmethod
+    def blank(cls, options: dict[str, Any]) -> UnsignedQuantiser:
+        """See ``ActivationQuantiser.blank``."""
+        return cls(torch.ones(()), options["bits"])
+
+
+def ptq(model: nn.Module, params: PtqParams, context: Context) -> nn.Module:
     """Quantise weights, and if asked the outputs of all ReLUs, in place.
 
     ``skip_first_last`` concerns the weights of the first and the last layer.
@@ -69,10 +99,11 @@ def ptq(model: nn.Module, params: PtqParams, context: Context) -> None:
     layers = [layer for _, layer in weight_layers(model)]
     for layer in layers[1:-1] if params.skip_first_last else layers:
         weight = weight_of(layer)
-        quantiser = WeightQuantiser(channel_scales(weight, params.bits), params.bits)
+        quantiser = SymmetricQuantiser(channel_scales(weight, params.bits), params.bits)
         attach(layer, quantiser.to(weight.device))
     if params.activation_bits != "none":
         _quantise_activations(model, params.activation_bits, context)
+    return model
 
 
 def channel_scales(weight: torch.Tensor, bits: int) -> torch.Tensor:
@@ -104,13 +135,6 @@ def _best_scale(rows: torch.Tensor, widest: torch.Tensor, low: int, high: int) -
     return best
 
 
-def attach_activation_quantiser(model: nn.Module, path: str, quantiser: nn.Module) -> None:
-    """Put a quantiser behind the module at a path."""
-    inner = model.get_submodule(path)
-    pair = nn.Sequential(OrderedDict(relu=inner, quantiser=quantiser))
-    replace_module(model, path, pair.train(inner.training))
-
-
 def _quantise_activations(model: nn.Module, bits: int, context: Context) -> None:
     if context.calibration is None:
         raise SpecError(
@@ -127,7 +151,7 @@ def _quantise_activations(model: nn.Module, bits: int, context: Context) -> None
     high = 2**bits - 1
     for path, values in samples.items():
         scale = _best_scale(values[None], values.max().reshape(1, 1) / high, 0, high)
-        attach_activation_quantiser(model, path, ActivationQuantiser(scale.reshape(()), bits))
+        attach_behind(model, path, UnsignedQuantiser(scale.reshape(()), bits))
 
 
 def _relu_outputs(model: nn.Module, images: torch.Tensor, seed: int) -> dict[str, torch.Tensor]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -13,22 +11,10 @@ from torch import nn
 from engine import catalog
 from engine.compression.attack_view import fold_batch_norm
 from engine.compression.context import Context
-from engine.compression.filter import filter_pruning
-from engine.compression.finetune import finetune
 from engine.compression.layers import bake, modules_of, on_weight, weight_layers
-from engine.compression.magnitude import magnitude
-from engine.compression.nm_sparsity import nm_sparsity
-from engine.compression.ptq import ActivationQuantiser, WeightQuantiser, ptq
-from engine.specs import Recipe, check_recipe
-
-METHODS: dict[str, Callable[[nn.Module, Any, Context], None]] = {
-    "finetune": finetune,
-    "magnitude": magnitude,
-    "filter": filter_pruning,
-    "nm-sparsity": nm_sparsity,
-    "ptq": ptq,
-}
-"""What each step of the catalogue does to a model, in place."""
+from engine.compression.parts import ActivationQuantiser, WeightQuantiser
+from engine.compression.registry import METHODS
+from engine.specs import Recipe, Step, check_recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +79,20 @@ def apply(model: nn.Module, recipe: Recipe, context: Context) -> Variant:
         SpecError: the steps do not go together, or one cannot work on this model.
     """
     check_recipe(recipe)
-    live = copy.deepcopy(model).eval()
+    variant = Variant(copy.deepcopy(model).eval(), ())
     for step in recipe:
-        params = catalog.find("compressions", step.name).params.model_validate(step.params)
-        METHODS[step.name](live, params, context)
-    return Variant(live, recipe)
+        variant = apply_step(variant, step, context)
+    return variant
+
+
+def apply_step(variant: Variant, step: Step, context: Context) -> Variant:
+    """Take one more step; the variant it starts from is used up.
+
+    Raises:
+        Cancelled: the context's watcher said so.
+        TrainingError: a step that trains diverged.
+        SpecError: the step cannot work on this model.
+    """
+    params = catalog.find("compressions", step.name).params.model_validate(step.params)
+    live = METHODS[step.name](variant.live, params, context)
+    return Variant(live.eval(), (*variant.recipe, step))

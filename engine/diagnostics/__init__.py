@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.diagnostics.averaged import Averaged
 from engine.diagnostics.black_box import black_box_broken, black_box_flag, black_box_rival
-from engine.diagnostics.checks import require_logits
+from engine.diagnostics.checks import check_accuracy, forward, require_logits
 from engine.diagnostics.duel import Duel, compare
 from engine.diagnostics.examine import Report, examine
 from engine.diagnostics.flags import Flag
@@ -25,9 +25,11 @@ __all__ = [
     "black_box_broken",
     "black_box_flag",
     "black_box_rival",
+    "check_accuracy",
     "choose_view",
     "compare",
     "examine",
+    "forward",
     "gradient_health",
     "lost_flag",
     "require_logits",

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from engine.training.checkpoint import Checkpoint
 from engine.training.examples import Examples, hold_out
-from engine.training.objectives import objective_of
+from engine.training.objectives import Objective, objective_of
 from engine.training.trainer import Epoch, Trained, Watch, train
 
-__all__ = ["Epoch", "Examples", "Trained", "Watch", "hold_out", "objective_of", "train"]
+__all__ = [
+    "Checkpoint",
+    "Epoch",
+    "Examples",
+    "Objective",
+    "Trained",
+    "Watch",
+    "hold_out",
+    "objective_of",
+    "train",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import nn
@@ -11,14 +12,22 @@ from torch.nn import functional as F
 
 from engine.attacks.ball import linf_bounds
 
+Mode = Literal["eval", "train"]
+"""Of the network while examples are searched."""
+
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Eval mode and no parameter gradients inside; everything as before outside."""
+def frozen(model: nn.Module, mode: Mode = "eval") -> Iterator[None]:
+    """Eval mode and no parameter gradients inside; everything as before outside.
+
+    With ``mode`` ``train`` every module stays as it is: BatchNorm then counts what passes.
+    """
     modes = [(module, module.training) for module in model.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
-        model.eval().requires_grad_(False)
+        model.requires_grad_(False)
+        if mode == "eval":
+            model.eval()
         yield
     finally:
         for module, training in modes:
@@ -35,26 +44,70 @@ def pgd_examples(
     eps: float,
     steps: int,
     generator: torch.Generator,
+    step_size: float | None = None,
+    mode: Mode = "eval",
 ) -> torch.Tensor:
     """Sign-gradient ascent from a random start, the last iterate (Madry 2018, eq. 4).
 
     Args:
-        model: images in [0,1] to logits; seen in eval mode with frozen parameters.
+        model: images in [0,1] to logits; its parameters are frozen meanwhile.
         images: (N, C, H, W) in [0,1].
         labels: (N,) int64.
-        eps: radius of the Linf ball; the step is 2.5 eps / steps.
+        eps: radius of the Linf ball.
         steps: gradient steps.
         generator: draws the start, on the CPU.
+        step_size: length of a step; None is 2.5 eps / steps.
+        mode: of the network meanwhile.
     """
     low, high = linf_bounds(images, eps)
     noise = torch.rand(images.shape, generator=generator).to(images)
-    return _ascend(
+    return ascend(
         model,
         low + (high - low) * noise,
         (low, high),
         lambda logits: F.cross_entropy(logits, labels),
-        2.5 * eps / steps,
+        step_size or 2.5 * eps / steps,
         steps,
+        mode,
+    )
+
+
+def divergence_examples(
+    model: nn.Module,
+    images: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    eps: float,
+    steps: int,
+    generator: torch.Generator,
+    step_size: float | None = None,
+    mode: Mode = "eval",
+) -> torch.Tensor:
+    """Sign-gradient ascent on KL(target || p(x~)) from x + 0.001 N(0,1).
+
+    Noise is needed: where the target is the model's own prediction, the gradient at x is zero.
+
+    Args:
+        model: images in [0,1] to logits; its parameters are frozen meanwhile.
+        images: (N, C, H, W) in [0,1].
+        target: (N, K) log-probabilities, fixed.
+        eps: radius of the Linf ball.
+        steps: gradient steps.
+        generator: draws the start, on the CPU.
+        step_size: length of a step; None is 2.5 eps / steps.
+        mode: of the network meanwhile.
+    """
+    noise = torch.randn(images.shape, generator=generator).to(images)
+    return ascend(
+        model,
+        images + 0.001 * noise,
+        linf_bounds(images, eps),
+        lambda logits: F.kl_div(
+            F.log_softmax(logits, dim=1), target, reduction="sum", log_target=True
+        ),
+        step_size or 2.5 * eps / steps,
+        steps,
+        mode,
     )
 
 
@@ -65,43 +118,36 @@ def trades_examples(
     eps: float,
     steps: int,
     generator: torch.Generator,
+    step_size: float | None = None,
+    mode: Mode = "eval",
 ) -> torch.Tensor:
-    """Sign-gradient ascent on KL(p(x) || p(x~)) from x + 0.001 N(0,1) (Zhang 2019, section 3).
-
-    The clean predictions stay fixed. Noise is needed: at x itself the gradient is zero.
-
-    Args:
-        model: images in [0,1] to logits; seen in eval mode with frozen parameters.
-        images: (N, C, H, W) in [0,1].
-        eps: radius of the Linf ball; the step is 2.5 eps / steps.
-        steps: gradient steps.
-        generator: draws the start, on the CPU.
-    """
-    with frozen(model), torch.no_grad():
+    """``divergence_examples`` from the model's own clean predictions (Zhang 2019, section 3)."""
+    with frozen(model, mode), torch.no_grad():
         clean = F.log_softmax(model(images), dim=1)
-    noise = torch.randn(images.shape, generator=generator).to(images)
-    return _ascend(
+    return divergence_examples(
         model,
-        images + 0.001 * noise,
-        linf_bounds(images, eps),
-        lambda logits: F.kl_div(
-            F.log_softmax(logits, dim=1), clean, reduction="sum", log_target=True
-        ),
-        2.5 * eps / steps,
-        steps,
+        images,
+        clean,
+        eps=eps,
+        steps=steps,
+        generator=generator,
+        step_size=step_size,
+        mode=mode,
     )
 
 
-def _ascend(
+def ascend(
     model: nn.Module,
     x: torch.Tensor,
     ball: tuple[torch.Tensor, torch.Tensor],
     loss: Callable[[torch.Tensor], torch.Tensor],
     step: float,
     steps: int,
+    mode: Mode = "eval",
 ) -> torch.Tensor:
+    """Sign-gradient ascent on a loss of the logits, projected onto a ball; the last iterate."""
     low, high = ball
-    with frozen(model):
+    with frozen(model, mode):
         for _ in range(steps):
             x = x.detach().requires_grad_(True)
             (gradient,) = torch.autograd.grad(loss(model(x)), x)

@@ -2,31 +2,94 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from engine.catalog.training import PgdAtParams, StandardParams, TradesParams
-from engine.training.adversary import pgd_examples, trades_examples
+from engine.catalog.training import AdversarialParams, PgdAtParams, StandardParams, TradesParams
+from engine.training.adversary import Mode, divergence_examples, pgd_examples, trades_examples
 
 
 @dataclass(frozen=True)
 class Threat:
-    """An Linf ball of radius ``eps`` that is searched in ``steps`` gradient steps."""
+    """An Linf ball of radius ``eps`` that is searched in ``steps`` gradient steps.
+
+    Attributes:
+        step_size: length of a step; None is 2.5 eps / steps.
+        mode: of the network while examples are searched.
+    """
 
     eps: float
     steps: int
+    step_size: float | None = None
+    mode: Mode = "eval"
+
+    def pgd(
+        self,
+        model: nn.Module,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        generator: torch.Generator,
+    ) -> torch.Tensor:
+        """Examples of high cross-entropy (``pgd_examples``)."""
+        return pgd_examples(
+            model,
+            images,
+            labels,
+            eps=self.eps,
+            steps=self.steps,
+            generator=generator,
+            step_size=self.step_size,
+            mode=self.mode,
+        )
+
+    def trades(
+        self, model: nn.Module, images: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Examples far from the model's own prediction (``trades_examples``)."""
+        return trades_examples(
+            model,
+            images,
+            eps=self.eps,
+            steps=self.steps,
+            generator=generator,
+            step_size=self.step_size,
+            mode=self.mode,
+        )
+
+    def divergence(
+        self,
+        model: nn.Module,
+        images: torch.Tensor,
+        target: torch.Tensor,
+        generator: torch.Generator,
+    ) -> torch.Tensor:
+        """Examples far from a given prediction (``divergence_examples``)."""
+        return divergence_examples(
+            model,
+            images,
+            target,
+            eps=self.eps,
+            steps=self.steps,
+            generator=generator,
+            step_size=self.step_size,
+            mode=self.mode,
+        )
 
 
-class Objective(Protocol):
-    """A loss to minimise."""
+def threat_of(params: AdversarialParams) -> Threat:
+    """The threat model that training parameters describe."""
+    return Threat(params.eps, params.attack_steps, params.attack_step_size, params.attack_mode)
 
-    @property
-    def threat(self) -> Threat | None:
-        """Under which attack epochs are compared; None compares clean accuracies."""
+
+class Objective:
+    """A loss to minimise. What it keeps between batches survives an interruption (``state``)."""
+
+    threat: Threat | None = None
+    """Under which attack epochs are compared; None compares clean accuracies."""
 
     def loss(
         self,
@@ -43,13 +106,21 @@ class Objective(Protocol):
             labels: (N,) int64.
             generator: of random starts, on the CPU.
         """
+        raise NotImplementedError
+
+    def begin_epoch(self, model: nn.Module, number: int) -> None:
+        """An epoch begins, counted from 1; what changes by epoch changes here."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What must be stored to go on from here."""
+        return {}
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take back what ``state`` gave."""
 
 
-@dataclass(frozen=True)
-class Standard:
+class Standard(Objective):
     """Cross-entropy of clean images."""
-
-    threat: None = None
 
     def loss(
         self,
@@ -63,11 +134,11 @@ class Standard:
         return F.cross_entropy(model(images), labels)
 
 
-@dataclass(frozen=True)
-class PgdAt:
+class PgdAt(Objective):
     """Cross-entropy of PGD examples (Madry 2018, arXiv 1706.06083, eq. 2)."""
 
-    threat: Threat
+    def __init__(self, threat: Threat) -> None:
+        self.threat: Threat = threat
 
     def loss(
         self,
@@ -77,26 +148,19 @@ class PgdAt:
         generator: torch.Generator,
     ) -> torch.Tensor:
         """See ``Objective.loss``."""
-        x = pgd_examples(
-            model,
-            images,
-            labels,
-            eps=self.threat.eps,
-            steps=self.threat.steps,
-            generator=generator,
-        )
+        x = self.threat.pgd(model, images, labels, generator)
         return F.cross_entropy(model(x), labels)
 
 
-@dataclass(frozen=True)
-class Trades:
+class Trades(Objective):
     """Clean cross-entropy plus beta times the divergence nearby (Zhang 2019, eq. 5).
 
     The clean and the adversarial images are two forwards, so BatchNorm sees each by itself.
     """
 
-    threat: Threat
-    beta: float
+    def __init__(self, threat: Threat, beta: float) -> None:
+        self.threat: Threat = threat
+        self.beta = beta
 
     def loss(
         self,
@@ -106,9 +170,7 @@ class Trades:
         generator: torch.Generator,
     ) -> torch.Tensor:
         """See ``Objective.loss``."""
-        x = trades_examples(
-            model, images, eps=self.threat.eps, steps=self.threat.steps, generator=generator
-        )
+        x = self.threat.trades(model, images, generator)
         return trades_loss(model(images), model(x), labels, self.beta)
 
 
@@ -137,7 +199,7 @@ def objective_of(params: StandardParams) -> Objective:
     """The objective that the parameters of a training recipe describe."""
     match params:
         case TradesParams():
-            return Trades(Threat(params.eps, params.attack_steps), params.beta)
+            return Trades(threat_of(params), params.beta)
         case PgdAtParams():
-            return PgdAt(Threat(params.eps, params.attack_steps))
+            return PgdAt(threat_of(params))
     return Standard()

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import nn
-from torch.optim import SGD
+from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
+    LambdaLR,
     LRScheduler,
     MultiStepLR,
     OneCycleLR,
 )
 
 from engine.catalog.training import StandardParams
+from engine.training.checkpoint import Tensors
+
+Course = Callable[[float], float]
+"""From epochs behind, for example 2.25, to the factor of the learning rate."""
 
 
-def sgd(model: nn.Module, params: StandardParams) -> SGD:
-    """SGD on all parameters that want a gradient."""
+def optimiser(model: nn.Module, params: StandardParams) -> Optimizer:
+    """SGD or Adam on all parameters that want a gradient."""
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if params.optimizer == "adam":
+        return Adam(wanted, lr=params.lr, weight_decay=params.weight_decay)
     return SGD(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        wanted,
         lr=params.lr,
         momentum=params.momentum,
         weight_decay=params.weight_decay,
@@ -26,10 +37,43 @@ def sgd(model: nn.Module, params: StandardParams) -> SGD:
     )
 
 
-def schedule(optimizer: torch.optim.Optimizer, params: StandardParams, steps: int) -> LRScheduler:
-    """The learning rate of each of ``steps`` gradient steps; stepped after every one."""
+def schedule(
+    optimizer: Optimizer, params: StandardParams, steps: int, course: Course | None = None
+) -> LRScheduler:
+    """The learning rate of each of ``steps`` gradient steps; stepped after every one.
+
+    Args:
+        optimizer: whose rate it sets.
+        params: name the schedule.
+        steps: of the whole run.
+        course: takes the place of the named schedule.
+    """
+    if course is not None:
+        epoch = steps / params.epochs
+        return LambdaLR(optimizer, lambda step: course(step / epoch))
     if params.schedule == "one-cycle":
         return OneCycleLR(optimizer, params.lr, total_steps=steps, cycle_momentum=False)
     if params.schedule == "cosine":
         return CosineAnnealingLR(optimizer, T_max=steps)
     return MultiStepLR(optimizer, milestones=[steps // 2, steps * 3 // 4], gamma=0.1)
+
+
+def optimiser_state(optimizer: Optimizer) -> tuple[Tensors, list[dict[str, Any]]]:
+    """Momenta and the like as tensors by ``parameter/name``, and the groups without parameters."""
+    state = optimizer.state_dict()
+    tensors = {
+        f"{place}/{name}": torch.as_tensor(value)
+        for place, values in state["state"].items()
+        for name, value in values.items()
+        if value is not None
+    }
+    return tensors, state["param_groups"]
+
+
+def restore_optimiser(optimizer: Optimizer, tensors: Tensors, groups: list[dict[str, Any]]) -> None:
+    """Take back what ``optimiser_state`` gave."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        place, _, name = key.partition("/")
+        state.setdefault(int(place), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,24 +1,33 @@
-"""One trainer: SGD on an objective, the best validated epoch kept."""
+"""One trainer: an optimiser on an objective, the best validated epoch kept, resumable."""
 
 from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
+from engine import device
 from engine.catalog.training import StandardParams
 from engine.errors import Cancelled, TrainingError
 from engine.training.adversary import accuracy, pgd_examples
+from engine.training.augmentation import augmented
+from engine.training.checkpoint import Checkpoint, Tensors
 from engine.training.examples import Examples
 from engine.training.objectives import Objective, objective_of
-from engine.training.optimisation import schedule, sgd
+from engine.training.optimisation import (
+    Course,
+    optimiser,
+    optimiser_state,
+    restore_optimiser,
+    schedule,
+)
 
-_MAX_SHIFT = 1  # pixels; the digits fill their 8x8 frame, two would cut them off
 _VALIDATION_BATCH = 512
 
 
@@ -30,15 +39,26 @@ class Epoch:
         number: from 1.
         of: epochs in all.
         loss: mean over the training images.
-        clean: accuracy on the validation images; None if this epoch was not validated.
-        robust: the same under PGD; None also if the objective knows no attack.
+        clean: accuracy on the validation images.
+        robust: the same under PGD; None if the objective knows no attack.
+        stage: of a method that trains more than once; else empty.
+        seconds: it took, validation included.
+        learning_rate: of its last gradient step.
     """
 
     number: int
     of: int
     loss: float
-    clean: float | None = None
+    clean: float
     robust: float | None = None
+    stage: str = ""
+    seconds: float = 0.0
+    learning_rate: float = 0.0
+
+    @property
+    def score(self) -> float:
+        """What epochs are compared by."""
+        return self.clean if self.robust is None else self.robust
 
 
 @dataclass(frozen=True)
@@ -46,7 +66,7 @@ class Watch:
     """Who is told of a training run, and may end it.
 
     Attributes:
-        on_epoch: called after each epoch.
+        on_epoch: called after each epoch; after an interruption also for those done before.
         should_stop: asked before each batch.
     """
 
@@ -59,7 +79,7 @@ _UNWATCHED = Watch()
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training run gives.
+    """What a training run gives. The model it was given holds the last epoch.
 
     Attributes:
         model: the weights of the best epoch, in eval mode.
@@ -83,47 +103,57 @@ def train(
     seed: int,
     *,
     objective: Objective | None = None,
+    course: Course | None = None,
     first_candidate: int | None = None,
     watch: Watch = _UNWATCHED,
+    checkpoint: Checkpoint | None = None,
+    stage: str = "",
 ) -> Trained:
     """Train a model and keep the candidate epoch that validates best; of equals the last.
 
     Args:
         model: images in [0,1] to logits, on any device; its weights are changed. BatchNorm
-            gathers its statistics from the very images of the loss, never from the search for
-            adversarial examples.
-        training: what the gradient steps see, with random shifts by one pixel.
+            gathers its statistics from the very images of the loss, unless the objective
+            searches its examples in train mode.
+        training: what the gradient steps see, augmented.
         validation: what chooses the epoch; disjoint from ``training`` and from any test image.
         params: epochs, batches, optimiser and schedule; and the objective, unless one is given.
-        seed: of the batches, the shifts and the starts of attacks; the global state is not
-            touched.
+        seed: of the batches, the augmentation and the starts of attacks; the global state is
+            not touched.
         objective: what to minimise.
+        course: of the learning rate, in place of the schedule that the parameters name.
         first_candidate: the first epoch that may be kept; None is the last third.
         watch: is told of each epoch and may stop.
+        checkpoint: where each finished epoch is written; if it holds one of this very run,
+            training goes on from there, bit by bit as if never interrupted (on a CPU).
+        stage: named in each ``Epoch``.
 
     Raises:
-        Cancelled: ``watch.should_stop`` said so.
-        TrainingError: the loss or a weight is not finite any more.
+        Cancelled: ``watch.should_stop`` said so; the last finished epoch is in the checkpoint.
+        TrainingError: the loss or a weight is not finite any more; likewise.
     """
-    objective = objective or objective_of(params)
-    run = _Run(model, training, objective, params, torch.Generator().manual_seed(seed), watch)
+    run = _Run(model, training, objective or objective_of(params), params, seed, course)
+    if checkpoint is not None and (stored := checkpoint.read()) is not None:
+        run.restore(*stored)
+        for epoch in run.epochs:
+            watch.on_epoch(epoch)
     first = first_candidate or min(2 * params.epochs // 3 + 1, params.epochs)
-    best: Trained | None = None
-    for number in range(1, params.epochs + 1):
-        epoch = Epoch(number, params.epochs, run.epoch(number))
-        if number >= first:
-            clean, robust = _validate(model, validation, objective, seed)
-            epoch = Epoch(number, params.epochs, epoch.loss, clean, robust)
-            score = clean if robust is None else robust
-            if best is None or score >= best.validation_score:
-                best = Trained(copy.deepcopy(model).eval(), number, clean, score)
+    for number in range(len(run.epochs) + 1, params.epochs + 1):
+        begun = time.perf_counter()
+        loss = run.epoch(number, watch.should_stop)
+        clean, robust = _validate(model, validation, run.objective, seed)
+        epoch = Epoch(number, params.epochs, loss, clean, robust, stage)
+        taken = time.perf_counter() - begun
+        epoch = replace(epoch, seconds=taken, learning_rate=run.learning_rate)
+        run.keep(epoch, candidate=number >= first)
+        if checkpoint is not None:
+            checkpoint.write(*run.state(last=number == params.epochs))
         watch.on_epoch(epoch)
-    assert best is not None
-    return best
+    return run.best()
 
 
 class _Run:
-    """The gradient steps of a training run."""
+    """The gradient steps of a training run, and all that an interruption must not lose."""
 
     def __init__(
         self,
@@ -131,66 +161,116 @@ class _Run:
         training: Examples,
         objective: Objective,
         params: StandardParams,
-        generator: torch.Generator,
-        watch: Watch,
+        seed: int,
+        course: Course | None,
     ) -> None:
-        self._model, self._training, self._objective = model, training, objective
-        self._batch_size, self._generator, self._watch = params.batch_size, generator, watch
+        self._model, self._training, self.objective = model, training, objective
+        self._params, self._generator = params, torch.Generator().manual_seed(seed)
         self._device = next(model.parameters()).device
-        self._optimizer = sgd(model, params)
+        fast = params.precision == "auto" and device.fast_bf16(self._device)
+        self._bf16 = fast or params.precision == "bf16"
+        if self._bf16:
+            model.to(memory_format=torch.channels_last)
+        self._optimizer = optimiser(model, params)
         steps = params.epochs * -(-len(training.labels) // params.batch_size)
-        self._schedule = schedule(self._optimizer, params, steps)
+        self._schedule = schedule(self._optimizer, params, steps, course)
+        self.epochs: list[Epoch] = []
+        self.learning_rate = params.lr
+        self._chosen: Epoch | None = None
+        self._best: Tensors = {}
 
-    def epoch(self, number: int) -> float:
+    def epoch(self, number: int, should_stop: Callable[[], bool]) -> float:
         """One pass over the images; the mean loss."""
         self._model.train()
+        self.objective.begin_epoch(self._model, number)
         total = 0.0
         order = torch.randperm(len(self._training.labels), generator=self._generator)
-        for step, batch in enumerate(torch.split(order, self._batch_size), 1):
-            if self._watch.should_stop():
+        for step, batch in enumerate(torch.split(order, self._params.batch_size), 1):
+            if should_stop():
                 raise Cancelled
             loss = self._step(batch)
             if not math.isfinite(loss):
-                raise _diverged(f"the loss is {loss}", number, step)
+                raise self._diverged(f"the loss is {loss}", number, step)
             total += loss * len(batch)
         if not all(bool(p.detach().isfinite().all()) for p in self._model.parameters()):
-            raise _diverged("a weight is not finite", number, step)
+            raise self._diverged("a weight is not finite", number, step)
         return total / len(order)
 
     def _step(self, batch: torch.Tensor) -> float:
         labels = self._training.labels[batch].to(self._device)
-        images = random_shift(self._training.images[batch], self._generator).to(self._device)
-        loss = self._objective.loss(self._model, images, labels, self._generator)
+        images = self._training.images[batch]
+        images = augmented(images, self._params.augmentation, self._generator).to(self._device)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+            loss = self.objective.loss(self._model, images, labels, self._generator)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.learning_rate = float(self._optimizer.param_groups[0]["lr"])
         self._optimizer.step()
         self._schedule.step()
         return float(loss.detach())
 
+    def _diverged(self, what: str, epoch: int, step: int) -> TrainingError:
+        kept = f" Epoch {epoch - 1} was the last good one and is kept." if epoch > 1 else ""
+        return TrainingError(
+            f"Training diverged: {what} at epoch {epoch}, step {step}.{kept}",
+            "Lower the learning rate (lr).",
+        )
 
-def _diverged(what: str, epoch: int, step: int) -> TrainingError:
-    return TrainingError(
-        f"Training diverged: {what} at epoch {epoch}, step {step}.", "Lower the learning rate (lr)."
-    )
+    def keep(self, epoch: Epoch, *, candidate: bool) -> None:
+        """Note an epoch, and its weights if none validated better."""
+        self.epochs.append(epoch)
+        if candidate and (self._chosen is None or epoch.score >= self._chosen.score):
+            self._chosen = epoch
+            self._best = {name: t.clone() for name, t in self._model.state_dict().items()}
+
+    def best(self) -> Trained:
+        """The best epoch, as a model of its own."""
+        assert self._chosen is not None
+        model = copy.deepcopy(self._model)
+        model.load_state_dict(self._best)
+        chosen = self._chosen
+        return Trained(model.eval(), chosen.number, chosen.clean, chosen.score)
+
+    def state(self, *, last: bool) -> tuple[dict[str, Tensors], dict[str, Any]]:
+        """Tensors and facts to go on from; after the last epoch without the optimiser."""
+        momenta, groups = optimiser_state(self._optimizer)
+        tensors = {
+            "last": self._model.state_dict(),
+            "best": self._best,
+            "objective": self.objective.state(),
+            "random": {"generator": self._generator.get_state()},
+            "optimiser": {} if last else momenta,
+        }
+        facts = {
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "chosen": self._chosen and self._chosen.number,
+            "groups": groups,
+            "schedule": _plain(self._schedule.state_dict()),
+        }
+        return tensors, facts
+
+    def restore(self, groups: dict[str, Tensors], facts: dict[str, Any]) -> None:
+        """Take back what ``state`` gave."""
+        self._model.load_state_dict(groups["last"])
+        self._best = {name: t.to(self._device) for name, t in groups.get("best", {}).items()}
+        self.objective.restore(groups.get("objective", {}))
+        self._generator.set_state(groups["random"]["generator"])
+        restore_optimiser(self._optimizer, groups.get("optimiser", {}), facts["groups"])
+        self._schedule.load_state_dict(facts["schedule"])
+        self.epochs = [Epoch(**one) for one in facts["epochs"]]
+        self._chosen = self.epochs[facts["chosen"] - 1] if facts["chosen"] else None
 
 
-def random_shift(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Move each image by up to one pixel in each direction; what enters is black."""
-    count, _, height, width = images.shape
-    padded = F.pad(images, (_MAX_SHIFT,) * 4)
-    offsets = torch.randint(2 * _MAX_SHIFT + 1, (2, count, 1), generator=generator)
-    rows = (offsets[0] + torch.arange(height))[:, None, :, None]
-    columns = (offsets[1] + torch.arange(width))[:, None, None, :]
-    image = torch.arange(count)[:, None, None, None]
-    channel = torch.arange(images.shape[1])[None, :, None, None]
-    return padded[image, channel, rows, columns]
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    """A schedule's state without its milestones, whose numbers JSON would turn into words."""
+    return {name: value for name, value in state.items() if name != "milestones"}
 
 
 def _validate(
     model: nn.Module, validation: Examples, objective: Objective, seed: int
 ) -> tuple[float, float | None]:
     """Clean accuracy, and the one under the objective's attack."""
-    device = next(model.parameters()).device
+    place = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)  # the same starts in every epoch
     clean = robust = 0.0
     for images, labels in zip(
@@ -199,9 +279,17 @@ def _validate(
         strict=True,
     ):
         share = len(labels) / len(validation.labels)
-        x, y = images.to(device), labels.to(device)
+        x, y = images.to(place), labels.to(place)
         clean += share * accuracy(model, x, y)
         if threat := objective.threat:
-            x = pgd_examples(model, x, y, eps=threat.eps, steps=threat.steps, generator=generator)
+            x = pgd_examples(
+                model,
+                x,
+                y,
+                eps=threat.eps,
+                steps=threat.steps,
+                generator=generator,
+                step_size=threat.step_size,
+            )
             robust += share * accuracy(model, x, y)
     return clean, robust if objective.threat else None

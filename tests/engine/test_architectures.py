@@ -9,7 +9,7 @@ import torch
 from torch import fx, nn
 
 from engine import compression, models
-from engine.compression.ptq import ActivationQuantiser
+from engine.compression.parts import ActivationQuantiser
 from engine.models.registry import BUILDERS
 from engine.specs import make_step
 

@@ -15,7 +15,7 @@ from engine import catalog, compression, data, models
 from engine.compression import ste
 from engine.compression.attack_view import fold_batch_norm
 from engine.compression.layers import weight_layers
-from engine.compression.ptq import ActivationQuantiser, channel_scales
+from engine.compression.ptq import UnsignedQuantiser, channel_scales
 from engine.errors import ModelError, SpecError
 from engine.models.tensors import tensor_bytes
 from engine.specs import DatasetSpec, Recipe, make_step
@@ -135,7 +135,7 @@ def test_straight_through_gradient_is_one_inside_and_at_the_bounds() -> None:
 
 
 def test_relu_outputs_of_zero_and_of_the_largest_code_pass_the_gradient() -> None:
-    quantiser = ActivationQuantiser(torch.tensor(0.1), bits=4)
+    quantiser = UnsignedQuantiser(torch.tensor(0.1), 4)
     x = torch.tensor([0.0, 0.04, 1.5, 1.6], requires_grad=True)
     (gradient,) = torch.autograd.grad(quantiser(x).sum(), x)
     assert gradient.tolist() == [1, 1, 1, 0]
@@ -208,7 +208,7 @@ def test_every_relu_is_quantised_to_few_levels(
     deployed = compression.apply(base, recipe("ptq 8 a4"), context).deployed()
     found: dict[str, torch.Tensor] = {}
     for name, module in deployed.named_modules():
-        if isinstance(module, ActivationQuantiser):
+        if isinstance(module, UnsignedQuantiser):
             module.register_forward_hook(lambda _m, _i, out, name=name: found.update({name: out}))
     deployed(test_images.images)
     assert len(found) == sum(isinstance(m, nn.ReLU) for m in base.modules())

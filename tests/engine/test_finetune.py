@@ -13,7 +13,7 @@ from torch import nn
 from engine import catalog, compression, data, models, runner
 from engine.catalog.training import StandardParams, TradesParams
 from engine.compression.layers import weight_layers
-from engine.compression.ptq import WeightQuantiser
+from engine.compression.parts import WeightQuantiser
 from engine.errors import Cancelled, SpecError, TrainingError
 from engine.events import (
     EpochFinished,

@@ -19,7 +19,7 @@ from engine.catalog.training import (
 )
 from engine.training.adversary import pgd_examples, trades_examples
 from engine.training.objectives import Objective, Threat, objective_of, trades_loss
-from engine.training.optimisation import schedule, sgd
+from engine.training.optimisation import optimiser, schedule
 
 EPS, STEPS, BETA = 0.1, 3, 6.0
 PARAMS: dict[str, StandardParams] = {
@@ -185,7 +185,7 @@ def test_recipes_and_objectives_are_those_of_the_catalogue(name: str) -> None:
 def test_learning_rates(kind: str) -> None:
     model, steps = nn.Linear(1, 1), 40
     params = StandardParams.model_validate({"lr": 0.5, "schedule": kind})
-    optimizer = sgd(model, params)
+    optimizer = optimiser(model, params)
     course = schedule(optimizer, params, steps)
     rates = []
     for _ in range(steps):
@@ -211,7 +211,7 @@ def test_two_steps_of_sgd(nesterov: bool, momentum: float) -> None:
     model = nn.Linear(1, 1, bias=False)
     nn.init.constant_(model.weight, w)
     params = StandardParams(lr=lr, momentum=momentum, weight_decay=decay, nesterov=nesterov)
-    optimizer = sgd(model, params)
+    optimizer = optimiser(model, params)
     for _ in range(2):
         optimizer.zero_grad()
         (slope * model.weight).sum().backward()

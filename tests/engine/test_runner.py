@@ -147,11 +147,12 @@ class NaiveRounding(nn.Module):
 def test_rounding_without_straight_through_is_not_reported_as_robust(
     store: Writer, monkeypatch: pytest.MonkeyPatch, rescue: bool
 ) -> None:
-    def naive(live: nn.Module, params: object, context: object) -> None:
+    def naive(live: nn.Module, params: object, context: object) -> nn.Module:
         for module in list(live.modules()):
             for name, child in module.named_children():
                 if isinstance(child, nn.ReLU):
                     setattr(module, name, nn.Sequential(child, NaiveRounding()))
+        return live
 
     monkeypatch.setitem(variant_module.METHODS, "magnitude", naive)
     monkeypatch.setattr("engine.variants.compression.save", lambda *_: None)

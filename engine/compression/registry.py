@@ -1,0 +1,34 @@
+"""What each step of the catalogue does, and the kinds of parts that a variant can carry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from engine.compression.context import Context
+from engine.compression.filter import filter_pruning
+from engine.compression.finetune import finetune
+from engine.compression.magnitude import magnitude
+from engine.compression.mask import Mask
+from engine.compression.nm_sparsity import nm_sparsity
+from engine.compression.parts import Part
+from engine.compression.ptq import SymmetricQuantiser, UnsignedQuantiser, ptq
+
+Method = Callable[[nn.Module, Any, Context], nn.Module]
+"""Compresses a model: it may change the one it is given, and returns it or another."""
+
+METHODS: dict[str, Method] = {
+    "finetune": finetune,
+    "magnitude": magnitude,
+    "filter": filter_pruning,
+    "nm-sparsity": nm_sparsity,
+    "ptq": ptq,
+}
+"""By catalogue id."""
+
+PARTS: dict[str, type[Part]] = {
+    part.kind: part for part in (Mask, SymmetricQuantiser, UnsignedQuantiser)
+}
+"""By the name that stands in files."""
