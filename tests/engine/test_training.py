@@ -18,6 +18,7 @@ from engine.specs import DatasetSpec
 from engine.training import bundled
 from engine.training.adversary import accuracy, frozen, pgd_examples
 from engine.training.augmentation import random_shift
+from engine.training.base import Plan
 from engine.training.objectives import Standard
 from engine.training.trainer import Examples
 
@@ -298,8 +299,12 @@ def test_cards_state_the_recipe_that_is_in_the_code() -> None:
 
 def test_recipe_writes_a_model_that_loads(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    short = bundled.Bundled(
-        id="short", title="t", summary="s", paper="", training="standard", params=SHORT["standard"]
+    short = Plan(
+        id="short",
+        title="t",
+        architecture="digits-resnet",
+        training="standard",
+        params=SHORT["standard"],
     )
     card = bundled.train_bundled(short, tmp_path)
     assert card.recipe["training_images"] + card.recipe["validation_images"] == 1297
