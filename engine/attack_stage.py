@@ -49,7 +49,7 @@ class AttackStage:
     ) -> None:
         """Attack every image that has no stored verdict."""
         kept = min(spec.keep_images, len(images.labels))
-        self.store.keep_images(keys.data, {"images": images.images[:kept].numpy()})
+        self.store.keep_images(keys.data, {"images": images.images[:kept].cpu().numpy()})
         plan = workload.parts(spec.attack, len(images.class_names), self.precision)
         meter = ProgressMeter(run_id, len(images.labels), self.emit, plan=plan)
         stored = self.store.batches(run_id)

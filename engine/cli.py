@@ -19,7 +19,10 @@ from engine.report.transfer import TRANSFER_FORMATS
 if TYPE_CHECKING:
     from engine.store import Row, Store
 
-_LAZY = {"run": ("engine.cli_run:run", "Run the study in STUDY.toml.")}
+_LAZY = {
+    "run": ("engine.cli_run:run", "Run the study in STUDY.toml."),
+    "data": ("engine.cli_data:data", "Show or download published datasets."),
+}
 """Commands whose module, and torch with it, is imported only when they are asked for."""
 
 _WINDOW = "gui.__main__"

@@ -1,7 +1,8 @@
-"""Where things lie: bundled resources, the default database."""
+"""Where things lie: bundled resources, the default database, datasets."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import platformdirs
@@ -18,6 +19,14 @@ def resources() -> Path:
 def default_database() -> Path:
     """The database used when none is named."""
     return Path(platformdirs.user_data_dir("crumple", appauthor=False)) / "crumple.db"
+
+
+def datasets() -> Path:
+    """The folder of published datasets: ``CRUMPLE_DATASETS``, else one in the user data folder."""
+    chosen = os.environ.get("CRUMPLE_DATASETS")
+    if chosen:
+        return Path(chosen)
+    return Path(platformdirs.user_data_dir("crumple", appauthor=False)) / "datasets"
 
 
 def example_study() -> Path:

@@ -8,7 +8,7 @@ numbers of that stage can change.
 from __future__ import annotations
 
 from engine import catalog
-from engine.specs import AttackSpec, Run, Step, content_key
+from engine.specs import AttackSpec, Recipe, Run, Step, content_key
 from engine.store import RunKeys
 
 STAGE_VERSIONS = {
@@ -21,8 +21,27 @@ STAGE_VERSIONS = {
     "transfer": 1,
 }
 
+_WITHOUT_IMAGES = frozenset({"none", "magnitude", "filter", "nm-sparsity", "channel"})
 
-def run_keys(run: Run, data_fingerprint: str, model_fingerprint: str, precision: str) -> RunKeys:
+
+def learns(recipe: Recipe) -> bool:
+    """Whether a step of a recipe looks at training images; of an unknown step it may be."""
+    return any(_learns(step) for step in recipe)
+
+
+def _learns(step: Step) -> bool:
+    if step.name == "ptq":
+        return bool(step.params["activation_bits"] != "none")
+    return step.name not in _WITHOUT_IMAGES or step.params.get("schedule") == "gradual"
+
+
+def run_keys(
+    run: Run,
+    data_fingerprint: str,
+    model_fingerprint: str,
+    precision: str,
+    training_fingerprint: str = "",
+) -> RunKeys:
     """The keys of a run, from what it asks for and the fingerprints of what it starts from.
 
     Args:
@@ -30,9 +49,11 @@ def run_keys(run: Run, data_fingerprint: str, model_fingerprint: str, precision:
         data_fingerprint: of the very images attacked (subset and order included).
         model_fingerprint: of the base model's weights.
         precision: ``fp32`` or ``bf16``: how the search computes.
+        training_fingerprint: of the images that the recipe learns from; empty if it learns
+            from none.
     """
     data = content_key("data", STAGE_VERSIONS["data"], data_fingerprint, run.keep_images)
-    variant = variant_key(run, model_fingerprint)
+    variant = variant_key(run, model_fingerprint, training_fingerprint)
     key = content_key(
         "attack",
         STAGE_VERSIONS["attack"],
@@ -45,11 +66,20 @@ def run_keys(run: Run, data_fingerprint: str, model_fingerprint: str, precision:
     return RunKeys(key, variant, data)
 
 
-def variant_key(run: Run, model_fingerprint: str) -> str:
-    """The key of a base model after a recipe; of a prefix too, with the run cut to it."""
+def variant_key(run: Run, model_fingerprint: str, training_fingerprint: str = "") -> str:
+    """The key of a base model after a recipe; of a prefix too, with the run cut to it.
+
+    The training images count only if the recipe learns from them.
+    """
     steps = [{**step.to_table(), "teachers": _teachers(step)} for step in run.recipe]
+    learned = [training_fingerprint] if learns(run.recipe) else []
     return content_key(
-        "variant", STAGE_VERSIONS["variant"], model_fingerprint, steps, run.seed if steps else 0
+        "variant",
+        STAGE_VERSIONS["variant"],
+        model_fingerprint,
+        steps,
+        run.seed if steps else 0,
+        *learned,
     )
 
 

@@ -59,7 +59,12 @@ class RecipeStage:
             staged: computes a stage by name and detail.
         """
         gate = _Gate(context.training)
-        keys = [self._key(card, spec, count) for count in range(len(spec.recipe) + 1)]
+        learned = context.training.fingerprint if context.training is not None else ""
+        parts = [spec.recipe[:count] for count in range(len(spec.recipe) + 1)]
+        keys = [
+            variant_key(spec.model_copy(update={"recipe": part}), card.fingerprint, learned)
+            for part in parts
+        ]
         variant, done = self._start(base, spec.recipe, keys)
         records = [self._record(key) for key in keys[1 : done + 1]]
         for number in range(done, len(spec.recipe)):
@@ -75,10 +80,6 @@ class RecipeStage:
             self._store.put_stage(step_key(key), "step", record, seconds)
             records.append(record)
         return Made(variant, tuple(records))
-
-    def _key(self, card: ModelCard, spec: Run, count: int) -> str:
-        part = spec.model_copy(update={"recipe": spec.recipe[:count]})
-        return variant_key(part, card.fingerprint)
 
     def _start(self, base: nn.Module, recipe: Recipe, keys: list[str]) -> tuple[Variant, int]:
         for count in range(len(recipe), 0, -1):

@@ -15,7 +15,7 @@ import torch
 
 from engine import catalog, device, outcome, workload
 from engine.attack_stage import AttackStage
-from engine.data import ImageSet, check_fits
+from engine.data import ImageSet, check_fits, forget_training, training_for
 from engine.data import load as load_images
 from engine.errors import Cancelled, CrumpleError, SpecError
 from engine.events import (
@@ -31,7 +31,7 @@ from engine.events import (
     StudyQueued,
 )
 from engine.memory import memory_errors
-from engine.plan import run_keys
+from engine.plan import learns, run_keys
 from engine.specs import DatasetSpec, Run, Study
 from engine.store import Queued, RunKeys, Writer
 from engine.training import Epoch, Watch
@@ -74,12 +74,15 @@ class Summary:
 
 
 def check(study: Study) -> None:
-    """Load the images of a study and see whether its models fit them.
+    """Load the images of a study, and see whether its models fit them and what they learn from.
 
     Raises:
         CrumpleError: data missing or damaged, or a model does not fit.
     """
     _check_models(study, load_images(study.dataset, study.seed))
+    if any(learns(recipe) for recipe in study.recipes()):
+        for model in study.models:
+            training_for(study.dataset, catalog.model_card(model.name))
 
 
 def _check_models(study: Study, images: ImageSet) -> None:
@@ -131,6 +134,8 @@ class Runner:
 
     def enqueue(self, study: Study) -> Queued:
         """Put all runs of a study into the queue; nothing is written if one cannot work."""
+        self._data = {}  # files may have changed since they were read for an earlier study
+        forget_training()
         images = self._images(study.dataset, study.seed)
         _check_models(study, images)
         runs = [(one, self._keys(one, images)) for one in study.runs()]
@@ -149,7 +154,14 @@ class Runner:
 
     def _keys(self, spec: Run, images: ImageSet) -> RunKeys:
         card = catalog.model_card(spec.model)
-        return run_keys(spec, images.fingerprint, card.fingerprint, self.options.precision)
+        training = training_for(spec.dataset, card) if learns(spec.recipe) else None
+        return run_keys(
+            spec,
+            images.fingerprint,
+            card.fingerprint,
+            self.options.precision,
+            training.fingerprint if training else "",
+        )
 
     def execute(self, run_id: int, should_stop: ShouldStop) -> None:
         """Run one run to its end; errors end the run, not the queue."""
@@ -279,7 +291,7 @@ class Runner:
     def _images(self, spec: DatasetSpec, seed: int) -> ImageSet:
         key = f"{spec!r} {seed}"
         if key not in self._data:
-            self._data = {key: load_images(spec, seed)}
+            self._data = {key: load_images(spec, seed).on(self.device)}
         return self._data[key]
 
     def study_summary(self, study_id: int) -> Summary:

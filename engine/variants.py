@@ -14,11 +14,12 @@ from torch import nn
 from engine import catalog, compression, diagnostics, latency
 from engine.accounting import account
 from engine.compression import Variant
-from engine.data import ImageSet, training_images
+from engine.data import ImageSet, training_for
+from engine.errors import DataError
 from engine.events import ShouldStop
 from engine.models import fingerprint
 from engine.models import load as load_model
-from engine.plan import black_box_key, diagnostics_key
+from engine.plan import black_box_key, diagnostics_key, learns
 from engine.recipe_stage import RecipeStage
 from engine.specs import Run
 from engine.store import Row, RunKeys, Writer
@@ -88,7 +89,7 @@ class Variants:
         begun = time.perf_counter()
         card = catalog.model_card(spec.model)
         base = staged("model", card.title, lambda: load_model(card))
-        context = self._context(card.dataset, spec, base, watch)
+        context = self._context(card, spec, base, watch)
         made = self._recipes.make(base, card, spec, context, staged)
         variant = made.variant
         accounting = staged("accounting", "", lambda: account(base, variant, card.shape))
@@ -110,9 +111,9 @@ class Variants:
         return [one.model_dump(mode="json") for one in found]
 
     def _context(
-        self, dataset: str, spec: Run, base: nn.Module, watch: Watch
+        self, card: catalog.ModelCard, spec: Run, base: nn.Module, watch: Watch
     ) -> compression.Context:
-        images = training_images(dataset) if spec.recipe else None
+        images = self._training(card, spec)
 
         def teacher(name: str) -> nn.Module:
             model = copy.deepcopy(base) if name == "base" else load_model(catalog.model_card(name))
@@ -126,6 +127,18 @@ class Variants:
             watch=watch,
             teacher=teacher,
         )
+
+    @staticmethod
+    def _training(card: catalog.ModelCard, spec: Run) -> ImageSet | None:
+        """What steps learn from; where none does, the gate looks at some if there are any."""
+        if not spec.recipe:
+            return None
+        try:
+            return training_for(spec.dataset, card)
+        except DataError:
+            if learns(spec.recipe):
+                raise
+            return None
 
     def _place(self, variant: Variant, accounting: Row) -> LoadedVariant:
         deployed = variant.deployed()

@@ -9,6 +9,7 @@ import difflib
 from types import ModuleType
 
 from engine.catalog import attacks, compressions, datasets, models, training
+from engine.catalog.datasets import missing_files
 from engine.catalog.entry import Entry, Params, Section, as_number, format_number
 from engine.catalog.formulas import FORMULAS
 from engine.catalog.models import ModelCard
@@ -26,6 +27,7 @@ __all__ = [
     "as_number",
     "find",
     "format_number",
+    "missing_files",
     "model_card",
     "section",
 ]

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from engine.data.image_set import ImageSet
-from engine.data.loading import check_fits, load, training_images
+from engine.data.image_set import ByteImages, Images, ImageSet, take
+from engine.data.loading import check_fits, load
+from engine.data.training import forget_training, training_for, training_images
 
-__all__ = ["ImageSet", "check_fits", "load", "training_images"]
+__all__ = [
+    "ByteImages",
+    "ImageSet",
+    "Images",
+    "check_fits",
+    "forget_training",
+    "load",
+    "take",
+    "training_for",
+    "training_images",
+]

@@ -40,4 +40,4 @@ def _split() -> Labels:
 def _source(rows: Labels) -> Source:
     pixels, labels = _all()
     names = tuple(str(digit) for digit in range(10))
-    return Source(labels[rows], names, lambda chosen: pixels[rows[chosen]])
+    return Source(labels[rows], names, (1, 8, 8), lambda chosen: pixels[rows[chosen]], mixed=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,13 +12,54 @@ import torch
 
 Labels = npt.NDArray[np.int64]
 
+_FULL = 255.0
+
+
+@dataclass(frozen=True, eq=False)
+class ByteImages:
+    """Images kept as bytes, a quarter of the memory; an index gives floats, as of a tensor.
+
+    Attributes:
+        pixels: (N, C, H, W) uint8.
+    """
+
+    pixels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, rows: slice | torch.Tensor) -> torch.Tensor:
+        """Those images as float32 in [0,1]."""
+        chosen = self.pixels[rows]
+        # A divisor on the device: by a number of the CPU, CUDA multiplies by its reciprocal.
+        return chosen.float() / torch.full((), _FULL, device=chosen.device)
+
+    @property
+    def shape(self) -> torch.Size:
+        """(N, C, H, W)."""
+        return self.pixels.shape
+
+    def take(self, rows: torch.Tensor) -> ByteImages:
+        """Those images, still bytes."""
+        return ByteImages(self.pixels[rows])
+
+
+Images = torch.Tensor | ByteImages
+"""Both give float32 images in [0,1] when indexed by a slice or by positions."""
+
+
+def take(images: Images, rows: torch.Tensor) -> Images:
+    """Some of the images, kept as they are kept."""
+    return images.take(rows) if isinstance(images, ByteImages) else images[rows]
+
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images with labels, on the CPU.
+    """Images with labels.
 
     Attributes:
-        images: (N, C, H, W) float32 in [0,1].
+        images: (N, C, H, W) float32 in [0,1]; many training images are kept as bytes and give
+            floats when indexed.
         labels: (N,) int64.
         indices: (N,) int64, the position of each image in the full set.
         class_names: name of each class, in the order of the labels.
@@ -26,7 +67,7 @@ class ImageSet:
         label: a short name for tables.
     """
 
-    images: torch.Tensor
+    images: Images
     labels: torch.Tensor
     indices: torch.Tensor
     class_names: tuple[str, ...]
@@ -44,11 +85,26 @@ class ImageSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the shape, the pixels and the labels."""
+        """SHA-256 over the shape, the pixels as they are kept, and the labels."""
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        digest.update(self.images.contiguous().numpy().tobytes())
-        digest.update(self.labels.contiguous().numpy().tobytes())
+        kept = self.images.pixels if isinstance(self.images, ByteImages) else self.images
+        digest.update(kept.cpu().contiguous().numpy().data)
+        digest.update(self.labels.cpu().contiguous().numpy().data)
         return digest.hexdigest()
+
+    def on(self, device: torch.device) -> ImageSet:
+        """The same with images and labels on a device, or as it is if they do not fit there.
+
+        Attacks and gates then take their batches without another upload.
+        """
+        if not isinstance(self.images, torch.Tensor) or self.images.device == device:
+            return self
+        try:
+            moved = replace(self, images=self.images.to(device), labels=self.labels.to(device))
+        except torch.OutOfMemoryError:
+            return self
+        moved.__dict__["fingerprint"] = self.fingerprint  # once, before the images have moved
+        return moved
 
 
 def stratified_order(labels: Labels, seed: int) -> Labels:

@@ -6,11 +6,17 @@ import numpy as np
 import torch
 
 from engine.catalog import ModelCard
-from engine.data import digits, folder, npz
-from engine.data.image_set import ImageSet, stratified_order
-from engine.data.source import Source
+from engine.data import cifar, digits, folder, imagenet, mnist, npz, svhn
+from engine.data.image_set import ByteImages, Images, ImageSet, Labels, stratified_order
+from engine.data.source import Part, Pixels, Source
 from engine.errors import DataError
 from engine.specs import DatasetSpec
+
+MOST_BYTES = 8 * 2**30
+"""What one part of a dataset may take in memory; above it people are asked for fewer images."""
+
+_TRAINING_SEED = 0
+"""Of the order of training images: the same for all seeds, so that what is held out is, too."""
 
 
 def load(spec: DatasetSpec, seed: int) -> ImageSet:
@@ -24,31 +30,65 @@ def load(spec: DatasetSpec, seed: int) -> ImageSet:
         seed: of the order, normally the seed of the study.
 
     Raises:
-        DataError: the data are missing, damaged, or fewer than ``limit``.
+        DataError: the data are missing, damaged, fewer than ``limit`` or too many for memory.
     """
-    source = _open(spec)
-    count = len(source.labels)
-    if spec.limit is not None and spec.limit > count:
-        raise DataError(
-            f"limit is {spec.limit} but {spec.label!r} has only {count} test images.",
-            f"Set limit to {count} or less, or leave it out to take all.",
-        )
-    chosen = stratified_order(source.labels, seed)[: spec.limit]
-    return _image_set(source, chosen, spec.id, spec.label)
+    source = _open(spec, "test")
+    if source is None:
+        raise DataError(f"The dataset {spec.label!r} has no test images.", "Choose another.")
+    order = stratified_order(source.labels, seed)
+    chosen = _limited(order, spec.limit, "limit", f"{spec.label!r} has only", "test images")
+    _check_memory(source, len(chosen), 4, "limit")
+    return _image_set(source, chosen, spec, _floats(source.read(chosen)))
 
 
-def training_images(dataset_id: str) -> ImageSet:
-    """The training part of a dataset, in its own order.
+def training_part(spec: DatasetSpec) -> ImageSet | None:
+    """The training part of a dataset, None if it has none.
+
+    The order is stratified and the same for every study; ``train_limit`` takes a prefix.
 
     Raises:
-        DataError: the dataset has no training part.
+        DataError: as for ``load``.
     """
-    if dataset_id != "digits":
-        raise DataError(
-            f"The dataset {dataset_id!r} has no training images.", "Only 'digits' has some."
+    source = _open(spec, "training")
+    if source is None:
+        return None
+    count = len(source.labels)
+    order = (
+        np.arange(count, dtype=np.int64)
+        if source.mixed
+        else stratified_order(source.labels, _TRAINING_SEED)
+    )
+    have = f"{spec.label!r} has only"
+    chosen = _limited(order, spec.train_limit, "train_limit", have, "training images")
+    _check_memory(source, len(chosen), 1, "train_limit")
+    pixels = source.read(chosen)
+    images: Images = (
+        ByteImages(torch.from_numpy(np.ascontiguousarray(pixels)))
+        if pixels.dtype == np.uint8
+        else _floats(pixels)
+    )
+    return _image_set(source, chosen, spec, images)
+
+
+def misfit(image_set: ImageSet, card: ModelCard) -> DataError | None:
+    """Why a model cannot take these images, None if it can."""
+    if image_set.shape != card.shape:
+        have, want = ("x".join(map(str, shape)) for shape in (image_set.shape, card.shape))
+        return DataError(
+            f"The images of {image_set.label!r} are {have} (channels x height x width) but the "
+            f"model {card.id!r} takes {want}.",
+            "Choose another model, or convert the pictures to that size and colour.",
         )
-    source = digits.training()
-    return _image_set(source, np.arange(len(source.labels)), dataset_id, dataset_id)
+    count = len(image_set.class_names)
+    # An archive may lack the highest classes. All others know how many there are; a folder
+    # numbers its classes by name, so a missing one would shift all labels after it.
+    if count > card.classes or (image_set.id != "npz" and count != card.classes):
+        return DataError(
+            f"{image_set.label!r} has {count} classes but the model {card.id!r} knows "
+            f"{card.classes}.",
+            "Choose a model that was trained on these classes.",
+        )
+    return None
 
 
 def check_fits(image_set: ImageSet, card: ModelCard) -> None:
@@ -57,37 +97,62 @@ def check_fits(image_set: ImageSet, card: ModelCard) -> None:
     Raises:
         DataError: the shape or the classes differ from those on the model card.
     """
-    if image_set.shape != card.shape:
-        have, want = ("x".join(map(str, shape)) for shape in (image_set.shape, card.shape))
+    error = misfit(image_set, card)
+    if error is not None:
+        raise error
+
+
+def _open(spec: DatasetSpec, part: Part) -> Source | None:
+    match spec.id:
+        case "digits":
+            return digits.test() if part == "test" else digits.training()
+        case "folder":
+            return folder.open_folder(spec.folder or "", part)
+        case "npz":
+            return npz.open_npz(spec.npz or "", part)
+        case "imagenet":
+            return imagenet.open_imagenet(spec.place, part, spec.resize_size, spec.crop_size)
+        case "mnist":
+            return mnist.open_mnist(spec.place, part)
+        case "svhn":
+            return svhn.open_svhn(spec.place, part)
+        case name:
+            return cifar.open_cifar(name, spec.place, part)
+
+
+def _limited(order: Labels, limit: int | None, key: str, have: str, what: str) -> Labels:
+    count = len(order)
+    if limit is not None and limit > count:
         raise DataError(
-            f"The images of {image_set.label!r} are {have} (channels x height x width) but the "
-            f"model {card.id!r} takes {want}.",
-            "Choose another model, or convert the pictures to that size and colour.",
+            f"{key} is {limit} but {have} {count} {what}.",
+            f"Set {key} to {count} or less, or leave it out to take all.",
         )
-    count = len(image_set.class_names)
-    # A folder numbers its classes by name, so a missing one would shift all labels after it.
-    if count > card.classes or (image_set.id == "folder" and count != card.classes):
+    return order[:limit]
+
+
+def _check_memory(source: Source, count: int, bytes_each: int, key: str) -> None:
+    one = int(np.prod(source.shape)) * bytes_each
+    if count * one > MOST_BYTES:
         raise DataError(
-            f"{image_set.label!r} has {count} classes but the model {card.id!r} knows "
-            f"{card.classes}.",
-            "Choose a model that was trained on these classes.",
+            f"{count:,} images take {count * one / 2**30:.1f} GiB of memory, but at most "
+            f"{MOST_BYTES / 2**30:.0f} are used.",
+            f"Set {key} to {MOST_BYTES // one:,} or less.",
         )
 
 
-def _open(spec: DatasetSpec) -> Source:
-    if spec.folder:
-        return folder.open_folder(spec.folder)
-    if spec.npz:
-        return npz.open_npz(spec.npz)
-    return digits.test()
+def _floats(pixels: Pixels) -> torch.Tensor:
+    whole = np.ascontiguousarray(pixels, dtype=np.float32)
+    if pixels.dtype == np.uint8:
+        whole /= np.float32(255)
+    return torch.from_numpy(whole)
 
 
-def _image_set(source: Source, chosen: np.ndarray, id_: str, label: str) -> ImageSet:
+def _image_set(source: Source, chosen: Labels, spec: DatasetSpec, images: Images) -> ImageSet:
     return ImageSet(
-        images=torch.from_numpy(np.ascontiguousarray(source.read(chosen), dtype=np.float32)),
+        images=images,
         labels=torch.from_numpy(source.labels[chosen]),
         indices=torch.from_numpy(np.ascontiguousarray(chosen, dtype=np.int64)),
         class_names=source.class_names,
-        id=id_,
-        label=label,
+        id=spec.id,
+        label=spec.label,
     )

@@ -9,42 +9,71 @@ from typing import Any
 
 import numpy as np
 
-from engine.data.source import Source, expanded
+from engine.data.source import Part, Source, expanded
 from engine.errors import DataError
 
 MAX_CLASSES = 100_000
 """Above this a label is no class number; the names of so many classes would fill the memory."""
 
 _HINT = "Expected: x as uint8 (N,H,W,C) or float (N,C,H,W) in [0,1], and y as N integers."
+_PARTS: dict[Part, tuple[str, ...]] = {"test": ("", "_test"), "training": ("_train",)}
+"""What x and y of a part may end in."""
+
+_LABELS = tuple(f"y{end}" for ends in _PARTS.values() for end in ends)
+
+Arrays = dict[str, np.ndarray[Any, Any]]
 
 
-def open_npz(name: str) -> Source:
-    """Read an archive.
+def open_npz(name: str, part: Part) -> Source | None:
+    """Read an archive: ``x`` and ``y``, or ``x_test`` and ``y_test``, are the test images,
+    ``x_train`` and ``y_train`` the training images.
+
+    Returns:
+        The part; None if the archive has no training images.
 
     Raises:
         DataError: it is missing, damaged, or lacks x or y in the expected form.
     """
     path = expanded(name)
-    x, y = _arrays(path)
+    arrays, end = _arrays(path, part)
+    if end is None:
+        return None
+    x, y = arrays[f"x{end}"], arrays[f"y{end}"]
     if x.ndim != 4 or 0 in x.shape:
-        raise _error(path, f"x has the shape {x.shape}, but four sizes above 0 are needed")
+        raise _error(path, f"x{end} has the shape {x.shape}, but four sizes above 0 are needed")
     if y.shape != x.shape[:1]:
-        raise _error(path, f"x holds {len(x)} images but y has the shape {y.shape}")
-    if y.dtype.kind not in "iu" or y.min() < 0:
-        raise _error(path, f"y must hold integers from 0 up, but is {y.dtype} from {y.min()}")
-    if y.max() >= MAX_CLASSES:
-        raise _error(path, f"y reaches {y.max()}, but classes are numbered from 0 without gaps")
+        raise _error(path, f"x{end} holds {len(x)} images but y{end} has the shape {y.shape}")
+    classes = max(_classes(path, key, y) for key, y in arrays.items() if key.startswith("y"))
     pixels = _pixels(path, x)
-    names = tuple(str(class_) for class_ in range(int(y.max()) + 1))
-    return Source(y.astype(np.int64), names, lambda chosen: pixels[chosen])
+    names = tuple(str(class_) for class_ in range(classes))
+    channels, height, width = pixels.shape[1:]
+    return Source(
+        y.astype(np.int64), names, (channels, height, width), lambda chosen: pixels[chosen]
+    )
 
 
-def _arrays(path: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _classes(path: Path, key: str, y: np.ndarray[Any, Any]) -> int:
+    """One more than the largest label."""
+    if y.dtype.kind not in "iu" or not y.size or y.min() < 0:
+        low = f" from {y.min()}" if y.size else ", empty"
+        raise _error(path, f"{key} must hold integers from 0 up, but is {y.dtype}{low}")
+    if y.max() >= MAX_CLASSES:
+        raise _error(path, f"{key} reaches {y.max()}, but classes are numbered from 0 without gaps")
+    return int(y.max()) + 1
+
+
+def _arrays(path: Path, part: Part) -> tuple[Arrays, str | None]:
+    """The pixels of a part and the labels of all parts; and what their names end in."""
     if not path.is_file():
         raise DataError(f"There is no file {path}.", "Check the path after 'npz'.")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return archive["x"], archive["y"]
+            ends = [end for end in _PARTS[part] if f"x{end}" in archive.files]
+            if not ends and part == "training":
+                return {}, None
+            end = ends[0] if ends else ""
+            keys = {f"x{end}", f"y{end}", *(key for key in _LABELS if key in archive.files)}
+            return {key: archive[key] for key in sorted(keys)}, end
     except KeyError as error:
         raise _error(path, f"there is no array {str(error).split()[0]}") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, TypeError):
@@ -55,7 +84,7 @@ def _pixels(path: Path, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if x.dtype == np.uint8:
         if x.shape[3] not in (1, 3):
             raise _error(path, f"x is uint8 and ends in {x.shape[3]} channels instead of 1 or 3")
-        return x.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+        return x.transpose(0, 3, 1, 2)
     if x.dtype.kind != "f":
         raise _error(path, f"x is {x.dtype} instead of uint8 or float")
     if x.shape[1] not in (1, 3):

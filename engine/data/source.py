@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,8 @@ import numpy.typing as npt
 from engine.data.image_set import Labels
 from engine.errors import DataError
 
-Pixels = npt.NDArray[np.floating[Any]]
+Pixels = npt.NDArray[np.floating[Any]] | npt.NDArray[np.uint8]
+Part = Literal["test", "training"]
 
 
 def expanded(name: str) -> Path:
@@ -30,16 +31,38 @@ def expanded(name: str) -> Path:
         ) from None
 
 
+def check_labels(labels: Labels, classes: int, where: str) -> Labels:
+    """Labels that number ``classes`` classes from 0, and are there.
+
+    Raises:
+        DataError: there are none, or one is out of range.
+    """
+    if labels.ndim != 1 or not len(labels):
+        raise DataError(f"{where} holds no labels.", "Replace it.")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise DataError(
+            f"{where} has labels from {low} to {high}, but {classes} classes are numbered from 0 "
+            f"to {classes - 1}.",
+            "It is damaged or another dataset: replace it.",
+        )
+    return labels
+
+
 @dataclass(frozen=True)
 class Source:
-    """A dataset before selection.
+    """A part of a dataset before selection.
 
     Attributes:
         labels: (N,) int64.
         class_names: in the order of the labels.
-        read: takes positions (n,), returns pixels (n, C, H, W) in [0,1].
+        shape: (C, H, W) of one image.
+        read: takes positions (n,), returns pixels (n, C, H, W): uint8, or floats in [0,1].
+        mixed: whether the images lie in a random, stratified order already.
     """
 
     labels: Labels
     class_names: tuple[str, ...]
+    shape: tuple[int, int, int]
     read: Callable[[Labels], Pixels]
+    mixed: bool = False

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.data.image_set import ImageSet, stratified_order
+from engine.data.image_set import Images, ImageSet, stratified_order, take
 
 _MOST_FOR_FEW = 200
 _SPLIT_SEED = 0
@@ -14,9 +14,9 @@ _SPLIT_SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Images (N, C, H, W) in [0,1] and labels (N,) int64."""
+    """Images (N, C, H, W) that give floats in [0,1] when indexed, and labels (N,) int64."""
 
-    images: torch.Tensor
+    images: Images
     labels: torch.Tensor
 
 
@@ -35,6 +35,6 @@ def hold_out(training_images: ImageSet) -> tuple[Examples, Examples]:
     order = torch.from_numpy(stratified_order(training_images.labels.numpy(), _SPLIT_SEED))
     images, labels = training_images.images, training_images.labels
     return (
-        Examples(images[order[held:]], labels[order[held:]]),
+        Examples(take(images, order[held:]), labels[order[held:]]),
         Examples(images[order[:held]], labels[order[:held]]),
     )

@@ -274,7 +274,7 @@ def _validate(
     generator = torch.Generator().manual_seed(seed)  # the same starts in every epoch
     clean = robust = 0.0
     for images, labels in zip(
-        torch.split(validation.images, _VALIDATION_BATCH),
+        torch.split(validation.images[:], _VALIDATION_BATCH),
         torch.split(validation.labels, _VALIDATION_BATCH),
         strict=True,
     ):

@@ -99,11 +99,6 @@ def test_loading_leaves_the_global_random_states_alone() -> None:
     assert (before[1] == np.random.get_state()[1]).all()
 
 
-def test_only_digits_have_training_images() -> None:
-    with pytest.raises(DataError, match="'folder' has no training images"):
-        data.training_images("folder")
-
-
 def _picture(path: Path, value: int = 0, size: tuple[int, int] = (8, 8), mode: str = "L") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, value if mode == "L" else (value, 0, 255)).save(path)

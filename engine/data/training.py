@@ -1,0 +1,66 @@
+"""Which images a compression step may learn from."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from engine import catalog
+from engine.catalog import ModelCard
+from engine.data.image_set import ImageSet
+from engine.data.loading import misfit, training_part
+from engine.errors import DataError
+from engine.specs import DatasetSpec
+
+_OWN = ("folder", "npz")
+"""Ids that say on a model card only that the data were somebody's own, not where they lie."""
+
+
+def training_images(dataset: DatasetSpec | str) -> ImageSet:
+    """The training part of a dataset, given as a spec or as an id.
+
+    Raises:
+        DataError: the dataset has no training part, or it is missing or damaged.
+    """
+    spec = _named(dataset) if isinstance(dataset, str) else dataset
+    found = training_part(spec)
+    if found is None:
+        raise DataError(
+            f"The dataset {spec.label!r} has no training images.",
+            "A folder has them in train/ beside test/, an archive in x_train and y_train.",
+        )
+    return found
+
+
+def training_for(dataset: DatasetSpec, card: ModelCard) -> ImageSet | None:
+    """What a step learns from when a model is compressed in a study of a dataset.
+
+    The training part of that dataset if it has one that fits the model; else that of the
+    dataset on the model's card; None if there is neither. The last answer is remembered until
+    ``forget_training``.
+
+    Raises:
+        DataError: training images are missing, damaged or too many for memory.
+    """
+    return _found(dataset, card.model_dump_json())
+
+
+def forget_training() -> None:
+    """Read the files again the next time: they may have changed."""
+    _found.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _found(dataset: DatasetSpec, card_json: str) -> ImageSet | None:
+    card = ModelCard.model_validate_json(card_json)  # as text, because a card has no hash
+    own = training_part(dataset)
+    if own is not None and misfit(own, card) is None:
+        return own
+    if card.dataset not in catalog.section("datasets") or card.dataset in _OWN:
+        return None
+    same = card.dataset == dataset.id
+    found = own if same else training_part(_named(card.dataset, dataset.train_limit))
+    return found if found is not None and misfit(found, card) is None else None
+
+
+def _named(dataset_id: str, train_limit: int | None = None) -> DatasetSpec:
+    return DatasetSpec.model_validate({"name": dataset_id, "train_limit": train_limit})
