@@ -79,6 +79,11 @@ def download(
         for archive in archives(name):
             if not _unpacked(archive, root).is_file():
                 _obtain(archive, root, progress, should_stop)
+    except tarfile.TarError as error:
+        raise DataError(
+            f"What was downloaded for {name!r} cannot be unpacked: {error}.",
+            "Delete the archive and download it again.",
+        ) from None
     except OSError as error:
         raise DataError(
             f"The folder {root} cannot be written: {error.strerror or error}.",
