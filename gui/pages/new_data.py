@@ -10,10 +10,8 @@ from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFormLayout,
-    QHBoxLayout,
     QLabel,
     QLineEdit,
-    QPushButton,
     QSizePolicy,
     QSpinBox,
     QVBoxLayout,
@@ -21,10 +19,11 @@ from PySide6.QtWidgets import (
 )
 
 from engine import catalog
-from gui import files
+from engine.catalog.datasets import ROOTED
+from gui.pages.new_place import OWN, PlaceBox
 from gui.widgets.column import Column
 
-_OWN = ("folder", "npz")
+_CROPS = ("resize", "crop")
 _MOST = 10_000_000
 _KEPT = 200
 
@@ -43,8 +42,10 @@ class DataColumn(Column):
         self.name = QLineEdit()
         self.name.setMaxLength(120)
         self.models = {one: _model_box(one) for one in catalog.section("models")}
-        self.dataset, self.path = QComboBox(), QLineEdit()
+        self.dataset, self.place = QComboBox(), PlaceBox()
         self.limit = _number("All images", _MOST)
+        self.train_limit = _number("All images", _MOST)
+        self._crops: dict[str, int] = {}
         self.seed = _number("", 2**31 - 1)
         self.keep = _number("None", _MOST)
         self._order = list(self.models)
@@ -62,27 +63,24 @@ class DataColumn(Column):
         for block in self._blocks.values():
             self._model_list.addWidget(block)
         self.inside.addLayout(self._model_list)
-        self._choose = QPushButton("Choose…")
-        self._own = QWidget()
-        own = QHBoxLayout(self._own)
-        own.setContentsMargins(0, 0, 0, 0)
-        own.addWidget(self.path, 1)
-        own.addWidget(self._choose)
         self.inside.addWidget(_heading("Study and data"))
         rows = QFormLayout()
         rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         for label, name, widget in (
             ("Study", "Name of the study", self.name),
             ("Dataset", "Dataset", self.dataset),
-            ("", "", self._own),
+            ("", "", self.place),
             ("Images", "Number of images", self.limit),
+            ("Training", "Number of training images", self.train_limit),
             ("Keep", "Images whose examples are kept", self.keep),
             ("Seed", "Seed", self.seed),
         ):
             rows.addRow(label, widget)
             widget.setAccessibleName(name)
-        self.path.setAccessibleName("Path of the images")
         self.limit.setToolTip("A stratified, seeded subset of the test images.")
+        self.train_limit.setToolTip(
+            "A stratified subset of the training images, for steps that learn or calibrate."
+        )
         self.keep.setToolTip("How many images of a run the Inspector can show.")
         self.seed.setToolTip("Decides the subset of images and every random start.")
         self.inside.addLayout(rows)
@@ -91,47 +89,38 @@ class DataColumn(Column):
     def _connect(self) -> None:
         for box in self.models.values():
             box.clicked.connect(lambda _on: self.changed.emit())
-        for line in (self.name, self.path):
-            line.textEdited.connect(lambda _text: self.changed.emit())
-        for number in (self.limit, self.seed, self.keep):
+        self.name.textEdited.connect(lambda _text: self.changed.emit())
+        for number in (self.limit, self.train_limit, self.seed, self.keep):
             number.valueChanged.connect(lambda _value: self.changed.emit())
         self.dataset.activated.connect(self._dataset_chosen)
-        self._choose.clicked.connect(self._ask_path)
+        self.place.changed.connect(self.changed)
 
     def _dataset_chosen(self) -> None:
-        self._show_own()
+        self.place.put(self._dataset_id(), "")
+        self._explain()
         self.changed.emit()
 
-    def _show_own(self) -> None:
-        kind = self._dataset_id()
-        self._own.setVisible(kind in _OWN)
-        self.path.setPlaceholderText("folder of pictures" if kind == "folder" else "file.npz")
-        self.dataset.setToolTip(catalog.find("datasets", kind).summary)
+    def _explain(self) -> None:
+        self.dataset.setToolTip(catalog.find("datasets", self._dataset_id()).summary)
 
     def _dataset_id(self) -> str:
         return self._datasets[self.dataset.currentIndex()]
-
-    def _ask_path(self) -> None:
-        if self._dataset_id() == "folder":
-            path = files.ask_folder(self, "Folder with one directory per class")
-        else:
-            path = files.ask_open(self, "NumPy archive", files.ARCHIVES)
-        if path is not None:
-            self.path.setText(str(path))
-            self.changed.emit()
 
     def put(self, draft: Mapping[str, Any]) -> None:
         """Show these tables of a study file; without them, the defaults."""
         self.blockSignals(True)
         data = draft.get("dataset", {})
-        own = next((kind for kind in _OWN if data.get(kind)), "")
+        own = next((kind for kind in OWN if data.get(kind)), "")
         kind = own or data.get("name", "")
         known = kind if kind in self._datasets else self._datasets[0]
         self.dataset.setCurrentIndex(self._datasets.index(known))
-        self.path.setText(data.get(own, "") if own else "")
-        self._show_own()
+        path = data.get(own, "") if own else data.get("root", "")
+        self.place.put(known, path if known in (*OWN, *ROOTED) else "")
+        self._crops = {key: data[key] for key in _CROPS if key in data}
+        self._explain()
         self._put_models([model["name"] for model in draft.get("model", ())])
         self.limit.setValue(data.get("limit") or 0)
+        self.train_limit.setValue(data.get("train_limit") or 0)
         self.seed.setValue(draft.get("seed", 0))
         self.keep.setValue(draft.get("keep_images", _KEPT))
         self.name.setText(draft.get("name", "Study"))
@@ -156,11 +145,13 @@ class DataColumn(Column):
     def tables(self) -> dict[str, Any]:
         """The tables of the study file."""
         kind = self._dataset_id()
-        data: dict[str, Any] = {kind if kind in _OWN else "name": kind}
-        if kind in _OWN:
-            data[kind] = self.path.text().strip()
-        if self.limit.value():
-            data["limit"] = self.limit.value()
+        data: dict[str, Any] = {} if kind in OWN else {"name": kind}
+        data |= self.place.table()
+        for key, box in (("limit", self.limit), ("train_limit", self.train_limit)):
+            if box.value():
+                data[key] = box.value()
+        if kind == "imagenet":
+            data |= self._crops
         # In the order of the study file, so that opening and saving it changes nothing.
         ticked = [one for one in self._order if self.models[one].isChecked()]
         return {

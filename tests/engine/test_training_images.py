@@ -269,6 +269,21 @@ def test_images_are_moved_to_the_device_once_and_keep_their_fingerprint() -> Non
     assert found.on(torch.device("cpu")) is found
 
 
+def test_runs_of_a_study_share_one_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[torch.device] = []
+
+    def on(found: data.ImageSet, device: torch.device) -> data.ImageSet:
+        moved.append(device)
+        return found
+
+    monkeypatch.setattr(data.ImageSet, "on", on)
+    with Writer(tmp_path / "results.db") as store:
+        prune = {"name": "magnitude", "sparsity": [0.3, 0.5]}
+        keys, _ = _finish(store, study({"name": "digits"}, [prune]))
+    assert len(keys) == 3
+    assert moved == [torch.device("cpu")]
+
+
 def test_images_that_the_device_cannot_hold_stay_where_they_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -66,6 +66,12 @@ def type_into(page: NewPage, entry_id: str, name: str, text: str) -> None:
     control.textEdited.emit(text)
 
 
+def choose_dataset(page: NewPage, name: str) -> None:
+    place = list(catalog.section("datasets")).index(name)
+    page.data.dataset.setCurrentIndex(place)
+    page.data.dataset.activated.emit(place)
+
+
 def test_the_example_is_ready_to_start(page: NewPage) -> None:
     page.load(paths.example_study())
     example = Study.from_toml(paths.example_study())
@@ -212,11 +218,10 @@ def test_a_bad_file_leaves_the_draft_alone(qtbot: QtBot, lab: Lab, tmp_path: Pat
 
 def test_own_images_need_a_path(page: NewPage, monkeypatch: pytest.MonkeyPatch) -> None:
     page.load(paths.example_study())
-    page.data.dataset.setCurrentIndex(1)
-    page.data.dataset.activated.emit(1)
+    choose_dataset(page, "folder")
     assert "no path" in page.verdict.text()
     monkeypatch.setattr(files, "ask_folder", lambda *_: Path("/pictures"))
-    page.data._choose.click()
+    page.data.place.choose.click()
     assert page.study is not None
     assert page.study.dataset.folder == str(Path("/pictures"))
 
