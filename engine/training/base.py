@@ -112,7 +112,7 @@ def accuracy_in_parts(model: torch.nn.Module, images: ImageSet, size: int = 500)
     """Share of images classified correctly, a part at a time."""
     hits = 0.0
     for x, y in zip(
-        torch.split(images.images, size), torch.split(images.labels, size), strict=True
+        torch.split(images.images[:], size), torch.split(images.labels, size), strict=True
     ):
         hits += accuracy(model, x, y) * len(y)
     return round(hits) / len(images)
