@@ -180,6 +180,11 @@ def architecture_after(architecture: str, recipe: Recipe) -> str:
     return architecture
 
 
+def has_student(recipe: Recipe) -> bool:
+    """Whether a recipe puts another network in the place of the base model."""
+    return any(step.params.get("student", SAME) != SAME for step in recipe)
+
+
 def check_recipe(recipe: Recipe, where: str = "compression") -> None:
     """Refuse steps that do not go together.
 

@@ -12,7 +12,7 @@ from engine.catalog import attacks, compressions, datasets, models, training
 from engine.catalog.datasets import missing_files
 from engine.catalog.entry import Entry, Params, Section, as_number, format_number
 from engine.catalog.formulas import FORMULAS
-from engine.catalog.models import ModelCard
+from engine.catalog.models import ModelCard, use_library
 from engine.errors import SpecError
 
 SECTIONS = ("datasets", "models", "compressions", "training", "attacks")
@@ -30,6 +30,7 @@ __all__ = [
     "missing_files",
     "model_card",
     "section",
+    "use_library",
 ]
 
 

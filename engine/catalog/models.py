@@ -1,36 +1,84 @@
-"""The models on offer: the cards of bundled models, read without torch."""
+"""The models on offer: cards of bundled models and of the user's library, read without torch."""
 
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from engine import paths
 from engine.catalog.entry import Entry, Section, section
 from engine.errors import ModelError
 
+log = logging.getLogger(__name__)
 
-class ModelCard(BaseModel):
-    """What is known of a model beside its weights (``resources/models/<id>.json``).
+Origin = Literal["bundled", "imported", "trained", "downloaded"]
+
+EXPORTED = "exported"
+"""The architecture of a model that is stored as the exported program itself."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(_Part):
+    """The file a model was imported from.
 
     Attributes:
-        id: name used in study files; the weights lie beside the card as ``<id>.safetensors``.
-        architecture: name of a builder in ``engine.models``.
-        dataset: id of the dataset it was trained on.
+        file: its name, without the folder.
+        sha256: of its bytes; empty if the weights were downloaded by a package.
+        format: what it was recognised as, in words.
+    """
+
+    file: str
+    sha256: str = ""
+    format: str = ""
+
+
+class Normalisation(_Part):
+    """Mean and standard deviation per channel, applied inside the model to images in [0,1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @field_validator("std")
+    @classmethod
+    def _positive(cls, std: tuple[float, ...]) -> tuple[float, ...]:
+        if not std or not all(0 < value < float("inf") for value in std):
+            raise ValueError("must be numbers above 0, one per channel")
+        return std
+
+
+class ModelCard(_Part):
+    """What is known of a model beside its weights (``<id>.json``).
+
+    Attributes:
+        id: name used in study files; the weights lie beside the card as ``<id>.safetensors``,
+            an exported program as ``<id>.pt2``.
+        architecture: name of a builder in ``engine.models``, or ``exported``.
+        dataset: id of the dataset it was trained on, or measured on if it was imported.
         shape: (C, H, W) of one input image in [0,1].
         classes: number of classes.
         parameters: number of trained parameters.
-        clean_accuracy: share of the whole test set classified correctly.
-        test_images: size of that test set.
+        clean_accuracy: share of the test images classified correctly.
+        test_images: number of test images.
+        interval: 95 % Wilson interval of the clean accuracy, if it was written down.
         fingerprint: SHA-256 over the names, shapes and bytes of all tensors.
-        recipe: how it was trained (training id, parameters, seed, versions).
+        recipe: how it was trained (training id, parameters, seed, versions), as far as known.
+        origin: where it comes from.
+        source: the file it was imported from.
+        normalisation: done inside the model; None if the network takes [0,1] itself.
+        history: dated lines, oldest first.
+        notes: what the checkpoint doctor found.
+        healthy: whether the doctor calls it healthy.
+        compressible: whether compression can work on it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     title: str
@@ -45,6 +93,14 @@ class ModelCard(BaseModel):
     test_images: int
     fingerprint: str
     recipe: dict[str, Any]
+    interval: tuple[float, float] | None = None
+    origin: Origin = "bundled"
+    source: Source | None = None
+    normalisation: Normalisation | None = None
+    history: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    healthy: bool = True
+    compressible: bool = True
 
 
 def read_card(path: Path) -> ModelCard:
@@ -55,16 +111,99 @@ def read_card(path: Path) -> ModelCard:
     """
     try:
         return ModelCard.model_validate(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
+    except (OSError, ValueError, ValidationError, RecursionError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"The model card {path.name} cannot be read: {reason}.") from error
 
 
+class _Library:
+    """The user's folder of models; its cards are read again when a file there changes."""
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        self._seen: object = None
+        self._cards: dict[str, ModelCard] = {}
+
+    def cards(self) -> dict[str, ModelCard]:
+        """Bundled cards, then those of the library; the same dict until something changes."""
+        files = _card_files(self.folder)
+        seen = (self.folder, [(file.name, *_stamp(file)) for file in files])
+        if seen != self._seen:
+            self._cards = {**_bundled(), **_read_all(files)}
+            self._seen = seen
+        return self._cards
+
+
+_library = _Library()
+
+
+def use_library(folder: Path | None) -> None:
+    """Offer the models in a folder beside the bundled ones; None offers these alone.
+
+    The folder need not exist. It is looked at whenever somebody asks for models, so a model
+    that is imported later is there at once.
+    """
+    _library.folder = folder
+
+
+def library_folder() -> Path | None:
+    """The folder of the library in use."""
+    return _library.folder
+
+
+def folder_of(card: ModelCard) -> Path:
+    """Where the files of a model lie.
+
+    Raises:
+        ModelError: it is of a library, and none is in use.
+    """
+    if card.origin == "bundled":
+        return paths.resources() / "models"
+    if _library.folder is None:
+        raise ModelError(f"The model {card.id!r} is of a library, but no library is in use.")
+    return _library.folder
+
+
+def _card_files(folder: Path | None) -> list[Path]:
+    try:
+        return sorted(folder.glob("*.json")) if folder else []
+    except OSError:
+        return []
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    try:
+        found = file.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
+def _read_all(files: Iterable[Path]) -> dict[str, ModelCard]:
+    """What is broken or bears the name of a bundled model is skipped with a warning."""
+    found = {}
+    for file in files:
+        try:
+            card = read_card(file)
+        except ModelError as error:
+            log.warning("%s It is skipped.", error)
+            continue
+        if card.id != file.stem or card.id in _bundled() or card.origin == "bundled":
+            log.warning("The model card %s bears another model's name. It is skipped.", file.name)
+            continue
+        found[card.id] = card
+    return found
+
+
 @cache
-def cards() -> dict[str, ModelCard]:
-    """All bundled cards, by id."""
+def _bundled() -> dict[str, ModelCard]:
     found = (read_card(path) for path in sorted((paths.resources() / "models").glob("*.json")))
     return {card.id: card for card in found}
+
+
+def cards() -> dict[str, ModelCard]:
+    """All cards, by id: the bundled ones, then those of the library."""
+    return _library.cards()
 
 
 def entries() -> Section:
@@ -74,9 +213,10 @@ def entries() -> Section:
             Entry(
                 id=card.id,
                 title=card.title,
-                family="bundled",
+                family=card.origin,
                 summary=card.summary,
                 paper=card.paper,
+                limits="" if card.compressible else "Can be attacked, but not compressed.",
             )
             for card in cards().values()
         )

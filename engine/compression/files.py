@@ -10,7 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
+from engine import catalog
 from engine.catalog import ModelCard
+from engine.catalog.models import EXPORTED, Normalisation
 from engine.compression.layers import (
     Layer,
     attach,
@@ -23,6 +25,7 @@ from engine.compression.parts import ActivationQuantiser, Part, WeightPart
 from engine.compression.registry import PARTS
 from engine.compression.variant import Variant
 from engine.errors import ModelError
+from engine.models.bundle import normalised, skeleton
 from engine.models.registry import build
 from engine.models.tensors import (
     fingerprint,
@@ -31,7 +34,7 @@ from engine.models.tensors import (
     tensor_bytes,
     write_atomically,
 )
-from engine.specs import Step, architecture_after
+from engine.specs import Step, architecture_after, has_student
 
 _NAME = "variant"
 
@@ -52,6 +55,8 @@ class _VariantFile(BaseModel):
     architecture: str
     shape: tuple[int, int, int]
     classes: int
+    normalisation: Normalisation | None = None
+    model: str = ""
     recipe: tuple[Step, ...]
     parts: tuple[_Place, ...]
     fingerprint: str
@@ -65,10 +70,15 @@ def save(variant: Variant, card: ModelCard, folder: Path) -> None:
         card: of its base model, for the architecture.
         folder: is made if missing; holds one variant.
     """
+    architecture = architecture_after(card.architecture, variant.recipe)
+    student = has_student(variant.recipe)
     file = _VariantFile(
-        architecture=architecture_after(card.architecture, variant.recipe),
+        architecture=architecture,
         shape=card.shape,
         classes=card.classes,
+        # A student is a network of its own, for images in [0,1].
+        normalisation=None if student else card.normalisation,
+        model=card.id if architecture == EXPORTED and not student else "",
         recipe=variant.recipe,
         parts=tuple(_parts(variant.live)),
         fingerprint=fingerprint(variant.live),
@@ -90,7 +100,7 @@ def load(folder: Path) -> Variant:
         ModelError: a file is missing, damaged, or the two do not belong together.
     """
     file = _read(folder / f"{_NAME}.json")
-    live = build(file.architecture, file.shape, file.classes).eval()
+    live = _skeleton(file).eval()
     for part in file.parts:
         _attach(live, part)
     load_tensors(live, folder / f"{_NAME}.safetensors")
@@ -100,6 +110,12 @@ def load(folder: Path) -> Variant:
             "Delete the folder to compress again.",
         )
     return Variant(live, file.recipe)
+
+
+def _skeleton(file: _VariantFile) -> nn.Module:
+    if file.model:  # its program lies in the library
+        return skeleton(catalog.model_card(file.model))
+    return normalised(build(file.architecture, file.shape, file.classes), file.normalisation)
 
 
 def _read(path: Path) -> _VariantFile:

@@ -1,4 +1,7 @@
-"""A model as two files: ``<id>.json`` (the card) and ``<id>.safetensors`` (the weights)."""
+"""A model as two files: ``<id>.json`` (the card) and ``<id>.safetensors`` (the weights).
+
+A model of the user's own making has its exported program, ``<id>.pt2``, in place of weights.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from typing import Any
 
 from torch import nn
 
-from engine import paths
 from engine.catalog import ModelCard
+from engine.catalog.models import EXPORTED, Normalisation, folder_of
 from engine.errors import ModelError
+from engine.models.normalised import Normalised
+from engine.models.program import read_program
 from engine.models.registry import build
 from engine.models.tensors import (
     count_parameters,
@@ -26,7 +31,7 @@ def load(card: ModelCard, folder: Path | None = None) -> nn.Module:
 
     Args:
         card: which model.
-        folder: where its weights lie; the bundled models by default.
+        folder: where its files lie; by default with the bundled models or in the library.
 
     Returns:
         The module on the CPU, in eval mode: images in [0,1] to logits.
@@ -34,26 +39,53 @@ def load(card: ModelCard, folder: Path | None = None) -> nn.Module:
     Raises:
         ModelError: the weights are missing, damaged or not those of the card.
     """
-    path = (folder or paths.resources() / "models") / f"{card.id}.safetensors"
-    module = build(card.architecture, card.shape, card.classes)
-    load_tensors(module, path)
+    module = skeleton(card, folder)
+    if card.architecture != EXPORTED:
+        load_tensors(module, (folder or folder_of(card)) / f"{card.id}.safetensors")
     if fingerprint(module) != card.fingerprint:
         raise ModelError(
-            f"The weights in {path.name} are not those its card describes.",
-            "Card and weights belong together: restore both or train the model again.",
+            f"The weights of {card.id} are not those its card describes.",
+            "Card and weights belong together: restore both, import or train the model again.",
         )
     return module.eval()
 
 
-def save(module: nn.Module, fields: dict[str, Any], folder: Path) -> ModelCard:
+def skeleton(card: ModelCard, folder: Path | None = None) -> nn.Module:
+    """A module with the tensors of a model, whatever their values.
+
+    Raises:
+        ModelError: the architecture or the exported program is not there.
+    """
+    if card.architecture == EXPORTED:
+        path = (folder or folder_of(card)) / f"{card.id}.pt2"
+        module, _ = read_program(path, card.shape)
+    else:
+        module = build(card.architecture, card.shape, card.classes)
+    return normalised(module, card.normalisation)
+
+
+def normalised(module: nn.Module, normalisation: Normalisation | None) -> nn.Module:
+    """A network behind its normalisation; itself if there is none."""
+    if normalisation is None:
+        return module
+    return Normalised(module, normalisation.mean, normalisation.std)
+
+
+def save(
+    module: nn.Module, fields: dict[str, Any], folder: Path, program: bytes | None = None
+) -> ModelCard:
     """Write a model and its card.
 
     Args:
-        module: the trained network.
+        module: the trained network, with its normalisation.
         fields: those of ``ModelCard``, except parameters and fingerprint, which are measured.
         folder: is made if missing.
+        program: the exported program to store in place of the weights.
     """
     card = ModelCard(**fields, parameters=count_parameters(module), fingerprint=fingerprint(module))
-    write_atomically(folder / f"{card.id}.safetensors", tensor_bytes(module))
+    if program is None:
+        write_atomically(folder / f"{card.id}.safetensors", tensor_bytes(module))
+    else:
+        write_atomically(folder / f"{card.id}.pt2", program)
     write_atomically(folder / f"{card.id}.json", json_bytes(card.model_dump(mode="json")))
     return card

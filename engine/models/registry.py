@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import torch
@@ -10,13 +11,18 @@ from torch import nn
 from engine.errors import ModelError
 from engine.models.digits_resnet import digits_resnet
 from engine.models.mobilenet_v2 import mobilenet_v2
+from engine.models.outside import OUTSIDE
 from engine.models.preact_resnet import preact_resnet_18
-from engine.models.resnet import resnet_18
-from engine.models.wide_resnet import wrn_28_4, wrn_28_10, wrn_34_10
+from engine.models.resnet import ResNet18, resnet_18
+from engine.models.small_resnet import DEPTHS, narrow_resnet
+from engine.models.swish_wide_resnet import SwishWideResNet
+from engine.models.vgg import vgg_16_bn
+from engine.models.wide_resnet import WideResNet, wrn_28_4, wrn_28_10, wrn_34_10
 
 Shape = tuple[int, int, int]
+Builder = Callable[[Shape, int], nn.Module]
 
-BUILDERS: dict[str, Callable[[Shape, int], nn.Module]] = {
+BUILDERS: dict[str, Builder] = {
     "digits-resnet": digits_resnet,
     "resnet-18": resnet_18,
     "preact-resnet-18": preact_resnet_18,
@@ -24,15 +30,30 @@ BUILDERS: dict[str, Callable[[Shape, int], nn.Module]] = {
     "wrn-28-10": wrn_28_10,
     "wrn-34-10": wrn_34_10,
     "mobilenet-v2": mobilenet_v2,
+    "vgg-16-bn": vgg_16_bn,
+    **{f"resnet-{depth}": narrow_resnet(depth) for depth in DEPTHS},
 }
 """From (C, H, W) and a number of classes to a network with fresh weights; sides of 8 or more."""
+
+_MOST_BLOCKS, _MOST_WIDTH = 200, 64
+
+FAMILIES: dict[str, Callable[..., nn.Module]] = {
+    r"wrn-(?P<depth>\d{2,4})-(?P<width>\d{1,2})": WideResNet,
+    r"swish-wrn-(?P<depth>\d{2,4})-(?P<width>\d{1,2})": SwishWideResNet,
+    r"resnet-18-w(?P<width>\d{1,3})": ResNet18,
+}
+"""Architectures with numbers in their names, such as ``wrn-70-16`` and ``swish-wrn-28-10``.
+
+``resnet-18-w4`` has 4 channels in its first stage (Ye 2019 calls this the width 1).
+"""
 
 
 def build(architecture: str, shape: Shape, classes: int, seed: int = 0) -> nn.Module:
     """Build a network with fresh weights; the global random state is not touched.
 
     Args:
-        architecture: a name in ``BUILDERS``.
+        architecture: a name in ``BUILDERS``, one that a pattern of ``FAMILIES`` describes, or
+            ``torchvision.NAME``, ``timm.NAME``, ``robustbench.THREAT.NAME``.
         shape: (C, H, W) of one image.
         classes: number of logits.
         seed: of the initial weights.
@@ -41,12 +62,48 @@ def build(architecture: str, shape: Shape, classes: int, seed: int = 0) -> nn.Mo
         A module from (N, C, H, W) images in [0,1] to (N, classes) logits, in training mode.
 
     Raises:
-        ModelError: no such architecture.
+        ModelError: no such architecture, or the package that has it is not installed.
     """
-    if architecture not in BUILDERS:
-        raise ModelError(
-            f"There is no architecture {architecture!r}.", f"Known: {', '.join(BUILDERS)}."
-        )
+    builder = _builder(architecture)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach CUDA too
-        return BUILDERS[architecture](shape, classes)
+        return builder(shape, classes)
+
+
+def bare(architecture: str, shape: Shape, classes: int) -> nn.Module:
+    """The same network without memory for its weights: names and shapes only.
+
+    Raises:
+        ModelError: as ``build``.
+    """
+    builder = _builder(architecture)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return builder(shape, classes)
+
+
+def _builder(architecture: str) -> Builder:
+    if architecture in BUILDERS:
+        return BUILDERS[architecture]
+    for pattern, kind in FAMILIES.items():
+        found = re.fullmatch(pattern, architecture)
+        if found:
+            sizes = {name: int(number) for name, number in found.groupdict().items()}
+            _check(architecture, sizes)
+            return lambda shape, classes: kind(shape[0], classes, **sizes)
+    package, _, name = architecture.partition(".")
+    if package in OUTSIDE and name:
+        return lambda shape, classes: OUTSIDE[package](name, shape, classes)
+    raise ModelError(
+        f"There is no architecture {architecture!r}.",
+        f"Known: {', '.join(BUILDERS)}, wrn-DEPTH-WIDTH, swish-wrn-DEPTH-WIDTH, resnet-18-wWIDTH, "
+        f"torchvision.NAME, timm.NAME, robustbench.THREAT.NAME.",
+    )
+
+
+def _check(architecture: str, sizes: dict[str, int]) -> None:
+    depth, width = sizes.get("depth", 10), sizes["width"]
+    if (depth - 4) % 6 or not 10 <= depth <= 6 * _MOST_BLOCKS or not 1 <= width <= 64:
+        raise ModelError(
+            f"There is no architecture {architecture!r}: a wide ResNet has a depth of 10, 16, "
+            f"22 ... and every width is from 1 to {_MOST_WIDTH}.",
+        )

@@ -7,7 +7,7 @@ from torch import nn
 
 from engine.models.initial import he_normal
 
-_WIDTHS = (64, 128, 256, 512)
+_WIDTH = 64
 
 
 class Block(nn.Module):
@@ -38,11 +38,14 @@ class Block(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """A 3x3 stem without pooling and four stages of two blocks; the later three halve the sides."""
+    """A 3x3 stem without pooling and four stages of two blocks; the later three halve the sides.
 
-    def __init__(self, channels: int, classes: int) -> None:
+    The stages have 1, 2, 4 and 8 times ``width`` channels.
+    """
+
+    def __init__(self, channels: int, classes: int, width: int = _WIDTH) -> None:
         super().__init__()
-        first, second, third, fourth = _WIDTHS
+        first, second, third, fourth = (width * factor for factor in (1, 2, 4, 8))
         self.conv1 = nn.Conv2d(channels, first, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(first)
         self.relu = nn.ReLU()

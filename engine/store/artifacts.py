@@ -17,6 +17,11 @@ def folder_of(database: Path) -> Path:
     return database.with_name(f"{database.stem}.artifacts")
 
 
+def models_of(database: Path) -> Path:
+    """Where the model library of a database lies."""
+    return folder_of(database) / "models"
+
+
 def write_arrays(path: Path, arrays: Arrays) -> None:
     """Write arrays to a safetensors file; an interrupted write leaves no file."""
     from safetensors.numpy import save

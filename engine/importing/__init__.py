@@ -1,0 +1,1 @@
+"""Other people's checkpoints: read safely, recognised, examined, put into the model library."""

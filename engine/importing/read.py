@@ -1,0 +1,159 @@
+"""From a file to what was saved in it, by its content and not by its ending."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from engine.errors import ModelError
+from engine.models import safe_pickle
+from engine.models.safe_zip import damaged, open_zip, read_entry
+
+State = dict[str, torch.Tensor]
+
+_LEGACY_MAGIC = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
+_LEGACY_PICKLES = 5
+_KINDS = (
+    "A checkpoint is a .pt, .pth, .th, .t7 or .tar of torch.save, a .safetensors, or a .pt2 of "
+    "torch.export."
+)
+_DEEPEST = 4
+PROGRAM = "exported program (.pt2)"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file holds.
+
+    Attributes:
+        format: the container, in words.
+        tree: tensors in containers of plain Python; None for an exported program.
+    """
+
+    format: str
+    tree: Any
+
+
+def read(path: Path) -> Content:
+    """Read a checkpoint; an exported program is recognised, but left to ``models.program``.
+
+    Raises:
+        ModelError: it is missing, damaged, of another kind, or would run code. Nothing that the
+            file does not hold is allocated, and nothing in it is executed.
+    """
+    head, size = _head(path)
+    if head.startswith(b"PK"):
+        return _read_zip(path, size)
+    if head.startswith(b"\x80"):
+        return _read_legacy(path, size, head)
+    if len(head) > 8 and (head[8:9] == b"{" or path.suffix == ".safetensors"):
+        return _read_safetensors(path)
+    raise _unknown(path, head)
+
+
+def _head(path: Path) -> tuple[bytes, int]:
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder, not a checkpoint.", _KINDS)
+    try:
+        with path.open("rb") as file:
+            head, size = file.read(512), os.fstat(file.fileno()).st_size
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ModelError(f"The file {path} cannot be read: {reason}.", _KINDS) from None
+    if not head:
+        raise ModelError(f"The file {path.name} is empty (0 bytes).", "Copy or download it again.")
+    return head, size
+
+
+def _unknown(path: Path, head: bytes) -> ModelError:
+    known = {
+        b"\x89HDF": "a Keras file (HDF5), whose layers torch cannot load without conversion",
+        b"\x1f\x8b": "compressed by gzip; unpack it first",
+    }
+    found = next((text for magic, text in known.items() if head.startswith(magic)), "")
+    if not found and head[257:262] == b"ustar":
+        found = "a tar archive, or a checkpoint of torch before 0.2; save it again with a newer one"
+    if not found:
+        printable = all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head)
+        found = "a text file" if printable else "of an unknown kind"
+    return ModelError(f"The file {path.name} is no checkpoint: it is {found}.", _KINDS)
+
+
+def _read_zip(path: Path, size: int) -> Content:
+    with open_zip(path, path.name) as archive:
+        names = [entry.partition("/")[2] for entry in archive.namelist()]
+        if "archive_format" in names or any(name.startswith("models/") for name in names):
+            return Content(PROGRAM, None)
+        if "constants.pkl" in names:
+            raise ModelError(
+                f"The file {path.name} is a TorchScript program, which would run code.",
+                "Save the network's state dict, or export it by torch.export.",
+            )
+        pickles = [entry for entry in archive.namelist() if entry.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise ModelError(
+                f"The file {path.name} is no checkpoint: it is a zip archive of something else.",
+                _KINDS,
+            )
+        pickled = read_entry(archive, pickles[0], path.name)
+        bad = archive.testzip()
+        if bad is not None:
+            raise damaged(path.name, f"the checksum of {bad} is wrong")
+    import io
+
+    safe_pickle.scan(io.BytesIO(pickled), path.name, size)
+    return Content("torch.save (zip)", _loaded(path))
+
+
+def _read_legacy(path: Path, size: int, head: bytes) -> Content:
+    with path.open("rb") as file:
+        count = _LEGACY_PICKLES if _LEGACY_MAGIC in head[:20] else 1
+        for _ in range(count):
+            safe_pickle.scan(file, path.name, size)
+    if count == 1:
+        raise ModelError(f"The file {path.name} is a pickle, but not one of torch.save.", _KINDS)
+    return Content("torch.save (before torch 1.6)", _loaded(path))
+
+
+def _read_safetensors(path: Path) -> Content:
+    state: State = {}
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            for name in file.keys():  # noqa: SIM118  it is no mapping
+                state[name] = file.get_tensor(name)
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")[:160]
+        raise damaged(path.name, reason) from None
+    return Content("safetensors", state)
+
+
+def _loaded(path: Path) -> Any:
+    tree = safe_pickle.load(path, path.name)
+    for name, tensor in tensors_in(tree):
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            raise ModelError(f"The tensor {name!r} of {path.name} is sparse or quantised.")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise damaged(path.name, f"the tensor {name!r} is larger than what is stored of it")
+    return tree
+
+
+def tensors_in(tree: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
+    """All tensors in nested mappings, with the path of their keys."""
+    if isinstance(tree, torch.Tensor):
+        yield prefix, tree
+    elif isinstance(tree, Mapping) and depth < _DEEPEST:
+        for key, value in tree.items():
+            yield from tensors_in(value, f"{prefix}.{key}" if prefix else str(key), depth + 1)
+
+
+def sha256(path: Path) -> str:
+    """Of the bytes of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

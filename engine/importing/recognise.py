@@ -1,0 +1,273 @@
+"""Which architecture a state dict belongs to, from names and shapes alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from engine.errors import CrumpleError, ModelError
+from engine.importing.read import State
+from engine.importing.torchvision_names import SIZES
+from engine.models.layouts import Layout, best_layout
+from engine.models.registry import Shape, bare
+
+_UNCOUNTED = "num_batches_tracked"
+_SIDE = 32
+_MOST_NAMED = 4
+_MOST_BLOCKS = 150
+
+_HEADS = ("linear", "fc", "logits", "classifier.4", "classifier", "head", "8")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a state dict sits in an architecture.
+
+    Attributes:
+        architecture: its name.
+        layout: the names of tensors that fit best.
+        classes: rows of the head.
+        state: under our names, with counters that old versions of torch did not have.
+        missing: our names of tensors that the file lacks.
+        extra: its names of tensors that have no place.
+        wrong: what differs in shape, in words.
+    """
+
+    architecture: str
+    layout: Layout
+    classes: int
+    state: State
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    wrong: tuple[str, ...]
+
+    @property
+    def errors(self) -> int:
+        """Tensors that do not fit."""
+        return len(self.missing) + len(self.extra) + len(self.wrong)
+
+    def complaint(self) -> str:
+        """What does not fit, in words."""
+        parts = [
+            _named(f"it lacks {_count(self.missing)} of {self.architecture}", self.missing),
+            _named(f"it holds {_count(self.extra)} that {self.architecture} has no place for",
+                   self.extra),
+            _named(f"{_count(self.wrong)} of another shape", self.wrong),
+        ]  # fmt: skip
+        return "; ".join(part for part in parts if part)
+
+
+def _count(names: tuple[str, ...]) -> str:
+    return f"{len(names)} tensor{'s' if len(names) != 1 else ''}"
+
+
+def _named(text: str, names: tuple[str, ...]) -> str:
+    more = ", ..." if len(names) > _MOST_NAMED else ""
+    return f"{text} ({', '.join(names[:_MOST_NAMED])}{more})" if names else ""
+
+
+def recognise(state: State, name: str, shape: Shape | None, architecture: str | None) -> Fit:
+    """The architecture whose tensors are exactly those of a state dict.
+
+    Args:
+        state: without wrappers, prefixes and scores.
+        name: of the file.
+        shape: (C, H, W) of the images, if known; some architectures depend on the side.
+        architecture: the one that the user says it is; None to find out.
+
+    Raises:
+        ModelError: none fits; says what comes nearest and which tensors are missing or left.
+    """
+    _check_sizes(state, name)
+    found = [fit for one in _candidates(state) if (fit := _try(one, state, shape))]
+    best = min(found, key=lambda fit: fit.errors, default=None)
+    if architecture is not None:
+        return _forced(state, name, shape, architecture, best)
+    if best is None:
+        raise ModelError(
+            f"The architecture of {name} is not recognised; its {len(state)} tensors begin with "
+            f"{_first(state)}.",
+            "Name one with --arch, or export the network by torch.export and import the .pt2.",
+        )
+    if best.errors:
+        raise ModelError(
+            f"The checkpoint {name} looks most like {best.architecture}, but {best.complaint()}.",
+            "Nothing is loaded in part. Save it complete, or name another architecture by --arch.",
+        )
+    return best
+
+
+def _first(state: State) -> str:
+    return ", ".join(repr(key[:60]) for key in list(state)[:3]) or "nothing"
+
+
+def _check_sizes(state: State, name: str) -> None:
+    if not state:
+        raise ModelError(f"The checkpoint {name} holds no tensors.")
+    if any(0 in value.shape for value in state.values()):
+        raise ModelError(f"The checkpoint {name} holds tensors without elements.")
+
+
+def _forced(
+    state: State, name: str, shape: Shape | None, architecture: str, best: Fit | None
+) -> Fit:
+    fit = fit_to(architecture, state, shape)
+    if fit.errors:
+        better = best is not None and not best.errors and best.architecture != architecture
+        raise ModelError(
+            f"The checkpoint {name} does not fit {architecture}: {fit.complaint()}.",
+            f"Its tensors are those of {best.architecture}: leave out --arch."
+            if better and best
+            else "Leave out --arch to have the architecture recognised.",
+        )
+    return fit
+
+
+def _try(architecture: str, state: State, shape: Shape | None) -> Fit | None:
+    try:
+        return fit_to(architecture, state, shape)
+    except CrumpleError:
+        return None
+
+
+def fit_to(architecture: str, state: State, shape: Shape | None) -> Fit:
+    """Lay a state dict beside an architecture; nothing is loaded.
+
+    Raises:
+        ModelError: there is no such architecture, or it cannot be built for such images.
+    """
+    channels = _channels(state)
+    sides = shape[1:] if shape else (_SIDE, _SIDE)
+    probe = _expected(architecture, (channels, *sides), 2)
+    layout = best_layout(architecture, state, probe)
+    ours = {layout.ours(key): value for key, value in state.items()}
+    if len(ours) != len(state):
+        raise ModelError(f"Two tensors of the checkpoint have one name in {architecture}.")
+    classes = _classes(probe, ours)
+    expected = _expected(architecture, (channels, *sides), classes)
+    wrong = tuple(
+        f"{key} is {_size(ours[key].shape)} instead of {_size(size)}"
+        for key, size in expected.items()
+        if key in ours and tuple(ours[key].shape) != size
+    )
+    missing = [key for key in expected if key not in ours and not key.endswith(_UNCOUNTED)]
+    extra = [layout.theirs(key) for key in ours if key not in expected]
+    return Fit(architecture, layout, classes, ours, tuple(missing), tuple(extra), wrong)
+
+
+@cache
+def _expected(architecture: str, shape: Shape, classes: int) -> dict[str, tuple[int, ...]]:
+    try:
+        module = bare(architecture, shape, classes)
+    except CrumpleError:
+        raise
+    except Exception as error:  # noqa: BLE001  other packages refuse sizes in ways of their own
+        raise ModelError(
+            f"{architecture} cannot be built for images of {_size(shape)}: {str(error)[:160]}."
+        ) from None
+    return {key: tuple(value.shape) for key, value in module.state_dict().items()}
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "a number"
+
+
+def _classes(probe: dict[str, tuple[int, ...]], ours: State) -> int:
+    """Rows of the head: the tensors that a network for two classes has two rows of, last of all."""
+    for key in reversed(probe):
+        size = probe[key]
+        if size and size[0] == 2 and key in ours and ours[key].dim() == len(size):
+            return max(int(ours[key].shape[0]), 1)
+    return 2
+
+
+def _channels(state: State) -> int:
+    """Of the images: what the first convolution reads."""
+    first = next((value for value in state.values() if value.dim() == 4), None)
+    for key in ("conv1.weight", "init_conv.weight", "features.0.weight", "features.0.0.weight",
+                "0.weight"):  # fmt: skip
+        if key in state and state[key].dim() == 4:
+            first = state[key]
+            break
+    count = int(first.shape[1]) if first is not None else 3
+    return count if count in (1, 3) else 3
+
+
+def _candidates(state: State) -> Iterator[str]:
+    for detect in _DETECTORS:
+        found = detect(state)
+        if found:
+            yield found
+    for name, tensors in SIZES.items():
+        # Without the counters, which old checkpoints lack.
+        if tensors == sum(not key.endswith(_UNCOUNTED) for key in state):
+            yield f"torchvision.{name}"
+
+
+def _rows(state: State, key: str) -> int:
+    value = state.get(key)
+    return int(value.shape[0]) if value is not None and value.dim() else 0
+
+
+def _numbered(state: State, pattern: str) -> int:
+    """How many different numbers stand at the group of a pattern."""
+    found = {match[1] for key in state if (match := re.match(pattern, key))}
+    return min(len(found), _MOST_BLOCKS)
+
+
+def _wide(state: State) -> str | None:
+    blocks = max(_numbered(state, rf"block{n}\.(?:layer\.)?(\d+)\.") for n in (1, 2, 3))
+    rows = _rows(state, "fc.weight") and int(state["fc.weight"].shape[-1])
+    width = (rows or _rows(state, "bn1.weight")) // 64
+    return f"wrn-{6 * blocks + 4}-{width}" if blocks and width else None
+
+
+def _swish(state: State) -> str | None:
+    blocks = max(_numbered(state, rf"layer\.{n}\.block\.(\d+)\.") for n in (0, 1, 2))
+    width = _rows(state, "batchnorm.weight") // 64
+    return f"swish-wrn-{6 * blocks + 4}-{width}" if blocks and width else None
+
+
+def _resnet(state: State) -> str | None:
+    if not any(key.startswith("layer4.") for key in state) or "linear.weight" not in state:
+        return None
+    if "bn.weight" in state or _rows(state, "layer1.0.bn1.weight") != _rows(
+        state, "layer1.0.conv1.weight"
+    ):
+        return "preact-resnet-18"
+    if "bn1.weight" not in state and "bn1.bias" not in state:
+        return "preact-resnet-18"
+    width = _rows(state, "conv1.weight") or _rows(state, "bn1.weight")
+    return "resnet-18" if width == 64 else f"resnet-18-w{width}"
+
+
+def _narrow(state: State) -> str | None:
+    if any(key.startswith("layer4.") for key in state) or "linear.weight" not in state:
+        return None
+    blocks = max(_numbered(state, rf"layer{n}\.(\d+)\.") for n in (1, 2, 3))
+    return f"resnet-{6 * blocks + 2}" if blocks else None
+
+
+def _mobile(state: State) -> str | None:
+    return "mobilenet-v2" if _numbered(state, r"layers\.(\d+)\.conv3") else None
+
+
+def _vgg(state: State) -> str | None:
+    return "vgg-16-bn" if any(key.startswith("classifier.4.") for key in state) else None
+
+
+def _digits(state: State) -> str | None:
+    return "digits-resnet" if "8.weight" in state and "3.conv1.weight" in state else None
+
+
+_DETECTORS: tuple[Callable[[State], str | None], ...] = (
+    _wide,
+    _swish,
+    _resnet,
+    _narrow,
+    _mobile,
+    _vgg,
+    _digits,
+)

@@ -1,0 +1,197 @@
+"""From what was saved to the state dict of a network: wrappers, prefixes, what is not weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from engine.errors import ModelError
+from engine.importing.read import State
+
+WRAPPERS = ("state_dict", "net", "model", "model_state_dict", "model_state", "swa_state_dict",
+            "state_dict_ema", "ema")  # fmt: skip
+"""Keys under which training programs keep the weights; the first that is there is taken."""
+
+PREFIXES = ("module.", "basic_model.", "basic_net.", "model.", "_orig_mod.")
+"""DataParallel, AttackPGD of Ye 2019 and Goldblum 2020, wrappers for normalisation, compile."""
+
+_SCALING = (("normalize.mean", "normalize.std"), ("mean", "std"), ("mu", "sigma"))
+"""Buffers of networks that normalise inside."""
+
+
+@dataclass
+class Unwrapped:
+    """A state dict and how it was found.
+
+    Attributes:
+        state: names without prefixes.
+        steps: wrappers and prefixes in words.
+        dropped: what was left out, and why.
+        notes: what else was seen.
+        scaling: mean and std per channel, if the checkpoint holds them.
+        facts: numbers that were saved beside the weights.
+    """
+
+    state: State
+    steps: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    scaling: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+
+def unwrap(tree: Any, name: str, part: str | None = None) -> Unwrapped:
+    """Find the weights in what was saved.
+
+    Args:
+        tree: what ``read`` gave.
+        name: of the file.
+        part: the wrapper to take, where the file holds several.
+
+    Raises:
+        ModelError: there are no weights, or it is not clear which are meant.
+    """
+    weights, steps, notes = _weights(tree, name, part)
+    found = Unwrapped(_tensors_only(weights, name), steps, notes=notes)
+    if isinstance(tree, Mapping) and "admm" in tree:
+        found.dropped.append("admm: the variables U and Z of ADMM training")
+        found.notes.append(
+            "Saved in the middle of ADMM training: the weights are pulled towards their pruned "
+            "values, but are not pruned yet."
+        )
+    _strip(found)
+    _take_scaling(found)
+    _strip(found)
+    _drop_unused_stage(found)
+    _to_float(found)
+    return found
+
+
+def _is_state(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(
+        isinstance(one, torch.Tensor) and one.dim() >= 2 for one in value.values()
+    )
+
+
+def _weights(
+    tree: Any, name: str, part: str | None
+) -> tuple[Mapping[Any, Any], list[str], list[str]]:
+    if not isinstance(tree, Mapping):
+        kind = type(tree).__name__
+        raise ModelError(f"The file {name} holds a {kind} instead of a state dict.")
+    inside = [str(key) for key, value in tree.items() if _is_state(value)]
+    if part is not None:
+        if part not in inside:
+            raise ModelError(
+                f"The file {name} has no weights under {part!r}.",
+                f"It has some under: {', '.join(inside) or 'no name'}.",
+            )
+        return tree[part], [f"under {part!r}"], []
+    if _is_state(tree):
+        return tree, ["bare state dict"], []
+    known = [key for key in WRAPPERS if key in inside] or inside
+    if not known:
+        raise ModelError(f"The file {name} holds no weights: no state dict is in it.")
+    if len(known) > 1 and known[0] not in WRAPPERS:
+        raise ModelError(
+            f"The file {name} holds several state dicts: {', '.join(known)}.",
+            f"Choose one, for example: --part {known[0]}.",
+        )
+    notes = [
+        f"The file also holds weights under {key!r}; to import those: --part {key}."
+        for key in known[1:]
+    ]
+    return tree[known[0]], [f"under {known[0]!r}", *_facts(tree)], notes
+
+
+def _facts(tree: Mapping[Any, Any]) -> list[str]:
+    """Numbers beside the weights that say what they are."""
+    wanted = ("epoch", "best_prec1", "acc", "best_acc", "test_nat_acc", "best_sa", "best_ra")
+    found = []
+    for key in wanted:
+        value = tree.get(key)
+        if isinstance(value, torch.Tensor) and value.numel() == 1:
+            value = value.item()
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found.append(f"{key} {float(value):.6g}")
+    return found
+
+
+def _tensors_only(weights: Mapping[Any, Any], name: str) -> State:
+    state: State = {}
+    for key, value in weights.items():
+        if not isinstance(key, str):
+            raise ModelError(f"The state dict of {name} has the key {key!r}, which is no name.")
+        if not isinstance(value, torch.Tensor):
+            raise ModelError(
+                f"The state dict of {name} holds {key!r}, a {type(value).__name__} instead of a "
+                "tensor."
+            )
+        state[key] = value.detach()
+    return state
+
+
+def _strip(found: Unwrapped) -> None:
+    """Take a prefix off only if every name has it."""
+    state = found.state
+    while state:
+        for prefix in PREFIXES:
+            if all(key.startswith(prefix) for key in state):
+                state = {key[len(prefix) :]: value for key, value in state.items()}
+                found.steps.append(f"prefix {prefix!r}")
+                break
+        else:
+            break
+    for prefix in PREFIXES:
+        count = sum(key.startswith(prefix) for key in state)
+        if count:
+            found.notes.append(
+                f"{count} of {len(state)} names begin with {prefix!r}; a prefix is taken off only "
+                "if all have it."
+            )
+    found.state = state
+
+
+def _take_scaling(found: Unwrapped) -> None:
+    for mean, std in _SCALING:
+        if mean in found.state and std in found.state:
+            pair = tuple(
+                tuple(found.state.pop(key).flatten().double().tolist()) for key in (mean, std)
+            )
+            if not all(value > 0 for value in pair[1]):
+                raise ModelError(f"The checkpoint normalises by {std} = {pair[1]}, not all above 0.")
+            found.scaling = pair
+            found.steps.append(f"normalisation inside ({mean}, {std})")
+            found.notes = [one for one in found.notes if "names begin with" not in one]
+            return
+
+
+def _drop_unused_stage(found: Unwrapped) -> None:
+    unused = [key for key in found.state if re.match(r"sub_block1\.", key)]
+    if unused and any(key.startswith("block1.") for key in found.state):
+        for key in unused:
+            del found.state[key]
+        found.dropped.append(
+            f"sub_block1: {len(unused)} tensors of a second first stage that no forward pass uses"
+        )
+
+
+def _to_float(found: Unwrapped) -> None:
+    """Everything is computed in fp32."""
+    kinds = {
+        str(value.dtype).removeprefix("torch.")
+        for value in found.state.values()
+        if value.is_floating_point() and value.dtype != torch.float32
+    }
+    if kinds:
+        found.notes.append(
+            f"Stored in {', '.join(sorted(kinds))}; computed in float32, so logits differ from "
+            "those of the original precision."
+        )
+    found.state = {
+        key: value.float() if value.is_floating_point() else value
+        for key, value in found.state.items()
+    }

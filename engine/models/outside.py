@@ -1,0 +1,185 @@
+"""Networks of other packages, imported only when one is asked for.
+
+``torchvision`` comes with Crumple; ``timm`` and ``robustbench`` are optional extras.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from engine.errors import ModelError
+
+Shape = tuple[int, int, int]
+
+_AUXILIARY = ("googlenet", "inception_v3")
+"""Their builders warn unless told how to draw the initial weights."""
+
+_DATASETS = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}
+"""Datasets of RobustBench and their classes."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A network with published weights.
+
+    Attributes:
+        module: in eval mode.
+        architecture: its name for ``build``.
+        mean: of the images it expects, per channel; empty if it takes [0,1].
+        std: likewise.
+        source: where the weights came from.
+    """
+
+    module: nn.Module
+    architecture: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    source: str
+
+
+def _package(name: str, extra: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise ModelError(
+            f"The package {extra!r} is not installed.", f"Install it: pip install 'crumple[{extra}]'."
+        ) from None
+
+
+def _unknown(package: str, name: str, known: list[str]) -> ModelError:
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=3)
+    return ModelError(
+        f"{package} has no classification model {name!r}.",
+        f"Near names: {', '.join(near)}." if near else "See the documentation of the package.",
+    )
+
+
+def torchvision_names() -> list[str]:
+    """All classification models of torchvision."""
+    models = _package("torchvision.models", "torchvision")
+    # Segmentation, detection and video have modules of their own; quantised twins are no fp32.
+    return [str(name) for name in models.list_models(module=models)]
+
+
+def _torchvision(name: str, shape: Shape, classes: int, **options: Any) -> nn.Module:
+    models = _package("torchvision.models", "torchvision")
+    known = torchvision_names()
+    if name not in known:
+        raise _unknown("torchvision", name, known)
+    if shape[0] != 3:
+        raise ModelError(f"torchvision.{name} takes 3 channels, but the images have {shape[0]}.")
+    options |= {"init_weights": False} if name in _AUXILIARY and "weights" not in options else {}
+    if name.startswith("vit_") and "weights" not in options:
+        options["image_size"] = shape[1]
+    options = {"num_classes": classes, **options}
+    module: nn.Module = models.get_model(name, **options)
+    return module
+
+
+def _timm(name: str, shape: Shape, classes: int) -> nn.Module:
+    timm = _package("timm", "timm")
+    if not timm.is_model(name):
+        raise _unknown("timm", name, timm.list_models())
+    module: nn.Module = timm.create_model(
+        name, pretrained=False, num_classes=classes, in_chans=shape[0]
+    )
+    return module
+
+
+def _robustbench(name: str, shape: Shape, classes: int) -> nn.Module:
+    threat, _, id_ = name.partition(".")
+    entries, _dataset = _robustbench_entry(threat, id_, classes)
+    module: nn.Module = entries["model"]()
+    return module
+
+
+def _robustbench_entry(threat: str, id_: str, classes: int | None) -> tuple[Any, str]:
+    zoo = _package("robustbench.model_zoo", "robustbench")
+    known: list[str] = []
+    for dataset, threats in zoo.model_dicts.items():
+        value = str(dataset.value)
+        if classes is not None and _DATASETS.get(value) != classes:
+            continue
+        for kind, models in threats.items():
+            if str(kind.value).lower() == threat.lower():
+                known += models
+                if id_ in models:
+                    return models[id_], value
+    raise _unknown("robustbench", f"{threat}.{id_}", [f"{threat}.{one}" for one in known])
+
+
+OUTSIDE: dict[str, Callable[[str, Shape, int], nn.Module]] = {
+    "torchvision": _torchvision,
+    "timm": _timm,
+    "robustbench": _robustbench,
+}
+
+
+def is_published(name: str) -> bool:
+    """Whether a name means published weights of another package instead of a file."""
+    package, _, rest = name.partition(".")
+    return package in OUTSIDE and bool(rest) and "/" not in rest
+
+
+def fetch(name: str, shape: Shape, classes: int) -> Published:
+    """Load published weights; the package downloads them if it has not done so before.
+
+    Args:
+        name: ``torchvision.resnet50``, ``timm.resnet18`` or ``robustbench.Linf.ID``.
+        shape: (C, H, W) of the images.
+        classes: of the dataset; decides which of RobustBench's datasets is meant.
+
+    Raises:
+        ModelError: no such model, no weights for it, or they cannot be downloaded.
+    """
+    package, _, rest = name.partition(".")
+    load = {
+        "torchvision": _fetch_torchvision,
+        "timm": _fetch_timm,
+        "robustbench": _fetch_robustbench,
+    }[package]
+    try:
+        return load(rest, shape, classes)
+    except OSError as error:
+        raise ModelError(
+            f"The weights of {name} cannot be downloaded: {error}.",
+            "Check the connection, or download them elsewhere and import the file.",
+        ) from None
+
+
+def _fetch_torchvision(name: str, shape: Shape, classes: int) -> Published:
+    models = _package("torchvision.models", "torchvision")
+    known = torchvision_names()
+    if name not in known:
+        raise _unknown("torchvision", name, known)
+    weights = models.get_model_weights(name).DEFAULT
+    transforms = weights.transforms()
+    module = _torchvision(name, shape, len(weights.meta["categories"]), weights=weights)
+    mean, std = tuple(transforms.mean), tuple(transforms.std)
+    return Published(module.eval(), f"torchvision.{name}", mean, std, weights.url)
+
+
+def _fetch_timm(name: str, shape: Shape, classes: int) -> Published:
+    timm = _package("timm", "timm")
+    if not timm.is_model(name):
+        raise _unknown("timm", name, timm.list_models())
+    module = timm.create_model(name, pretrained=True)
+    found = module.pretrained_cfg
+    mean, std = tuple(found["mean"]), tuple(found["std"])
+    return Published(module.eval(), f"timm.{name}", mean, std, str(found.get("url") or name))
+
+
+def _fetch_robustbench(name: str, shape: Shape, classes: int) -> Published:
+    threat, _, id_ = name.partition(".")
+    entry, dataset = _robustbench_entry(threat, id_, classes)
+    utils = _package("robustbench.utils", "robustbench")
+    module = utils.load_model(id_, dataset=dataset, threat_model=threat)
+    return Published(module.eval(), f"robustbench.{name}", (), (), f"gdrive {entry['gdrive_id']}")

@@ -1,0 +1,119 @@
+"""Networks of the user's own making, as exported programs (.pt2)."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from engine.errors import ModelError
+from engine.models.convert import as_modules
+from engine.models.program_check import checked_archive
+
+_EXPORT = (
+    "Export it in eval mode, for example: torch.export.save(torch.export.export(net.eval(), "
+    "(images,), dynamic_shapes=({0: torch.export.Dim('batch')},)), 'net.pt2')."
+)
+_BATCH = 3
+
+
+def read_program(path: Path, shape: tuple[int, int, int]) -> tuple[nn.Module, bool]:
+    """Load an exported program as a network for any number of images.
+
+    Args:
+        path: of the .pt2 file.
+        shape: (C, H, W) of one image.
+
+    Returns:
+        The module in eval mode, and whether all its weights lie in convolutions and linear
+        layers that compression can work on. It gives the same logits as the program.
+
+    Raises:
+        ModelError: the file is refused or damaged, or the program is no classifier of such images.
+    """
+    content = _content(path)
+    program = _load(content, path.name)
+    module, complete = as_modules(program.module(check_guards=False), path.name)
+    _compare(program, module, shape, path.name)
+    return module.eval(), complete
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return checked_archive(path)
+    except OSError as error:
+        raise ModelError(f"The program {path.name} cannot be read: {error.strerror}.") from None
+
+
+def _load(content: bytes, name: str) -> torch.export.ExportedProgram:
+    log = logging.getLogger("torch.export")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.load(io.BytesIO(content))
+    except Exception as error:  # noqa: BLE001  torch raises whatever a damaged program leads to
+        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        raise ModelError(
+            f"The exported program {name} cannot be read: {reason.rstrip('.')}.", _EXPORT
+        ) from None
+    finally:
+        log.setLevel(level)
+
+
+def _compare(
+    program: torch.export.ExportedProgram,
+    module: nn.Module,
+    shape: tuple[int, int, int],
+    name: str,
+) -> None:
+    """The network must say of each image what the program says of it.
+
+    Raises:
+        ModelError: a logit differs by more than 1e-6, relative to the largest one above 1.
+    """
+    images = torch.rand(_BATCH, *shape, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.no_grad():
+            found = module(images)
+            expected = torch.cat([_ask(program, images[i : i + 1]) for i in range(_BATCH)])
+    except Exception as error:  # noqa: BLE001  a program may fail in any way of its own
+        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        size = "x".join(map(str, shape))
+        raise ModelError(
+            f"The exported program {name} fails on images of {size}: {reason.rstrip('.')}.", _EXPORT
+        ) from None
+    if found.dim() != 2 or found.shape != expected.shape:
+        raise ModelError(
+            f"The exported program {name} gives outputs of the shape {tuple(found.shape)} instead "
+            "of one row of logits per image.",
+            _EXPORT,
+        )
+    difference = float((found - expected).abs().max())
+    if not difference <= 1e-6 * max(1.0, float(expected.abs().max())):
+        raise ModelError(
+            f"The exported program {name} treats {_BATCH} images together unlike one by one "
+            f"(a logit differs by {difference:.2g}).",
+            _EXPORT,
+        )
+
+
+def _ask(program: torch.export.ExportedProgram, image: torch.Tensor) -> torch.Tensor:
+    """The logits of one image, also if the program was made for a fixed number of them."""
+    module = program.module(check_guards=False)
+    node = next(
+        one
+        for one in program.graph.find_nodes(op="placeholder")
+        if one.name in program.graph_signature.user_inputs
+    )
+    count = node.meta["val"].shape[0]
+    copies = count if isinstance(count, int) else 1
+    logits: torch.Tensor = module(image.repeat(copies, 1, 1, 1))
+    if not isinstance(logits, torch.Tensor):
+        (logits,) = logits
+    return logits[:1]

@@ -1,0 +1,64 @@
+"""Zip archives of torch, looked over before anything in them is read."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import IO
+
+from engine.errors import ModelError
+
+_MOST_ENTRIES = 200_000
+
+
+def damaged(name: str, reason: str = "") -> ModelError:
+    """The error for a file that is not whole."""
+    detail = f": {reason}" if reason else ""
+    return ModelError(
+        f"The file {name} is damaged or truncated{detail}.", "Copy or download it again."
+    )
+
+
+def open_zip(file: Path | IO[bytes], name: str) -> zipfile.ZipFile:
+    """Open an archive whose entries hold no more bytes than the file.
+
+    torch stores without compression, so nothing in an honest archive can grow.
+
+    Raises:
+        ModelError: it is damaged, compressed, or declares more than it holds.
+    """
+    try:
+        archive = zipfile.ZipFile(file)
+        entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        raise damaged(name, str(error).rstrip(".")) from None
+    size = archive.fp.seek(0, 2) if archive.fp else 0
+    declared = sum(max(entry.file_size, 0) for entry in entries)
+    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    names = {entry.filename for entry in entries}
+    trouble = ""
+    if packed or declared > size:
+        trouble = (
+            f"its entries unpack to {declared:,} bytes from {size:,}; torch stores checkpoints "
+            "without compression"
+        )
+    elif len(entries) > _MOST_ENTRIES or len(names) != len(entries):
+        trouble = f"it has {len(entries):,} entries, {len(names):,} of them with a name of their own"
+    if trouble:
+        archive.close()
+        raise ModelError(
+            f"The archive {name} is refused: {trouble}.", "Save the state dict again by torch.save."
+        )
+    return archive
+
+
+def read_entry(archive: zipfile.ZipFile, entry: str, name: str) -> bytes:
+    """The bytes of one entry, its checksum verified.
+
+    Raises:
+        ModelError: the entry is missing or damaged.
+    """
+    try:
+        return archive.read(entry)
+    except (KeyError, zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError) as error:
+        raise damaged(name, str(error).strip("'\"").rstrip(".")) from None
