@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "run": ("engine.cli_run:run", "Run the study in STUDY.toml."),
     "data": ("engine.cli_data:data", "Show or download published datasets."),
+    "import": ("engine.cli_import:import_", "Examine a checkpoint and put it into the library."),
 }
 """Commands whose module, and torch with it, is imported only when they are asked for."""
 

@@ -18,8 +18,6 @@ _SIDE = 32
 _MOST_NAMED = 4
 _MOST_BLOCKS = 150
 
-_HEADS = ("linear", "fc", "logits", "classifier.4", "classifier", "head", "8")
-
 
 @dataclass(frozen=True)
 class Fit:

@@ -162,7 +162,9 @@ def _take_scaling(found: Unwrapped) -> None:
                 tuple(found.state.pop(key).flatten().double().tolist()) for key in (mean, std)
             )
             if not all(value > 0 for value in pair[1]):
-                raise ModelError(f"The checkpoint normalises by {std} = {pair[1]}, not all above 0.")
+                raise ModelError(
+                    f"The checkpoint normalises by {std} = {pair[1]}, not all above 0."
+                )
             found.scaling = pair
             found.steps.append(f"normalisation inside ({mean}, {std})")
             found.notes = [one for one in found.notes if "names begin with" not in one]

@@ -48,7 +48,8 @@ def _package(name: str, extra: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError:
         raise ModelError(
-            f"The package {extra!r} is not installed.", f"Install it: pip install 'crumple[{extra}]'."
+            f"The package {extra!r} is not installed.",
+            f"Install it: pip install 'crumple[{extra}]'.",
         ) from None
 
 

@@ -77,8 +77,11 @@ def bare(architecture: str, shape: Shape, classes: int) -> nn.Module:
         ModelError: as ``build``.
     """
     builder = _builder(architecture)
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return builder(shape, classes)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return builder(shape, classes)
+    except NotImplementedError:  # some compute their widths with tensors
+        return build(architecture, shape, classes)
 
 
 def _builder(architecture: str) -> Builder:

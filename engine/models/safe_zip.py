@@ -43,7 +43,9 @@ def open_zip(file: Path | IO[bytes], name: str) -> zipfile.ZipFile:
             "without compression"
         )
     elif len(entries) > _MOST_ENTRIES or len(names) != len(entries):
-        trouble = f"it has {len(entries):,} entries, {len(names):,} of them with a name of their own"
+        trouble = (
+            f"it has {len(entries):,} entries, {len(names):,} of them with a name of their own"
+        )
     if trouble:
         archive.close()
         raise ModelError(

@@ -1,0 +1,374 @@
+"""The checkpoint doctor: from a file to a verdict, and into the library."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from engine import catalog, data
+from engine.catalog.models import ModelCard
+from engine.compression.layers import weight_layers
+from engine.data import ImageSet
+from engine.errors import DataError, ModelError, SpecError
+from engine.importing import library, trials
+from engine.importing.patient import (
+    Patient,
+    from_file,
+    from_program,
+    from_published,
+    from_source,
+)
+from engine.importing.report import LayerDensity, Report, Scaling
+from engine.importing.scores import PLAUSIBLE
+from engine.importing.source import Confirm, is_source
+from engine.importing.verdict import Doubt, judge
+from engine.models.outside import is_published
+from engine.models.tensors import count_parameters
+from engine.specs import DatasetSpec
+from engine.statistics import wilson
+
+Tell = Callable[[str], None]
+
+_HEADS = {
+    10: ("cifar10", "svhn", "mnist", "digits"),
+    100: ("cifar100",),
+    200: ("tiny-imagenet",),
+    1000: ("imagenet",),
+}
+"""Datasets with so many classes."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for.
+
+    Attributes:
+        file: path of a file, ``file.py:factory``, or a published name.
+        dataset: the images to measure on; None to guess by the head.
+        architecture: what the user says it is.
+        name: under which it shall stand in the library.
+        density: k of Hydra, the share that masks keep.
+        mean: of the normalisation, per channel; with ``std``.
+        std: likewise.
+        part: the wrapper to take, where a file holds several state dicts.
+        keep: store it even if it is not healthy.
+    """
+
+    file: str
+    dataset: DatasetSpec | None = None
+    architecture: str | None = None
+    name: str | None = None
+    density: float | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    part: str | None = None
+    keep: bool = False
+
+    def check(self) -> None:
+        """Raises SpecError if the options do not go together."""
+        if (self.mean is None) != (self.std is None):
+            raise SpecError("mean and std belong together: give both or neither.")
+        if self.std is not None and not all(0 < value < 1e3 for value in self.std):
+            raise SpecError(f"std is {self.std} but must hold numbers above 0.")
+        if self.density is not None and not 0 < self.density <= 1:
+            raise SpecError(f"density is {self.density!r} but must lie above 0 and at most at 1.")
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """The outcome: the report, the network with its normalisation, the card if it was stored."""
+
+    report: Report
+    module: nn.Module
+    card: ModelCard | None
+
+
+def refuse(_: str) -> bool:
+    """Consent to nothing."""
+    return False
+
+
+def import_model(
+    request: Request,
+    folder: Path | None,
+    *,
+    confirm: Confirm = refuse,
+    device: torch.device | None = None,
+    tell: Tell = lambda _: None,
+) -> Examined:
+    """Examine a checkpoint and put it into the library if it is healthy.
+
+    Args:
+        request: what to import.
+        folder: the library; None examines only.
+        confirm: is asked before code of the user's runs.
+        device: where to compute; the CPU by default.
+        tell: is told what is going on.
+
+    Raises:
+        CrumpleError: the file is refused, does not fit, or the images do not.
+    """
+    request.check()
+    where = device or torch.device("cpu")
+    with tempfile.TemporaryDirectory() as between:
+        patient, images = _open(request, confirm, Path(between), tell)
+    _check_images(patient, images)
+    tell("Trying normalisations and masks ...")
+    setting = _choose(request, patient, images, where)
+    tell(f"Measuring clean accuracy on {len(images)} images ...")
+    report, module = _measure(request, patient, images, setting, where)
+    card = None
+    if folder is not None and (report.health == "healthy" or request.keep):
+        card = library.store(
+            module,
+            report,
+            folder,
+            name=request.name,
+            dataset=images.id,
+            origin=patient.origin,
+            program=patient.program,
+        )
+        report = report.model_copy(update={"model": card.id})
+    return Examined(report, module, card)
+
+
+def _open(
+    request: Request, confirm: Confirm, between: Path, tell: Tell
+) -> tuple[Patient, ImageSet]:
+    """The network and the images; a file that is refused is so before any image is read."""
+    patient = None
+    outside = is_published(request.file) and not Path(request.file).exists()
+    if not outside and not is_source(request.file):
+        patient = _from_file(request, None)
+    images = data.load(request.dataset or _guess(patient), seed=0)
+    tell(f"{len(images)} images of {images.label}")
+    if outside:
+        return from_published(request.file, images), images
+    if is_source(request.file):
+        return from_source(request.file, images.shape, confirm, between), images
+    if patient is None:
+        return from_program(Path(request.file), images.shape), images
+    if patient.architecture.startswith(("torchvision.", "timm.")):
+        patient = _from_file(request, images.shape) or patient
+    return patient, images
+
+
+def _from_file(request: Request, shape: tuple[int, int, int] | None) -> Patient | None:
+    return from_file(
+        Path(request.file),
+        part=request.part,
+        architecture=request.architecture,
+        density=request.density,
+        shape=shape,
+    )
+
+
+def _guess(patient: Patient | None) -> DatasetSpec:
+    """The dataset that the head tells, if it tells one."""
+    known = catalog.section("datasets")
+    fitting = [one for one in _HEADS.get(patient.classes if patient else 0, ()) if one in known]
+    if patient is None or len(fitting) != 1:
+        options = f" It has {patient.classes} classes." if patient else ""
+        raise SpecError(
+            f"Name the images to measure the clean accuracy on.{options}",
+            "Give --dataset, --folder or --npz.",
+        )
+    return DatasetSpec(name=fitting[0])
+
+
+def _check_images(patient: Patient, images: ImageSet) -> None:
+    count = len(images.class_names)
+    if count > patient.classes or (images.id == "folder" and count != patient.classes):
+        raise DataError(
+            f"{images.label!r} has {count} classes, but the head of the network has "
+            f"{patient.classes} outputs.",
+            "Measure on the dataset that it was trained on.",
+        )
+    if patient.module is None:
+        first = next((one for one in patient.state.values() if one.dim() == 4), None)
+        if first is not None and first.shape[1] != images.shape[0]:
+            raise DataError(
+                f"The images of {images.label!r} have {images.shape[0]} channels, but the network "
+                f"takes {first.shape[1]}."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Setting:
+    """What was chosen, all that was tried, and what speaks against the choice."""
+
+    kept: float | None
+    scaling: Scaling | None
+    scalings: tuple[tuple[trials.Outcome, bool], ...]
+    densities: tuple[tuple[trials.Outcome, bool], ...]
+    doubts: tuple[Doubt, ...]
+    notes: tuple[str, ...]
+
+
+def _choose(request: Request, patient: Patient, images: ImageSet, device: torch.device) -> _Setting:
+    """Settle k and the normalisation: told ones are kept, but compared with the others."""
+    shares = [patient.kept] if not patient.scores else _shares(patient.kept)
+    options = _options(request, patient, images)
+    count = trials.trial_images(patient.network(images.shape, shares[0]), images)
+    grid = {
+        (kept, place): trials.outcome(
+            trials.label_of(option),
+            trials.with_scaling(patient.network(images.shape, kept), option),
+            images,
+            count,
+            device,
+        )
+        for kept in shares
+        for place, option in enumerate(options)
+    }
+    told = _told(request, patient)
+    cells = [
+        cell
+        for cell in grid
+        if (not patient.kept_known or cell[0] == patient.kept) and (not told or cell[1] == 0)
+    ]
+    usual = trials.CONVENTIONS.get(patient.layout, "")
+    kept, place = cells[trials.best([grid[cell] for cell in cells], usual)]
+    return _setting(patient, grid, options, kept, place, told)
+
+
+def _shares(kept: float | None) -> list[float | None]:
+    return list(dict.fromkeys([*([kept] if kept is not None else []), *PLAUSIBLE]))
+
+
+def _told(request: Request, patient: Patient) -> bool:
+    return request.mean is not None or patient.settled
+
+
+def _options(request: Request, patient: Patient, images: ImageSet) -> list[Scaling | None]:
+    """What to try; what was told comes first."""
+    others = [] if patient.settled and request.mean is None else trials.scalings(images)
+    if request.mean is not None and request.std is not None:
+        if {len(request.mean), len(request.std)} != {images.shape[0]}:
+            raise SpecError(
+                f"mean and std need {images.shape[0]} numbers each, one per channel of the images."
+            )
+        told = Scaling(label="as told", mean=request.mean, std=request.std)
+        return [told, *(one for one in others if not _same(one, told))]
+    return [patient.scaling] if patient.settled else others
+
+
+def _same(first: Scaling | None, second: Scaling) -> bool:
+    return first is not None and all(
+        abs(a - b) < 1e-3
+        for a, b in zip(first.mean + first.std, second.mean + second.std, strict=True)
+    )
+
+
+def _setting(
+    patient: Patient,
+    grid: dict[tuple[float | None, int], trials.Outcome],
+    options: list[Scaling | None],
+    kept: float | None,
+    place: int,
+    told: bool,
+) -> _Setting:
+    chosen = grid[kept, place]
+    scalings = tuple((one, cell[1] == place) for cell, one in grid.items() if cell[0] == kept)
+    shares = list(dict.fromkeys(cell[0] for cell in grid))
+    densities: dict[float | None, trials.Outcome] = {}
+    for share in shares if patient.scores else ():
+        column = [grid[share, at] for at in ([place] if told else range(len(options)))]
+        densities[share] = column[trials.best(column)]
+    doubts, notes = [], []
+    for one, is_chosen in scalings:
+        if not is_chosen and trials.clearly_better(one, chosen):
+            doubts.append(Doubt("normalisation", one.label, one.accuracy, chosen.accuracy))
+    for share, one in densities.items():
+        if share != kept and trials.clearly_better(one, chosen):
+            doubts.append(Doubt("density", f"{share:g}", one.accuracy, chosen.accuracy, kept))
+    if not told and len(scalings) > 1:
+        notes.append(_by_how_much(chosen, [one for one, is_chosen in scalings if not is_chosen]))
+    rivals = [one for share, one in densities.items() if share != kept]
+    if patient.scores and not patient.kept_known:
+        sure = all(trials.clearly_better(chosen, one) for one in rivals)
+        notes.append(
+            f"k is not in the file; of those tried, k = {kept:g} fits best"
+            f"{'' if sure else ', but not clearly'}."
+        )
+        if not sure:
+            doubts.append(Doubt("unknown density", f"{kept:g}", chosen.accuracy, chosen.accuracy))
+    lines = tuple((_labelled(share, one), share == kept) for share, one in densities.items())
+    return _Setting(kept, options[place], scalings, lines, tuple(doubts), tuple(notes))
+
+
+def _by_how_much(chosen: trials.Outcome, others: list[trials.Outcome]) -> str:
+    """How clearly the normalisation was found."""
+    equal = [one.label for one in others if not trials.clearly_better(chosen, one)]
+    rival = max(others, key=lambda one: one.accuracy)
+    gap = 100 * (chosen.accuracy - rival.accuracy)
+    text = f"Normalisation {chosen.label!r}: {gap:+.1f} points beside {rival.label!r}"
+    if not equal:
+        return f"{text}, clearly the best."
+    return f"{text}; {len(chosen.right)} images cannot tell it from: {', '.join(equal)}."
+
+
+def _labelled(share: float | None, one: trials.Outcome) -> trials.Outcome:
+    text = "k = 1 (mask ignored)" if share == 1 else f"k = {share:g}"
+    return trials.Outcome(text, one.right, one.loss)
+
+
+def _measure(
+    request: Request,
+    patient: Patient,
+    images: ImageSet,
+    setting: _Setting,
+    device: torch.device,
+) -> tuple[Report, nn.Module]:
+    network = patient.network(images.shape, setting.kept)
+    module = trials.with_scaling(network, setting.scaling)
+    logits = trials.logits(module, images.images, device)
+    module = module.cpu().eval()
+    right = int((logits.argmax(dim=1) == images.labels).sum())
+    low, high = wilson(right, len(images))
+    layers = tuple(
+        LayerDensity(
+            name=name,
+            weights=layer.weight.numel(),
+            density=int(layer.weight.count_nonzero()) / layer.weight.numel(),
+        )
+        for name, layer in weight_layers(network)
+    )
+    weights = sum(layer.weights for layer in layers)
+    nonzero = sum(layer.density * layer.weights for layer in layers)
+    opinion = judge(logits, images.labels, setting.doubts)
+    report = Report(
+        file=Path(request.file).name,
+        sha256=patient.sha256,
+        format=patient.format,
+        architecture=patient.architecture,
+        layout=patient.layout,
+        shape=images.shape,
+        classes=patient.classes,
+        parameters=count_parameters(module),
+        datasets=_HEADS.get(patient.classes, ()),
+        dataset=images.label,
+        density=nonzero / weights if weights else 1.0,
+        layers=layers,
+        kept=setting.kept,
+        density_trials=tuple(one.trial(chosen) for one, chosen in setting.densities),
+        normalisation=setting.scaling,
+        normalisation_trials=tuple(one.trial(chosen) for one, chosen in setting.scalings),
+        dropped=tuple(patient.dropped),
+        notes=(*patient.notes, *setting.notes),
+        clean_accuracy=right / len(images),
+        interval=(float(low), float(high)),
+        images=len(images),
+        health=opinion.health,
+        verdict=opinion.sentence,
+        compressible=patient.compressible,
+    )
+    return report, module
+
+
+__all__ = ["Examined", "ModelError", "Request", "import_model", "refuse"]

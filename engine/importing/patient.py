@@ -1,0 +1,214 @@
+"""The network under examination, whatever kind of file it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from engine.catalog.models import EXPORTED, Origin
+from engine.data import ImageSet
+from engine.errors import ModelError
+from engine.importing import scores as subnets
+from engine.importing.read import PROGRAM, State, read, sha256
+from engine.importing.recognise import Fit, recognise
+from engine.importing.report import Scaling
+from engine.importing.source import Confirm, export_source
+from engine.importing.unwrap import unwrap
+from engine.models.outside import fetch
+from engine.models.program import read_program
+from engine.models.registry import Shape, bare, build
+
+CHECK_SHAPE = (3, 32, 32)
+
+
+@dataclass
+class Patient:
+    """What is known before any image was shown.
+
+    Attributes:
+        format: in words.
+        architecture: its name.
+        layout: whose names of tensors.
+        classes: of the head; 0 if only the outputs will tell.
+        networks: by the share k that masks keep; one entry, None, without scores.
+        kept: the k that is known, from the user or from zeros.
+        scaling: normalisation that came with the weights; ``settled`` says it is not in doubt.
+    """
+
+    format: str
+    architecture: str
+    layout: str
+    classes: int
+    sha256: str = ""
+    origin: Origin = "imported"
+    state: State = field(default_factory=dict)
+    scores: State = field(default_factory=dict)
+    kept: float | None = None
+    kept_known: bool = False
+    module: nn.Module | None = None
+    program: bytes | None = None
+    compressible: bool = True
+    scaling: Scaling | None = None
+    settled: bool = False
+    dropped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def network(self, shape: Shape, kept: float | None) -> nn.Module:
+        """A network with the weights; with scores, the subnet that keeps this share."""
+        if self.module is not None:
+            return self.module
+        state = self.state
+        if self.scores and kept is not None:
+            state = subnets.masked(state, self.scores, kept)
+        network = build(self.architecture, shape, self.classes)
+        own = network.state_dict()
+        # Old versions of torch had no counters; everything else is complete.
+        network.load_state_dict({**own, **state}, strict=True)
+        return network.eval()
+
+
+def from_file(
+    path: Path,
+    *,
+    part: str | None,
+    architecture: str | None,
+    density: float | None,
+    shape: Shape | None,
+) -> Patient | None:
+    """Recognise a checkpoint; None for an exported program.
+
+    Raises:
+        ModelError: the file is refused, or no architecture fits.
+    """
+    content = read(path)
+    if content.format == PROGRAM:
+        return None
+    found = unwrap(content.tree, path.name, part)
+    plain, scores = subnets.split(found.state)
+    if density is not None and not scores:
+        found.notes.append(
+            f"--density {density:g} has no effect: there are no scores, so the weights are as "
+            "dense as they are."
+        )
+    fit = recognise(plain, path.name, shape, architecture)
+    patient = Patient(
+        format=", ".join([content.format, *found.steps]),
+        architecture=fit.architecture,
+        layout=fit.layout.id,
+        classes=fit.classes,
+        sha256=sha256(path),
+        state=fit.state,
+        scores=_renamed(scores, fit),
+        dropped=found.dropped,
+        notes=found.notes,
+    )
+    _choose_kept(patient, density)
+    _check_numbers(patient)
+    if found.scaling:
+        mean, std = found.scaling
+        patient.scaling = Scaling(label="inside the checkpoint", mean=mean, std=std)
+        patient.settled = True
+    return patient
+
+
+def _renamed(scores: State, fit: Fit) -> State:
+    suffix = ".weight"
+    return {fit.layout.ours(f"{key}{suffix}")[: -len(suffix)]: one for key, one in scores.items()}
+
+
+def _choose_kept(patient: Patient, density: float | None) -> None:
+    if not patient.scores:
+        return
+    if density is not None:
+        patient.kept, patient.kept_known = density, True
+        patient.dropped.append(f"scores of {len(patient.scores)} layers, turned into masks")
+        return
+    zeros = subnets.kept_by_zeros(patient.state, patient.scores)
+    if zeros is not None:
+        patient.kept, patient.kept_known = zeros, True
+        patient.notes.append(
+            f"The weights are masked already: their zeros and the scores agree on k = {zeros:g}."
+        )
+
+
+def _check_numbers(patient: Patient) -> None:
+    bad = [key for key, value in patient.state.items() if not bool(value.isfinite().all())]
+    if bad:
+        patient.notes.append(f"Not finite: {', '.join(bad[:4])}{', ...' if len(bad) > 4 else ''}.")
+    if any(bool((value < 0).any()) for key, value in patient.state.items() if "running_var" in key):
+        patient.notes.append("A running variance is negative: the file is damaged.")
+
+
+def from_program(path: Path, shape: Shape, content: bytes | None = None) -> Patient:
+    """An exported program as a network.
+
+    Args:
+        path: of the .pt2 file.
+        shape: (C, H, W) of the images.
+        content: its bytes, to be kept in the library; read from the file by default.
+
+    Raises:
+        ModelError: it is refused, or no classifier of such images.
+    """
+    module, complete = read_program(path, shape)
+    with torch.no_grad():
+        classes = module(torch.zeros(1, *shape)).shape[1]
+    notes = [] if complete else [
+        "Some of its layers cannot be turned into modules: it can be attacked, but not compressed."
+    ]  # fmt: skip
+    return Patient(
+        format=PROGRAM,
+        architecture=EXPORTED,
+        layout="its own",
+        classes=int(classes),
+        sha256=sha256(path),
+        module=module,
+        program=content if content is not None else path.read_bytes(),
+        compressible=complete,
+        notes=notes,
+    )
+
+
+def from_source(name: str, shape: Shape, confirm: Confirm, folder: Path) -> Patient:
+    """A factory's network, exported; ``folder`` is for the file in between.
+
+    Raises:
+        ModelError: nobody consents, or the network cannot be exported.
+    """
+    program = export_source(name, shape, confirm)
+    path = folder / "network.pt2"
+    path.write_bytes(program)
+    patient = from_program(path, shape, program)
+    patient.format = f"network made by {Path(name).name}, exported"
+    patient.sha256 = sha256(Path(name.rpartition(":")[0]))
+    return patient
+
+
+def from_published(name: str, images: ImageSet) -> Patient:
+    """Published weights of another package; downloaded if it has not done so before.
+
+    Raises:
+        ModelError: the package or the model is not there.
+    """
+    published = fetch(name, images.shape, len(images.class_names))
+    with torch.no_grad():
+        classes = int(published.module(torch.zeros(1, *images.shape)).shape[1])
+    expected = bare(published.architecture, images.shape, classes).state_dict()
+    if expected.keys() != published.module.state_dict().keys():
+        raise ModelError(f"The network of {name} has other tensors than its builder gives.")
+    scaling = None
+    if published.mean:
+        scaling = Scaling(label="as published", mean=published.mean, std=published.std)
+    return Patient(
+        format=f"published weights from {published.source}",
+        architecture=published.architecture,
+        layout="its own",
+        classes=classes,
+        origin="downloaded",
+        module=published.module,
+        scaling=scaling,
+        settled=True,
+    )

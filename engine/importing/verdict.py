@@ -1,0 +1,76 @@
+"""The verdict of the checkpoint doctor, in one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from engine.diagnostics.checks import check_accuracy
+from engine.importing.report import Health
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Another setting that is clearly more accurate than the one chosen.
+
+    Attributes:
+        kind: ``normalisation``, ``density`` or ``unknown density``.
+        label: the better setting.
+        better: its accuracy on the trial images.
+        chosen: that of the one chosen.
+        kept: k as chosen, for a density.
+    """
+
+    kind: str
+    label: str
+    better: float
+    chosen: float
+    kept: float | None = None
+
+    def sentence(self) -> str:
+        """What is wrong, in words."""
+        numbers = f"{self.better:.1%} against {self.chosen:.1%}"
+        if self.kind == "normalisation":
+            return f"the normalisation is wrong: {self.label} is clearly more accurate ({numbers})"
+        if self.kind == "unknown density":
+            return f"k is not known, and k = {self.label} is no clear winner: give --density"
+        if self.kept == 1:
+            return (
+                f"a subnet was loaded as dense: with its mask at k = {self.label} it is clearly "
+                f"more accurate ({numbers})"
+            )
+        return f"k = {self.kept:g} is wrong: k = {self.label} is clearly more accurate ({numbers})"
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """Health and why."""
+
+    health: Health
+    sentence: str
+
+
+def judge(logits: torch.Tensor, labels: torch.Tensor, doubts: tuple[Doubt, ...]) -> Opinion:
+    """Is this network what it claims to be?
+
+    Args:
+        logits: (N, classes).
+        labels: (N,) true classes.
+        doubts: settings that fit better.
+    """
+    count, classes = logits.shape
+    right = int((logits.argmax(dim=1) == labels).sum())
+    share = f"{right / count:.1%} of {count} images are classified correctly"
+    strongest = max(doubts, key=lambda one: one.better, default=None)
+    reason = f" Perhaps {strongest.sentence()}." if strongest else ""
+    if not bool(logits.isfinite().all()):
+        return Opinion("not healthy", "Not healthy: its outputs are not finite.")
+    if check_accuracy(logits, labels):
+        return Opinion(
+            "not healthy",
+            f"Not healthy: {share}, near guessing among {classes} classes.{reason}",
+        )
+    if strongest:
+        return Opinion("doubtful", f"Doubtful: {strongest.sentence()}; {share}.")
+    return Opinion("healthy", f"Healthy: {share}, well above guessing among {classes} classes.")
