@@ -62,6 +62,14 @@ def _thread_count_stays() -> Iterator[None]:
         sys.modules["torch"].set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def _no_library_left_in_use() -> Iterator[None]:
+    """A test that uses a model library uses it for itself only."""
+    yield
+    if "engine.catalog" in sys.modules:
+        sys.modules["engine.catalog"].use_library(None)
+
+
 def _is_open(connection: sqlite3.Connection) -> bool:
     try:
         connection.total_changes  # noqa: B018 - raises if it is closed

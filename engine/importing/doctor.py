@@ -178,7 +178,7 @@ def _guess(patient: Patient | None) -> DatasetSpec:
             f"Name the images to measure the clean accuracy on.{options}",
             "Give --dataset, --folder or --npz.",
         )
-    return DatasetSpec(name=fitting[0])
+    return DatasetSpec.model_validate({"name": fitting[0]})
 
 
 def _check_images(patient: Patient, images: ImageSet) -> None:
@@ -189,13 +189,11 @@ def _check_images(patient: Patient, images: ImageSet) -> None:
             f"{patient.classes} outputs.",
             "Measure on the dataset that it was trained on.",
         )
-    if patient.module is None:
-        first = next((one for one in patient.state.values() if one.dim() == 4), None)
-        if first is not None and first.shape[1] != images.shape[0]:
-            raise DataError(
-                f"The images of {images.label!r} have {images.shape[0]} channels, but the network "
-                f"takes {first.shape[1]}."
-            )
+    if patient.channels not in (None, images.shape[0]):
+        raise DataError(
+            f"The images of {images.label!r} have {images.shape[0]} channels, but the network "
+            f"takes {patient.channels}."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,17 +213,13 @@ def _choose(request: Request, patient: Patient, images: ImageSet, device: torch.
     shares = [patient.kept] if not patient.scores else _shares(patient.kept)
     options = _options(request, patient, images)
     count = trials.trial_images(patient.network(images.shape, shares[0]), images)
-    grid = {
-        (kept, place): trials.outcome(
-            trials.label_of(option),
-            trials.with_scaling(patient.network(images.shape, kept), option),
-            images,
-            count,
-            device,
-        )
-        for kept in shares
-        for place, option in enumerate(options)
-    }
+    grid = {}
+    for kept in shares:
+        network = patient.network(images.shape, kept)
+        for place, option in enumerate(options):
+            model = trials.with_scaling(network, option)
+            label = trials.label_of(option)
+            grid[kept, place] = trials.outcome(label, model, images, count, device)
     told = _told(request, patient)
     cells = [
         cell

@@ -32,9 +32,13 @@ class Patient:
         format: in words.
         architecture: its name.
         layout: whose names of tensors.
-        classes: of the head; 0 if only the outputs will tell.
-        networks: by the share k that masks keep; one entry, None, without scores.
-        kept: the k that is known, from the user or from zeros.
+        classes: of the head.
+        channels: of the images; None if only trying will tell.
+        state: the tensors under our names.
+        scores: of Hydra's subnets, by the name of the layer.
+        kept: the k that is known (``kept_known``), from the user or from zeros.
+        module: the network itself, where it does not come from a state dict.
+        program: the exported program to store.
         scaling: normalisation that came with the weights; ``settled`` says it is not in doubt.
     """
 
@@ -42,6 +46,7 @@ class Patient:
     architecture: str
     layout: str
     classes: int
+    channels: int | None = None
     sha256: str = ""
     origin: Origin = "imported"
     state: State = field(default_factory=dict)
@@ -99,6 +104,7 @@ def from_file(
         architecture=fit.architecture,
         layout=fit.layout.id,
         classes=fit.classes,
+        channels=fit.channels,
         sha256=sha256(path),
         state=fit.state,
         scores=_renamed(scores, fit),

@@ -27,6 +27,7 @@ class Fit:
         architecture: its name.
         layout: the names of tensors that fit best.
         classes: rows of the head.
+        channels: of the images.
         state: under our names, with counters that old versions of torch did not have.
         missing: our names of tensors that the file lacks.
         extra: its names of tensors that have no place.
@@ -36,6 +37,7 @@ class Fit:
     architecture: str
     layout: Layout
     classes: int
+    channels: int
     state: State
     missing: tuple[str, ...]
     extra: tuple[str, ...]
@@ -136,11 +138,11 @@ def fit_to(architecture: str, state: State, shape: Shape | None) -> Fit:
     Raises:
         ModelError: there is no such architecture, or it cannot be built for such images.
     """
-    channels = _channels(state)
     sides = shape[1:] if shape else (_SIDE, _SIDE)
-    probe = _expected(architecture, (channels, *sides), 2)
+    probe = _expected(architecture, (3, *sides), 2)
     layout = best_layout(architecture, state, probe)
     ours = {layout.ours(key): value for key, value in state.items()}
+    channels = _channels(probe, ours)
     if len(ours) != len(state):
         raise ModelError(f"Two tensors of the checkpoint have one name in {architecture}.")
     classes = _classes(probe, ours)
@@ -152,7 +154,7 @@ def fit_to(architecture: str, state: State, shape: Shape | None) -> Fit:
     )
     missing = [key for key in expected if key not in ours and not key.endswith(_UNCOUNTED)]
     extra = [layout.theirs(key) for key in ours if key not in expected]
-    return Fit(architecture, layout, classes, ours, tuple(missing), tuple(extra), wrong)
+    return Fit(architecture, layout, classes, channels, ours, tuple(missing), tuple(extra), wrong)
 
 
 @cache
@@ -181,15 +183,12 @@ def _classes(probe: dict[str, tuple[int, ...]], ours: State) -> int:
     return 2
 
 
-def _channels(state: State) -> int:
-    """Of the images: what the first convolution reads."""
-    first = next((value for value in state.values() if value.dim() == 4), None)
-    for key in ("conv1.weight", "init_conv.weight", "features.0.weight", "features.0.0.weight",
-                "0.weight"):  # fmt: skip
-        if key in state and state[key].dim() == 4:
-            first = state[key]
-            break
-    count = int(first.shape[1]) if first is not None else 3
+def _channels(probe: dict[str, tuple[int, ...]], ours: State) -> int:
+    """Of the images: what the first convolution of the architecture reads."""
+    first = next((key for key, size in probe.items() if len(size) == 4), None)
+    if first is None or first not in ours or ours[first].dim() != 4:
+        return 3
+    count = int(ours[first].shape[1])
     return count if count in (1, 3) else 3
 
 

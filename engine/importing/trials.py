@@ -97,12 +97,12 @@ def trial_images(network: nn.Module, images: ImageSet) -> int:
 def logits(model: nn.Module, images: torch.Tensor, device: torch.device) -> torch.Tensor:
     """(N, classes) on the CPU, in eval mode."""
     model = model.to(device).eval()
-    found = []
+
+    def ask(batch: torch.Tensor) -> list[torch.Tensor]:
+        return in_chunks(model, len(batch), lambda part: model(batch[part].to(device)).cpu())
+
     with torch.inference_mode():
-        for batch in images.split(batch_size(device)):
-            found += in_chunks(
-                model, len(batch), lambda part, batch=batch: model(batch[part].to(device)).cpu()
-            )
+        found = [one for batch in torch.split(images, batch_size(device)) for one in ask(batch)]
     return torch.cat(found).float()
 
 

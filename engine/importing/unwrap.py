@@ -158,14 +158,11 @@ def _strip(found: Unwrapped) -> None:
 def _take_scaling(found: Unwrapped) -> None:
     for mean, std in _SCALING:
         if mean in found.state and std in found.state:
-            pair = tuple(
-                tuple(found.state.pop(key).flatten().double().tolist()) for key in (mean, std)
-            )
-            if not all(value > 0 for value in pair[1]):
-                raise ModelError(
-                    f"The checkpoint normalises by {std} = {pair[1]}, not all above 0."
-                )
-            found.scaling = pair
+            centre = tuple(found.state.pop(mean).flatten().double().tolist())
+            width = tuple(found.state.pop(std).flatten().double().tolist())
+            if len(centre) != len(width) or not all(0 < value < 1e9 for value in width):
+                raise ModelError(f"The checkpoint normalises by {std} = {width}, not all above 0.")
+            found.scaling = centre, width
             found.steps.append(f"normalisation inside ({mean}, {std})")
             found.notes = [one for one in found.notes if "names begin with" not in one]
             return

@@ -81,7 +81,7 @@ def as_modules(graph_module: fx.GraphModule, name: str) -> tuple[fx.GraphModule,
 
 
 def _only_input(module: fx.GraphModule, name: str) -> fx.Node:
-    inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
+    inputs: list[fx.Node] = [one for one in module.graph.nodes if one.op == "placeholder"]
     if len(inputs) != 1:
         raise ModelError(
             f"The exported program {name} takes {len(inputs)} inputs instead of one, the images."

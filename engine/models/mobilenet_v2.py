@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from engine.models.initial import he_normal
+from engine.models.pool import GlobalAveragePool
 
 _STEM, _HEAD = 32, 1280
 _STAGES = (
@@ -76,7 +77,7 @@ class MobileNetV2(nn.Module):
         self.conv2 = nn.Conv2d(inputs, _HEAD, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(_HEAD)
         self.relu2 = nn.ReLU()
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.pool = GlobalAveragePool()
         self.linear = nn.Linear(_HEAD, classes)
         he_normal(self)
 

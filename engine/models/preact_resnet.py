@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from engine.models.initial import he_normal
+from engine.models.pool import GlobalAveragePool
 
 _WIDTHS = (64, 128, 256, 512)
 
@@ -49,7 +50,7 @@ class PreActResNet18(nn.Module):
         self.layer4 = nn.Sequential(PreActBlock(third, fourth, 2), PreActBlock(fourth, fourth, 1))
         self.bn = nn.BatchNorm2d(fourth)
         self.relu = nn.ReLU()
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.pool = GlobalAveragePool()
         self.linear = nn.Linear(fourth, classes)
         he_normal(self)
 

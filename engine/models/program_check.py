@@ -18,9 +18,28 @@ from engine.errors import ModelError
 from engine.models import safe_pickle
 from engine.models.safe_zip import open_zip, read_entry
 
-_OPERATORS = set(
-    ["conv1d", "conv2d", "convolution", "_convolution", "linear", "addmm", "mm", "bmm", "matmul", "einsum", "batch_norm", "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "layer_norm", "native_layer_norm", "group_norm", "native_group_norm", "instance_norm", "relu", "relu_", "relu6", "relu6_", "leaky_relu", "leaky_relu_", "elu", "elu_", "celu", "selu", "prelu", "gelu", "silu", "silu_", "mish", "hardtanh", "hardtanh_", "hardswish", "hardswish_", "hardsigmoid", "hardsigmoid_", "sigmoid", "sigmoid_", "tanh", "tanh_", "softplus", "softmax", "_softmax", "log_softmax", "_log_softmax", "threshold", "clamp", "clamp_", "clamp_min", "clamp_max", "max_pool2d", "max_pool2d_with_indices", "avg_pool2d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool1d", "adaptive_avg_pool1d", "local_response_norm", "dropout", "dropout_", "feature_dropout", "native_dropout", "stochastic_depth", "pad", "constant_pad_nd", "reflection_pad2d", "replication_pad2d", "upsample_nearest2d", "upsample_bilinear2d", "view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "numpy_T", "unsqueeze", "squeeze", "expand", "expand_as", "slice", "select", "narrow", "index", "index_select", "gather", "chunk", "split", "split_with_sizes", "unbind", "cat", "stack", "repeat", "roll", "flip", "contiguous", "clone", "detach", "detach_", "alias", "lift_fresh_copy", "to", "_to_copy", "type_as", "fill_", "zeros", "zeros_like", "ones", "ones_like", "full", "full_like", "arange", "empty_like", "scalar_tensor", "new_zeros", "add", "add_", "sub", "sub_", "rsub", "mul", "mul_", "div", "div_", "neg", "abs", "pow", "square", "sqrt", "rsqrt", "exp", "log", "sign", "reciprocal", "mean", "sum", "amax", "amin", "max", "min", "maximum", "minimum", "var", "std", "var_mean", "norm", "linalg_vector_norm", "argmax", "topk", "where", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_not", "masked_fill", "floor", "ceil", "round", "scaled_dot_product_attention", "sym_size", "sym_numel", "sym_constrain_range_for_size", "_unsafe_view", "_assert_tensor_metadata", "_assert_scalar", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"]
-)
+_OPERATOR_NAMES = """
+conv1d conv2d convolution _convolution linear addmm mm bmm matmul einsum batch_norm
+native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training layer_norm
+native_layer_norm group_norm native_group_norm instance_norm relu relu_ relu6 relu6_ leaky_relu
+leaky_relu_ elu elu_ celu selu prelu gelu silu silu_ mish hardtanh hardtanh_ hardswish
+hardswish_ hardsigmoid hardsigmoid_ sigmoid sigmoid_ tanh tanh_ softplus softmax _softmax
+log_softmax _log_softmax threshold clamp clamp_ clamp_min clamp_max max_pool2d
+max_pool2d_with_indices avg_pool2d adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d
+avg_pool1d adaptive_avg_pool1d local_response_norm dropout dropout_ feature_dropout
+native_dropout stochastic_depth pad constant_pad_nd reflection_pad2d replication_pad2d
+upsample_nearest2d upsample_bilinear2d view reshape flatten unflatten permute transpose t
+numpy_T unsqueeze squeeze expand expand_as slice select narrow index index_select gather chunk
+split split_with_sizes unbind cat stack repeat roll flip contiguous clone detach detach_ alias
+lift_fresh_copy to _to_copy type_as fill_ zeros zeros_like ones ones_like full full_like arange
+empty_like scalar_tensor new_zeros add add_ sub sub_ rsub mul mul_ div div_ neg abs pow square
+sqrt rsqrt exp log sign reciprocal mean sum amax amin max min maximum minimum var std var_mean
+norm linalg_vector_norm argmax topk where eq ne lt le gt ge logical_and logical_not masked_fill
+floor ceil round scaled_dot_product_attention sym_size sym_numel sym_constrain_range_for_size
+_unsafe_view _assert_tensor_metadata _assert_scalar pixel_shuffle pixel_unshuffle
+channel_shuffle
+"""
+_OPERATORS = frozenset(_OPERATOR_NAMES.split())
 _SIMPLE = {"add", "sub", "mul", "floordiv", "truediv", "mod", "neg", "getitem", "eq", "ne", "lt",
            "le", "gt", "ge"}  # fmt: skip
 _WORD = re.compile(r"[\w.:+\-]*")

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from engine.models.initial import he_normal
+from engine.models.pool import GlobalAveragePool
 
 _WIDTH = 64
 
@@ -53,7 +54,7 @@ class ResNet18(nn.Module):
         self.layer2 = nn.Sequential(Block(first, second, 2), Block(second, second, 1))
         self.layer3 = nn.Sequential(Block(second, third, 2), Block(third, third, 1))
         self.layer4 = nn.Sequential(Block(third, fourth, 2), Block(fourth, fourth, 1))
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.pool = GlobalAveragePool()
         self.linear = nn.Linear(fourth, classes)
         he_normal(self)
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from engine.models.initial import he_normal
+from engine.models.pool import GlobalAveragePool
 
 _WIDTHS = (16, 32, 64)
 DEPTHS = (20, 32, 44, 56, 110)
@@ -66,7 +67,7 @@ class NarrowResNet(nn.Module):
         self.layer1 = _stage(blocks, first, first)
         self.layer2 = _stage(blocks, first, second)
         self.layer3 = _stage(blocks, second, third)
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.pool = GlobalAveragePool()
         self.linear = nn.Linear(third, classes)
         he_normal(self)
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from engine.models.initial import he_normal
+from engine.models.pool import GlobalAveragePool
 
 
 class SwishBlock(nn.Module):
@@ -66,7 +67,7 @@ class SwishWideResNet(nn.Module):
         )
         self.batchnorm = nn.BatchNorm2d(64 * width)
         self.act = nn.SiLU()
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.pool = GlobalAveragePool()
         self.logits = nn.Linear(64 * width, classes)
         he_normal(self)
 

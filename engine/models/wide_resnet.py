@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from engine.models.initial import he_normal
+from engine.models.pool import GlobalAveragePool
 from engine.models.preact_resnet import PreActBlock
 
 
@@ -29,7 +30,7 @@ class WideResNet(nn.Module):
         self.block3 = _stage(blocks, 32 * width, 64 * width, 2)
         self.bn1 = nn.BatchNorm2d(64 * width)
         self.relu = nn.ReLU()
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.pool = GlobalAveragePool()
         self.fc = nn.Linear(64 * width, classes)
         he_normal(self)
 
