@@ -321,7 +321,7 @@ def _measure(
 ) -> tuple[Report, nn.Module]:
     network = patient.network(images.shape, setting.kept)
     module = trials.with_scaling(network, setting.scaling)
-    logits = trials.logits(module, images.images, device)
+    logits = trials.logits(module, images.images[:], device)
     module = module.cpu().eval()
     right = int((logits.argmax(dim=1) == images.labels).sum())
     low, high = wilson(right, len(images))

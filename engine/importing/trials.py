@@ -69,7 +69,7 @@ class Outcome:
 
 def scalings(images: ImageSet) -> list[Scaling | None]:
     """Plausible normalisations of a dataset; None is none."""
-    pixels = images.images.transpose(0, 1).flatten(1).double()
+    pixels = images.images[:].transpose(0, 1).flatten(1).double()
     mean, std = pixels.mean(dim=1), pixels.std(dim=1)
     found: list[Scaling | None] = [None, *(_COLOUR if images.shape[0] == 3 else _GREY)]
     if bool((std > 0).all()):
