@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine import __version__, paths
+from engine import __version__, catalog, paths
 from engine.catalog import SECTIONS
 from engine.errors import CrumpleError, StoreError
 from engine.report.figures import KINDS
 from engine.report.tables import RESULT_FORMATS, SAMPLE_FORMATS
 from engine.report.transfer import TRANSFER_FORMATS
+from engine.store.artifacts import models_of
 
 if TYPE_CHECKING:
     from engine.store import Row, Store
@@ -90,10 +91,12 @@ def main(ctx: click.Context) -> None:
 @main.command("list")
 @click.argument("section", type=click.Choice(SECTIONS))
 @click.option("--json", "as_json", is_flag=True, help="For programs: every parameter in full.")
-def list_(section: str, as_json: bool) -> None:
+@_db_option
+def list_(section: str, as_json: bool, db: Path) -> None:
     """Show what exists, with parameters and defaults."""
     from engine.report.listing import section_json, section_text
 
+    catalog.use_library(models_of(db))
     click.echo(section_json(section) if as_json else section_text(section), nl=False)
 
 

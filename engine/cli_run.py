@@ -10,8 +10,8 @@ from types import FrameType
 import click
 from tqdm import tqdm
 
+from engine import catalog, paths
 from engine import device as devices
-from engine import paths
 from engine.events import (
     EpochFinished,
     Event,
@@ -27,6 +27,7 @@ from engine.runner import Options, Summary, check
 from engine.runner import run as run_study
 from engine.specs import Study
 from engine.store import Row, Writer
+from engine.store.artifacts import models_of
 
 tqdm.monitor_interval = 0  # no watching thread: bars are updated often enough
 
@@ -47,9 +48,10 @@ tqdm.monitor_interval = 0  # no watching thread: bars are updated often enough
 )
 def run(study: Path, db: Path | None, device: str, precision: str, resume: bool) -> None:
     """Run STUDY.toml; finished runs are reused. Exit 0 only if every run finished."""
+    path = db or paths.default_database()
+    catalog.use_library(models_of(path))
     wanted = Study.from_toml(study)
     devices.set_threads()
-    path = db or paths.default_database()
     devices.resolve(device)
     if not path.exists():
         check(wanted)  # before a database is made for nothing

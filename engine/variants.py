@@ -15,7 +15,7 @@ from engine import catalog, compression, diagnostics, latency
 from engine.accounting import account
 from engine.compression import Variant
 from engine.data import ImageSet, training_for
-from engine.errors import DataError
+from engine.errors import DataError, ModelError
 from engine.events import ShouldStop
 from engine.models import fingerprint
 from engine.models import load as load_model
@@ -88,6 +88,11 @@ class Variants:
     def _make(self, spec: Run, keys: RunKeys, staged: Staged, watch: Watch) -> LoadedVariant:
         begun = time.perf_counter()
         card = catalog.model_card(spec.model)
+        if spec.recipe and not card.compressible:
+            raise ModelError(
+                f"The model {card.id!r} cannot be compressed: some of its layers are no modules.",
+                "It can be attacked as it is, as the variant 'none'.",
+            )
         base = staged("model", card.title, lambda: load_model(card))
         context = self._context(card, spec, base, watch)
         made = self._recipes.make(base, card, spec, context, staged)

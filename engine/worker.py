@@ -11,7 +11,7 @@ import signal
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
-from engine import device
+from engine import catalog, device
 from engine.commands import Cancel, Command, Move, Pause, Retry, Settings, Shutdown, Submit
 from engine.errors import CrumpleError
 from engine.events import (
@@ -26,6 +26,7 @@ from engine.events import (
 from engine.runner import Options, Runner
 from engine.specs import Study
 from engine.store import Writer
+from engine.store.artifacts import models_of
 
 
 def main(connection: Connection, settings: Settings) -> None:
@@ -43,6 +44,7 @@ def _serve(connection: Connection, settings: Settings) -> None:
     if hasattr(os, "nice"):
         os.nice(5)
     device.set_threads(settings.reserve)
+    catalog.use_library(models_of(settings.database))
     with Writer(settings.database) as store:
         channel = _Channel(connection)
         runner = Runner(store, channel.send, Options(settings.device, settings.precision))

@@ -12,10 +12,11 @@ import platformdirs
 from PySide6.QtCore import QEventLoop, QSettings, QTimer
 from PySide6.QtWidgets import QApplication, QMessageBox
 
-from engine import paths
+from engine import catalog, paths
 from engine.client import EngineClient
 from engine.errors import StoreError
 from engine.store import Store
+from engine.store.artifacts import models_of
 from gui import files, hooks, theme
 from gui.engine_client import QtEngineClient
 from gui.lab import Lab
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     store = _open_store(options.db, ask=not options.screenshot)
     if store is None:
         return _UNUSABLE
+    catalog.use_library(models_of(store.path))
     settings = _settings(store.path)
     theme.install(app, settings, options.theme)
     lab = Lab(store, QtEngineClient(EngineClient(store.path)), settings)

@@ -42,6 +42,8 @@ _HEADS = {
 }
 """Datasets with so many classes."""
 
+_GREY = ("mnist", "digits")
+
 
 @dataclass(frozen=True)
 class Request:
@@ -171,7 +173,9 @@ def _from_file(request: Request, shape: tuple[int, int, int] | None) -> Patient 
 def _guess(patient: Patient | None) -> DatasetSpec:
     """The dataset that the head tells, if it tells one."""
     known = catalog.section("datasets")
-    fitting = [one for one in _HEADS.get(patient.classes if patient else 0, ()) if one in known]
+    heads = _HEADS.get(patient.classes, ()) if patient else ()
+    grey = patient is not None and patient.channels == 1
+    fitting = [one for one in heads if one in known and (one in _GREY) == grey]
     if patient is None or len(fitting) != 1:
         options = f" It has {patient.classes} classes." if patient else ""
         raise SpecError(

@@ -230,11 +230,7 @@ def _swish(state: State) -> str | None:
 def _resnet(state: State) -> str | None:
     if not any(key.startswith("layer4.") for key in state) or "linear.weight" not in state:
         return None
-    if "bn.weight" in state or _rows(state, "layer1.0.bn1.weight") != _rows(
-        state, "layer1.0.conv1.weight"
-    ):
-        return "preact-resnet-18"
-    if "bn1.weight" not in state and "bn1.bias" not in state:
+    if not any(key.startswith("bn1.") for key in state):
         return "preact-resnet-18"
     width = _rows(state, "conv1.weight") or _rows(state, "bn1.weight")
     return "resnet-18" if width == 64 else f"resnet-18-w{width}"

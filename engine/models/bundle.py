@@ -5,6 +5,7 @@ A model of the user's own making has its exported program, ``<id>.pt2``, in plac
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,12 @@ def load(card: ModelCard, folder: Path | None = None) -> nn.Module:
         ModelError: the weights are missing, damaged or not those of the card.
     """
     module = skeleton(card, folder)
-    if card.architecture != EXPORTED:
+    program = None
+    if card.architecture == EXPORTED:
+        program = ((folder or folder_of(card)) / f"{card.id}.pt2").read_bytes()
+    else:
         load_tensors(module, (folder or folder_of(card)) / f"{card.id}.safetensors")
-    if fingerprint(module) != card.fingerprint:
+    if _fingerprint(module, program) != card.fingerprint:
         raise ModelError(
             f"The weights of {card.id} are not those its card describes.",
             "Card and weights belong together: restore both, import or train the model again.",
@@ -82,10 +86,19 @@ def save(
         folder: is made if missing.
         program: the exported program to store in place of the weights.
     """
-    card = ModelCard(**fields, parameters=count_parameters(module), fingerprint=fingerprint(module))
+    print_ = _fingerprint(module, program)
+    card = ModelCard(**fields, parameters=count_parameters(module), fingerprint=print_)
     if program is None:
         write_atomically(folder / f"{card.id}.safetensors", tensor_bytes(module))
     else:
         write_atomically(folder / f"{card.id}.pt2", program)
     write_atomically(folder / f"{card.id}.json", json_bytes(card.model_dump(mode="json")))
     return card
+
+
+def _fingerprint(module: nn.Module, program: bytes | None) -> str:
+    """Of the tensors; of a program also its own, as equal tensors may be wired otherwise."""
+    found = fingerprint(module)
+    if program is None:
+        return found
+    return hashlib.sha256(found.encode() + hashlib.sha256(program).digest()).hexdigest()

@@ -10,10 +10,20 @@ from torch import fx, nn
 
 from engine import compression, models
 from engine.compression.parts import ActivationQuantiser
+from engine.models import registry
 from engine.models.registry import BUILDERS
 from engine.specs import make_step
 
-CIFAR = ("resnet-18", "preact-resnet-18", "wrn-28-4", "wrn-28-10", "wrn-34-10", "mobilenet-v2")
+CIFAR = (
+    "resnet-18",
+    "preact-resnet-18",
+    "wrn-28-4",
+    "wrn-28-10",
+    "wrn-34-10",
+    "mobilenet-v2",
+    "vgg-16-bn",
+    "resnet-20",
+)
 LARGE = ("wrn-28-10", "wrn-34-10")
 COUNTS = {
     ("resnet-18", 10): 11_173_962,
@@ -24,14 +34,24 @@ COUNTS = {
     ("wrn-34-10", 10): 46_160_474,
     ("mobilenet-v2", 10): 2_296_922,
     ("mobilenet-v2", 100): 2_412_212,
+    ("vgg-16-bn", 10): 15_311_818,
+    ("resnet-20", 10): 269_722,
+    ("wrn-70-16", 10): 266_796_506,
+    ("resnet-18-w4", 10): 44_622,
+    ("resnet-18-w8", 10): 176_402,
+    ("resnet-18-w16", 10): 701_466,
+    ("resnet-18-w32", 10): 2_797_610,
+    ("resnet-18-w64", 10): 11_173_962,
+    ("swish-wrn-28-10", 10): 36_479_194,
+    ("torchvision.resnet50", 1000): 25_557_032,
+    ("torchvision.vgg16_bn", 1000): 138_365_992,
 }
 WITH_UNUSED_STAGE = {"wrn-28-4": 6_118_266, "wrn-28-10": 38_119_866, "wrn-34-10": 48_262_586}
 
 
 def bare(name: str, classes: int = 10) -> nn.Module:
     """Without memory for its weights."""
-    with torch.device("meta"):
-        return BUILDERS[name]((3, 32, 32), classes)
+    return registry.bare(name, (3, 32, 32), classes)
 
 
 def smooth(count: int, shape: tuple[int, int, int], seed: int) -> torch.Tensor:
@@ -95,7 +115,8 @@ def test_sides_before_the_pool_are_those_of_the_papers(name: str) -> None:
             lambda _m, inputs, _out: sides.append(tuple(inputs[0].shape[2:]))
         )
         model(torch.empty(1, 3, 32, 32))
-    assert sides == [(8, 8) if name.startswith("wrn") else (4, 4)]
+    expected = {"vgg-16-bn": (2, 2), "resnet-20": (8, 8)}
+    assert sides == [expected.get(name, (8, 8) if name.startswith("wrn") else (4, 4))]
 
 
 @pytest.mark.parametrize("name", BUILDERS)

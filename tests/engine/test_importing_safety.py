@@ -1,0 +1,181 @@
+"""Files that are not what they should be: one sentence, nothing run, nothing stored."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save as save_safetensors
+
+from engine.errors import CrumpleError, ModelError
+from engine.importing.doctor import Request, import_model
+from engine.importing.read import read
+from engine.models import safe_pickle
+from engine.specs import DatasetSpec
+from tests.helpers.checkpoints import labelled, lively, pictures
+from tests.helpers.published import KuangResNet18
+
+
+class Payload:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return os.mkdir, (str(self.trace),)
+
+
+def state() -> dict[str, torch.Tensor]:
+    return KuangResNet18(width=4).state_dict()
+
+
+def zipped(content: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def legacy(content: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer, _use_new_zipfile_serialization=False)
+    return buffer.getvalue()
+
+
+def bomb(_: Path) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("m/data.pkl", zipped(state()))
+        archive.writestr("m/data/0", b"\0" * 50_000_000)
+    return buffer.getvalue()
+
+
+def declared_too_large(_: Path) -> bytes:
+    """A storage of 2**40 elements in a file of a few kilobytes."""
+    content = legacy({"w": torch.zeros(4, 4)})
+    assert content.count(b"K\x10N") == 1  # BININT1 16, NONE: elements, no view
+    return content.replace(b"K\x10N", b"\x8a\x06" + (2**40).to_bytes(6, "little") + b"N")
+
+
+def expanded(_: Path) -> bytes:
+    """One number, said to be a matrix of 10^12."""
+    return zipped({"w": torch.zeros(1).expand(10**6, 10**6)})
+
+
+def truncated_safetensors(_: Path) -> bytes:
+    return save_safetensors(state())[:-100]
+
+
+def huge_header(_: Path) -> bytes:
+    header = json.dumps({"w": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}})
+    return struct.pack("<Q", len(header)) + header.encode() + b"\0" * 64
+
+
+def tarred(_: Path) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("storages"))
+    return buffer.getvalue()
+
+
+def torchscript(_: Path) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("m/constants.pkl", b"")
+        archive.writestr("m/data.pkl", b"")
+    return buffer.getvalue()
+
+
+def npz(_: Path) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, x=np.zeros(3))
+    return buffer.getvalue()
+
+
+CASES: dict[str, tuple[Callable[[Path], bytes], str]] = {
+    "pickle": (lambda t: pickle.dumps(Payload(t), 2), r"it asks for posix.mkdir"),
+    "pickle, protocol 4": (lambda t: pickle.dumps(Payload(t), 4), "could run code"),
+    "pickle, protocol 0": (lambda t: pickle.dumps(Payload(t), 0), "no checkpoint"),
+    "in a torch zip": (lambda t: zipped({"a": Payload(t)}), r"it asks for posix.mkdir"),
+    "in a legacy file": (lambda t: legacy({"a": Payload(t)}), r"it asks for posix.mkdir"),
+    "whole module": (lambda t: zipped(torch.nn.Linear(2, 2)), "torch.nn.modules.linear.Linear"),
+    "zip bomb": (bomb, "unpack to 50"),
+    "storage too large": (declared_too_large, r"declares a tensor of 1,099,511,627,776"),
+    "expanded": (expanded, "larger than what is stored"),
+    "empty": (lambda t: b"", r"is empty \(0 bytes\)"),
+    "text": (lambda t: b"my weights\n" * 50, "a text file"),
+    "truncated safetensors": (truncated_safetensors, "damaged or truncated"),
+    "huge header": (huge_header, "damaged or truncated"),
+    "truncated zip": (lambda t: zipped(state())[:-2000], "damaged or truncated"),
+    "truncated legacy": (lambda t: legacy(state())[:-2000], "damaged or truncated"),
+    "keras": (lambda t: b"\x89HDF\r\n\x1a\n" + b"\0" * 600, "Keras"),
+    "tar": (tarred, "tar archive"),
+    "torchscript": (torchscript, "TorchScript"),
+    "npz": (npz, "zip archive of something else"),
+    "a list": (lambda t: zipped([torch.zeros(2)]), "a list instead of a state dict"),
+    "no weights": (lambda t: zipped({"epoch": 3}), "no weights"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_refused(case: str, tmp_path: Path) -> None:
+    make, message = CASES[case]
+    trace, path = tmp_path / "trace", tmp_path / "model.pt"
+    path.write_bytes(make(trace))
+    request = Request(file=str(path), dataset=DatasetSpec.model_validate({"name": "digits"}))
+    with pytest.raises(ModelError, match=message) as caught:
+        import_model(request, tmp_path / "library")
+    assert not trace.exists()
+    assert not (tmp_path / "library").exists()
+    assert "\n" not in caught.value.message
+
+
+def test_the_payload_would_have_worked(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    pickle.loads(pickle.dumps(Payload(trace), 2))
+    assert trace.exists()
+
+
+def test_a_folder_and_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="is a folder"):
+        read(tmp_path)
+    with pytest.raises(ModelError, match="cannot be read: No such file"):
+        read(tmp_path / "none.pt")
+
+
+def test_a_changed_byte_is_noticed_by_the_checksum(tmp_path: Path) -> None:
+    content = bytearray(zipped(state()))
+    content[len(content) // 2] ^= 1
+    path = tmp_path / "m.pt"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="damaged"):
+        read(path)
+
+
+def test_what_is_allowed_are_tensors_and_numbers(tmp_path: Path) -> None:
+    numbers = {"best": np.float64(91.5), "n": np.int64(3), "t": torch.tensor(2.0)}
+    path = tmp_path / "m.pt"
+    path.write_bytes(zipped({"state_dict": state(), **numbers}))
+    assert read(path).tree["best"] == 91.5
+    assert not any(name.startswith(("os.", "builtins.", "posix")) for name in safe_pickle.ALLOWED)
+
+
+def test_a_library_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    images = pictures(40)
+    model = lively(KuangResNet18(width=4), images)
+    labelled(model, images, tmp_path / "x.npz")
+    (tmp_path / "m.pt").write_bytes(zipped(model.state_dict()))
+    (tmp_path / "library").write_text("in the way")
+    spec = DatasetSpec.model_validate({"npz": str(tmp_path / "x.npz")})
+    with pytest.raises(CrumpleError, match="cannot be written"):
+        import_model(Request(file=str(tmp_path / "m.pt"), dataset=spec), tmp_path / "library")
