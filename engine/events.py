@@ -134,7 +134,11 @@ class EpochFinished(RunEvent):
         robust_accuracy: the same under PGD; None for training on clean images.
         stage: of a step that trains more than once, for example ``prune``; else empty.
         learning_rate: of the last gradient step.
-        seconds_left: of this stage, at the pace of its epochs so far.
+        seconds_left: of the whole step, at the pace of the epochs of this stage so far.
+        step: its label.
+        place: of the step in the recipe, from 1.
+        step_done: epochs of the step so far, of all its stages.
+        step_epochs: of the step in all, as far as is known.
     """
 
     epoch: int
@@ -145,6 +149,10 @@ class EpochFinished(RunEvent):
     stage: str = ""
     learning_rate: float = 0.0
     seconds_left: float = 0.0
+    step: str = ""
+    place: int = 0
+    step_done: int = 0
+    step_epochs: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from engine import compression, diagnostics
 from engine.catalog import ModelCard
 from engine.compression import Context, Variant
 from engine.data import ImageSet
+from engine.epoch_log import EpochLog
 from engine.models import fingerprint
 from engine.plan import step_key, variant_key
 from engine.specs import Recipe, Run, Step
@@ -33,7 +34,7 @@ class Made:
 
     Attributes:
         steps: one row a step: label, seconds, clean accuracy before and after on held-out
-            training images, whether the weights changed, and flags.
+            training images, whether the weights changed, flags, and the epochs of its trainings.
     """
 
     variant: Variant
@@ -71,11 +72,13 @@ class RecipeStage:
             step, key = spec.recipe[number], keys[number + 1]
             begun = time.perf_counter()
             before = gate.look(variant)
-            own = replace(context, checkpoint=self._checkpoints(key))
+            log = EpochLog(context.watch, step, number + 1)
+            own = replace(context, checkpoint=self._checkpoints(key), watch=log.watch)
             take = partial(compression.apply_step, variant, step, own)
             variant = staged("compression", step.label, take)
             seconds = time.perf_counter() - begun
             record = gate.compare(step, before, gate.look(variant), seconds)
+            record["epochs"] = log.rows
             compression.save(variant, card, self._store.variant_folder(key))
             self._store.put_stage(step_key(key), "step", record, seconds)
             records.append(record)

@@ -272,6 +272,7 @@ class Runner:
 
         def tell(epoch: Epoch) -> None:
             spent[epoch.number - 1 :] = [epoch.seconds]
+            left = max(epoch.of - epoch.number, epoch.step_epochs - epoch.step_done)
             self.emit(
                 EpochFinished(
                     run_id=run_id,
@@ -282,7 +283,11 @@ class Runner:
                     robust_accuracy=epoch.robust,
                     stage=epoch.stage,
                     learning_rate=epoch.learning_rate,
-                    seconds_left=(epoch.of - epoch.number) * sum(spent) / len(spent),
+                    seconds_left=left * sum(spent) / len(spent),
+                    step=epoch.step,
+                    place=epoch.place,
+                    step_done=epoch.step_done,
+                    step_epochs=epoch.step_epochs,
                 )
             )
 

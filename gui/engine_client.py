@@ -21,6 +21,11 @@ class QtEngineClient(QObject):
     Signals:
         event: one engine event (``engine.events``), coalesced per run.
         rows_changed: rows in the database changed; at most four times a second.
+
+    Attributes:
+        progress: where each running run stands, attacking or training.
+        told: what the running run has told so far, for a page that opens late; of the messages
+            that replace each other the last one.
     """
 
     event = Signal(object)
@@ -33,7 +38,8 @@ class QtEngineClient(QObject):
         self.device = ""
         self.running: int | None = None
         self.transferring: int | None = None
-        self.progress: dict[int, events.RunProgress] = {}
+        self.progress: dict[int, events.RunProgress | events.EpochFinished] = {}
+        self.told: list[events.RunEvent] = []
         self.pace = Pace()
         self._drain_timer = QTimer(self)
         self._drain_timer.setInterval(DRAIN_MS)
@@ -86,22 +92,40 @@ class QtEngineClient(QObject):
             self.event.emit(event)
 
     def _note(self, event: events.Event) -> None:
+        if isinstance(event, events.RunEvent):
+            self._note_run(event)
         match event:
-            case events.RunProgress():
-                self.progress[event.run_id] = event
+            case events.RunProgress() | events.EpochFinished():
                 return
             case events.WorkerReady():
                 self.device = event.description
             case events.QueueChanged():
                 self.paused = event.paused
-            case events.RunStarted():
-                self.running = event.run_id
-            case events.RunFinished() | events.RunFailed() | events.RunCancelled():
-                self.running = None
-                self.progress.pop(event.run_id, None)
             case events.StudyStage():
                 self.transferring = event.study_id if event.detail else None
             case events.WorkerDied():
                 self.running = self.transferring = None
         if not self._change_timer.isActive():
             self._change_timer.start()
+
+    def _note_run(self, event: events.RunEvent) -> None:
+        self._remember(event)
+        match event:
+            case events.RunStarted():
+                self.running = event.run_id
+            case events.RunProgress() | events.EpochFinished():
+                self.progress[event.run_id] = event
+            case events.StageStarted():
+                if isinstance(self.progress.get(event.run_id), events.EpochFinished):
+                    del self.progress[event.run_id]
+            case events.RunFinished() | events.RunFailed() | events.RunCancelled():
+                self.running = None
+                self.progress.pop(event.run_id, None)
+
+    def _remember(self, event: events.RunEvent) -> None:
+        if isinstance(event, events.RunStarted):
+            self.told = []
+        same = isinstance(event, events.RunProgress)
+        if same and self.told and isinstance(self.told[-1], events.RunProgress):
+            self.told.pop()
+        self.told.append(event)

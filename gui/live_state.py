@@ -10,20 +10,19 @@ from engine import events
 from engine.statistics import wilson
 from engine.store import Row, Store
 from gui.evidence import lights, read_gate, summarise
+from gui.training import NO_TRAINING, Marks, Points, Training, of_records, stored_records
 
 _MOST_POINTS = 400
 _STAGES = {
     "data": "loading the images",
     "model": "loading the base model",
     "compression": "compressing",
+    "training": "training",
     "accounting": "measuring size and sparsity",
     "diagnostics": "checking the gradients",
     "attack": "attacking",
     "statistics": "computing intervals",
 }
-
-Points = tuple[tuple[int, float], ...]
-Marks = tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,7 @@ class LiveState:
         parts: (step after which it begins, name) of each attack of several in a row.
         active: images of the current batch that still hold.
         evidence: what the diagnostics say of a finished run, in one sentence.
+        training: of the steps of its recipe.
     """
 
     run_id: int
@@ -56,6 +56,7 @@ class LiveState:
     parts: Marks = ()
     active: int = 0
     evidence: str = ""
+    training: Training = NO_TRAINING
 
     def after(self, event: events.RunEvent) -> LiveState:
         """The state once an event of this run is known."""
@@ -69,16 +70,21 @@ class LiveState:
                     phase="starting",
                 )
             case events.StageStarted():
-                return replace(self, phase=stage_words(event.stage, event.detail))
+                words = stage_words(event.stage, event.detail)
+                return replace(self, phase=words, training=self.training.rested())
             case events.EpochFinished():
-                return replace(self, phase=stage_words("compression", epoch_words(event)))
+                words = stage_words("training", epoch_words(event))
+                return replace(self, phase=words, training=self.training.after(event))
             case events.RunProgress():
                 return self._progressed(event)
             case events.RunFailed():
-                return replace(self, phase=f"failed: {event.message}", seconds_left=None)
+                return self._stopped(f"failed: {event.message}")
             case events.RunCancelled():
-                return replace(self, phase="cancelled", seconds_left=None)
+                return self._stopped("cancelled")
         return self
+
+    def _stopped(self, phase: str) -> LiveState:
+        return replace(self, phase=phase, seconds_left=None, training=self.training.rested())
 
     def _progressed(self, event: events.RunProgress) -> LiveState:
         return replace(
@@ -95,6 +101,7 @@ class LiveState:
             phase=stage_words("attack", event.part),
             parts=event.parts,
             active=event.active,
+            training=self.training.rested(),
         )
 
     def span(self) -> int:
@@ -126,11 +133,10 @@ def stage_words(stage: str, detail: str = "") -> str:
 
 
 def epoch_words(event: events.EpochFinished) -> str:
-    """How training stands, in words."""
-    words = [f"epoch {event.epoch} of {event.epochs}", f"loss {event.loss:.3g}"]
-    for name, share in (("clean", event.clean_accuracy), ("robust", event.robust_accuracy)):
-        words += [f"{name} {share:.1%}"] if share is not None else []
-    return ", ".join(words)
+    """Where training stands, in words."""
+    name = " · ".join(filter(None, (event.step, event.stage)))
+    words = f"epoch {event.epoch} of {event.epochs}"
+    return f"{name}, {words}" if name else words
 
 
 def stored_state(store: Store, run_id: int) -> LiveState:
@@ -151,6 +157,7 @@ def stored_state(store: Store, run_id: int) -> LiveState:
         phase=_ended(row),
         parts=_marks(points),
         evidence=_evidence(store, row),
+        training=of_records(stored_records(store, run_id)),
     )
 
 
@@ -198,6 +205,23 @@ def duration(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def training_figures(training: Training, phase: str) -> dict[str, str]:
+    """The numbers of the newest epoch as texts."""
+    texts = {"phase": phase, "left": duration(training.seconds_left)}
+    epoch = training.last
+    if epoch is None:
+        return texts
+    segment = training.segments[-1]
+    texts["segment"] = segment.name
+    texts["epoch"] = f"{epoch.number} of {segment.expected}"
+    if training.step_epochs > segment.expected:
+        texts["epoch"] += f", {training.step_done} of {training.step_epochs} of the step"
+    texts["clean"] = f"{100 * epoch.clean:.1f} %"
+    texts["robust"] = "" if epoch.robust is None else f"{100 * epoch.robust:.1f} %"
+    texts["loss"], texts["rate"] = f"{epoch.loss:.4g}", f"{epoch.learning_rate:.3g}"
+    return texts
 
 
 def _images(state: LiveState) -> str:

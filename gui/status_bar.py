@@ -25,6 +25,11 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def epochs_of(event: events.EpochFinished) -> tuple[int, int]:
+    """Epochs done and epochs in all, of the whole step where that is known."""
+    return event.step_done or event.epoch, event.step_epochs or event.epochs
+
+
 class StatusBar(QFrame):
     """Always in sight.
 
@@ -123,10 +128,8 @@ class StatusBar(QFrame):
             case events.RunStarted():
                 self._show_running(f"#{event.run_id}  {event.title}")
                 self._show_progress(event.done, event.total, event.done / max(event.total, 1))
-            case events.StageStarted() | events.EpochFinished():
-                self._name_stage(event)
-            case events.RunProgress():
-                self._progressed(event)
+            case events.StageStarted() | events.EpochFinished() | events.RunProgress():
+                self._moved(event)
             case events.StudyStage() if event.detail:
                 self._show_running(f"transfer: {event.detail}")
                 self.progress.setValue(round(_STEPS * event.done / max(event.total, 1)))
@@ -138,13 +141,30 @@ class StatusBar(QFrame):
             case events.QueueChanged() if not self._client.busy:
                 self._show_idle()
 
-    def _name_stage(self, event: events.StageStarted | events.EpochFinished) -> None:
-        if isinstance(event, events.StageStarted):
-            detail = f" {event.detail}" if event.detail else ""
+    def _moved(self, event: events.RunEvent) -> None:
+        match event:
+            case events.StageStarted():
+                self._name_stage(event)
+            case events.EpochFinished():
+                self._trained(event)
+            case events.RunProgress():
+                self._progressed(event)
+
+    def _name_stage(self, event: events.StageStarted) -> None:
+        detail = f" {event.detail}" if event.detail else ""
+        if self.stop_button.isEnabled():
             self.left.setText(event.stage)
-            self.left.setToolTip(f"{event.stage}{detail}")
-        elif self.stop_button.isEnabled():
-            self.left.setText(f"epoch {event.epoch}/{event.epochs}")
+        self.left.setToolTip(f"{event.stage}{detail}")
+        self._name_part(event.detail if event.stage == "compression" else "")
+
+    def _trained(self, event: events.EpochFinished) -> None:
+        """Training has a bar of its own, and a time that is its step's and not the run's."""
+        done, total = epochs_of(event)
+        self.progress.setValue(round(_STEPS * done / total))
+        self.progress.setFormat(f"epoch {done} / {total}")
+        self._name_part(" · ".join(filter(None, (event.step, event.stage))))
+        if self.stop_button.isEnabled():
+            self.left.setText(f"training: {duration(event.seconds_left)} left")
 
     def _progressed(self, event: events.RunProgress) -> None:
         self._show_progress(event.done, event.total, event.share)

@@ -13,6 +13,7 @@ from engine.catalog.datasets import missing_files
 from engine.catalog.entry import Entry, Params, Section, as_number, format_number
 from engine.catalog.formulas import FORMULAS
 from engine.catalog.models import ModelCard, use_library
+from engine.catalog.training import group_of
 from engine.errors import SpecError
 
 SECTIONS = ("datasets", "models", "compressions", "training", "attacks")
@@ -27,6 +28,7 @@ __all__ = [
     "as_number",
     "find",
     "format_number",
+    "group_of",
     "missing_files",
     "model_card",
     "section",

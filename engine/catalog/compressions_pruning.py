@@ -87,6 +87,9 @@ class NmSparsityParams(Params):
             raise ValueError(f"takes an n below m = {self.m}, not {self.n}")
         return self
 
+    def requested(self) -> dict[str, float]:
+        return {"sparsity": 1 - self.n / self.m}
+
     def label(self, title: str) -> str:
         rest = " rest dense" if self.indivisible == "dense" else ""
         return f"{title} {self.n}:{self.m}{rest}"

@@ -33,12 +33,21 @@ Number = Annotated[float, BeforeValidator(as_number)]
 """A float that may be written as a fraction in study files and forms."""
 
 
+_WITHIN = ("ramp", "warm")
+"""Epochs of these names are counted within others."""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 class Params(BaseModel):
     """Base of all parameter models: frozen, strict about names, finite numbers only.
 
     Every field carries a title, a description, bounds and a default, because the forms of
     the window, ``crumple list`` and the error messages are made from them. Units go into
-    ``json_schema_extra={"unit": ...}``.
+    ``json_schema_extra={"unit": ...}``. Forms fold away what has a ``"group"`` there, under its
+    name, for example ``"training"`` or ``"more"``; ``catalog.group_of`` finds it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -46,6 +55,29 @@ class Params(BaseModel):
     def label(self, title: str) -> str:
         """A short text that tells this setting from its neighbours in one study."""
         return title
+
+    def training_epochs(self) -> int:
+        """Epochs of all trainings of this step together; 0 if it does not train."""
+        given = self.model_dump()
+        if given.get("schedule") == "one-shot":
+            return 0
+        return sum(
+            int(value)
+            for name, value in given.items()
+            if name == "epochs" or (name.endswith("_epochs") and not name.startswith(_WITHIN))
+        )
+
+    def requested(self) -> dict[str, float]:
+        """What this step asks for, by the key of the accounting that tells what became of it."""
+        given = self.model_dump()
+        kept: tuple[str, ...] = ("sparsity", "activation_bits")
+        found = {key: given[key] for key in kept if key in given}
+        if "density" in given:
+            found["sparsity"] = 1 - given["density"]
+        for name in ("bits", "weight_bits"):
+            if name in given:
+                found["weight_bits"] = given[name]
+        return {key: float(value) for key, value in found.items() if _is_number(value)}
 
 
 class NoParams(Params):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from engine.catalog.entry import Entry, Number, Params, Section, section
+
+_FOLDED: dict[str, JsonValue] = {"group": "training"}
+"""For what is seldom changed."""
 
 Schedule = Literal["one-cycle", "cosine", "multistep"]
 
@@ -20,26 +23,59 @@ class StandardParams(Params):
     """Parameters of a training run."""
 
     epochs: int = Field(60, ge=1, le=10_000, title="epochs", description="Passes over the data.")
-    batch_size: int = Field(128, ge=2, le=65_536, title="batch size", description="Images a step.")
+    batch_size: int = Field(
+        128,
+        ge=2,
+        le=65_536,
+        title="batch size",
+        description="Images a step.",
+        json_schema_extra=_FOLDED,
+    )
     lr: Number = Field(0.1, gt=0, le=10, title="learning rate", description="Its largest value.")
-    momentum: Number = Field(0.9, ge=0, lt=1, title="momentum", description="Momentum of SGD.")
-    weight_decay: Number = Field(5e-4, ge=0, le=1, title="weight decay", description="L2 penalty.")
-    schedule: Schedule = Field("one-cycle", title="schedule", description=SCHEDULES)
-    nesterov: bool = Field(True, title="Nesterov", description="Look ahead by the momentum.")
+    momentum: Number = Field(
+        0.9,
+        ge=0,
+        lt=1,
+        title="momentum",
+        description="Momentum of SGD.",
+        json_schema_extra=_FOLDED,
+    )
+    weight_decay: Number = Field(
+        5e-4,
+        ge=0,
+        le=1,
+        title="weight decay",
+        description="L2 penalty.",
+        json_schema_extra=_FOLDED,
+    )
+    schedule: Schedule = Field(
+        "one-cycle", title="schedule", description=SCHEDULES, json_schema_extra=_FOLDED
+    )
+    nesterov: bool = Field(
+        True,
+        title="Nesterov",
+        description="Look ahead by the momentum.",
+        json_schema_extra=_FOLDED,
+    )
     optimizer: Literal["sgd", "adam"] = Field(
-        "sgd", title="optimiser", description="Adam takes neither momentum nor Nesterov."
+        "sgd",
+        title="optimiser",
+        description="Adam takes neither momentum nor Nesterov.",
+        json_schema_extra=_FOLDED,
     )
     augmentation: Literal["auto", "none", "shift", "crop-flip"] = Field(
         "auto",
         title="augmentation",
         description="Random changes of the images: shift by a pixel, or crops after padding by "
         "four and mirroring. Auto: crop-flip for colour pictures from 24 pixels, else shift.",
+        json_schema_extra=_FOLDED,
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
         title="precision",
         description="Of the passes; bf16 is autocast with channels-last. Auto: bf16 where the "
         "device has matrix units for it.",
+        json_schema_extra=_FOLDED,
     )
 
 
@@ -56,12 +92,14 @@ class AdversarialParams(StandardParams):
         le=1,
         title="attack step size",
         description="Length of a PGD step; without it 2.5 eps / steps.",
+        json_schema_extra=_FOLDED,
     )
     attack_mode: Literal["eval", "train"] = Field(
         "eval",
         title="attack mode",
         description="Mode of the network while examples are searched. In train mode every step "
         "of the search moves the BatchNorm statistics, as some published code does.",
+        json_schema_extra=_FOLDED,
     )
 
     @property
@@ -90,6 +128,22 @@ RECIPES: dict[str, type[StandardParams]] = {
     "trades": TradesParams,
 }
 """The parameter model of each training recipe."""
+
+
+def group_of(params: type[Params], name: str) -> str:
+    """The heading under which a form folds a parameter away; empty if it is always shown.
+
+    What a step took over from the training recipes is grouped as there: by inheritance, or with
+    the same name and type.
+    """
+    own = params.model_fields[name]
+    shared = TradesParams.model_fields.get(name)
+    same = [shared] if shared and shared.annotation == own.annotation else []
+    bases = [one.model_fields for one in params.__mro__ if issubclass(one, Params)]
+    for field in (own, *(fields[name] for fields in bases if name in fields), *same):
+        if isinstance(field.json_schema_extra, dict) and "group" in field.json_schema_extra:
+            return str(field.json_schema_extra["group"])
+    return ""
 
 
 def entries() -> Section:

@@ -188,18 +188,50 @@ class Store:
     def paces(self) -> list[Row]:
         """What finished runs took: dataset, model, attack, n, seconds, platform, device.
 
-        The time is that of the whole run, or of its attack where that is more because the run
-        was interrupted.
+        The time is that of the whole run without the training of its variant (``step_paces``),
+        or of its attack where that is more because the run was interrupted.
         """
         return self._query(
             """
             SELECT dataset, model, attack, n,
-                max(seconds, (julianday(finished) - julianday(started)) * 86400) AS seconds,
+                max(seconds, (julianday(finished) - julianday(started)) * 86400 - coalesce((
+                    SELECT sum(json_extract(epoch.value, '$.seconds'))
+                    FROM stages, json_each(payload, '$.steps') AS step,
+                        json_each(step.value, '$.epochs') AS epoch
+                    WHERE stages.key = variant_key AND stages.created BETWEEN started AND finished
+                ), 0)) AS seconds,
                 json_extract(environment, '$.platform') AS platform,
                 json_extract(environment, '$.device_description') AS device
             FROM runs WHERE status = 'finished' AND n > 0 AND seconds IS NOT NULL
             """
         )
+
+    def step_paces(self) -> list[Row]:
+        """What steps that train took: dataset, model, name, params, epochs, seconds, platform,
+        device.
+
+        One row a step of every stored variant of a finished run; ``seconds`` is that of all its
+        ``epochs`` together.
+        """
+        rows = self._query(
+            """
+            SELECT dataset, model, json_extract(spec, '$.recipe') AS recipe,
+                json_extract(payload, '$.steps') AS steps,
+                json_extract(environment, '$.platform') AS platform,
+                json_extract(environment, '$.device_description') AS device
+            FROM runs JOIN stages ON stages.key = variant_key
+            WHERE status = 'finished' AND json_array_length(payload, '$.steps') > 0
+            GROUP BY variant_key
+            """
+        )
+        found: list[Row] = []
+        for row in rows:
+            recipe, steps = json.loads(row.pop("recipe")), json.loads(row.pop("steps"))
+            for asked, record in zip(recipe, steps, strict=False):
+                if epochs := record.get("epochs"):
+                    seconds = sum(epoch["seconds"] for epoch in epochs)
+                    found.append({**row, **asked, "epochs": len(epochs), "seconds": seconds})
+        return found
 
     def stage(self, key: str) -> Row | None:
         """The payload of a stored stage, None if it was never computed."""
@@ -208,9 +240,10 @@ class Store:
         return payload
 
     def variant(self, run_id: int) -> Row:
-        """The stored variant that a run attacks: ``accounting`` and ``latency``.
+        """The stored variant that a run attacks: ``steps``, ``accounting`` and ``latency``.
 
-        Empty before it ran. ``accounting`` has the totals and, as ``layers``, one row per layer;
+        Empty before it ran. ``steps`` has a record of each step of the recipe
+        (``recipe_stage.Made``); ``accounting`` the totals and, as ``layers``, one row per layer;
         ``latency`` one row per batch size (``catalog.FORMULAS``).
         """
         return self.stage(self.run(run_id)["variant_key"]) or {}

@@ -44,6 +44,10 @@ class Epoch:
         stage: of a method that trains more than once; else empty.
         seconds: it took, validation included.
         learning_rate: of its last gradient step.
+        step: of the recipe, that it belongs to; told by the recipe.
+        place: of that step in the recipe, from 1.
+        step_done: epochs of that step so far, of all its stages.
+        step_epochs: of that step in all.
     """
 
     number: int
@@ -54,6 +58,10 @@ class Epoch:
     stage: str = ""
     seconds: float = 0.0
     learning_rate: float = 0.0
+    step: str = ""
+    place: int = 0
+    step_done: int = 0
+    step_epochs: int = 0
 
     @property
     def score(self) -> float:

@@ -1,18 +1,18 @@
-"""The Live page: the attack curve of a run while it grows."""
+"""The Live page: the curves of a run while they grow, of its training and of its attack."""
 
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import QTimer
 from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QGridLayout,
     QHBoxLayout,
     QMenu,
     QPushButton,
@@ -26,26 +26,17 @@ from engine.store import Row
 from gui import files
 from gui.freshness import Version, store_version
 from gui.lab import Lab
-from gui.live_state import LiveState, Points, curve_points, figures, stored_state
+from gui.live_state import LiveState, Points, curve_points, stored_state
 from gui.pages.base import Page
+from gui.training import COLUMNS, Training, expected_epochs, of_records, stored_records
 from gui.widgets.empty_state import EmptyState
-from gui.widgets.figures_panel import FiguresPanel
 from gui.widgets.fill_box import fill_box
-from gui.widgets.live_charts import CurveChart, Earlier, HistoryChart, LossChart
+from gui.widgets.live_board import TRAINING, LiveBoard
+from gui.widgets.live_charts import Earlier
 from gui.widgets.message_bar import Message
-from gui.widgets.plots import card
 
 FRAME_MS = 70
 _MOST_EARLIER = 8
-_FIGURES = {
-    "robust": "Robust accuracy",
-    "clean": "Clean accuracy",
-    "images": "Images",
-    "speed": "Speed",
-    "left": "Time left",
-    "phase": "Now",
-    "evidence": "Evidence",
-}
 
 
 class LivePage(Page):
@@ -62,9 +53,10 @@ class LivePage(Page):
     def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
         super().__init__(lab, parent)
         self.run_id: int | None = None
-        self._states = {
-            run_id: LiveState(run_id).after(event) for run_id, event in lab.client.progress.items()
-        }
+        self._states: dict[int, LiveState] = {}
+        self._trained: dict[int, Training] = {}
+        self._before: dict[int, Training] = {}
+        self._asked: dict[int, bool] = {}
         self._stored: dict[int, tuple[str, LiveState]] = {}
         self._curves: dict[int, Points] = {}
         self._rows: dict[int, Row] = {}
@@ -77,8 +69,9 @@ class LivePage(Page):
         self.follow = QCheckBox("Follow newest")
         self.pause = QPushButton("Pause drawing")
         self.export_button = QPushButton("Export")
-        self.curve, self.history, self.loss = CurveChart(), HistoryChart(), LossChart()
-        self.figures = FiguresPanel(_FIGURES, big="robust")
+        self.board = LiveBoard()
+        self.curve, self.figures = self.board.curve, self.board.figures
+        self.history, self.loss = self.board.history, self.board.loss
         self.empty = EmptyState(
             "live",
             "Nothing has run yet. Start a study and its attack curves are drawn here.",
@@ -88,6 +81,8 @@ class LivePage(Page):
         self._build()
         self._connect()
         self.follow.setChecked(str(lab.settings.value("live/follow", "true")) == "true")
+        for event in lab.client.told:
+            self._take(event)
 
     def _build(self) -> None:
         self.runs.setAccessibleName("Run")
@@ -102,22 +97,9 @@ class LivePage(Page):
             menu.addAction(f"Curve as {kind}...", partial(self._export, kind))
         self.export_button.setMenu(menu)
         top = QHBoxLayout()
-        for widget in (self.runs, self.follow, self.pause, self.export_button):
+        for widget in (self.runs, self.board.switch, self.follow, self.pause, self.export_button):
             top.addWidget(widget, 1 if widget is self.runs else 0)
-        charts = QWidget()
-        grid = QGridLayout(charts)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setSpacing(8)
-        grid.addWidget(card(self.curve), 0, 0, 2, 1)
-        grid.addWidget(self.figures, 0, 1, Qt.AlignmentFlag.AlignTop)
-        grid.addWidget(card(self.history), 1, 1)
-        grid.addWidget(card(self.loss), 2, 0, 1, 2)
-        grid.setColumnStretch(0, 3)
-        grid.setColumnStretch(1, 2)
-        grid.setRowStretch(1, 5)
-        grid.setRowStretch(2, 3)
-        self.figures.setMinimumWidth(340)
-        self.stack.addWidget(charts)
+        self.stack.addWidget(self.board)
         self.stack.addWidget(self.empty)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -134,16 +116,25 @@ class LivePage(Page):
     def handle(self, event: events.Event) -> None:
         if not isinstance(event, events.RunEvent):
             return
+        self._take(event)
         run_id = event.run_id
-        if isinstance(event, events.RunFinished):
-            self._states.pop(run_id, None)
-        else:
-            before = self._states.get(run_id) or LiveState(run_id)
-            self._states[run_id] = before.after(event)
         if isinstance(event, events.RunStarted) and self.follow.isChecked():
             self._show(run_id)
         if run_id == self.run_id:
             self._mark()
+
+    def _take(self, event: events.RunEvent) -> None:
+        before = self._states.get(event.run_id) or LiveState(event.run_id)
+        if isinstance(event, events.RunStarted):
+            # A try before this one may have stored steps that it now finds.
+            self._before.pop(event.run_id, None)
+            self._trained.pop(event.run_id, None)
+        if isinstance(event, events.RunFinished):
+            self._states.pop(event.run_id, None)
+        else:
+            self._states[event.run_id] = before.after(event)
+        if isinstance(event, events.RunFailed | events.RunCancelled):
+            self._trained[event.run_id] = before.training.rested()
 
     def refresh(self) -> None:
         version = store_version(self.lab.store)
@@ -223,23 +214,39 @@ class LivePage(Page):
         state = self.state()
         row = self._rows.get(self.run_id or -1)
         self.curve.set_earlier(row["compression"] if row else "", self._earlier(row))
-        for chart in (self.curve, self.history, self.loss):
-            chart.show_state(state)
-        self.figures.tell(figures(state) if state else {})
+        self.board.show_state(state, trains=bool(row and self._trains(row["run_id"])))
 
     def state(self) -> LiveState | None:
         """What is known of the run that is shown."""
         if self.run_id is None:
             return None
         if self.run_id in self._states:
-            return self._states[self.run_id]
+            return self._with_earlier_steps(self._states[self.run_id])
         row = self._rows.get(self.run_id)
         if row is None:
             return None
         stamp = f"{row['status']} {row['finished']}"
         if self._stored.get(self.run_id, ("",))[0] != stamp:
-            self._stored[self.run_id] = stamp, stored_state(self.lab.store, self.run_id)
+            state = stored_state(self.lab.store, self.run_id)
+            told = self._trained.get(self.run_id, Training())
+            state = replace(state, training=told.behind(state.training))
+            self._stored[self.run_id] = stamp, state
         return self._stored[self.run_id][1]
+
+    def _with_earlier_steps(self, state: LiveState) -> LiveState:
+        """Steps that were found in the store tell nothing; their records do."""
+        run_id = state.run_id
+        if run_id not in self._before:
+            known = run_id in self._rows
+            records = stored_records(self.lab.store, run_id) if known else []
+            self._before[run_id] = of_records(records)
+        return replace(state, training=state.training.behind(self._before[run_id]))
+
+    def _trains(self, run_id: int) -> bool:
+        if run_id not in self._asked:
+            recipe = self.lab.store.run(run_id)["spec"]["recipe"]
+            self._asked[run_id] = expected_epochs(recipe) > 0
+        return self._asked[run_id]
 
     def _earlier(self, row: Row | None) -> list[Earlier]:
         """The finished runs of the same study, model and attack; the uncompressed one first."""
@@ -281,13 +288,13 @@ class LivePage(Page):
 
     def _export(self, kind: str) -> None:
         suffix = f".{kind.lower()}"
-        path = files.ask_save(
-            self, "Export the curve", f"{kind} (*{suffix})", f"crumple-run-{self.run_id}{suffix}"
-        )
+        which = "-training" if self.board.view == TRAINING else ""
+        name = f"crumple-run-{self.run_id}{which}{suffix}"
+        path = files.ask_save(self, "Export the curve", f"{kind} (*{suffix})", name)
         if path is None:
             return
         try:
-            self.write_curve(path) if kind == "CSV" else self.curve.save(path)
+            self.write_curve(path) if kind == "CSV" else self.board.shown.save(path)
         except OSError as error:
             reason = f"{path} cannot be written: {error.strerror}."
             self.notify.emit(Message(reason, "Choose another folder.", "error"))
@@ -295,12 +302,16 @@ class LivePage(Page):
             self.notify.emit(Message(f"The curve was written to {path}.", level="ok"))
 
     def write_curve(self, path: Path) -> None:
-        """Write the curve that is shown as CSV: step, robust_accuracy, loss."""
+        """Write what is shown as CSV: step, robust_accuracy, loss; or the epochs of training."""
         state = self.state()
         if state is None:
             return
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
+            if self.board.view == TRAINING:
+                writer.writerow(COLUMNS)
+                writer.writerows(state.training.rows())
+                return
             writer.writerow(("step", "robust_accuracy", "loss"))
             loss = dict(state.loss)
             writer.writerows((step, share, loss.get(step)) for step, share in state.curve)

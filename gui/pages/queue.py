@@ -157,7 +157,8 @@ class QueuePage(Page):
         self.summary.setText(", ".join(f"{counts[word]} {word}" for word in _WORDS if counts[word]))
 
     def handle(self, event: events.Event) -> None:
-        if isinstance(event, events.RunProgress) and self.isVisible():
+        moved = isinstance(event, events.RunProgress | events.EpochFinished | events.StageStarted)
+        if moved and self.isVisible():
             self.model.touch(event.run_id)
 
     def _selected(self) -> list[Row]:

@@ -7,10 +7,10 @@ from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
-from engine.events import RunProgress
+from engine.events import EpochFinished, RunProgress
 from engine.store import Row
 from gui import theme
-from gui.status_bar import duration
+from gui.status_bar import duration, epochs_of
 
 COLUMNS = ("#", "Run", "Study", "State", "Progress", "Time", "Reason and next step")
 NUMBER, NAME, STUDY, STATE, PROGRESS, TIME, REASON = range(len(COLUMNS))
@@ -27,6 +27,7 @@ _ROLES = {
 }
 _Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
+Progress = RunProgress | EpochFinished
 
 
 class QueueModel(QAbstractTableModel):
@@ -35,7 +36,7 @@ class QueueModel(QAbstractTableModel):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._rows: list[Row] = []
-        self._progress: Mapping[int, RunProgress] = {}
+        self._progress: Mapping[int, Progress] = {}
 
     # -- what the view asks ----------------------------------------------------------------
 
@@ -80,8 +81,7 @@ class QueueModel(QAbstractTableModel):
             case 3:
                 return str(row["status"])
             case 4:
-                done, total = self._done(row)
-                return f"{done} / {total}" if total else ""
+                return self._how_far(row)
             case 5:
                 return self._time(row)
         return " ".join(filter(None, (row["message"], row["hint"])))
@@ -91,15 +91,21 @@ class QueueModel(QAbstractTableModel):
             return f"{self._text(row, REASON)}\n\n{row['traceback'][-1500:]}"
         return self._text(row, column) if column in (NAME, STUDY, REASON) else None
 
-    def _running(self, row: Row) -> RunProgress | None:
+    def _running(self, row: Row) -> Progress | None:
         return self._progress.get(row["run_id"]) if row["status"] == "running" else None
 
-    def _done(self, row: Row) -> tuple[int, int]:
+    def _how_far(self, row: Row) -> str:
         progress = self._running(row)
-        return (progress.done, progress.total) if progress else (row["done"], row["total"])
+        if isinstance(progress, EpochFinished):
+            return "epoch {} / {}".format(*epochs_of(progress))
+        done, total = (progress.done, progress.total) if progress else (row["done"], row["total"])
+        return f"{done} / {total}" if total else ""
 
     def _share(self, row: Row) -> float:
         progress = self._running(row)
+        if isinstance(progress, EpochFinished):
+            done, total = epochs_of(progress)
+            return done / total
         if progress:
             return progress.share
         return row["done"] / row["total"] if row["total"] else 0.0
@@ -119,7 +125,7 @@ class QueueModel(QAbstractTableModel):
 
     # -- updates ---------------------------------------------------------------------------
 
-    def update(self, rows: Sequence[Row], progress: Mapping[int, RunProgress]) -> None:
+    def update(self, rows: Sequence[Row], progress: Mapping[int, Progress]) -> None:
         """Show these rows; only what differs is announced."""
         rows = sorted(rows, key=lambda row: _ORDER[row["status"]])
         self._progress = progress

@@ -14,6 +14,7 @@ from gui.widgets.plots import Band, Plot, faint, line_pen, pg
 
 _MARKED = 60
 _LOWEST_NAME, _NAME_GAP = 0.06, 0.075
+_LATE = 0.6
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,12 @@ class PartMarks:
     def __init__(self, plot: Plot) -> None:
         self._plot, self.lines = plot, list[pg.InfiniteLine]()
         self.parts: Marks = ()
+        self._span = 0
 
-    def show_parts(self, parts: Marks) -> None:
-        """Mark these (see ``LiveState``)."""
-        if parts != self.parts:
-            self.parts = parts
+    def show_parts(self, parts: Marks, span: int = 0) -> None:
+        """Mark these (see ``LiveState``); names near the end of the axis stand left of theirs."""
+        if (parts, span) != (self.parts, self._span):
+            self.parts, self._span = parts, span
             self.paint()
 
     def paint(self) -> None:
@@ -54,9 +56,10 @@ class PartMarks:
         ink = theme.plot_colours().foreground
         self.lines = []
         for place, (step, name) in enumerate(self.parts):
+            side = 1 if self._span and step > _LATE * self._span else 0
             label = {
                 "position": _LOWEST_NAME + _NAME_GAP * (len(self.parts) - 1 - place),
-                "anchors": [(0, 0.5), (0, 0.5)],
+                "anchors": [(side, 0.5), (side, 0.5)],
                 "color": ink,
                 "fill": faint(theme.plot_colours().background, 200),
             }

@@ -71,6 +71,23 @@ def test_each_step_is_looked_at(store: Writer) -> None:
     assert tuned["clean_before"] == ruined["clean_after"] < tuned["clean_after"]
 
 
+def test_the_epochs_of_a_step_are_told_with_it_and_kept_in_its_record(store: Writer) -> None:
+    events = run(store, study([PRUNE, TUNE]))
+    told = [event for event in events if isinstance(event, EpochFinished)]
+    assert [(e.step, e.place, e.step_done, e.step_epochs) for e in told] == [
+        ("finetune standard 3ep", 2, done, 3) for done in (1, 2, 3)
+    ]
+    assert told[0].seconds_left > 0 == told[-1].seconds_left
+    pruned, tuned = steps_of(store, store.results()[-1]["compression"])
+    assert pruned["epochs"] == []
+    kept = [(r["epoch"], r["loss"], r["clean"], r["learning_rate"]) for r in tuned["epochs"]]
+    assert kept == [(e.epoch, e.loss, e.clean_accuracy, e.learning_rate) for e in told]
+    assert 0 < sum(row["seconds"] for row in tuned["epochs"]) < tuned["seconds"]
+    (pace,) = store.step_paces()
+    assert (pace["name"], pace["epochs"], pace["model"]) == ("finetune", 3, "digits-resnet-at")
+    assert pace["seconds"] == pytest.approx(sum(row["seconds"] for row in tuned["epochs"]))
+
+
 def test_an_interrupted_step_goes_on_at_the_next_epoch(store: Writer, tmp_path: Path) -> None:
     asked = study([PRUNE, TUNE])
     events: list[Event] = []

@@ -225,8 +225,9 @@ def test_epochs_of_a_step_that_trains_are_told(desk: Desk, tell: Tell) -> None:
     tell(desk.lab, epoch)
     page.draw()
 
-    shown = page.figures.values["phase"].text()
-    assert shown == "compressing: epoch 2 of 5, loss 0.123, clean 95.0%, robust 50.0%"
+    assert page.figures.values["phase"].text() == "training: epoch 2 of 5"
+    shown = {key: label.text() for key, label in page.board.training_figures.values.items()}
+    assert (shown["loss"], shown["clean"], shown["robust"]) == ("0.1234", "95.0 %", "50.0 %")
 
 
 def test_a_failure_says_why(desk: Desk, tell: Tell) -> None:

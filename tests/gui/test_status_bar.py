@@ -114,7 +114,7 @@ def test_the_progress_of_the_queue_stands_beside_that_of_the_run(
 def test_stopping_is_told_until_it_has_happened(window: MainWindow, lab: Lab, tell: Tell) -> None:
     epoch = events.EpochFinished(run_id=7, epoch=2, epochs=5, loss=0.1, clean_accuracy=0.9)
     tell(lab, STARTED, epoch)
-    assert window.status.left.text() == "epoch 2/5"
+    assert window.status.left.text() != "stopping…"
     window.status.stop_button.click()
     tell(lab, epoch)
     assert window.status.left.text() == "stopping…"
@@ -126,3 +126,32 @@ def test_stopping_is_told_until_it_has_happened(window: MainWindow, lab: Lab, te
     assert window.status.left.text() == "stopping…"
     tell(lab, events.RunCancelled(run_id=7), STARTED)
     assert window.status.stop_button.isEnabled()
+
+
+def test_training_has_a_share_of_its_step_and_a_time_left(
+    window: MainWindow, lab: Lab, tell: Tell
+) -> None:
+    bar = window.status
+    stage = events.StageStarted(run_id=7, stage="compression", detail="hydra 10%")
+    epoch = events.EpochFinished(
+        run_id=7,
+        epoch=5,
+        epochs=10,
+        loss=0.1,
+        clean_accuracy=0.9,
+        stage="fine-tune",
+        seconds_left=65,
+        step="hydra 10%",
+        place=1,
+        step_done=15,
+        step_epochs=20,
+    )
+    tell(lab, STARTED, stage)
+    assert bar.job.text().endswith(": hydra 10%")
+    tell(lab, epoch)
+    assert bar.progress.value() == bar.progress.maximum() * 3 // 4
+    assert bar.progress.text() == "epoch 15 / 20"
+    assert bar.left.text() == "training: 1:05 left"
+    assert bar.job.text().endswith("hydra 10% · fine-tune")
+    tell(lab, events.StageStarted(run_id=7, stage="attack"))
+    assert "hydra" not in bar.job.text()
