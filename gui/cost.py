@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from engine import catalog
+from engine.errors import CrumpleError
 from engine.store import Row
 from gui.evidence import percent
-from gui.widgets.facts import Fact
+from gui.widgets.facts import Compared, Fact
 
 # Title of a group, and label and key of its totals.
 _GROUPS = (
@@ -62,49 +64,104 @@ LAYER_COLUMNS = (
 )
 """Head and key of every number of a layer; the totals have the same keys."""
 
-_NOTICEABLE = 0.01
+_HIGH = 0.5
 """Share of zeros from which on somebody may wonder why nothing is faster."""
+_FASTER = 0.9
+"""Share of the base model's time below which a variant counts as faster."""
+_FP32, _BYTE = 32, 8
+
+_REQUESTS = (
+    ("sparsity", "sparsity"),
+    ("weight bits", "weight_bits"),
+    ("activation bits", "activation_bits"),
+)
+"""Label and key of what a recipe may ask for in numbers."""
 
 
-def cost_facts(variant: Row) -> list[tuple[str, list[Fact]]]:
+def compared(variant: Row, recipe: Sequence[Row]) -> dict[str, Compared]:
+    """What the recipe asked for in numbers beside what came of it, by key of the accounting."""
+    accounting = variant.get("accounting", {})
+    asked = _requested(recipe)
+    return {
+        key: Compared(label, amount(key, asked[key]), amount(key, accounting[key]), formula(key))
+        for label, key in _REQUESTS
+        if key in asked and key in accounting
+    }
+
+
+def _requested(recipe: Sequence[Row]) -> dict[str, float]:
+    """Of several steps that ask for the same, the last one counts."""
+    asked: dict[str, float] = {}
+    for step in recipe:
+        try:
+            params = catalog.find("compressions", step["name"]).params
+            asked |= params.model_validate(step["params"]).requested()
+        except (CrumpleError, ValueError):
+            continue  # of another version of the catalogue
+    return asked
+
+
+def cost_facts(variant: Row, without: Collection[str] = ()) -> list[tuple[str, list[Fact]]]:
     """The totals of a stored variant (``Store.variant``), by group; with their formulas.
 
-    What an older version did not count is left out.
+    What an older version did not count is left out, and what is named ``without``.
     """
-    accounting = variant.get("accounting", {})
+    accounting = {k: v for k, v in variant.get("accounting", {}).items() if k not in without}
     groups = [
         (title, [_fact(label, key, accounting[key]) for label, key in totals if key in accounting])
         for title, totals in _GROUPS
     ]
     if accounting:
         groups[0][1].insert(0, ("requested", accounting["requested"], ""))
-    groups[-1][1].extend(_latency(variant))
+    groups[-1][1].extend(_latency(variant.get("latency", ())))
+    groups.append(("Integer check", _integer_check(variant.get("integer_check") or {})))
     return [(title, facts) for title, facts in groups if facts]
 
 
-def why_not_faster(variant: Row) -> str:
-    """Why fewer weights or bits are not less time, with what was measured; else empty."""
+def why_not_faster(variant: Row, recipe: Sequence[Row] = ()) -> str:
+    """Why fewer weights or bits are not less time; empty if that needs no explanation."""
     accounting = variant.get("accounting", {})
-    sentences: list[str] = []
-    if accounting.get("sparsity", 0) >= _NOTICEABLE:
-        sentences.append(
-            f"{percent(accounting['sparsity'])} of the weights are zero, but masks save storage, "
-            "not time: dense kernels multiply the zeros like all other numbers."
-        )
-    rounded = accounting.get("activation_bits", 32) < 32
-    if rounded or accounting.get("weight_bits", 32) < 32:
-        also = ", and rounding the activations takes time of its own" if rounded else ""
-        sentences.append(
-            "Codes of few bits save storage, not time: they are computed with as fp32 "
-            f"numbers{also}."
-        )
-    measured = [
-        f"{row['milliseconds'] / row['base_milliseconds']:.2f}x for a batch of {row['batch']}"
-        for row in variant.get("latency", ())
+    words = [
+        _about_masks(accounting, variant.get("latency", ())),
+        _about_groups(recipe),
+        _about_bits(accounting),
     ]
-    if sentences and measured:
-        sentences.append(f"Measured against the base model: {', '.join(measured)}.")
-    return " ".join(sentences)
+    return " ".join(filter(None, words))
+
+
+def _about_masks(accounting: Row, latency: Sequence[Row]) -> str:
+    """Only where many weights are zero and the time was measured to be about the same."""
+    ratios = [(row["milliseconds"] / row["base_milliseconds"], row["batch"]) for row in latency]
+    if accounting.get("sparsity", 0) < _HIGH or not ratios or min(ratios)[0] < _FASTER:
+        return ""
+    measured = " and ".join(f"{ratio:.2f}x for a batch of {batch}" for ratio, batch in ratios)
+    return (
+        f"{percent(accounting['sparsity'])} of the weights are zero, but a forward pass takes "
+        f"{measured} of the base model's time: masks save storage, not time, because dense "
+        "kernels multiply the zeros like all other numbers."
+    )
+
+
+def _about_groups(recipe: Sequence[Row]) -> str:
+    sizes = [one["params"] for one in recipe if one["name"] == "nm-sparsity"]
+    if not any((one.get("n"), one.get("m")) == (2, 4) for one in sizes):
+        return ""
+    return (
+        "Whether 2:4 sparsity saves time depends on the hardware (sparse matrix units): "
+        "hardware-dependent, not measured."
+    )
+
+
+def _about_bits(accounting: Row) -> str:
+    own = [layer["weight_bits"] for layer in accounting.get("layers", ())]
+    bits = min([*own, accounting.get("weight_bits", _FP32)])
+    rounded = accounting.get("activation_bits", _FP32) < _FP32
+    also = ", and rounding the activations takes time of its own" if rounded else ""
+    if bits >= _FP32:
+        return f"Rounded activations are computed with as fp32 numbers{also}." if also else ""
+    if bits < _BYTE:
+        return f"There is no kernel for {bits:g}-bit convolutions here: nominal size only{also}."
+    return f"Codes of {bits:g} bits are computed with as fp32 numbers here{also}."
 
 
 def layer_texts(row: Row) -> list[str]:
@@ -131,7 +188,7 @@ def _fact(label: str, key: str, value: Any) -> Fact:
     return label, amount(key, value), formula(key)
 
 
-def _latency(variant: Row) -> list[Fact]:
+def _latency(rows: Sequence[Row]) -> list[Fact]:
     return [
         (
             f"latency of {row['batch']}",
@@ -139,8 +196,25 @@ def _latency(variant: Row) -> list[Fact]:
             f"{formula('latency')}; {row['repeats']} repeats on {_place(row)}; "
             f"base model {row['base_milliseconds']:.3g} ms",
         )
-        for row in variant.get("latency", ())
+        for row in rows
     ]
+
+
+def _integer_check(check: Row) -> list[Fact]:
+    """How the variant does in integer arithmetic, where that was tried."""
+    agreements = (
+        ("agreement", "agreement_clean", "measured: same class as here, on clean images"),
+        ("near boundary", "agreement_boundary", "measured: the same, next to a decision boundary"),
+    )
+    facts: list[Fact] = [
+        (label, percent(check[key]), note) for label, key, note in agreements if key in check
+    ]
+    for row in check.get("latency", ()):
+        base = row.get("base_milliseconds")
+        beside = f"; fp32 there {base:.3g} ms" if base is not None else ""
+        note = f"measured: median time of a forward pass in integers{beside}"
+        facts.append((f"integer, {row['batch']}", f"{row['milliseconds']:.3g} ms", note))
+    return facts
 
 
 def _place(row: Row) -> str:

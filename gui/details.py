@@ -21,12 +21,13 @@ from engine import catalog
 from engine.errors import CrumpleError
 from engine.store import Row
 from gui.commands import EditNote, TagRuns
-from gui.cost import cost_facts, why_not_faster
+from gui.cost import compared, cost_facts, why_not_faster
 from gui.evidence import lights, percent, read_gate, summarise
 from gui.freshness import Version, store_version
 from gui.lab import Lab
 from gui.method_facts import method_facts
-from gui.widgets.facts import Fact, Facts
+from gui.steps import step_lights
+from gui.widgets.facts import ComparedFacts, Fact, Facts
 from gui.widgets.layer_sheet import LayerSheet
 from gui.widgets.traffic_light import SummaryBanner, TrafficLight
 
@@ -147,7 +148,10 @@ class DetailsPanel(QFrame):
         found, banner = lights(row, gate), SummaryBanner()
         banner.show_summary(summarise(row, found))
         parts: list[QWidget] = [banner, Facts("Result", _result(row)), TrafficLight(found)]
-        parts += [Facts("Study", _spec(row)), *self._cost(row, variant)]
+        parts.append(Facts("Study", _spec(row)))
+        if records := variant.get("steps"):
+            parts.append(TrafficLight(step_lights(records), "Steps"))
+        parts += self._cost(row, variant)
         if row["environment"]:
             parts.append(Facts("Environment", _environment(row["environment"])))
         self._fill(parts)
@@ -159,8 +163,11 @@ class DetailsPanel(QFrame):
 
     def _cost(self, row: Row, variant: Row) -> list[QWidget]:
         """What the variant saves, why it is not faster, and the way to its layers."""
-        parts: list[QWidget] = [Facts(title, facts) for title, facts in cost_facts(variant)]
-        if why := why_not_faster(variant):
+        recipe = row["spec"]["recipe"]
+        both = compared(variant, recipe)
+        parts: list[QWidget] = [ComparedFacts(both.values())] if both else []
+        parts += [Facts(title, facts) for title, facts in cost_facts(variant, both)]
+        if why := why_not_faster(variant, recipe):
             words = QLabel(why)
             words.setWordWrap(True)
             words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)

@@ -209,7 +209,9 @@ def duration(seconds: float | None) -> str:
 
 def training_figures(training: Training, phase: str) -> dict[str, str]:
     """The numbers of the newest epoch as texts."""
-    texts = {"phase": phase, "left": duration(training.seconds_left)}
+    # Which training it is stands in lines of its own.
+    working = training.seconds_left is not None
+    texts = {"phase": "training" if working else phase, "left": duration(training.seconds_left)}
     epoch = training.last
     if epoch is None:
         return texts

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QPushBu
 from engine import events
 from gui import theme
 from gui.engine_client import QtEngineClient
+from gui.widgets.elided_label import ElidedLabel
 
 _STEPS = 1000
 
@@ -49,8 +50,7 @@ class StatusBar(QFrame):
         self._title = ""
         self._run_left: float | None = None
         self.device = QLabel("engine is off")
-        self.job = QLabel()
-        self.job.setTextInteractionFlags(Qt.TextInteractionFlag.NoTextInteraction)
+        self.job = ElidedLabel()
         self.progress = QProgressBar()
         self.progress.setRange(0, _STEPS)
         self.progress.setFixedWidth(200)

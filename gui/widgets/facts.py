@@ -3,12 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 Fact = tuple[str, str, str]
 """Label, value, and what explains the value ("" for nothing)."""
+
+
+class Compared(NamedTuple):
+    """What was asked for beside what came of it."""
+
+    label: str
+    requested: str
+    achieved: str
+    explanation: str
+
+
+class ComparedFacts(QWidget):
+    """Requested and achieved numbers in two columns side by side; hidden when empty."""
+
+    def __init__(self, rows: Iterable[Compared]) -> None:
+        super().__init__()
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(12)
+        grid.setVerticalSpacing(2)
+        grid.setColumnStretch(2, 1)
+        for column, head in enumerate(("", "Requested", "Achieved")):
+            title = QLabel(head)
+            title.setProperty("role", "heading")
+            grid.addWidget(title, 0, column)
+        for row in rows:
+            line = grid.rowCount()
+            for column, text in enumerate(row[:3]):
+                shown = QLabel(text)
+                if column == 0:
+                    shown.setProperty("role", "muted")
+                else:
+                    shown.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+                grid.addWidget(shown, line, column)
+            note = QLabel(row.explanation)
+            note.setProperty("role", "small")
+            note.setWordWrap(True)
+            grid.addWidget(note, line + 1, 1, 1, 2)
+        self.setVisible(grid.rowCount() > 1)
 
 
 class Facts(QWidget):

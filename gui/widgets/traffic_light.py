@@ -65,14 +65,14 @@ class SummaryBanner(QFrame):
 
 
 class TrafficLight(QWidget):
-    """A heading above one light per check."""
+    """A heading above one light per check, or per whatever else is judged."""
 
-    def __init__(self, lights: Sequence[Light]) -> None:
+    def __init__(self, lights: Sequence[Light], title: str = "Diagnostics") -> None:
         super().__init__()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
-        heading = QLabel("Diagnostics")
+        heading = QLabel(title)
         heading.setProperty("role", "heading")
         column.addWidget(heading)
         grid = QGridLayout()

@@ -48,7 +48,6 @@ class EpochChart(Plot):
         self.curves = {line.key: pg.PlotDataItem(symbolSize=5) for line in self._lines}
         for line in self._lines:
             self.addItem(self.curves[line.key])
-            self.legend.addItem(self.curves[line.key], line.name)
         self._paint()
         theme.current().changed.connect(self._paint)
 
@@ -79,12 +78,14 @@ class EpochChart(Plot):
 
     def _paint(self) -> None:
         self.marks.paint()
+        self.legend.clear()
         self.legend.setLabelTextColor(theme.plot_colours().foreground)
         for line in self._lines:
             style, curve = theme.series(line.style), self.curves[line.key]
             curve.setPen(line_pen(style.colour, dash=style.dash))
             curve.setSymbolBrush(style.colour)
             curve.setSymbolPen(None)
+            self.legend.addItem(curve, line.name)
 
 
 def _short(name: str) -> str:
@@ -99,7 +100,7 @@ def accuracy_chart() -> EpochChart:
 
 def loss_chart() -> EpochChart:
     """Mean loss of the training images."""
-    return EpochChart("mean training loss", (Line("loss", "loss", 2),))
+    return EpochChart("training loss", (Line("loss", "loss", 2),))
 
 
 def rate_chart() -> EpochChart:

@@ -10,10 +10,12 @@ from PySide6.QtWidgets import QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 
 from engine.catalog import FORMULAS
+from engine.specs import make_step
 from engine.store import Writer
-from gui.cost import LAYER_COLUMNS, cost_facts, formula, why_not_faster
+from gui.cost import LAYER_COLUMNS, compared, cost_facts, formula, why_not_faster
 from gui.details import DetailsPanel
 from gui.lab import Lab
+from gui.steps import step_lights
 from gui.widgets.layer_sheet import LayerSheet
 from tests.gui.fake_results import FakeResults
 
@@ -79,27 +81,116 @@ def test_latency_names_batch_device_threads_and_repeats() -> None:
     assert "cuda:0 X, 2 threads" in note
 
 
+FP32 = {"weight_bits": 32.0, "activation_bits": 32, "layers": []}
+
+
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({}, ("90.0 % of the weights are zero", "storage, not time", "fp32 numbers", "1.25x")),
+        ({}, ("90.0 % of the weights are zero", "storage, not time", "4-bit convolutions")),
+        (FP32, ("dense kernels multiply the zeros", "1.25x for a batch of 1", "0.99x")),
+        ({"sparsity": 0.2}, ("nominal size only", "rounding the activations")),
+        ({"sparsity": 0, "activation_bits": 32}, ("4-bit convolutions here: nominal size only.",)),
         (
-            {"weight_bits": 32.0, "activation_bits": 32},
-            ("dense kernels multiply the zeros", "0.99x for a batch of 64"),
+            {"sparsity": 0, "activation_bits": 32, "weight_bits": 8.0, "layers": []},
+            ("Codes of 8 bits are computed with as fp32",),
         ),
-        ({"sparsity": 0.001}, ("Codes of few bits", "rounding the activations", "Measured")),
-        ({"sparsity": 0, "activation_bits": 32}, ("as fp32 numbers. Measured",)),
-        ({"sparsity": 0.0, "weight_bits": 32.0, "activation_bits": 32}, ()),
+        ({**FP32, "sparsity": 0.49}, ()),
+        ({**FP32, "sparsity": 0.0}, ()),
     ],
-    ids=("both", "pruned", "quantised", "weights", "base"),
+    ids=("both", "pruned", "quantised", "weights", "bytes", "a little", "base"),
 )
 def test_the_sentence_tells_why_it_is_not_faster(
     changes: dict[str, Any], parts: tuple[str, ...]
 ) -> None:
     said = why_not_faster(stored(**changes))
-    assert all(part in said for part in parts)
+    assert all(part in said for part in parts), said
     assert bool(said) == bool(parts)
-    assert ("zeros" in said) == (changes.get("sparsity", 0.9) >= 0.01)
+    assert ("zeros" in said) == (changes.get("sparsity", 0.9) >= 0.5)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.89, 0.91, 1.0])
+def test_masks_are_blamed_only_where_nothing_was_gained(share: float) -> None:
+    variant = stored(**FP32)
+    for row in variant["latency"]:
+        row["milliseconds"] = share * row["base_milliseconds"]
+    assert bool(why_not_faster(variant)) is (share > 0.9), "what really is faster needs no excuse"
+    del variant["latency"]
+    assert why_not_faster(variant) == "", "nor does what was not measured"
+
+
+def test_two_of_four_depends_on_hardware_that_was_not_there() -> None:
+    def said(n: int, m: int) -> str:
+        step = {"name": "nm-sparsity", "params": {"n": n, "m": m, "indivisible": "refuse"}}
+        return why_not_faster(stored(**FP32, sparsity=0.1), [step])
+
+    assert "hardware-dependent, not measured" in said(2, 4)
+    assert said(1, 8) == ""
+
+
+def recipe(*tables: dict[str, Any]) -> list[dict[str, Any]]:
+    return [make_step(table).model_dump(mode="json") for table in tables]
+
+
+def test_requested_and_achieved_stand_side_by_side() -> None:
+    asked = recipe(
+        {"name": "magnitude", "sparsity": 0.5},
+        {"name": "magnitude", "sparsity": 0.9},
+        {"name": "ptq", "bits": 4, "activation_bits": 8},
+    )
+    rows = compared(stored(sparsity=0.897, weight_bits=4.3), asked)
+    shown = {key: (row.requested, row.achieved) for key, row in rows.items()}
+    assert shown == {
+        "sparsity": ("90.0 %", "89.7 %"),
+        "weight_bits": ("4", "4.3"),
+        "activation_bits": ("8", "8"),
+    }
+    assert rows["sparsity"].explanation == formula("sparsity")
+    left = {label for _, facts in cost_facts(stored(), rows) for label, *_ in facts}
+    assert not {"sparsity", "weight bits", "activation bits"} & left
+    assert compared(stored(), recipe({"name": "finetune"})) == {}
+    only = compared(stored(), recipe({"name": "nm-sparsity", "n": 1, "m": 4}))
+    assert [row.requested for row in only.values()] == ["75.0 %"]
+    assert compared(stored(), [{"name": "of another version", "params": {}}]) == {}
+
+
+def test_an_integer_check_is_shown_where_there_was_one() -> None:
+    check = {
+        "agreement_clean": 0.995,
+        "agreement_boundary": 0.98,
+        "latency": [{"batch": 64, "milliseconds": 4.0, "base_milliseconds": 10.0}],
+    }
+    groups = dict(cost_facts({**stored(), "integer_check": check}))
+    shown = {label: (value, note) for label, value, note in groups["Integer check"]}
+    assert shown["agreement"][0] == "99.5 %"
+    assert shown["near boundary"][0] == "98.0 %"
+    assert shown["integer, 64"] == (
+        "4 ms",
+        "measured: median time of a forward pass in integers; fp32 there 10 ms",
+    )
+    assert "Integer check" not in dict(cost_facts({**stored(), "integer_check": None}))
+
+
+def test_each_step_tells_its_time_accuracy_and_warnings() -> None:
+    flags = [
+        {"id": "unchanged", "level": "warning", "text": "It left every weight as it was."},
+        {"id": "note", "level": "info", "text": "A note."},
+    ]
+    good = {"step": "finetune", "seconds": 12.34, "clean_before": 0.5, "clean_after": 0.9125}
+    records = [
+        {"step": "magnitude 0%", "seconds": 0.1, "flags": flags, "epochs": []},
+        {**good, "flags": [], "epochs": [{}] * 20},
+        {"step": "ptq w4"},
+    ]
+    idle, tuned, old = step_lights(records)
+    assert (idle.level, tuned.level, old.level) == ("warning", "ok", "ok")
+    assert "It left every weight as it was." in idle.words
+    assert tuned.title == "2  finetune"
+    assert tuned.words.split("\n") == [
+        "12.3 s, trained for 20 epochs",
+        "clean 50.0 % → 91.2 % on held-out training images",
+    ]
+    assert old.words == ""
 
 
 def test_what_an_older_version_stored_is_still_shown() -> None:
@@ -110,7 +201,7 @@ def test_what_an_older_version_stored_is_still_shown() -> None:
     labels = {label for _, facts in cost_facts(old) for label, *_ in facts}
     assert "packed" in labels
     assert not {"entropy bound", "bit operations", "latency of 1"} & labels
-    assert "Measured" not in why_not_faster(old)
+    assert "zeros" not in why_not_faster(old)
 
 
 def _cells(sheet: LayerSheet, line: int) -> list[str]:
@@ -122,13 +213,17 @@ def test_details_open_the_layers_of_the_run(
     qtbot: QtBot, full_lab: Lab, results: FakeResults
 ) -> None:
     row = full_lab.store.run(results.flagged)
+    flag = {"id": "near-chance", "level": "warning", "text": "Accuracy is near chance."}
+    steps = [{"step": "ptq w2", "seconds": 0.2, "flags": [flag]}]
     with Writer(results.path) as writer:
-        writer.put_stage(row["variant_key"], "variant", stored(), 0.1)
+        writer.put_stage(row["variant_key"], "variant", {**stored(), "steps": steps}, 0.1)
     details = DetailsPanel(full_lab)
     qtbot.addWidget(details)
     details.show_runs([results.flagged])
     said = [label.text() for label in details.findChildren(QLabel)]
     assert {"Cost of the variant", "Storage in bytes", "Work and time"} <= set(said)
+    assert {"Steps", "1  ptq w2", "Requested", "Achieved"} <= set(said)
+    assert any("Accuracy is near chance." in text for text in said)
     assert any("masks save storage, not time" in text for text in said)
     (button,) = (b for b in details.findChildren(QPushButton) if b.text() == "Each layer…")
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)

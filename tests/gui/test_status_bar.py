@@ -155,3 +155,19 @@ def test_training_has_a_share_of_its_step_and_a_time_left(
     assert bar.job.text().endswith("hydra 10% · fine-tune")
     tell(lab, events.StageStarted(run_id=7, stage="attack"))
     assert "hydra" not in bar.job.text()
+
+
+def test_a_long_title_gives_way_to_the_time_left(window: MainWindow, lab: Lab, tell: Tell) -> None:
+    window.resize(1024, 640)
+    title = "digits-resnet-at, " + "hydra 10% + finetune trades 20ep, " * 5 + "pgd-40"
+    epoch = events.EpochFinished(
+        run_id=7, epoch=2, epochs=5, loss=0.1, clean_accuracy=0.9, seconds_left=4000, step="hydra"
+    )
+    tell(lab, events.RunStarted(run_id=7, title=title, total=300), epoch)
+    bar = window.status
+    bar.layout().activate()
+    assert bar.left.width() >= bar.left.sizeHint().width()
+    shown = bar.job.shown_text()
+    assert len(shown) < len(bar.job.text())
+    assert shown.startswith("#7  digits")
+    assert shown.endswith("hydra")
