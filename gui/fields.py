@@ -81,8 +81,11 @@ class Field(QWidget):
 
     def written(self) -> Any:
         """The value for the study file: None where the file need not name it."""
-        value = self.value()
-        return value if self.given or value != self.default else None
+        return self.value() if self.given or self.differs() else None
+
+    def differs(self) -> bool:
+        """Whether it is not left to the default."""
+        return bool(self.value() != self.default)
 
 
 class TextField(Field):
@@ -105,9 +108,13 @@ class TextField(Field):
         self._line.setCursorPosition(0)
 
     def written(self) -> Any:
+        same = self.default is not None and not self.differs()
+        return None if same and not self.given else self.value()
+
+    def differs(self) -> bool:
         # As text, so that 8/255 equals the default that it was shown for.
         same = self.default is not None and self._line.text() == show(self.default)
-        return None if same and not self.given else self.value()
+        return not same and self.value() is not None
 
 
 class FlagField(Field):

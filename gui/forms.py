@@ -7,16 +7,22 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
+from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from engine import catalog, specs
+from engine.catalog import Params
 from engine.errors import SpecError
 from gui.fields import Field, make_field, show
+from gui.widgets.fold import Fold
 
 _MAKERS = {"compressions": specs.make_step, "attacks": specs.make_attack}
 _CHECKED_VALUES = 100
 # Wide enough for every title, so that the fields of all methods stand below each other.
 _LABEL_WIDTH = 120
+_INDENT = 16
+_MOST_SHOWN, _LEAST_SPECIAL = 8, 3
+_COMMON = ("training", "epochs", "lr", "eps", "attack_steps", "beta")
+_GROUPS = {"training": "Training settings", "more": "More settings"}
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
@@ -39,13 +45,43 @@ class ParamForm(QWidget):
         self._entry = catalog.find(section, entry_id)
         self.fields: dict[str, Field] = {}
         self.errors: dict[str, QLabel] = {}
-        grid = QGridLayout(self)
-        grid.setContentsMargins(24, 0, 0, 4)
+        self.folds: dict[str, Fold] = {}
+        self._groups = grouped(self._entry.params)
+        grids = {group: self._grid(group) for group, names in self._groups.items() if names}
+        where = {name: group for group, names in self._groups.items() for name in names}
+        # Made in the order of the catalogue, whatever stands where.
+        for name, info in self._entry.params.model_fields.items():
+            self._add(grids[where[name]], name, info)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(24, 0, 0, 4)
+        column.setSpacing(4)
+        for group, grid in grids.items():
+            inside = QWidget()
+            inside.setLayout(grid)
+            column.addWidget(self._folded(group, inside) if group else inside)
+        self._tell_folds()
+
+    def _grid(self, group: str) -> QGridLayout:
+        grid = QGridLayout()
+        grid.setContentsMargins(_INDENT if group else 0, 0, 0, 0)
         grid.setHorizontalSpacing(8)
         grid.setVerticalSpacing(4)
         grid.setColumnStretch(1, 1)
-        for name, info in self._entry.params.model_fields.items():
-            self._add(grid, name, info)
+        return grid
+
+    def _folded(self, group: str, inside: QWidget) -> Fold:
+        title = _GROUPS.get(group, group.capitalize())
+        self.folds[group] = Fold(title, inside, self._entry.title)
+        return self.folds[group]
+
+    def _tell_folds(self) -> None:
+        """Say on each fold how many parameters it hides, and how many were changed."""
+        for group, fold in self.folds.items():
+            names = self._groups[group]
+            changed = sum(self.fields[name].differs() for name in names)
+            fold.tell(f"{len(names)}, {changed} changed" if changed else str(len(names)))
+            if any(self.errors[name].text() for name in names):
+                fold.open(True)
 
     def _add(self, grid: QGridLayout, name: str, info: FieldInfo) -> None:
         title = info.title or name
@@ -67,6 +103,7 @@ class ParamForm(QWidget):
 
     def _edited(self, name: str) -> None:
         self._check(name)
+        self._tell_folds()
         self.changed.emit()
 
     def put(self, table: Mapping[str, Any]) -> None:
@@ -75,6 +112,7 @@ class ParamForm(QWidget):
             field.given = name in table
             field.put(table.get(name, field.default))
             self._check(name)
+        self._tell_folds()
 
     def values(self) -> dict[str, Any]:
         """The table for a study file: what it named before, and what is not the default."""
@@ -98,6 +136,29 @@ class ParamForm(QWidget):
         control.setAccessibleDescription(message)
         control.setProperty("invalid", bool(message))
         control.style().polish(control)
+
+
+def grouped(params: type[Params]) -> dict[str, list[str]]:
+    """The parameters by group, "" first: what is always shown.
+
+    The catalogue says what is folded away; of long lists also what comes late and is no common
+    parameter of training.
+    """
+    groups: dict[str, list[str]] = {"": []}
+    for name in params.model_fields:
+        groups.setdefault(catalog.group_of(params, name), []).append(name)
+    if len(groups[""]) > _MOST_SHOWN:
+        special = [name for name in groups[""] if not _common(name)]
+        room = max(_MOST_SHOWN - (len(groups[""]) - len(special)), _LEAST_SPECIAL)
+        late = special[room:]
+        groups[""] = [name for name in groups[""] if name not in late]
+        if late:
+            groups = {"": groups[""], "more": late + groups.pop("more", []), **groups}
+    return groups
+
+
+def _common(name: str) -> bool:
+    return name in _COMMON or name.endswith("_epochs")
 
 
 def describe(info: FieldInfo) -> str:

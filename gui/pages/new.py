@@ -111,6 +111,7 @@ class NewPage(Page):
             column.changed.connect(self._changed)
         for column in (self.compressions, self.attacks):
             column.described.connect(self.described)
+        self.compressions.change.connect(self.change)
         self.compressions.installEventFilter(self)
         self.example.clicked.connect(lambda: self.load(paths.example_study()))
         self.open_button.clicked.connect(self.ask_open)

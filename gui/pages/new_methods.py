@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QCheckBox, QLabel
+from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QMenu
 
 from engine import catalog
+from engine.catalog.presets import Preset, presets
+from gui.recipe_commands import AddStep, MoveStep, RemoveRecipe, RemoveStep
 from gui.widgets.column import Column
 from gui.widgets.icon_button import TextButton
-from gui.widgets.method_block import Block, MethodBlock, RecipeBlock
+from gui.widgets.method_block import MethodBlock
 from gui.widgets.method_group import MethodGroup, SearchLine, families, matches
+from gui.widgets.recipe_block import RecipeBlock
+
+Block = MethodBlock | RecipeBlock
 
 _BASELINE = "none"
 _FEW = 8
@@ -32,8 +38,13 @@ class MethodColumn(Column):
     Signals:
         changed: what is asked for changed.
         described: this method (section, id) is looked at.
+        change: an undoable command (``gui.recipe_commands``) for what was just done.
+
+    Attributes:
+        generation: counts the studies that were put here.
     """
 
+    change = Signal(object)
     changed = Signal()
     described = Signal(str, str)
 
@@ -44,17 +55,14 @@ class MethodColumn(Column):
         self._top: list[Block] = []
         self.groups: list[MethodGroup] = []
         self._current: MethodBlock | None = None
+        self.generation = self._tokens = 0
         self.search = SearchLine(len(self._ids), section)
         self.search.setVisible(len(self._ids) > _FEW)
         self.above.addWidget(self.search)
         if section == "compressions":
+            self.above.addLayout(self._recipe_buttons())
             self.inside.addWidget(_baseline())
         self._first = self.inside.count()
-        if section == "compressions":
-            button = TextButton("new", "Add a recipe of steps")
-            button.setToolTip("Several compressions, one after the other, as one variant.")
-            button.clicked.connect(self.add_recipe)
-            self.inside.addWidget(button)
         self.nothing = QLabel()
         self.nothing.setProperty("role", "muted")
         self.nothing.setWordWrap(True)
@@ -66,6 +74,26 @@ class MethodColumn(Column):
         self.changed.connect(self._tell_groups)
         self.put([])
 
+    def _recipe_buttons(self) -> QHBoxLayout:
+        """An empty recipe, or a well-known one to start from."""
+        self.recipe_button = TextButton("new", "Add a recipe")
+        self.recipe_button.setToolTip("Several compressions, one after the other, as one variant.")
+        self.recipe_button.clicked.connect(self.add_recipe)
+        self.preset_button = TextButton("crumple", "Known recipes")
+        self.preset_button.setToolTip("Well-known recipes, to use as they are or to change.")
+        menu = QMenu(self)
+        menu.setToolTipsVisible(True)
+        for preset in presets():
+            action = menu.addAction(preset.title, lambda one=preset: self.add_preset(one))
+            action.setToolTip("\n".join(filter(None, (preset.summary, preset.paper))))
+        self.preset_button.setMenu(menu)
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        row.addWidget(self.recipe_button)
+        row.addWidget(self.preset_button)
+        row.addStretch()
+        return row
+
     @property
     def blocks(self) -> list[Block]:
         """All blocks that are built, from above."""
@@ -76,6 +104,7 @@ class MethodColumn(Column):
     def put(self, tables: Sequence[Mapping[str, Any]]) -> None:
         """Show what a study asks for, in its order, then all that it does not use."""
         self._clear()
+        self.generation += 1
         # "none" is part of every study, so a table that names it adds nothing.
         for table in (one for one in tables if one.get("name") != _BASELINE):
             self._insert(table)
@@ -102,7 +131,7 @@ class MethodColumn(Column):
 
     def _insert(self, table: Mapping[str, Any]) -> None:
         if self._section == "compressions" and "steps" in table:
-            block: Block = RecipeBlock()
+            block: Block = RecipeBlock(self._token())
         else:
             again = any(getattr(one, "entry_id", "") == table["name"] for one in self._top)
             block = MethodBlock(self._section, table["name"], extra=again)
@@ -115,10 +144,58 @@ class MethodColumn(Column):
 
     def add_recipe(self) -> None:
         """Begin a recipe with one step."""
-        block = RecipeBlock()
-        block.add_step()
+        self._new_recipe([{"name": self._ids[0]}]).rows[0].combo.setFocus()
+
+    def add_preset(self, preset: Preset) -> None:
+        """Add a well-known recipe."""
+        self._new_recipe(preset.steps).add_button.setFocus()
+
+    def _new_recipe(self, steps: Sequence[Mapping[str, Any]]) -> RecipeBlock:
+        self.search.clear()
+        block = RecipeBlock(self._token())
+        block.put({"steps": steps})
         self._add_on_top(block)
         self.changed.emit()
+        self.area.ensureWidgetVisible(block)
+        return block
+
+    # -- recipes, for their commands ---------------------------------------------------------
+
+    def _token(self) -> int:
+        self._tokens += 1
+        return self._tokens
+
+    def find_recipe(self, token: int) -> RecipeBlock | None:
+        """The recipe of a token, if it is here."""
+        recipes = [block for block in self._top if isinstance(block, RecipeBlock)]
+        return next((block for block in recipes if block.token == token), None)
+
+    def insert_recipe(self, place: int, token: int, table: Mapping[str, Any]) -> None:
+        """Put a recipe at a place among the blocks on top."""
+        block = RecipeBlock(token)
+        block.put(table)
+        self._add(self._top, block, min(place, len(self._top)), self._first)
+        self.changed.emit()
+
+    def take_recipe(self, token: int) -> tuple[int, dict[str, Any]]:
+        """Take a recipe out; gives its place and its table."""
+        block = self.find_recipe(token)
+        assert block is not None
+        place, table = self._top.index(block), block.tables()[0]
+        self._remove(block)
+        return place, table
+
+    def _remove_recipe(self, token: int) -> None:
+        place, table = self.take_recipe(token)
+        self.change.emit(RemoveRecipe(self, token, place, table))
+
+    def _watch_recipe(self, block: RecipeBlock) -> None:
+        find = partial(self.find_recipe, block.token)
+        change = self.change
+        block.removed.connect(lambda: self._remove_recipe(block.token))
+        block.added.connect(lambda place: change.emit(AddStep(find, place)))
+        block.moved.connect(lambda place, to: change.emit(MoveStep(find, place, to)))
+        block.taken.connect(lambda place, table: change.emit(RemoveStep(find, place, table)))
 
     # -- blocks and groups -----------------------------------------------------------------
 
@@ -152,8 +229,10 @@ class MethodColumn(Column):
         blocks.insert(place, block)
         self.inside.insertWidget(first + place, block)
         block.changed.connect(self.changed)
-        block.removed.connect(lambda: self._remove(block))
-        if isinstance(block, MethodBlock):
+        if isinstance(block, RecipeBlock):
+            self._watch_recipe(block)
+        else:
+            block.removed.connect(lambda: self._remove(block))
             block.another.connect(lambda _id: self._add_another(block))
             block.reached.connect(lambda: self.described.emit(self._section, block.entry_id))
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from PySide6.QtCore import QEvent, QObject, Qt, Signal
+from PySide6.QtCore import QEvent, QObject, Signal
 from PySide6.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -17,7 +16,7 @@ from PySide6.QtWidgets import (
 
 from engine import catalog
 from gui.forms import ParamForm
-from gui.widgets.icon_button import IconButton, TextButton
+from gui.widgets.icon_button import IconButton
 
 
 class MethodBlock(QFrame):
@@ -119,114 +118,3 @@ def _small(text: str) -> QLabel:
     label.setWordWrap(True)
     label.setContentsMargins(24, 0, 0, 0)
     return label
-
-
-class _StepRow(QFrame):
-    """One step of a recipe: which method, and its form."""
-
-    changed = Signal()
-    removed = Signal()
-
-    def __init__(self, ids: list[str]) -> None:
-        super().__init__()
-        self._ids = ids
-        self.combo = QComboBox()
-        self.combo.addItems([catalog.find("compressions", one).title for one in ids])
-        self.combo.setAccessibleName("Method of this step")
-        self.remove = IconButton("close", "Remove this step")
-        row = QHBoxLayout()
-        row.addWidget(self.combo, 1)
-        row.addWidget(self.remove)
-        self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(0, 0, 0, 0)
-        self._column.addLayout(row)
-        self.form = self._new_form()
-        self.combo.activated.connect(self._switched)
-        self.remove.clicked.connect(self.removed)
-
-    def _new_form(self) -> ParamForm:
-        form = ParamForm("compressions", self._ids[self.combo.currentIndex()])
-        form.changed.connect(self.changed)
-        self._column.addWidget(form)
-        return form
-
-    def _switched(self) -> None:
-        self.form.hide()
-        self.form.deleteLater()
-        self.form = self._new_form()
-        self.changed.emit()
-
-    def put(self, table: Mapping[str, Any]) -> None:
-        self.combo.setCurrentIndex(self._ids.index(table["name"]))
-        self._switched()
-        self.form.put(table)
-
-    def table(self) -> dict[str, Any]:
-        return {"name": self._ids[self.combo.currentIndex()], **self.form.values()}
-
-
-class RecipeBlock(QFrame):
-    """Several steps, one after the other, that make one variant (or a sweep of them).
-
-    Signals:
-        changed: a step was added, removed or changed.
-        removed: the recipe is not wanted any more.
-    """
-
-    changed = Signal()
-    removed = Signal()
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setObjectName("step")
-        self._ids = [one for one in catalog.section("compressions") if one != "none"]
-        self.rows: list[_StepRow] = []
-        title = QLabel("Recipe of steps")
-        title.setProperty("role", "heading")
-        remove = IconButton("close", "Remove this recipe")
-        remove.clicked.connect(self.removed)
-        head = QHBoxLayout()
-        head.addWidget(title, 1)
-        head.addWidget(remove)
-        self._steps = QVBoxLayout()
-        self.add_button = TextButton("new", "Add step")
-        self.add_button.clicked.connect(lambda: self._add_by_hand())
-        column = QVBoxLayout(self)
-        column.setContentsMargins(8, 8, 8, 8)
-        column.addLayout(head)
-        column.addLayout(self._steps)
-        column.addWidget(self.add_button, 0, Qt.AlignmentFlag.AlignLeft)
-
-    def add_step(self, table: Mapping[str, Any] | None = None) -> None:
-        """Append a step."""
-        row = _StepRow(self._ids)
-        if table:
-            row.put(table)
-        row.changed.connect(self.changed)
-        row.removed.connect(lambda: self._remove(row))
-        self.rows.append(row)
-        self._steps.addWidget(row)
-
-    def _add_by_hand(self) -> None:
-        self.add_step()
-        self.changed.emit()
-
-    def _remove(self, row: _StepRow) -> None:
-        self.rows.remove(row)
-        row.hide()
-        row.deleteLater()
-        if not self.rows:
-            self.removed.emit()
-        self.changed.emit()
-
-    def put(self, table: Mapping[str, Any]) -> None:
-        """Show the steps of a recipe."""
-        for step in table["steps"]:
-            self.add_step(step)
-
-    def tables(self) -> list[dict[str, Any]]:
-        """What it adds to the study."""
-        return [{"steps": [row.table() for row in self.rows]}] if self.rows else []
-
-
-Block = MethodBlock | RecipeBlock

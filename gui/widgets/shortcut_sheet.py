@@ -7,8 +7,11 @@ from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QDialog, QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from gui.actions import ACTIONS, MENUS
+from gui.widgets.step_row import COPY, MOVE_UP
 
 PAGE_KEYS = (
+    ("New", f"{MOVE_UP} / Down", "Move a step of a recipe"),
+    ("New", COPY, "Duplicate a step of a recipe"),
     ("Queue", "Delete", "Cancel the selected runs"),
     ("Inspector", "Left / Right", "Previous or next image"),
 )

@@ -16,7 +16,8 @@ from gui.lab import Lab
 from gui.main_window import MainWindow
 from gui.pages.new import MOST_RUNS, NewPage, checked
 from gui.pages.new_methods import MethodColumn
-from gui.widgets.method_block import MethodBlock, RecipeBlock
+from gui.widgets.method_block import MethodBlock
+from gui.widgets.recipe_block import RecipeBlock
 from tests.gui.fakes import FakeEngineClient
 
 RECIPES = """
