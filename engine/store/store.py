@@ -198,7 +198,8 @@ class Store:
                     SELECT sum(json_extract(epoch.value, '$.seconds'))
                     FROM stages, json_each(payload, '$.steps') AS step,
                         json_each(step.value, '$.epochs') AS epoch
-                    WHERE stages.key = variant_key AND stages.created BETWEEN started AND finished
+                    WHERE spec LIKE '%epochs"%' AND stages.key = variant_key
+                        AND stages.created BETWEEN started AND finished
                 ), 0)) AS seconds,
                 json_extract(environment, '$.platform') AS platform,
                 json_extract(environment, '$.device_description') AS device
@@ -220,8 +221,10 @@ class Store:
                 json_extract(environment, '$.platform') AS platform,
                 json_extract(environment, '$.device_description') AS device
             FROM runs JOIN stages ON stages.key = variant_key
-            WHERE status = 'finished' AND json_array_length(payload, '$.steps') > 0
-            GROUP BY variant_key
+            WHERE runs.id IN (
+                SELECT min(id) FROM runs WHERE status = 'finished' AND spec LIKE '%epochs"%'
+                GROUP BY variant_key
+            ) AND json_array_length(payload, '$.steps') > 0
             """
         )
         found: list[Row] = []

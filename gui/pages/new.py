@@ -52,6 +52,7 @@ class NewPage(Page):
         self.plan = PlanTable()
         self.count, self.verdict, self.estimate = QLabel(), QLabel(), QLabel()
         self._paces: list[Row] = []
+        self._step_paces: list[Row] = []
         self._seen: Version | None = None
         self.example = TextButton("crumple", "Load example")
         self.open_button = TextButton("folder", "Open…")
@@ -77,7 +78,7 @@ class NewPage(Page):
         self.estimate.setWordWrap(True)
         self.estimate.setProperty("role", "muted")
         self.estimate.setAccessibleName("Estimated time")
-        self.estimate.setToolTip("From what stored runs of the same attacks took.")
+        self.estimate.setToolTip("From what stored runs of the same attacks and trainings took.")
         self.queue_button.setToolTip("Add the runs to the queue without starting it.")
         self.start_button.setToolTip("Start the study (Ctrl+Enter)")
         words = QVBoxLayout()
@@ -164,16 +165,21 @@ class NewPage(Page):
         version = store_version(self.lab.store)
         if version != self._seen:
             self._seen = version
-            here = self.lab.client.device
-            self._paces = [
-                row
-                for row in self.lab.store.paces()
-                if row["platform"] == platform.platform() and here in ("", row["device"])
-            ]
+            self._paces = self._of_this_machine(self.lab.store.paces())
+            self._step_paces = self._of_this_machine(self.lab.store.step_paces())
             self._tell_time()
 
+    def _of_this_machine(self, rows: list[Row]) -> list[Row]:
+        here = self.lab.client.device
+        return [
+            row
+            for row in rows
+            if row["platform"] == platform.platform() and here in ("", row["device"])
+        ]
+
     def _tell_time(self) -> None:
-        self.estimate.setText(estimate(self.study, self._paces) if self.study else "")
+        known = self._paces, self._step_paces
+        self.estimate.setText(estimate(self.study, *known) if self.study else "")
         self.estimate.setVisible(self.study is not None)
 
     def _share_room(self) -> None:

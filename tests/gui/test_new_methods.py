@@ -11,9 +11,15 @@ from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from engine import catalog, paths
-from engine.specs import Study
+from engine.specs import Study, make_step
 from engine.store import Writer
-from gui.estimate import NO_ESTIMATE, duration_words, estimate
+from gui.estimate import (
+    NO_ESTIMATE,
+    UNKNOWN_TRAINING,
+    duration_words,
+    estimate,
+    training_seconds,
+)
 from gui.forms import ParamForm
 from gui.lab import Lab
 from gui.main_window import MainWindow
@@ -237,6 +243,82 @@ def test_without_runs_there_is_no_claim() -> None:
     assert estimate(study(), []) == NO_ESTIMATE
     fgsm = study().attack_specs()[0].label
     assert estimate(study(), [pace(fgsm, 5.0, dataset="other")]) == NO_ESTIMATE
+
+
+TUNED = {"name": "finetune", "training": "trades", "epochs": 30}
+TRAINED = {"compression": [{"steps": [{"name": "magnitude"}, TUNED]}]}
+
+
+def trained(seconds: float, epochs: int, **changes: Any) -> dict[str, Any]:
+    """A step as ``Store.step_paces`` gives it."""
+    params = make_step({**TUNED, "epochs": epochs, **changes}).params
+    row = {"dataset": "digits", "model": "digits-resnet", "platform": "", "device": ""}
+    return {**row, "name": "finetune", "params": params, "epochs": epochs, "seconds": seconds}
+
+
+def test_the_estimate_counts_training_by_its_epochs() -> None:
+    fgsm, pgd = (spec.label for spec in study().attack_specs())
+    rows = [pace(fgsm, 6.0), pace(pgd, 54.0)]
+    asked = study(**TRAINED)
+    # 2 variants x 100 images x 60 / 50 seconds are 4 minutes; 30 epochs of 20 seconds are 10.
+    steps = [trained(200.0, 10), trained(20.0, 1), trained(18.0, 1, lr=0.1, eps=0.1)]
+    assert estimate(asked, rows, steps) == "about 14 min on this machine, 10 min of it training"
+    assert estimate(asked, rows) == f"more than 4 min; {UNKNOWN_TRAINING}"
+    assert estimate(asked, [], steps) == f"{NO_ESTIMATE}; training about 10 min"
+    assert estimate(asked, []) == f"{NO_ESTIMATE}; {UNKNOWN_TRAINING}"
+
+
+def test_training_that_costs_something_else_is_no_measure() -> None:
+    asked = study(**TRAINED)
+    others = [
+        trained(200.0, 10, attack_steps=20),
+        trained(200.0, 10, training="standard"),
+        trained(200.0, 10, batch_size=16),
+        trained(200.0, 10) | {"model": "digits-resnet-at"},
+        trained(200.0, 10) | {"dataset": "cifar10"},
+        trained(200.0, 10) | {"name": "other"},
+    ]
+    assert training_seconds(asked, others) == [None]
+    assert training_seconds(asked, [*others, trained(50.0, 10)]) == [150.0]
+    plain = {"compression": [{**TUNED, "training": "standard"}]}
+    clean = trained(20.0, 10, training="standard", attack_steps=20)
+    assert training_seconds(study(**plain), [clean]) == [60.0], "clean training has no attack"
+
+
+def test_recipes_that_begin_alike_train_once() -> None:
+    tail = {"name": "ptq", "bits": [4, 8]}
+    two = study(compression=[{"steps": [TUNED]}, {"steps": [TUNED, tail]}])
+    assert training_seconds(two, [trained(20.0, 10)]) == [60.0]
+    both = study(model=[{"name": "digits-resnet"}, {"name": "digits-resnet-at"}], **TRAINED)
+    assert training_seconds(both, [trained(20.0, 10)]) == [60.0, None]
+    assert f"{UNKNOWN_TRAINING} for 1 of 2 steps" in estimate(both, [], [trained(20.0, 10)])
+
+
+def test_the_pace_of_a_run_is_told_without_the_training_of_its_variant(
+    full_lab: Lab, results: FakeResults
+) -> None:
+    run_id = results.flagged
+    steps = [{"step": "ptq w2", "epochs": [{"seconds": 30.0}, {"seconds": 40.0}]}]
+    with Writer(results.path) as writer:
+        row = writer.run(run_id)
+        writer.put_stage(row["variant_key"], "variant", {"steps": steps}, 75.0)
+        times = ("2026-01-01T10:00:00", "2026-01-01T10:01:40", run_id)
+        writer.db.execute("UPDATE runs SET started = ?, finished = ? WHERE id = ?", times)
+        writer.db.execute("UPDATE stages SET created = '2026-01-01T10:01:20'")
+        writer.db.conn.commit()
+        assert found(writer.paces(), row) == pytest.approx(30, abs=0.01)
+        (step,) = writer.step_paces()
+        assert (step["name"], step["epochs"], step["seconds"]) == ("ptq", 2, 70.0)
+        # A run that found the variant in the store did not wait for it.
+        writer.db.execute("UPDATE stages SET created = '2025-12-31T10:01:20'")
+        writer.db.conn.commit()
+        assert found(writer.paces(), row) == pytest.approx(100, abs=0.01)
+
+
+def found(paces: list[dict[str, Any]], row: dict[str, Any]) -> float:
+    """The largest time among the runs like this one."""
+    same = [one for one in paces if (one["model"], one["attack"]) == (row["model"], row["attack"])]
+    return max(float(one["seconds"]) for one in same)
 
 
 @pytest.mark.parametrize(
