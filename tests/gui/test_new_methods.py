@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from typing import Any
 
@@ -298,9 +299,11 @@ def test_the_pace_of_a_run_is_told_without_the_training_of_its_variant(
     full_lab: Lab, results: FakeResults
 ) -> None:
     run_id = results.flagged
-    steps = [{"step": "ptq w2", "epochs": [{"seconds": 30.0}, {"seconds": 40.0}]}]
+    steps = [{"step": "finetune", "epochs": [{"seconds": 30.0}, {"seconds": 40.0}]}]
     with Writer(results.path) as writer:
         row = writer.run(run_id)
+        spec = row["spec"] | {"recipe": [make_step(TUNED).model_dump(mode="json")]}
+        writer.db.execute("UPDATE runs SET spec = ? WHERE id = ?", (json.dumps(spec), run_id))
         writer.put_stage(row["variant_key"], "variant", {"steps": steps}, 75.0)
         times = ("2026-01-01T10:00:00", "2026-01-01T10:01:40", run_id)
         writer.db.execute("UPDATE runs SET started = ?, finished = ? WHERE id = ?", times)
@@ -308,7 +311,7 @@ def test_the_pace_of_a_run_is_told_without_the_training_of_its_variant(
         writer.db.conn.commit()
         assert found(writer.paces(), row) == pytest.approx(30, abs=0.01)
         (step,) = writer.step_paces()
-        assert (step["name"], step["epochs"], step["seconds"]) == ("ptq", 2, 70.0)
+        assert (step["name"], step["epochs"], step["seconds"]) == ("finetune", 2, 70.0)
         # A run that found the variant in the store did not wait for it.
         writer.db.execute("UPDATE stages SET created = '2025-12-31T10:01:20'")
         writer.db.conn.commit()
