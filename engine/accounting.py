@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from engine.compression.counting import count_macs
 from engine.compression.layers import Layer, modules_of, weight_layers, weight_of
 from engine.compression.parts import ActivationQuantiser, WeightQuantiser
 from engine.compression.variant import Variant
@@ -185,22 +185,6 @@ def _entropy_bytes(weight: torch.Tensor, quantiser: WeightQuantiser | None) -> i
     bits = -(counts * (counts / counts.sum()).log2()).sum().item()
     # Not a bit more for what the sum of logarithms lost to rounding.
     return _bytes(math.ceil(bits - 1e-6) + _FP32 * values)
-
-
-def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, int]:
-    """Multiply-accumulates of each convolution and linear layer for one image.
-
-    The counter of torch counts two operations per multiply-accumulate.
-    """
-    device = next(model.parameters()).device
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, *image_shape, device=device))
-    counted = counter.get_flop_counts()
-    root = type(model).__name__
-    return {
-        name: sum(counted.get(f"{root}.{name}", {}).values()) // 2
-        for name, _ in weight_layers(model)
-    }
 
 
 def input_bits(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, int]:

@@ -18,6 +18,7 @@ from engine.dataset_spec import DatasetSpec as DatasetSpec
 from engine.dataset_spec import Spec
 from engine.dataset_spec import usual_root as usual_root
 from engine.errors import SpecError
+from engine.recipe_rules_pruning import refuse_pruning
 
 _T = TypeVar("_T")
 
@@ -116,15 +117,10 @@ def check_recipe(recipe: Recipe, where: str = "compression") -> None:
 
     Raises:
         SpecError: a step other than ``finetune`` comes after ``ptq``; it would move weights off
-            their levels. Or a pruning step asks for no more than the one right before it.
     """
-    for before, step in itertools.pairwise(recipe):
-        if _implied(before, step):
-            raise SpecError(
-                f"{where} {recipe_label(recipe)!r}: {step.label} after {before.label} removes "
-                "nothing, because it asks for no more.",
-                "Leave one of the two out, or prune harder in the second.",
-            )
+    if refusal := refuse_pruning(recipe):
+        reason, hint = refusal
+        raise SpecError(f"{where} {recipe_label(recipe)!r}: {reason}.", hint)
     names = [step.name for step in recipe]
     later = recipe[names.index("ptq") + 1 :] if "ptq" in names else ()
     for step in later:
@@ -134,23 +130,6 @@ def check_recipe(recipe: Recipe, where: str = "compression") -> None:
                 "weights would leave their levels.",
                 f"Put {step.name} before ptq." if step.name != "ptq" else "Quantise once.",
             )
-
-
-def _implied(before: Step, step: Step) -> bool:
-    """Whether pruning again by the same measure finds its work done; zeros rank first."""
-    if before.name != step.name:
-        return False
-    old, new = before.params, step.params
-    if step.name == "magnitude":
-        return bool(old["scope"] == new["scope"] and old["sparsity"] >= new["sparsity"])
-    if step.name == "filter":
-        same = old["criterion"] == new["criterion"] and old["scope"] == new["scope"]
-        return bool(same and old["ratio"] >= new["ratio"])
-    if step.name == "nm-sparsity":
-        # At most n of m means at most k n of k m. A layer that divides by k m divides by m.
-        times, rest = divmod(new["m"], old["m"])
-        return rest == 0 and bool(times * old["n"] <= new["n"])
-    return False
 
 
 def make_step(table: Mapping[str, Any], where: str = "compression") -> Step:

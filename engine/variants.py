@@ -131,6 +131,7 @@ class Variants:
             device=self._device,
             watch=watch,
             teacher=teacher,
+            shape=catalog.model_card(spec.model).shape,
         )
 
     @staticmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.catalog import (
     compressions_pruning,
     compressions_quantisation,
+    compressions_trained_pruning,
     compressions_training,
 )
 from engine.catalog.entry import Entry, NoParams, Section, section
@@ -24,6 +25,7 @@ def entries() -> Section:
     return section(
         _BASELINE,
         *compressions_pruning.entries(),
+        *compressions_trained_pruning.entries(),
         *compressions_quantisation.entries(),
         *compressions_training.entries(),
     )

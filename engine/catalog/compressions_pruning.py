@@ -7,11 +7,11 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from engine.catalog.entry import Entry, Number, Params
+from engine.catalog.shared_fields import BatchParams, Recipe, like
+from engine.catalog.training import Schedule
 
 
-class MagnitudeParams(Params):
-    """Parameters of magnitude pruning."""
-
+class _Magnitude(Params):
     sparsity: Number = Field(
         0.9,
         ge=0,
@@ -24,10 +24,51 @@ class MagnitudeParams(Params):
         title="scope",
         description="Rank all weights together, or within each layer.",
     )
+    schedule: Literal["one-shot", "gradual"] = Field(
+        "one-shot",
+        title="schedule",
+        description="One shot: at once, without training. Gradual: a little more before each of "
+        "the first epochs of a training, fast at first (Zhu & Gupta 2017). All parameters below "
+        "are of the training.",
+    )
+    training: Recipe = Field(
+        "standard",
+        title="training",
+        description="Recipe of the training; eps and attack steps are of pgd-at and trades, beta "
+        "of trades.",
+    )
+    epochs: int = like("epochs", 10)
+    ramp_epochs: int = Field(
+        5,
+        ge=1,
+        le=10_000,
+        title="ramp epochs",
+        description="The epochs before which the sparsity rises; the last of them begins with "
+        "the full one.",
+    )
+    lr: Number = like("lr", 0.01)
+    lr_schedule: Schedule = like("schedule", "cosine")
+    beta: Number = like("beta")
+
+
+class MagnitudeParams(BatchParams, _Magnitude):
+    """Parameters of magnitude pruning; those of the training are of ``gradual`` alone."""
+
+    @model_validator(mode="after")
+    def _arrives(self) -> Self:
+        if self.schedule == "gradual" and self.ramp_epochs > self.epochs:
+            raise ValueError(
+                f"takes no more ramp_epochs than epochs = {self.epochs}, not {self.ramp_epochs}"
+            )
+        return self
 
     def label(self, title: str) -> str:
         scope = " per layer" if self.scope == "layer" else ""
-        return f"{title} {self.sparsity * 100:.4g}%{scope}"
+        short = f"{title} {self.sparsity * 100:.4g}%{scope}"
+        if self.schedule == "one-shot":
+            return short
+        words = f" gradual {self.training} {self.epochs}ep"
+        return short + words + self.changed("sparsity", "scope", "schedule", "training", "epochs")
 
 
 class FilterParams(Params):
@@ -95,6 +136,43 @@ class NmSparsityParams(Params):
         return f"{title} {self.n}:{self.m}{rest}"
 
 
+class ChannelParams(Params):
+    """Parameters of channel pruning."""
+
+    target: Literal["macs", "parameters"] = Field(
+        "macs",
+        title="target",
+        description="What the network must come down to: its work, or its parameters.",
+    )
+    keep: Number = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        title="keep",
+        description="Share of the target that stays, within five points; the shares of channels "
+        "follow from it.",
+    )
+    criterion: Literal["l2", "l1"] = Field(
+        "l2",
+        title="criterion",
+        description="Norm by which the weakest channels are chosen, over all weights that they "
+        "touch.",
+    )
+    round_to: int = Field(
+        1,
+        ge=1,
+        le=256,
+        title="round to",
+        description="Channels of a layer stay a multiple of it; 8 suits many processors.",
+    )
+
+    def label(self, title: str) -> str:
+        target = "MACs" if self.target == "macs" else "parameters"
+        criterion = " L1" if self.criterion == "l1" else ""
+        rounded = f" round {self.round_to}" if self.round_to > 1 else ""
+        return f"{title} {self.keep * 100:.4g}% {target}{criterion}{rounded}"
+
+
 def entries() -> tuple[Entry, ...]:
     """What this module offers."""
     return (
@@ -102,8 +180,9 @@ def entries() -> tuple[Entry, ...]:
             id="magnitude",
             title="Magnitude pruning",
             family="pruning",
-            summary="Sets the smallest weights to zero, without training afterwards.",
-            paper="Han 2015, arXiv 1506.02626",
+            summary="Sets the smallest weights to zero: at once without training, or gradually "
+            "while training.",
+            paper="Han 2015, arXiv 1506.02626; Zhu 2017, arXiv 1710.01878",
             params=MagnitudeParams,
             limits="Masks save storage, not time: dense kernels multiply the zeros too.",
         ),
@@ -126,5 +205,16 @@ def entries() -> tuple[Entry, ...]:
             params=NmSparsityParams,
             limits="The inputs of a layer must be a multiple of M. Masks save storage, not time: "
             "the kernels used here multiply the zeros too.",
+        ),
+        Entry(
+            id="channel",
+            title="Channel pruning",
+            family="pruning",
+            summary="Removes the weakest channels, so that the network really is smaller and "
+            "faster.",
+            paper="Fang 2023, arXiv 2301.12900",
+            params=ChannelParams,
+            limits="Comes before masks and quantisers; the classes stay. Without fine-tuning "
+            "accuracy usually collapses.",
         ),
     )

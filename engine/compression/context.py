@@ -31,6 +31,7 @@ class Context:
             logits: an id of the catalogue, or ``base`` for the model before all steps.
         checkpoint: from the name of a stage of the step to the file that keeps its epochs;
             None keeps nothing.
+        shape: (C, H, W) of an image; None leaves it to the images above.
     """
 
     calibration: torch.Tensor | None = None
@@ -40,3 +41,12 @@ class Context:
     watch: Watch = field(default_factory=Watch)
     teacher: Callable[[str], nn.Module] = _no_teacher
     checkpoint: Callable[[str], Checkpoint | None] = lambda _: None
+    shape: tuple[int, int, int] | None = None
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """(C, H, W) of an image; None if nothing here tells it."""
+        if self.shape is None and self.calibration is not None:
+            channels, height, width = self.calibration.shape[1:]
+            return channels, height, width
+        return self.shape if self.shape or self.training is None else self.training.shape

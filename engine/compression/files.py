@@ -27,10 +27,12 @@ from engine.compression.variant import Variant
 from engine.errors import ModelError
 from engine.models.bundle import normalised, skeleton
 from engine.models.registry import build
+from engine.models.reshape import fit_shapes
 from engine.models.tensors import (
     fingerprint,
     json_bytes,
     load_tensors,
+    stored_shapes,
     tensor_bytes,
     write_atomically,
 )
@@ -100,10 +102,13 @@ def load(folder: Path) -> Variant:
         ModelError: a file is missing, damaged, or the two do not belong together.
     """
     file = _read(folder / f"{_NAME}.json")
+    tensors = folder / f"{_NAME}.safetensors"
     live = _skeleton(file).eval()
+    if any(step.name == "channel" for step in file.recipe):
+        fit_shapes(live, stored_shapes(tensors))
     for part in file.parts:
         _attach(live, part)
-    load_tensors(live, folder / f"{_NAME}.safetensors")
+    load_tensors(live, tensors)
     if fingerprint(live) != file.fingerprint:
         raise ModelError(
             f"The weights of the variant in {folder.name} are not those its JSON file describes.",

@@ -30,6 +30,13 @@ def attach(layer: nn.Module, parametrization: nn.Module) -> None:
     parametrize.register_parametrization(layer, "weight", parametrization)
 
 
+def replace_last(layer: nn.Module, parametrization: nn.Module) -> None:
+    """Put another parametrization in the place of the last on a weight."""
+    chain = layer.parametrizations["weight"]  # type: ignore[index]
+    assert isinstance(chain, nn.ModuleList)
+    chain[-1] = parametrization
+
+
 def bake(model: nn.Module) -> None:
     """Replace every parametrized weight by its present value.
 

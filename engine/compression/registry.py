@@ -7,14 +7,17 @@ from typing import Any
 
 from torch import nn
 
+from engine.compression.channel import channel
 from engine.compression.context import Context
 from engine.compression.filter import filter_pruning
 from engine.compression.finetune import finetune
+from engine.compression.hydra import hydra
 from engine.compression.magnitude import magnitude
 from engine.compression.mask import Mask
 from engine.compression.nm_sparsity import nm_sparsity
 from engine.compression.parts import Part
 from engine.compression.ptq import SymmetricQuantiser, UnsignedQuantiser, ptq
+from engine.compression.rap_admm import rap_admm
 
 Method = Callable[[nn.Module, Any, Context], nn.Module]
 """Compresses a model: it may change the one it is given, and returns it or another."""
@@ -24,6 +27,9 @@ METHODS: dict[str, Method] = {
     "magnitude": magnitude,
     "filter": filter_pruning,
     "nm-sparsity": nm_sparsity,
+    "channel": channel,
+    "hydra": hydra,
+    "rap-admm": rap_admm,
     "ptq": ptq,
 }
 """By catalogue id."""

@@ -34,6 +34,7 @@ def retrain(
     stage: str = "",
     objective: Objective | None = None,
     course: Course | None = None,
+    first_candidate: int = 1,
 ) -> None:
     """Train a model in place and leave the best epoch in it, on the CPU in eval mode.
 
@@ -49,6 +50,7 @@ def retrain(
         stage: the name of this training where a method has several.
         objective: what to minimise; None is what the parameters say.
         course: of the learning rate, in place of the schedule that the parameters name.
+        first_candidate: the first epoch that may be kept; those before are no finished model.
 
     Raises:
         SpecError: there are no training images.
@@ -65,7 +67,7 @@ def retrain(
         context.seed,
         objective=objective,
         course=course,
-        first_candidate=1,
+        first_candidate=first_candidate,
         watch=context.watch,
         checkpoint=context.checkpoint(stage or step),
         stage=stage,

@@ -46,16 +46,7 @@ def load_tensors(module: nn.Module, path: Path) -> None:
     Raises:
         ModelError: the file is missing, truncated, or holds another model.
     """
-    try:
-        state = parse_tensors(path.read_bytes())
-    except OSError as error:
-        raise ModelError(
-            f"The model file {path.name} cannot be read: {error.strerror}.", _HINT
-        ) from None
-    except (SafetensorError, ValueError, KeyError):
-        raise ModelError(
-            f"The model file {path.name} is truncated or no safetensors file.", _HINT
-        ) from None
+    state = _parsed(path)
     expected = {name: _form(tensor) for name, tensor in module.state_dict().items()}
     found = {name: _form(tensor) for name, tensor in state.items()}
     wrong = sorted(expected.items() ^ found.items())
@@ -64,6 +55,28 @@ def load_tensors(module: nn.Module, path: Path) -> None:
             f"The model file {path.name} does not fit the architecture at {wrong[0][0]!r}.", _HINT
         )
     module.load_state_dict(state, strict=True)
+
+
+def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a safetensors file.
+
+    Raises:
+        ModelError: the file is missing or truncated.
+    """
+    return {name: tuple(tensor.shape) for name, tensor in _parsed(path).items()}
+
+
+def _parsed(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return parse_tensors(path.read_bytes())
+    except OSError as error:
+        raise ModelError(
+            f"The model file {path.name} cannot be read: {error.strerror}.", _HINT
+        ) from None
+    except (SafetensorError, ValueError, KeyError):
+        raise ModelError(
+            f"The model file {path.name} is truncated or no safetensors file.", _HINT
+        ) from None
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 from engine.attacks.ball import linf_bounds
 
@@ -147,7 +148,8 @@ def ascend(
 ) -> torch.Tensor:
     """Sign-gradient ascent on a loss of the logits, projected onto a ball; the last iterate."""
     low, high = ball
-    with frozen(model, mode):
+    # Cached: no weight changes meanwhile, so what acts on weights acts once for all steps.
+    with frozen(model, mode), parametrize.cached():
         for _ in range(steps):
             x = x.detach().requires_grad_(True)
             (gradient,) = torch.autograd.grad(loss(model(x)), x)

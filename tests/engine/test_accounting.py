@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from engine import catalog, compression, models
-from engine.accounting import Accounting, LayerAccount, account, count_macs
+from engine.accounting import Accounting, LayerAccount, account
 from engine.catalog import FORMULAS
+from engine.compression.counting import count_macs
 from engine.compression.layers import weight_layers
 from engine.models.tensors import tensor_bytes
 from engine.specs import make_step

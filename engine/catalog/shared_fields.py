@@ -1,0 +1,61 @@
+"""Parameters that steps share with the training recipes, stated once."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from engine.catalog.entry import Number, Params, format_number
+from engine.catalog.training import RECIPES, StandardParams, TradesParams
+
+_BOUNDS = ("gt", "ge", "lt", "le")
+
+Recipe = Literal["standard", "pgd-at", "trades"]
+
+
+def like(name: str, default: Any = ...) -> Any:
+    """A field as the training recipes have it, with a default of its own if one is given."""
+    field = TradesParams.model_fields[name]
+    bounds = {
+        bound: limit
+        for constraint in field.metadata
+        for bound in _BOUNDS
+        if (limit := getattr(constraint, bound, None)) is not None
+    }
+    return Field(
+        field.default if default is ... else default,
+        title=field.title,
+        description=field.description,
+        **bounds,
+    )
+
+
+class BatchParams(Params):
+    """What all trainings of a step have in common: batches, SGD and the threat model."""
+
+    batch_size: int = like("batch_size")
+    momentum: Number = like("momentum")
+    weight_decay: Number = like("weight_decay", 1e-4)
+    augmentation: Literal["auto", "none", "shift", "crop-flip"] = like("augmentation")
+    precision: Literal["auto", "fp32", "bf16"] = like("precision")
+    eps: Number = like("eps")
+    attack_steps: int = like("attack_steps")
+    attack_step_size: Number | None = like("attack_step_size")
+    attack_mode: Literal["eval", "train"] = like("attack_mode")
+
+    def recipe(self, kind: Recipe, **own: Any) -> StandardParams:
+        """The parameters of a training recipe: those it shares with this step, and ``own``."""
+        model = RECIPES[kind]
+        fields = type(self).model_fields
+        shared = {name: getattr(self, name) for name in model.model_fields if name in fields}
+        return model.model_validate(shared | own)
+
+    def changed(self, *shown: str) -> str:
+        """What differs from the defaults, for labels; without the parameters in ``shown``."""
+        words = [""]
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name not in shown and value != field.default:
+                words.append(f"{name}={format_number(value) if type(value) is float else value}")
+        return " ".join(words)
