@@ -95,5 +95,10 @@ def first_scores(layer: Layer, kind: str, generator: torch.Generator) -> torch.T
 
 
 def cosine(epochs: int) -> Course:
-    """The published course: constant in epoch e from 0, 0.5 (1 + cos(pi (e - 1) / epochs))."""
+    """The published course: constant in epoch e from 0, 0.5 (1 + cos(pi (e - 1) / epochs)).
+
+    Of a single epoch that would be 0 throughout; there it is 1.
+    """
+    if epochs == 1:
+        return lambda _: 1.0
     return lambda behind: 0.5 * (1 + math.cos(math.pi * (math.floor(behind) - 1) / epochs))
