@@ -55,4 +55,4 @@ def _spread(kept: NDArray[np.bool_], weight: torch.Tensor, pattern: Pattern) -> 
         mask = mask[:, None].expand(len(weight), weight[0].numel())
     elif pattern == "column":
         mask = mask.expand(len(weight), weight[0].numel())
-    return mask.reshape(weight.shape)
+    return mask.reshape(weight.shape).contiguous()  # a mask is written to when it is loaded

@@ -1,4 +1,4 @@
-"""Hydra: how many weights stay, which gradient scores get, both trainings, and plain masks after."""
+"""Hydra: how many weights stay, the gradient of scores, both trainings, plain masks after."""
 
 from __future__ import annotations
 
@@ -362,7 +362,7 @@ def test_without_training_images_training_is_refused(base: nn.Module) -> None:
     ],
 )
 def test_it_is_refused_where_nothing_is_left_to_choose(first: Table) -> None:
-    with pytest.raises(SpecError, match="hydra 10% after .* removes nothing"):
+    with pytest.raises(SpecError, match=r"hydra 10% after .* removes nothing"):
         small_study(compression=[{"steps": [first, {"name": "hydra"}]}])
 
 
