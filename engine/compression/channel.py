@@ -16,7 +16,7 @@ from engine.errors import SpecError
 from engine.models.tensors import count_parameters
 
 _HALVINGS = 12
-_NEAR = 0.002
+_NEAR = 0.005
 """A share this near ends the search."""
 _TOLERANCE = 0.05
 """By how much of the whole the share that stays may miss what was asked for."""
