@@ -19,6 +19,7 @@ from engine.dataset_spec import Spec
 from engine.dataset_spec import usual_root as usual_root
 from engine.errors import SpecError
 from engine.recipe_rules_pruning import refuse_pruning
+from engine.recipe_rules_quantisation import refuse_quantisation
 
 _T = TypeVar("_T")
 
@@ -116,20 +117,12 @@ def check_recipe(recipe: Recipe, where: str = "compression") -> None:
     """Refuse steps that do not go together.
 
     Raises:
-        SpecError: a step other than ``finetune`` comes after ``ptq``; it would move weights off
+        SpecError: of pruning (``refuse_pruning``) or of quantisation (``refuse_quantisation``).
     """
-    if refusal := refuse_pruning(recipe):
-        reason, hint = refusal
-        raise SpecError(f"{where} {recipe_label(recipe)!r}: {reason}.", hint)
-    names = [step.name for step in recipe]
-    later = recipe[names.index("ptq") + 1 :] if "ptq" in names else ()
-    for step in later:
-        if step.name != "finetune":
-            raise SpecError(
-                f"{where} {recipe_label(recipe)!r}: {step.name} cannot follow ptq, because the "
-                "weights would leave their levels.",
-                f"Put {step.name} before ptq." if step.name != "ptq" else "Quantise once.",
-            )
+    for refuse in (refuse_pruning, refuse_quantisation):
+        if refusal := refuse(recipe):
+            reason, hint = refusal
+            raise SpecError(f"{where} {recipe_label(recipe)!r}: {reason}.", hint)
 
 
 def make_step(table: Mapping[str, Any], where: str = "compression") -> Step:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.catalog import (
     compressions_pruning,
+    compressions_qat,
     compressions_quantisation,
     compressions_trained_pruning,
     compressions_training,
@@ -27,5 +28,6 @@ def entries() -> Section:
         *compressions_pruning.entries(),
         *compressions_trained_pruning.entries(),
         *compressions_quantisation.entries(),
+        *compressions_qat.entries(),
         *compressions_training.entries(),
     )

@@ -25,8 +25,8 @@ class _Trained(Params):
     )
 
 
-class FinetuneParams(TradesParams, _Trained):
-    """Parameters of fine-tuning: a training recipe and its parameters, gentler by default."""
+class RetrainParams(TradesParams, _Trained):
+    """A training recipe and its parameters, gentler by default, for steps that train."""
 
     epochs: int = Field(10, ge=1, le=10_000, title="epochs", description="Passes over the data.")
     batch_size: int = Field(64, ge=2, le=65_536, title="batch size", description="Images a step.")
@@ -38,8 +38,9 @@ class FinetuneParams(TradesParams, _Trained):
         kind = RECIPES[self.training]
         return kind.model_validate({name: getattr(self, name) for name in kind.model_fields})
 
-    def label(self, title: str) -> str:
-        words = [title, self.training, f"{self.epochs}ep"]
+    def training_label(self) -> str:
+        """The recipe, and what differs from its defaults."""
+        words = [self.training, f"{self.epochs}ep"]
         if self.training != "standard":
             words.append(format_number(self.eps))
         for name in self.recipe().model_dump(exclude={"epochs", "eps"}):
@@ -48,6 +49,13 @@ class FinetuneParams(TradesParams, _Trained):
                 shown = format_number(value) if isinstance(value, float) else value
                 words.append(f"{name}={shown}")
         return " ".join(words)
+
+
+class FinetuneParams(RetrainParams):
+    """Parameters of fine-tuning."""
+
+    def label(self, title: str) -> str:
+        return f"{title} {self.training_label()}"
 
 
 def entries() -> tuple[Entry, ...]:

@@ -21,13 +21,14 @@ from engine.compression.layers import (
     on_weight,
     weight_layers,
 )
-from engine.compression.parts import ActivationQuantiser, Part, WeightPart
+from engine.compression.parts import ActivationPart, Part, WeightPart
 from engine.compression.registry import PARTS
 from engine.compression.variant import Variant
 from engine.errors import ModelError
-from engine.models.bundle import normalised, skeleton
+from engine.models.bundle import normalised
+from engine.models.bundle import skeleton as unfilled
 from engine.models.registry import build
-from engine.models.reshape import fit_shapes
+from engine.models.reshape import Shapes, fit_shapes
 from engine.models.tensors import (
     fingerprint,
     json_bytes,
@@ -51,7 +52,9 @@ class _Place(BaseModel):
     options: dict[str, Any] = {}
 
 
-class _VariantFile(BaseModel):
+class Description(BaseModel):
+    """A variant without its numbers: from this its network is built again."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: str
@@ -72,9 +75,17 @@ def save(variant: Variant, card: ModelCard, folder: Path) -> None:
         card: of its base model, for the architecture.
         folder: is made if missing; holds one variant.
     """
+    file = describe(variant, card)
+    write_atomically(folder / f"{_NAME}.safetensors", tensor_bytes(variant.live))
+    # The description comes last: where it is, the variant is complete.
+    write_atomically(folder / f"{_NAME}.json", json_bytes(file.model_dump(mode="json")))
+
+
+def describe(variant: Variant, card: ModelCard) -> Description:
+    """What a variant is, beside its tensors; the card is that of its base model."""
     architecture = architecture_after(card.architecture, variant.recipe)
     student = has_student(variant.recipe)
-    file = _VariantFile(
+    return Description(
         architecture=architecture,
         shape=card.shape,
         classes=card.classes,
@@ -85,9 +96,25 @@ def save(variant: Variant, card: ModelCard, folder: Path) -> None:
         parts=tuple(_parts(variant.live)),
         fingerprint=fingerprint(variant.live),
     )
-    write_atomically(folder / f"{_NAME}.safetensors", tensor_bytes(variant.live))
-    # The description comes last: where it is, the variant is complete.
-    write_atomically(folder / f"{_NAME}.json", json_bytes(file.model_dump(mode="json")))
+
+
+def skeleton(file: Description, shapes: Shapes) -> nn.Module:
+    """A network of the right form, its masks and quantisers live; its tensors mean nothing.
+
+    Args:
+        file: the description of a variant.
+        shapes: of its tensors by name; tell how many channels are left of each layer.
+    """
+    if file.model:  # its program lies in the library
+        live = unfilled(catalog.model_card(file.model)).eval()
+    else:
+        plain = build(file.architecture, file.shape, file.classes)
+        live = normalised(plain, file.normalisation).eval()
+    if any(step.name == "channel" for step in file.recipe):
+        fit_shapes(live, shapes)
+    for part in file.parts:
+        _attach(live, part)
+    return live
 
 
 def is_stored(folder: Path) -> bool:
@@ -103,11 +130,7 @@ def load(folder: Path) -> Variant:
     """
     file = _read(folder / f"{_NAME}.json")
     tensors = folder / f"{_NAME}.safetensors"
-    live = _skeleton(file).eval()
-    if any(step.name == "channel" for step in file.recipe):
-        fit_shapes(live, stored_shapes(tensors))
-    for part in file.parts:
-        _attach(live, part)
+    live = skeleton(file, stored_shapes(tensors))
     load_tensors(live, tensors)
     if fingerprint(live) != file.fingerprint:
         raise ModelError(
@@ -117,15 +140,9 @@ def load(folder: Path) -> Variant:
     return Variant(live, file.recipe)
 
 
-def _skeleton(file: _VariantFile) -> nn.Module:
-    if file.model:  # its program lies in the library
-        return skeleton(catalog.model_card(file.model))
-    return normalised(build(file.architecture, file.shape, file.classes), file.normalisation)
-
-
-def _read(path: Path) -> _VariantFile:
+def _read(path: Path) -> Description:
     try:
-        return _VariantFile.model_validate(json.loads(path.read_text("utf-8")))
+        return Description.model_validate(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, ValidationError):
         raise ModelError(
             f"The variant file {path} is missing or damaged.",
@@ -138,8 +155,8 @@ def _parts(live: nn.Module) -> Iterator[_Place]:
         for part in on_weight(layer):
             assert isinstance(part, Part)
             yield _Place(path=name, kind=part.kind, options=part.options())
-    for path, module in modules_of(live, ActivationQuantiser):
-        assert isinstance(module, ActivationQuantiser)
+    for path, module in modules_of(live, ActivationPart):
+        assert isinstance(module, ActivationPart)
         owner = path.rpartition(".")[0]
         yield _Place(path=owner, kind=module.kind, options=module.options())
 
@@ -148,7 +165,7 @@ def _attach(live: nn.Module, place: _Place) -> None:
     """Hang up a part of the right form; its numbers come with the tensors."""
     module = dict(live.named_modules(remove_duplicate=False)).get(place.path)
     kind = PARTS.get(place.kind)
-    if kind is not None and issubclass(kind, ActivationQuantiser) and module is not None:
+    if kind is not None and issubclass(kind, ActivationPart) and module is not None:
         attach_behind(live, place.path, kind.blank(place.options))
     elif kind is not None and issubclass(kind, WeightPart) and isinstance(module, Layer):
         attach(module, kind.blank(module.weight, place.options))

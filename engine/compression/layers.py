@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from engine.compression.parts import ActivationPart, BoundedQuantiser, Part
+
 Layer = nn.Conv2d | nn.Linear
 
 
@@ -57,9 +59,11 @@ def replace_module(model: nn.Module, path: str, new: nn.Module) -> None:
     model.get_submodule(parent).add_module(name, new)
 
 
-def attach_behind(model: nn.Module, path: str, quantiser: nn.Module) -> None:
-    """Put a quantiser of activations behind the module at a path."""
+def attach_behind(model: nn.Module, path: str, quantiser: ActivationPart) -> None:
+    """Put a part behind the module at a path, or in its place if the part is made for that."""
     inner = model.get_submodule(path)
+    if quantiser.replaces:
+        inner = nn.Identity()
     pair = nn.Sequential(OrderedDict(relu=inner, quantiser=quantiser))
     replace_module(model, path, pair.train(inner.training))
 
@@ -74,3 +78,22 @@ def modules_of(model: nn.Module, kind: type[nn.Module]) -> Iterator[tuple[str, n
 def weight_of(layer: Layer) -> torch.Tensor:
     """The effective weight, detached: masks and quantisers applied."""
     return layer.weight.detach()
+
+
+def bounded_weights(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, BoundedQuantiser]]:
+    """The trained weights that must stay within a bound, by their names in the model."""
+    for name, layer in weight_layers(model):
+        for part in on_weight(layer):
+            if isinstance(part, BoundedQuantiser):
+                original = layer.parametrizations["weight"].original  # type: ignore[index,union-attr]
+                assert isinstance(original, nn.Parameter)
+                yield f"{name}.parametrizations.weight.original", original, part
+
+
+def settle(model: nn.Module) -> None:
+    """After a gradient step: bounded weights back into their bounds, scales above 0."""
+    for _, weight, part in bounded_weights(model):
+        weight.data.clamp_(-part.bound, part.bound)
+    for module in model.modules():
+        if isinstance(module, Part):
+            module.settle()

@@ -25,6 +25,9 @@ class Part(nn.Module):
         """What its constructor needs beside tensors, for JSON."""
         return {}
 
+    def settle(self) -> None:
+        """Bring what the last gradient step moved back to where it may be."""
+
 
 class WeightPart(Part):
     """A part on a weight: the weight in, what acts in its place out."""
@@ -40,21 +43,59 @@ class WeightQuantiser(WeightPart):
 
     Attributes:
         bits: of a code.
+        lowest: the smallest code.
+        scale: one fp32 number, or one for each output channel; > 0.
     """
 
     bits: int
+    lowest: int
+    scale: torch.Tensor
 
     @property
     def numbers(self) -> int:
         """fp32 numbers that must be stored to decode the codes (scales)."""
-        raise NotImplementedError
+        return self.scale.numel()
 
     def codes(self, weight: torch.Tensor) -> torch.Tensor:
-        """The integer code of each value of a quantised weight, as floats; at most 2^bits."""
+        """The code of each value of a quantised weight, as floats.
+
+        Integers from ``lowest`` to ``lowest + 2^bits - 1``.
+        """
+        return torch.round(weight / self.scale.detach().to(weight.device))
+
+    def decode(self, codes: torch.Tensor) -> torch.Tensor:
+        """The quantised weight that has these codes, bit by bit."""
+        return codes * self.scale.detach()
+
+
+class BoundedQuantiser(WeightQuantiser):
+    """One whose weight below, the one that is trained, must stay within [-bound, bound].
+
+    Attributes:
+        bound: the limit.
+        lr_factor: of its learning rate.
+    """
+
+    bound: float
+    lr_factor: float
+
+
+class ActivationPart(Part):
+    """A part behind a module, or in its place.
+
+    Attributes:
+        replaces: whether the module goes.
+    """
+
+    replaces: ClassVar[bool] = False
+
+    @classmethod
+    def blank(cls, options: dict[str, Any]) -> ActivationPart:
+        """One of the right form; its tensors are loaded afterwards."""
         raise NotImplementedError
 
 
-class ActivationQuantiser(Part):
+class ActivationQuantiser(ActivationPart):
     """A part behind a module that leaves few levels.
 
     Attributes:
@@ -62,8 +103,3 @@ class ActivationQuantiser(Part):
     """
 
     bits: int
-
-    @classmethod
-    def blank(cls, options: dict[str, Any]) -> ActivationQuantiser:
-        """One of the right form; its tensors are loaded afterwards."""
-        raise NotImplementedError

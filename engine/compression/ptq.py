@@ -38,6 +38,7 @@ class SymmetricQuantiser(WeightQuantiser):
         self.register_buffer("scale", scale)
         self.bits = bits
         self.high = 2 ** (bits - 1) - 1
+        self.lowest = -self.high
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """(O, ...) to the nearest multiples of each channel's scale."""
@@ -51,15 +52,6 @@ class SymmetricQuantiser(WeightQuantiser):
     def blank(cls, weight: torch.Tensor, options: dict[str, Any]) -> SymmetricQuantiser:
         """See ``WeightPart.blank``."""
         return cls(torch.ones(len(weight), *[1] * (weight.dim() - 1)), options["bits"])
-
-    @property
-    def numbers(self) -> int:
-        """See ``WeightQuantiser.numbers``."""
-        return self.scale.numel()
-
-    def codes(self, weight: torch.Tensor) -> torch.Tensor:
-        """See ``WeightQuantiser.codes``."""
-        return torch.round(weight / self.scale.to(weight.device))
 
 
 class UnsignedQuantiser(ActivationQuantiser):
@@ -142,7 +134,7 @@ def _quantise_activations(model: nn.Module, bits: int, context: Context) -> None
             "dataset has none.",
             "Set activation_bits to 'none'.",
         )
-    samples = _relu_outputs(model, context.calibration, context.seed)
+    samples = relu_outputs(model, context.calibration, context.seed)
     if not samples:
         raise SpecError(
             "ptq: activation_bits needs a model with ReLU modules, and this one has none.",
@@ -154,7 +146,7 @@ def _quantise_activations(model: nn.Module, bits: int, context: Context) -> None
         attach_behind(model, path, UnsignedQuantiser(scale.reshape(()), bits))
 
 
-def _relu_outputs(model: nn.Module, images: torch.Tensor, seed: int) -> dict[str, torch.Tensor]:
+def relu_outputs(model: nn.Module, images: torch.Tensor, seed: int) -> dict[str, torch.Tensor]:
     """A random sample of what leaves each ReLU on the calibration images."""
     generator = torch.Generator().manual_seed(seed)
     samples: dict[str, torch.Tensor] = {}

@@ -8,16 +8,20 @@ from typing import Any
 from torch import nn
 
 from engine.compression.channel import channel
+from engine.compression.binary import BinaryQuantiser, SignActivation
 from engine.compression.context import Context
+from engine.compression.dorefa import DorefaActivation, DorefaQuantiser, UnitClip
 from engine.compression.filter import filter_pruning
 from engine.compression.finetune import finetune
 from engine.compression.hydra import hydra
+from engine.compression.lsq import LsqActivation, LsqQuantiser
 from engine.compression.magnitude import magnitude
 from engine.compression.mask import Mask
 from engine.compression.nm_sparsity import nm_sparsity
 from engine.compression.parts import Part
 from engine.compression.ptq import SymmetricQuantiser, UnsignedQuantiser, ptq
 from engine.compression.rap_admm import rap_admm
+from engine.compression.qat import qat
 
 Method = Callable[[nn.Module, Any, Context], nn.Module]
 """Compresses a model: it may change the one it is given, and returns it or another."""
@@ -31,10 +35,23 @@ METHODS: dict[str, Method] = {
     "hydra": hydra,
     "rap-admm": rap_admm,
     "ptq": ptq,
+    "qat": qat,
 }
 """By catalogue id."""
 
 PARTS: dict[str, type[Part]] = {
-    part.kind: part for part in (Mask, SymmetricQuantiser, UnsignedQuantiser)
+    part.kind: part
+    for part in (
+        Mask,
+        SymmetricQuantiser,
+        UnsignedQuantiser,
+        BinaryQuantiser,
+        SignActivation,
+        DorefaQuantiser,
+        DorefaActivation,
+        UnitClip,
+        LsqQuantiser,
+        LsqActivation,
+    )
 }
 """By the name that stands in files."""

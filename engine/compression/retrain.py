@@ -6,9 +6,10 @@ from torch import nn
 
 from engine.catalog.training import StandardParams
 from engine.compression.context import Context
+from engine.compression.layers import bounded_weights, settle
 from engine.data import ImageSet
 from engine.errors import SpecError
-from engine.training import Objective, hold_out, train
+from engine.training import Examples, Objective, hold_out, objective_of, train, validate
 from engine.training.optimisation import Course
 
 
@@ -35,6 +36,7 @@ def retrain(
     objective: Objective | None = None,
     course: Course | None = None,
     first_candidate: int = 1,
+    start_counts: bool = False,
 ) -> None:
     """Train a model in place and leave the best epoch in it, on the CPU in eval mode.
 
@@ -51,6 +53,7 @@ def retrain(
         objective: what to minimise; None is what the parameters say.
         course: of the learning rate, in place of the schedule that the parameters name.
         first_candidate: the first epoch that may be kept; those before are no finished model.
+        start_counts: leave the model as it came, if no epoch validates at least as well.
 
     Raises:
         SpecError: there are no training images.
@@ -59,18 +62,36 @@ def retrain(
     """
     training, validation = hold_out(training_of(context, step))
     model.to(context.device)
+    aim = objective or objective_of(params)
+    start = _Start(model, validation, aim, context.seed) if start_counts else None
     trained = train(
         model,
         training,
         validation,
         params,
         context.seed,
-        objective=objective,
+        objective=aim,
         course=course,
         first_candidate=first_candidate,
         watch=context.watch,
         checkpoint=context.checkpoint(stage or step),
         stage=stage,
+        factors={name: part.lr_factor for name, _, part in bounded_weights(model)},
+        after_step=settle,
     )
-    model.load_state_dict(trained.model.state_dict())
+    best = trained.model.state_dict()
+    if start is not None and start.score > trained.validation_score:
+        best = start.tensors
+    model.load_state_dict(best)
     model.cpu().eval()
+
+
+class _Start:
+    """A model before it is trained, and how well it validates."""
+
+    def __init__(
+        self, model: nn.Module, validation: Examples, objective: Objective, seed: int
+    ) -> None:
+        self.tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        clean, robust = validate(model, validation, objective, seed)
+        self.score = clean if robust is None else robust

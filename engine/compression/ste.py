@@ -44,3 +44,44 @@ def quantise(x: torch.Tensor, scale: torch.Tensor, low: int, high: int) -> torch
     """
     result: torch.Tensor = _Quantise.apply(x, scale, low, high)
     return result
+
+
+class _Sign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: torch.Tensor, bound: float) -> torch.Tensor:
+        ctx.save_for_backward(x.abs() <= bound)
+        one = torch.ones_like(x)
+        return torch.where(x >= 0, one, -one)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (inside,) = ctx.saved_tensors
+        return torch.where(inside, gradients[0], torch.zeros_like(gradients[0])), None
+
+
+def sign(x: torch.Tensor, bound: float) -> torch.Tensor:
+    """-1 or +1, of 0 also +1; the gradient is 1 where |x| <= bound and 0 elsewhere."""
+    result: torch.Tensor = _Sign.apply(x, bound)
+    return result
+
+
+class _Unit(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: torch.Tensor, steps: int | None) -> torch.Tensor:
+        ctx.save_for_backward((x >= 0) & (x <= 1))
+        clipped = x.clamp(0, 1)
+        return clipped if steps is None else torch.round(clipped * steps) / steps
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (inside,) = ctx.saved_tensors
+        return torch.where(inside, gradients[0], torch.zeros_like(gradients[0])), None
+
+
+def unit(x: torch.Tensor, steps: int | None) -> torch.Tensor:
+    """Clip to [0, 1] and round to multiples of 1 / steps, or do not round if that is None.
+
+    The gradient is 1 on [0, 1], bounds included, and 0 elsewhere.
+    """
+    result: torch.Tensor = _Unit.apply(x, steps)
+    return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.training.checkpoint import Checkpoint
 from engine.training.examples import Examples, hold_out
 from engine.training.objectives import Objective, objective_of
-from engine.training.trainer import Epoch, Trained, Watch, train
+from engine.training.trainer import Epoch, Trained, Watch, train, validate
 
 __all__ = [
     "Checkpoint",
@@ -17,4 +17,5 @@ __all__ = [
     "hold_out",
     "objective_of",
     "train",
+    "validate",
 ]

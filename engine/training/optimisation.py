@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -23,9 +23,25 @@ Course = Callable[[float], float]
 """From epochs behind, for example 2.25, to the factor of the learning rate."""
 
 
-def optimiser(model: nn.Module, params: StandardParams) -> Optimizer:
-    """SGD or Adam on all parameters that want a gradient."""
-    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def optimiser(
+    model: nn.Module, params: StandardParams, factors: Mapping[str, float] | None = None
+) -> Optimizer:
+    """SGD or Adam on all parameters that want a gradient.
+
+    Args:
+        model: whose parameters.
+        params: name the optimiser and its numbers.
+        factors: of the learning rate, by name of the parameter; 1 for those not named.
+    """
+    groups: dict[float, list[nn.Parameter]] = {1.0: []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((factors or {}).get(name, 1.0), []).append(parameter)
+    wanted = [
+        {"params": members, "lr": params.lr * factor}
+        for factor, members in groups.items()
+        if members
+    ]
     if params.optimizer == "adam":
         return Adam(wanted, lr=params.lr, weight_decay=params.weight_decay)
     return SGD(
@@ -52,7 +68,8 @@ def schedule(
         epoch = steps / params.epochs
         return LambdaLR(optimizer, lambda step: course(step / epoch))
     if params.schedule == "one-cycle":
-        return OneCycleLR(optimizer, params.lr, total_steps=steps, cycle_momentum=False)
+        highest = [float(group["lr"]) for group in optimizer.param_groups]
+        return OneCycleLR(optimizer, highest, total_steps=steps, cycle_momentum=False)
     if params.schedule == "cosine":
         return CosineAnnealingLR(optimizer, T_max=steps)
     return MultiStepLR(optimizer, milestones=[steps // 2, steps * 3 // 4], gamma=0.1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -116,6 +116,8 @@ def train(
     watch: Watch = _UNWATCHED,
     checkpoint: Checkpoint | None = None,
     stage: str = "",
+    factors: Mapping[str, float] | None = None,
+    after_step: Callable[[nn.Module], None] = lambda _: None,
 ) -> Trained:
     """Train a model and keep the candidate epoch that validates best; of equals the last.
 
@@ -135,12 +137,15 @@ def train(
         checkpoint: where each finished epoch is written; if it holds one of this very run,
             training goes on from there, bit by bit as if never interrupted (on a CPU).
         stage: named in each ``Epoch``.
+        factors: of the learning rate, by name of the parameter; 1 for those not named.
+        after_step: called with the model after each gradient step.
 
     Raises:
         Cancelled: ``watch.should_stop`` said so; the last finished epoch is in the checkpoint.
         TrainingError: the loss or a weight is not finite any more; likewise.
     """
-    run = _Run(model, training, objective or objective_of(params), params, seed, course)
+    aim = objective or objective_of(params)
+    run = _Run(model, training, aim, params, seed, course, factors, after_step)
     if checkpoint is not None and (stored := checkpoint.read()) is not None:
         run.restore(*stored)
         for epoch in run.epochs:
@@ -149,7 +154,7 @@ def train(
     for number in range(len(run.epochs) + 1, params.epochs + 1):
         begun = time.perf_counter()
         loss = run.epoch(number, watch.should_stop)
-        clean, robust = _validate(model, validation, run.objective, seed)
+        clean, robust = validate(model, validation, run.objective, seed)
         epoch = Epoch(number, params.epochs, loss, clean, robust, stage)
         taken = time.perf_counter() - begun
         epoch = replace(epoch, seconds=taken, learning_rate=run.learning_rate)
@@ -171,15 +176,18 @@ class _Run:
         params: StandardParams,
         seed: int,
         course: Course | None,
+        factors: Mapping[str, float] | None,
+        after_step: Callable[[nn.Module], None],
     ) -> None:
         self._model, self._training, self.objective = model, training, objective
+        self._after_step = after_step
         self._params, self._generator = params, torch.Generator().manual_seed(seed)
         self._device = next(model.parameters()).device
         fast = params.precision == "auto" and device.fast_bf16(self._device)
         self._bf16 = fast or params.precision == "bf16"
         if self._bf16:
             model.to(memory_format=torch.channels_last)
-        self._optimizer = optimiser(model, params)
+        self._optimizer = optimiser(model, params, factors)
         steps = params.epochs * -(-len(training.labels) // params.batch_size)
         self._schedule = schedule(self._optimizer, params, steps, course)
         self.epochs: list[Epoch] = []
@@ -214,6 +222,7 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]
         self.learning_rate = float(self._optimizer.param_groups[0]["lr"])
         self._optimizer.step()
+        self._after_step(self._model)
         self._schedule.step()
         return float(loss.detach())
 
@@ -274,10 +283,13 @@ def _plain(state: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in state.items() if name != "milestones"}
 
 
-def _validate(
+def validate(
     model: nn.Module, validation: Examples, objective: Objective, seed: int
 ) -> tuple[float, float | None]:
-    """Clean accuracy, and the one under the objective's attack."""
+    """Clean accuracy, and the one under the objective's attack; the latter is the score.
+
+    Without an attack the score is the clean accuracy.
+    """
     place = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)  # the same starts in every epoch
     clean = robust = 0.0
