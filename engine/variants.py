@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine import catalog, compression, diagnostics, latency
+from engine import catalog, compression, diagnostics, integer_check, latency
 from engine.accounting import account
 from engine.compression import Variant
 from engine.data import ImageSet, training_for
@@ -105,6 +105,7 @@ class Variants:
             "accounting": accounting.model_dump(mode="json"),
             "latency": staged("accounting", "latency", lambda: self._latency(base, variant, card)),
         }
+        payload |= integer_check.row(variant, context, staged)
         self._store.put_stage(keys.variant, "variant", payload, time.perf_counter() - begun)
         return self._place(variant, payload["accounting"])
 

@@ -13,15 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from engine import catalog, compression, data, models
+from engine.accounting import account
 from engine.compression.binary import BinaryQuantiser, SignActivation
 from engine.compression.dorefa import DorefaActivation, DorefaQuantiser, UnitClip
 from engine.compression.layers import modules_of, weight_layers
 from engine.compression.lsq import LsqActivation, LsqQuantiser, learned_step
 from engine.compression.parts import ActivationQuantiser, BoundedQuantiser
 from engine.compression.qat import LateFrozen, glorot_bound
-from engine.errors import SpecError
+from engine.errors import Cancelled, SpecError
 from engine.specs import DatasetSpec, Recipe, check_recipe, make_step
-from engine.training import Epoch, Watch, hold_out, objective_of
+from engine.training import Checkpoint, Epoch, Watch, hold_out, objective_of
 from engine.training.adversary import accuracy
 from engine.training.objectives import Standard
 from engine.training.optimisation import optimiser, schedule
@@ -369,6 +370,57 @@ def test_the_objective_underneath_defends_and_is_remembered(
     params = catalog.find("compressions", "qat").params.model_validate({"training": "trades"})
     inner = objective_of(params.recipe())  # type: ignore[attr-defined]
     assert LateFrozen(inner, 1).threat == inner.threat
+
+
+@pytest.mark.parametrize("name", ["binary inner", "lsq"])
+def test_interrupted_training_goes_on_bit_by_bit(
+    base: nn.Module, digits: data.ImageSet, name: str, tmp_path: Path
+) -> None:
+    """With layers of different rates, trained steps and statistics that freeze."""
+    form = {**FORMS[name], "epochs": 3, "batch_size": 256, "freeze_bn": 0.5, "optimizer": "adam"}
+    done: list[Epoch] = []
+
+    def checkpoint(stage: str) -> Checkpoint:
+        return Checkpoint(tmp_path / f"{stage}.safetensors", "this run")
+
+    watch = Watch(done.append, lambda: len(done) == 2)
+    with pytest.raises(Cancelled):
+        made(base, digits, form, watch=watch, checkpoint=checkpoint)
+    assert [path.name for path in tmp_path.iterdir()] == ["qat.safetensors"]
+    again = made(base, digits, form, checkpoint=checkpoint).live
+    assert models.fingerprint(again) == models.fingerprint(made(base, digits, form).live)
+
+
+def test_bf16_training_moves_the_steps(base: nn.Module, digits: data.ImageSet) -> None:
+    """Sums over many features must not vanish in the few digits of bf16."""
+    form = {**LSQ, "bits": 4, "activation_bits": 4, **QUICK}
+    scales = []
+    for precision in ("fp32", "bf16"):
+        live = made(base, digits, {**form, "precision": precision}).live
+        scales.append([float(part.scale) for _, part in modules_of(live, LsqActivation)])
+    start = made(base, digits, {**form, "lr": 1e-9}).live
+    first = [float(part.scale) for _, part in modules_of(start, LsqActivation)]
+    for fp32, bf16, before in zip(*scales, first, strict=True):
+        assert bf16 != before
+        assert bf16 == pytest.approx(fp32, rel=0.05)
+
+
+def test_accounting_tells_bits_and_levels(variants: dict[str, compression.Variant]) -> None:
+    found = {name: account(base_relus(), v, (1, 8, 8)) for name, v in variants.items()}
+    binary = found["binary"]
+    assert (binary.weight_bits, binary.levels, binary.activation_bits) == (1, 2, 32)
+    assert binary.bit_operations == binary.macs * 32
+    assert binary.nonzero_weights == binary.weights
+    rest = binary.dense_bytes - 4 * binary.weights + 4 * len(binary.layers)
+    assert binary.packed_bytes == sum(-(-one.weights // 8) for one in binary.layers) + rest
+    net = {one.name: (one.weight_bits, one.activation_bits) for one in found["binarynet"].layers}
+    # The first layer reads the image, the last the mean of signs.
+    assert net.pop("0") == net.pop("8") == (8, 32)
+    assert set(net.values()) == {(1, 1)}
+    lsq = found["lsq"]
+    assert (lsq.weight_bits, lsq.activation_bits) == (2, 3)
+    assert lsq.levels <= 4
+    assert found["dorefa as coded"].activation_bits == 32
 
 
 def test_short_training_that_hurts_is_not_kept(base: nn.Module, digits: data.ImageSet) -> None:
