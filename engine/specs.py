@@ -14,12 +14,12 @@ import tomli_w
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from engine import catalog
+from engine.catalog.architectures import SAME
 from engine.dataset_spec import DatasetSpec as DatasetSpec
 from engine.dataset_spec import Spec
 from engine.dataset_spec import usual_root as usual_root
 from engine.errors import SpecError
-from engine.recipe_rules_pruning import refuse_pruning
-from engine.recipe_rules_quantisation import refuse_quantisation
+from engine.recipe_rules import refuse
 
 _T = TypeVar("_T")
 
@@ -88,9 +88,6 @@ class AttackSpec(Choice):
         return None if value is None else float(value)
 
 
-SAME = "same"
-"""The student that is the model itself."""
-
 Recipe = tuple[Step, ...]
 """The steps from a base model to a variant; empty for the base model itself."""
 
@@ -117,12 +114,11 @@ def check_recipe(recipe: Recipe, where: str = "compression") -> None:
     """Refuse steps that do not go together.
 
     Raises:
-        SpecError: of pruning (``refuse_pruning``) or of quantisation (``refuse_quantisation``).
+        SpecError: with the first reason (``refuse``).
     """
-    for refuse in (refuse_pruning, refuse_quantisation):
-        if refusal := refuse(recipe):
-            reason, hint = refusal
-            raise SpecError(f"{where} {recipe_label(recipe)!r}: {reason}.", hint)
+    if refusal := refuse(recipe):
+        reason, hint = refusal
+        raise SpecError(f"{where} {recipe_label(recipe)!r}: {reason}.", hint)
 
 
 def make_step(table: Mapping[str, Any], where: str = "compression") -> Step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.catalog import (
+    compressions_distillation,
     compressions_pruning,
     compressions_qat,
     compressions_quantisation,
@@ -30,4 +31,5 @@ def entries() -> Section:
         *compressions_quantisation.entries(),
         *compressions_qat.entries(),
         *compressions_training.entries(),
+        *compressions_distillation.entries(),
     )

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from engine.catalog.architectures import SAME, StudentParams
 from engine.catalog.entry import Entry, Number, Params, format_number
 from engine.catalog.training import (
     RECIPES,
@@ -51,11 +52,12 @@ class RetrainParams(TradesParams, _Trained):
         return " ".join(words)
 
 
-class FinetuneParams(RetrainParams):
+class FinetuneParams(RetrainParams, StudentParams):
     """Parameters of fine-tuning."""
 
     def label(self, title: str) -> str:
-        return f"{title} {self.training_label()}"
+        student = [] if self.student == SAME else [self.student]
+        return " ".join([title, *student, self.training_label()])
 
 
 def entries() -> tuple[Entry, ...]:
@@ -65,7 +67,8 @@ def entries() -> tuple[Entry, ...]:
             id="finetune",
             title="Fine-tuning",
             family="training",
-            summary="Trains what the steps before left; masks and quantisers keep acting.",
+            summary="Trains what the steps before left, masks and quantisers acting, or a new "
+            "network.",
             paper="Han 2015, arXiv 1506.02626",
             params=FinetuneParams,
             limits="Needs a dataset with training images.",

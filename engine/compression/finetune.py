@@ -1,4 +1,4 @@
-"""Fine-tuning (Han 2015, arXiv 1506.02626): train what the steps before left."""
+"""Fine-tuning (Han 2015, arXiv 1506.02626): train what the steps before left, or a new network."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from torch import nn
 from engine.catalog.compressions_training import FinetuneParams
 from engine.compression.context import Context
 from engine.compression.retrain import retrain
+from engine.compression.student import student_of
 
 
 def finetune(model: nn.Module, params: FinetuneParams, context: Context) -> nn.Module:
-    """Train a model in place; BatchNorm statistics follow the compressed network.
+    """Train a model in place, or a new one; BatchNorm statistics follow the compressed network.
 
     The epoch kept is the one most accurate on held-out training images, of ``pgd-at`` and
     ``trades`` the most robust one.
@@ -20,5 +21,6 @@ def finetune(model: nn.Module, params: FinetuneParams, context: Context) -> nn.M
         TrainingError: it diverged.
         Cancelled: it was stopped.
     """
-    retrain(model, params.recipe(), context, "finetune")
-    return model
+    student = student_of(model, params.student, context, "finetune")
+    retrain(student, params.recipe(), context, "finetune")
+    return student

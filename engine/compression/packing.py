@@ -88,9 +88,10 @@ def unpack(file: bytes) -> nn.Module:
     try:
         description = Description.model_validate(head["variant"])
         forms = [str(form) for form in head["forms"]]
-    except (KeyError, TypeError, ValidationError):
+        shapes = {name: tuple(map(int, shape)) for name, shape in head["shapes"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError, ValidationError):
         raise ModelError(*_DAMAGED) from None
-    live = skeleton(description)
+    live = skeleton(description, shapes)
     variant = Variant(live, description.recipe)
     deployed, quantisers = variant.deployed(), variant.weight_quantisers
     reader = _Reader(payload)

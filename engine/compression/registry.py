@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from engine.compression.channel import channel
 from engine.compression.binary import BinaryQuantiser, SignActivation
+from engine.compression.channel import channel
 from engine.compression.context import Context
+from engine.compression.distillation import distil
 from engine.compression.dorefa import DorefaActivation, DorefaQuantiser, UnitClip
 from engine.compression.filter import filter_pruning
 from engine.compression.finetune import finetune
@@ -20,8 +21,8 @@ from engine.compression.mask import Mask
 from engine.compression.nm_sparsity import nm_sparsity
 from engine.compression.parts import Part
 from engine.compression.ptq import SymmetricQuantiser, UnsignedQuantiser, ptq
-from engine.compression.rap_admm import rap_admm
 from engine.compression.qat import qat
+from engine.compression.rap_admm import rap_admm
 
 Method = Callable[[nn.Module, Any, Context], nn.Module]
 """Compresses a model: it may change the one it is given, and returns it or another."""
@@ -36,6 +37,11 @@ METHODS: dict[str, Method] = {
     "rap-admm": rap_admm,
     "ptq": ptq,
     "qat": qat,
+    "kd": distil,
+    "ard": distil,
+    "rslad": distil,
+    "iad-1": distil,
+    "iad-2": distil,
 }
 """By catalogue id."""
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from engine.accounting import count_macs
 from engine.attacks.chunks import in_chunks
+from engine.compression.counting import count_macs
 from engine.data import ImageSet
 from engine.device import batch_size
 from engine.importing.report import Scaling, Trial

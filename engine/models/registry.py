@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from engine.errors import ModelError
-from engine.models.digits_resnet import digits_resnet
+from engine.models.digits_cnn import digits_cnn
+from engine.models.digits_resnet import digits_resnet, digits_resnet_small, digits_resnet_tiny
 from engine.models.mobilenet_v2 import mobilenet_v2
 from engine.models.outside import OUTSIDE
 from engine.models.preact_resnet import preact_resnet_18
@@ -24,6 +25,9 @@ Builder = Callable[[Shape, int], nn.Module]
 
 BUILDERS: dict[str, Builder] = {
     "digits-resnet": digits_resnet,
+    "digits-resnet-small": digits_resnet_small,
+    "digits-resnet-tiny": digits_resnet_tiny,
+    "digits-cnn": digits_cnn,
     "resnet-18": resnet_18,
     "preact-resnet-18": preact_resnet_18,
     "wrn-28-4": wrn_28_4,
@@ -33,7 +37,10 @@ BUILDERS: dict[str, Builder] = {
     "vgg-16-bn": vgg_16_bn,
     **{f"resnet-{depth}": narrow_resnet(depth) for depth in DEPTHS},
 }
-"""From (C, H, W) and a number of classes to a network with fresh weights; sides of 8 or more."""
+"""From (C, H, W) and a number of classes to a network with fresh weights; sides of 8 or more.
+
+``engine.catalog.architectures`` describes them without torch.
+"""
 
 _MOST_BLOCKS, _MOST_WIDTH = 200, 64
 

@@ -4,29 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from engine import catalog
-
-
-class StepLike(Protocol):
-    """What the rules look at."""
-
-    @property
-    def name(self) -> str:
-        """The catalogue id."""
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """All parameters."""
-
-    @property
-    def label(self) -> str:
-        """In words."""
-
-
-Refusal = tuple[str, str]
-"""The reason as a sentence without its end, and the hint."""
+from engine.recipe_rules.step import Refusal, StepLike
 
 
 def refuse_pruning(steps: Sequence[StepLike]) -> Refusal | None:

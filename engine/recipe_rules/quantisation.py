@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
 
 from engine import catalog
+from engine.recipe_rules.step import Refusal, StepLike
 
 _TRAINING = ("training", "distillation")
 _REMOVES = "channel"
 """The pruning that leaves no zeros, because what it prunes is gone."""
-
-
-class StepLike(Protocol):
-    """What the rules look at."""
-
-    @property
-    def name(self) -> str:
-        """The catalogue id."""
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """All parameters."""
-
-    @property
-    def label(self) -> str:
-        """In words."""
-
-
-Refusal = tuple[str, str]
-"""The reason as a sentence without its end, and the hint."""
 
 
 def refuse_quantisation(steps: Sequence[StepLike]) -> Refusal | None:

@@ -1,0 +1,28 @@
+"""The network that a step trains."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from engine.catalog.architectures import SAME
+from engine.compression.context import Context
+from engine.compression.retrain import training_of
+from engine.models.registry import build
+
+
+def student_of(model: nn.Module, student: str, context: Context, step: str) -> nn.Module:
+    """The model itself, or a network with fresh weights, which depend on the seed alone.
+
+    Args:
+        model: what the steps before left.
+        student: ``SAME`` or an architecture.
+        context: images and seed.
+        step: the name of the method, for errors.
+
+    Raises:
+        SpecError: a new network is wanted, but there are no training images.
+    """
+    if student == SAME:
+        return model
+    training = training_of(context, step)
+    return build(student, training.shape, len(training.class_names), context.seed)
