@@ -37,14 +37,19 @@ def distil(model: nn.Module, params: Params, context: Context) -> nn.Module:
         TrainingError: it diverged.
         Cancelled: it was stopped.
     """
-    objective = _objective(params, context)
+    objective = objective_for(params, context)
     student = student_of(model, params.student, context, params.method)
-    course = _course(params)
+    course = course_for(params)
     retrain(student, params, context, params.method, objective=objective, course=course)
     return student
 
 
-def _objective(params: Params, context: Context) -> Objective:
+def objective_for(params: Params, context: Context) -> Objective:
+    """What the student minimises, with its teachers on the device that trains.
+
+    Raises:
+        SpecError: there are no training images, or a teacher does not fit them.
+    """
     teacher = _teacher(params, "teacher", context)
     match params:
         case KdParams():
@@ -103,7 +108,7 @@ def _size(shape: tuple[int, int, int]) -> str:
     return "x".join(str(side) for side in shape)
 
 
-def _course(params: Params) -> Course | None:
+def course_for(params: Params) -> Course | None:
     """The learning rate of the papers or of their code; None if a schedule is named."""
     match params, params.schedule:
         case RsladParams(), "as published":
