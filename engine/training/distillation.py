@@ -29,18 +29,22 @@ def divergences(
     """
     # As logarithms: the gradient of a target given as probabilities is NaN where one is 0.
     return F.kl_div(
-        F.log_softmax(logits / temperature, dim=1),
-        F.log_softmax(target / temperature, dim=1),
+        F.log_softmax(_single(logits) / temperature, dim=1),
+        F.log_softmax(_single(target) / temperature, dim=1),
         reduction="none",
         log_target=True,
     ).sum(dim=1)
 
 
+def _single(logits: torch.Tensor) -> torch.Tensor:
+    """In fp32 at least: bf16 would round away what a high temperature leaves of differences."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
 def predict(teacher: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """(N, K) logits without a graph."""
+    """(N, K) logits without a graph, in fp32 at least."""
     with torch.no_grad():
-        logits: torch.Tensor = teacher(images)
-    return logits
+        return _single(teacher(images))
 
 
 def trust(teacher: torch.Tensor, labels: torch.Tensor, beta: float) -> torch.Tensor:
@@ -161,7 +165,7 @@ class Rslad(Objective):
 def _soft_label_loss(target: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     """Mean over images and classes; (N, K) log-probabilities and logits."""
     q = target.exp()
-    return (q * (torch.log(q + _SMALL) - F.log_softmax(logits, dim=1))).mean()
+    return (q * (torch.log(q + _SMALL) - F.log_softmax(_single(logits), dim=1))).mean()
 
 
 class _Introspective(Objective):

@@ -13,7 +13,7 @@ from engine import catalog
 from engine.compression.distillation import course_for
 from engine.specs import make_step
 from engine.training.adversary import pgd_examples
-from engine.training.distillation import trust
+from engine.training.distillation import divergences, trust
 from engine.training.optimisation import optimiser, schedule
 from tests.engine.distillation_case import (
     CLASSES,
@@ -192,6 +192,17 @@ def test_gradients_stay_finite_where_a_probability_underflows(name: str) -> None
     assert loss.isfinite()
     assert case.student.weight.grad is not None
     assert case.student.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0, 30.0])
+def test_logits_in_half_precision_are_compared_exactly(temperature: float) -> None:
+    """Divided in bf16, logits that differ little would fall together."""
+    draw = torch.Generator().manual_seed(0)
+    one, two = (torch.randn(4, 10, generator=draw).bfloat16() for _ in range(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = divergences(one, two, temperature).tolist()
+    rows = zip(one.tolist(), two.tolist(), strict=True)
+    assert found == pytest.approx([kl(a, b, temperature) for a, b in rows], rel=2e-3)
 
 
 # --- examples, modes and BatchNorm ---

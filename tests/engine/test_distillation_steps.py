@@ -15,6 +15,7 @@ from engine import catalog, compression, data, models, runner
 from engine.accounting import account
 from engine.catalog.architectures import ARCHITECTURES, Student
 from engine.compression.layers import weight_layers
+from engine.compression.student import student_of
 from engine.data import ImageSet
 from engine.errors import Cancelled, SpecError
 from engine.models.registry import BUILDERS
@@ -119,6 +120,11 @@ def test_fresh_weights_come_from_the_seed(base: nn.Module, few: ImageSet) -> Non
     step = quick("ard", **SMALL)
     prints = [models.fingerprint(made(base, few, step, seed=seed).live) for seed in (0, 0, 1)]
     assert prints[0] == prints[1] != prints[2]
+    for seed in (0, 1):
+        student = student_of(base, SMALL["student"], context(base, few, seed=seed), "ard")
+        fresh = models.build(SMALL["student"], (1, 8, 8), 10, seed)
+        assert models.fingerprint(student) == models.fingerprint(fresh)
+    assert student_of(base, "same", context(base, few), "ard") is base
 
 
 def test_the_rate_compares_the_student_with_the_base_model(base: nn.Module, few: ImageSet) -> None:
