@@ -42,6 +42,12 @@ ARCHITECTURES: dict[str, Architecture] = {
     "wrn-28-10": Architecture("WideResNet-28-10", _PICTURES, 36_479_194),
     "wrn-34-10": Architecture("WideResNet-34-10", _PICTURES, 46_160_474),
     "mobilenet-v2": Architecture("MobileNetV2", _PICTURES, 2_296_922),
+    "vgg-16-bn": Architecture("VGG-16 with BatchNorm", _PICTURES, 15_311_818),
+    "resnet-20": Architecture("ResNet-20, narrow", _PICTURES, 269_722),
+    "resnet-32": Architecture("ResNet-32, narrow", _PICTURES, 464_154),
+    "resnet-44": Architecture("ResNet-44, narrow", _PICTURES, 658_586),
+    "resnet-56": Architecture("ResNet-56, narrow", _PICTURES, 853_018),
+    "resnet-110": Architecture("ResNet-110, narrow", _PICTURES, 1_727_962),
 }
 """By the name that stands in study files, model cards and variant files."""
 
@@ -57,6 +63,12 @@ Student = Literal[
     "wrn-28-10",
     "wrn-34-10",
     "mobilenet-v2",
+    "vgg-16-bn",
+    "resnet-20",
+    "resnet-32",
+    "resnet-44",
+    "resnet-56",
+    "resnet-110",
 ]
 """``SAME`` or an architecture."""
 
