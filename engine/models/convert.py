@@ -69,7 +69,7 @@ def as_modules(graph_module: fx.GraphModule, name: str) -> tuple[fx.GraphModule,
             made[node].name = place
         else:
             complete &= node.target not in _WITH_WEIGHTS
-            made[node] = graph.node_copy(_free_batch(node, image), lambda one: _given(
+            made[node] = graph.node_copy(_free_layout(_free_batch(node, image)), lambda one: _given(
                 one, made, graph, root, graph_module))  # fmt: skip
     converted = fx.GraphModule(root, graph)
     converted.graph.eliminate_dead_code()
