@@ -251,6 +251,13 @@ def _free_batch(node: fx.Node, image: fx.Node) -> fx.Node:
     return node
 
 
+def _free_layout(node: fx.Node) -> fx.Node:
+    """A reshape for any memory layout; ``view`` refuses channels-last, in which views lie."""
+    if node.target in (aten.view.default, aten._unsafe_view.default):
+        node.target = aten.reshape.default
+    return node
+
+
 def _training(name: str) -> ModelError:
     return ModelError(
         f"The exported program {name} was exported in training mode.",

@@ -21,7 +21,7 @@ from engine.specs import DatasetSpec, Study
 from engine.statistics import wilson
 from engine.store.artifacts import models_of
 from tests.helpers.checkpoints import ask, labelled, lively, pictures
-from tests.helpers.published import KuangResNet18, SubnetConv, SubnetLinear, TradesWRN
+from tests.helpers.layouts import KuangResNet18, SubnetConv, SubnetLinear, TradesWRN
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 State = dict[str, torch.Tensor]

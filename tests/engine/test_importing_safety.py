@@ -23,7 +23,7 @@ from engine.importing.read import read
 from engine.models import safe_pickle
 from engine.specs import DatasetSpec
 from tests.helpers.checkpoints import labelled, lively, pictures
-from tests.helpers.published import KuangResNet18
+from tests.helpers.layouts import KuangResNet18
 
 
 class Payload:

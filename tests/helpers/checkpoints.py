@@ -25,6 +25,8 @@ def lively(model: nn.Module, images: torch.Tensor, seed: int = 1) -> nn.Module:
     for parameter in model.parameters():
         if parameter.dim() >= 2:
             nn.init.kaiming_normal_(parameter, generator=generator)
+        else:
+            parameter.data.uniform_(-0.3, 0.3, generator=generator)
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.momentum = 1.0
         norm.weight.data.uniform_(0.5, 1.5, generator=generator)

@@ -1,0 +1,300 @@
+"""Exported programs: converted without changing a logit, and never trusted."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from engine import catalog, compression, models
+from engine.errors import ModelError
+from engine.importing.doctor import Examined, Request, import_model
+from engine.models.program import read_program
+from engine.specs import DatasetSpec, make_step
+from tests.helpers.checkpoints import ask, labelled, lively, pictures
+
+SHAPE = (3, 8, 8)
+
+
+class Own(nn.Module):
+    """A network that no registry knows, with a little of everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1))
+        self.stem = nn.Conv2d(3, 8, 3, padding="same", bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.deep = nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=4, dilation=1)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(8 * 2 * 2, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.relu(self.norm(self.stem(x - self.mean)))
+        y = F.max_pool2d(F.relu(self.deep(y)), 2)
+        return self.head(self.drop(y).view(x.size(0), -1))  # type: ignore[no-any-return]
+
+
+def own() -> nn.Module:
+    return lively(Own(), pictures(side=8))
+
+
+def exported(path: Path, net: nn.Module, batch: int | None = None) -> Path:
+    images = torch.rand(batch or 2, *SHAPE)
+    free = ({0: torch.export.Dim("b")},) if batch is None else None
+    torch.export.save(torch.export.export(net, (images,), dynamic_shapes=free), path)
+    return path
+
+
+@pytest.mark.parametrize("batch", [None, 1, 4])
+def test_the_network_says_what_the_program_says(batch: int | None, tmp_path: Path) -> None:
+    net, images = own(), pictures(7, side=8)
+    module, complete = read_program(exported(tmp_path / "n.pt2", net, batch), SHAPE)
+    assert complete
+    assert torch.allclose(ask(module, images), ask(net, images), atol=1e-6, rtol=0)
+    kinds = [type(one).__name__ for one in module.modules()]
+    assert (kinds.count("Conv2d"), kinds.count("Linear"), kinds.count("ReLU")) == (2, 1, 2)
+    assert sum(p.numel() for p in module.parameters()) == sum(p.numel() for p in net.parameters())
+
+
+def test_it_can_be_pruned_quantised_stored_and_searched(tmp_path: Path) -> None:
+    net, images = own(), pictures(16, side=8)
+    module, _ = read_program(exported(tmp_path / "n.pt2", net), SHAPE)
+    steps = make_step({"name": "magnitude", "sparsity": 0.5}), make_step({"name": "ptq", "bits": 4})
+    variant = compression.apply(module, steps, compression.Context(images))
+    deployed = variant.deployed()
+    weights = [m.weight for m in deployed.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    zeros = sum(int((one == 0).sum()) for one in weights) / sum(one.numel() for one in weights)
+    assert zeros >= 0.5
+    assert not torch.equal(ask(deployed, images), ask(module, images))
+    view = compression.apply(module, (), compression.Context()).attack_view()
+    assert sum(isinstance(one, nn.BatchNorm2d) for one in view.modules()) == 0
+    assert torch.allclose(ask(view, images), ask(module, images), atol=1e-5)
+
+
+class Attention(nn.Module):
+    """Weights that are no layer: attacked as it is, but not compressed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(192, 5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1) @ self.weight
+
+
+def test_bare_weights_are_told(tmp_path: Path) -> None:
+    net, images = Attention().eval(), pictures(4, side=8)
+    module, complete = read_program(exported(tmp_path / "n.pt2", net), SHAPE)
+    assert not complete
+    assert torch.allclose(ask(module, images), ask(net, images), atol=1e-5)
+
+
+def test_training_mode_and_wrong_shapes(tmp_path: Path) -> None:
+    path = exported(tmp_path / "n.pt2", own().train())
+    with pytest.raises(ModelError, match="training mode"):
+        read_program(path, SHAPE)
+    with pytest.raises(ModelError, match="fails on images of 3x16x16"):
+        read_program(exported(tmp_path / "m.pt2", own()), (3, 16, 16))
+
+
+def bring(tmp_path: Path, file: str, net: nn.Module, **options: Any) -> Examined:
+    labelled(net, pictures(side=8), tmp_path / "x.npz")
+    spec = DatasetSpec.model_validate({"npz": str(tmp_path / "x.npz")})
+    return import_model(Request(file=file, dataset=spec), tmp_path / "library", **options)
+
+
+def test_a_program_goes_into_the_library_and_comes_back(tmp_path: Path) -> None:
+    net, images = own(), pictures(side=8)
+    done = bring(tmp_path, str(exported(tmp_path / "mine.pt2", net)), net)
+    assert done.report.health == "healthy"
+    assert (done.report.architecture, done.report.classes) == ("exported", 5)
+    catalog.use_library(tmp_path / "library")
+    card = catalog.model_card("mine")
+    module = models.load(card)
+    assert torch.allclose(ask(module, images), ask(net, images), atol=1e-6)
+    step = make_step({"name": "magnitude", "sparsity": 0.5})
+    variant = compression.apply(module, (step,), compression.Context(images))
+    compression.save(variant, card, tmp_path / "variant")
+    again = compression.load(tmp_path / "variant")
+    assert torch.equal(ask(again.deployed(), images), ask(variant.deployed(), images))
+    (tmp_path / "library" / "mine.pt2").write_bytes(
+        exported(tmp_path / "o.pt2", own()).read_bytes()
+    )
+    with pytest.raises(ModelError, match="not those its card describes"):
+        models.load(card)
+
+
+FACTORY = """
+from pathlib import Path
+from tests.engine.test_program import own
+def make():
+    trace = Path({trace!r})
+    trace.write_text(trace.read_text() + "x" if trace.exists() else "x")
+    return own()
+def broken():
+    raise KeyError("no weights")
+def number():
+    return 3
+"""
+
+
+def test_a_factory_runs_only_with_consent_and_only_once(tmp_path: Path) -> None:
+    trace, code = tmp_path / "trace", tmp_path / "net.py"
+    code.write_text(FACTORY.format(trace=str(trace)))
+    net = own()
+    with pytest.raises(ModelError, match="nobody confirmed"):
+        bring(tmp_path, f"{code}:make", net)
+    assert not trace.exists()
+    asked: list[str] = []
+
+    def consent(question: str) -> bool:
+        asked.append(question)
+        return True
+
+    done = bring(tmp_path, f"{code}:make", net, confirm=consent)
+    assert len(asked) == 1
+    assert str(code) in asked[0]
+    assert done.report.health == "healthy"
+    catalog.use_library(tmp_path / "library")
+    loaded = models.load(catalog.model_card("net"))
+    assert torch.allclose(ask(loaded, pictures(side=8)), ask(net, pictures(side=8)), atol=1e-6)
+    assert trace.read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [("broken", "KeyError"), ("number", "returns a int"), ("none", "no attribute 'none'")],
+)
+def test_a_factory_that_fails(function: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(FACTORY.format(trace=str(tmp_path / "t")))
+    with pytest.raises(ModelError, match=message):
+        bring(tmp_path, f"{tmp_path / 'net.py'}:{function}", own(), confirm=lambda _: True)
+
+
+def changed(path: Path, change: Callable[[str, bytes], bytes], **more: bytes) -> Path:
+    """The archive with some of its entries replaced or added."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(buffer, "w") as new:
+        for entry in old.namelist():
+            new.writestr(entry, change(entry, old.read(entry)))
+        root = old.namelist()[0].partition("/")[0]
+        for name, content in more.items():
+            new.writestr(f"{root}/{name}", content)
+    path.write_bytes(buffer.getvalue())
+    return path
+
+
+def described(change: Callable[[str], str]) -> Callable[[str, bytes], bytes]:
+    return lambda entry, content: (
+        change(content.decode()).encode() if entry.endswith("models/n.json") or (
+            "/models/" in entry) else content
+    )  # fmt: skip
+
+
+class Payload:
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return os.mkdir, (str(self.trace),)
+
+
+def pickled(trace: Path) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(((Payload(trace),), {}), buffer)
+    return buffer.getvalue()
+
+
+def evil_expression(trace: Path) -> str:
+    return f"__import__('os').mkdir('{trace}')"
+
+
+ATTACKS: dict[str, tuple[Callable[[Path], Callable[[str, bytes], bytes]], str]] = {
+    "function": (
+        lambda t: described(lambda s: s.replace("torch.ops.aten.relu.default", "torch.os.getcwd")),
+        "the operator 'torch.os.getcwd'",
+    ),
+    "file operator": (
+        lambda t: described(lambda s: s.replace("aten.relu.default", "aten.from_file.default")),
+        "the operator",
+    ),
+    "expression": (
+        lambda t: described(
+            lambda s: s.replace("Symbol('", f"{evil_expression(t)}+Symbol('")
+        ),
+        "the expression",
+    ),
+    "name": (
+        lambda t: described(lambda s: s.replace('"name": "x"', '"name": "x=print(1)"')),
+        "the text",
+    ),
+    "pickled inputs": (
+        lambda t: lambda entry, content: pickled(t) if "sample_inputs" in entry else content,
+        "asks for posix.mkdir",
+    ),
+    "pickled weights": (
+        lambda t: lambda entry, content: content.replace(
+            b'"use_pickle": false', b'"use_pickle": true'
+        ),
+        "as pickles",
+    ),
+    "named inputs": (
+        lambda t: described(
+            lambda s: s.replace("builtins.tuple", "collections.defaultdict", 1)
+        ),
+        "inputs or outputs of the form",
+    ),
+    "no json": (lambda t: described(lambda s: s[:-20]), "no JSON"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_program_that_would_run_code(attack: str, tmp_path: Path) -> None:
+    make, message = ATTACKS[attack]
+    trace = tmp_path / "trace"
+    path = changed(exported(tmp_path / "n.pt2", own()), make(trace))
+    with pytest.raises(ModelError, match=message):
+        bring(tmp_path, str(path), own())
+    assert not trace.exists()
+    assert not (tmp_path / "library").exists()
+
+
+def test_code_that_only_checks_inputs_is_left_out(tmp_path: Path) -> None:
+    """Guards are Python source that torch would execute."""
+    trace = tmp_path / "trace"
+    net = own()
+
+    def add_guards(text: str) -> str:
+        found = json.loads(text)
+        assert "guards_code" in found
+        return json.dumps({**found, "guards_code": [evil_expression(trace)]})
+
+    path = changed(exported(tmp_path / "n.pt2", net), described(add_guards))
+    module, _ = read_program(path, SHAPE)
+    images = pictures(4, side=8)
+    assert torch.allclose(ask(module, images), ask(net, images), atol=1e-6)
+    assert not trace.exists()
+
+
+def test_other_entries_and_compression_are_refused(tmp_path: Path) -> None:
+    path = exported(tmp_path / "n.pt2", own())
+    extra = {"data/constants/custom_obj_0": pickle.dumps(Payload(tmp_path / "t"))}
+    with pytest.raises(ModelError, match="the entry 'data/constants/custom_obj_0'"):
+        read_program(changed(path, lambda _, content: content, **extra), SHAPE)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.namelist():
+            new.writestr(entry, old.read(entry))
+    path.write_bytes(buffer.getvalue())
+    with pytest.raises(ModelError, match="without compression"):
+        read_program(path, SHAPE)
