@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "run": ("engine.cli_run:run", "Run the study in STUDY.toml."),
     "data": ("engine.cli_data:data", "Show or download published datasets."),
+    "train": ("engine.cli_train:train", "Train a base model into the library."),
     "import": ("engine.cli_import:import_", "Examine a checkpoint and put it into the library."),
 }
 """Commands whose module, and torch with it, is imported only when they are asked for."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
 import click
 from tqdm import tqdm
 
 from engine import catalog, paths
 from engine import device as devices
+from engine.cli_options import Interrupt
 from engine.events import (
     EpochFinished,
     Event,
@@ -56,7 +55,7 @@ def run(study: Path, db: Path | None, device: str, precision: str, resume: bool)
     if not path.exists():
         check(wanted)  # before a database is made for nothing
     options = Options(device=device, precision=precision, resume=resume)
-    stop = _Interrupt()
+    stop = Interrupt()
     with Writer(path) as store, _Bars() as bars:
         store.recover()
         summary = run_study(wanted, store, bars.show, stop.requested, options)
@@ -64,28 +63,12 @@ def run(study: Path, db: Path | None, device: str, precision: str, resume: bool)
     sys.exit(0 if summary.complete and not stop.count else 1)
 
 
-def _say(summary: Summary, stop: _Interrupt, path: Path) -> None:
+def _say(summary: Summary, stop: Interrupt, path: Path) -> None:
     parts = [f"{summary.finished} finished"]
     parts += [f"{summary.failed} failed"] if summary.failed else []
     parts += [f"{summary.cancelled} cancelled"] if summary.cancelled else []
     again = " Run again with --resume to continue." if stop.count else ""
     click.echo(f"{', '.join(parts)}. Results are in {path}.{again}", err=True)
-
-
-class _Interrupt:
-    """Ctrl+C: the first time stop after the current attack step, the second time at once."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        signal.signal(signal.SIGINT, self._note)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.count += 1
-        if self.count > 1:
-            raise KeyboardInterrupt
-
-    def requested(self) -> bool:
-        return bool(self.count)
 
 
 class _Bars:
