@@ -286,7 +286,9 @@ def _setting(
         if share != kept and trials.clearly_better(one, chosen):
             doubts.append(Doubt("density", f"{share:g}", one.accuracy, chosen.accuracy, kept))
     if not told and len(scalings) > 1:
-        notes.append(_by_how_much(chosen, [one for one, is_chosen in scalings if not is_chosen]))
+        usual = trials.CONVENTIONS.get(patient.layout) == chosen.label
+        others = [one for one, is_chosen in scalings if not is_chosen]
+        notes.append(_by_how_much(chosen, others, usual))
     rivals = [one for share, one in densities.items() if share != kept]
     if patient.scores and not patient.kept_known:
         sure = all(trials.clearly_better(chosen, one) for one in rivals)
@@ -300,7 +302,7 @@ def _setting(
     return _Setting(kept, options[place], scalings, lines, tuple(doubts), tuple(notes))
 
 
-def _by_how_much(chosen: trials.Outcome, others: list[trials.Outcome]) -> str:
+def _by_how_much(chosen: trials.Outcome, others: list[trials.Outcome], usual: bool) -> str:
     """How clearly the normalisation was found."""
     equal = [one.label for one in others if not trials.clearly_better(chosen, one)]
     rival = max(others, key=lambda one: one.accuracy)
@@ -308,7 +310,8 @@ def _by_how_much(chosen: trials.Outcome, others: list[trials.Outcome]) -> str:
     text = f"Normalisation {chosen.label!r}: {gap:+.1f} points beside {rival.label!r}"
     if not equal:
         return f"{text}, clearly the best."
-    return f"{text}; {len(chosen.right)} images cannot tell it from: {', '.join(equal)}."
+    why = " It is what published models with these names of tensors use." if usual else ""
+    return f"{text}; {len(chosen.right)} images cannot tell it from: {', '.join(equal)}.{why}"
 
 
 def _labelled(share: float | None, one: trials.Outcome) -> trials.Outcome:
