@@ -90,14 +90,17 @@ def compared(variant: Row, recipe: Sequence[Row]) -> dict[str, Compared]:
 
 
 def _requested(recipe: Sequence[Row]) -> dict[str, float]:
-    """Of several steps that ask for the same, the last one counts."""
+    """Of several steps that ask for the same, the last one counts; of sparsities the highest."""
     asked: dict[str, float] = {}
     for step in recipe:
         try:
             params = catalog.find("compressions", step["name"]).params
-            asked |= params.model_validate(step["params"]).requested()
+            own = params.model_validate(step["params"]).requested()
         except (CrumpleError, ValueError):
             continue  # of another version of the catalogue
+        # Weights that are zero stay zero, so a milder pruning asks for no less.
+        kept = {k: max(v, own[k]) for k, v in asked.items() if k in own and k == "sparsity"}
+        asked |= own | kept
     return asked
 
 

@@ -148,10 +148,9 @@ class DetailsPanel(QFrame):
         found, banner = lights(row, gate), SummaryBanner()
         banner.show_summary(summarise(row, found))
         parts: list[QWidget] = [banner, Facts("Result", _result(row)), TrafficLight(found)]
-        parts.append(Facts("Study", _spec(row)))
         if records := variant.get("steps"):
             parts.append(TrafficLight(step_lights(records), "Steps"))
-        parts += self._cost(row, variant)
+        parts += [*self._cost(row, variant), Facts("Study", _spec(row))]
         if row["environment"]:
             parts.append(Facts("Environment", _environment(row["environment"])))
         self._fill(parts)

@@ -35,4 +35,4 @@ def _accuracy(record: Row) -> str:
     before, after = record.get("clean_before"), record.get("clean_after")
     if before is None or after is None:
         return ""
-    return f"clean {percent(before)} → {percent(after)} on held-out training images"
+    return f"clean {percent(before)} → {percent(after)} on held-out images"

@@ -36,10 +36,14 @@ class PartMarks:
     """Vertical lines where the attacks of a row begin, with their names.
 
     The names stand one below the other, as the first parts may be short beside the last.
+
+    Args:
+        plot: to be marked.
+        lowest: where the last name stands, as a share of the height.
     """
 
-    def __init__(self, plot: Plot) -> None:
-        self._plot, self.lines = plot, list[pg.InfiniteLine]()
+    def __init__(self, plot: Plot, lowest: float = _LOWEST_NAME) -> None:
+        self._plot, self._lowest, self.lines = plot, lowest, list[pg.InfiniteLine]()
         self.parts: Marks = ()
         self._span = 0
 
@@ -58,7 +62,7 @@ class PartMarks:
         for place, (step, name) in enumerate(self.parts):
             side = 1 if self._span and step > _LATE * self._span else 0
             label = {
-                "position": _LOWEST_NAME + _NAME_GAP * (len(self.parts) - 1 - place),
+                "position": self._lowest + _NAME_GAP * (len(self.parts) - 1 - place),
                 "anchors": [(side, 0.5), (side, 0.5)],
                 "color": ink,
                 "fill": faint(theme.plot_colours().background, 200),

@@ -10,10 +10,11 @@ import numpy as np
 from gui import theme
 from gui.training import Points, Training
 from gui.widgets.live_charts import PartMarks
-from gui.widgets.plots import Plot, line_pen, pg
+from gui.widgets.plots import Plot, faint, line_pen, pg
 
 _MARKED = 60
 _LONGEST_NAME = 44
+_ABOVE_LEGEND = 0.2
 
 
 class Line(NamedTuple):
@@ -44,7 +45,7 @@ class EpochChart(Plot):
         self._drawn: Training | None = None
         self.legend = self.addLegend(offset=(-12, -12), labelTextSize="8.5pt")
         self.legend.setVisible(len(self._lines) > 1)
-        self.marks = PartMarks(self)
+        self.marks = PartMarks(self, _ABOVE_LEGEND)
         self.curves = {line.key: pg.PlotDataItem(symbolSize=5) for line in self._lines}
         for line in self._lines:
             self.addItem(self.curves[line.key])
@@ -79,6 +80,7 @@ class EpochChart(Plot):
     def _paint(self) -> None:
         self.marks.paint()
         self.legend.clear()
+        self.legend.setBrush(pg.mkBrush(faint(theme.plot_colours().background, 225)))
         self.legend.setLabelTextColor(theme.plot_colours().foreground)
         for line in self._lines:
             style, curve = theme.series(line.style), self.curves[line.key]

@@ -136,6 +136,7 @@ def test_requested_and_achieved_stand_side_by_side() -> None:
     asked = recipe(
         {"name": "magnitude", "sparsity": 0.5},
         {"name": "magnitude", "sparsity": 0.9},
+        {"name": "nm-sparsity"},
         {"name": "ptq", "bits": 4, "activation_bits": 8},
     )
     rows = compared(stored(sparsity=0.897, weight_bits=4.3), asked)
@@ -188,7 +189,7 @@ def test_each_step_tells_its_time_accuracy_and_warnings() -> None:
     assert tuned.title == "2  finetune"
     assert tuned.words.split("\n") == [
         "12.3 s, trained for 20 epochs",
-        "clean 50.0 % → 91.2 % on held-out training images",
+        "clean 50.0 % → 91.2 % on held-out images",
     ]
     assert old.words == ""
 
