@@ -154,7 +154,10 @@ class MethodColumn(Column):
         self.search.clear()
         block = RecipeBlock(self._token())
         block.put({"steps": steps})
-        self._add_on_top(block)
+        # Behind what is used, but not below a list of what is not.
+        used = [isinstance(one, RecipeBlock) or one.box.isChecked() for one in self._top]
+        place = used.index(False) if False in used else len(used)
+        self._add(self._top, block, place, self._first)
         self.changed.emit()
         self.area.ensureWidgetVisible(block)
         return block

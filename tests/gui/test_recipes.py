@@ -216,6 +216,7 @@ def test_well_known_recipes_are_offered_and_valid(column: MethodColumn) -> None:
     column.put([])
     menu.actions()[0].trigger()
     assert column.tables() == [{"steps": [dict(table) for table in offered[0].steps]}]
+    assert column.blocks[0] is recipe(column), "not below what the study does not use"
 
 
 def test_only_recipes_of_unknown_methods_are_left_out() -> None:
