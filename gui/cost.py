@@ -204,18 +204,24 @@ def _latency(rows: Sequence[Row]) -> list[Fact]:
 
 
 def _integer_check(check: Row) -> list[Fact]:
-    """How the variant does in integer arithmetic, where that was tried."""
-    agreements = (
-        ("agreement", "agreement_clean", "measured: same class as here, on clean images"),
-        ("near boundary", "agreement_boundary", "measured: the same, next to a decision boundary"),
-    )
-    facts: list[Fact] = [
-        (label, percent(check[key]), note) for label, key, note in agreements if key in check
-    ]
+    """How the variant does in integer arithmetic (``engine.integer_check``), if that was tried."""
+    if "skipped" in check:
+        return [("not checked", check["skipped"], "")]
+    facts: list[Fact] = []
+    if "engine" in check:
+        note = f"{check['integer_layers']} of {check['layers']} layers run on integers"
+        facts.append(("engine", check["engine"], note))
+    if "clean_agreement" in check:
+        note = f"measured: same class as the deployed model, of {check['images']} images"
+        facts.append(("agreement", percent(check["clean_agreement"]), note))
+    if "near_agreement" in check:
+        note = f"measured: the same on PGD examples with eps {catalog.format_number(check['eps'])}"
+        facts.append(("near boundary", percent(check["near_agreement"]), note))
     for row in check.get("latency", ()):
-        base = row.get("base_milliseconds")
-        beside = f"; fp32 there {base:.3g} ms" if base is not None else ""
-        note = f"measured: median time of a forward pass in integers{beside}"
+        note = (
+            "measured: median time of a forward pass on integers; the same network in fp32 "
+            f"there {row['fp32_milliseconds']:.3g} ms"
+        )
         facts.append((f"integer, {row['batch']}", f"{row['milliseconds']:.3g} ms", note))
     return facts
 

@@ -157,18 +157,27 @@ def test_requested_and_achieved_stand_side_by_side() -> None:
 
 def test_an_integer_check_is_shown_where_there_was_one() -> None:
     check = {
-        "agreement_clean": 0.995,
-        "agreement_boundary": 0.98,
-        "latency": [{"batch": 64, "milliseconds": 4.0, "base_milliseconds": 10.0}],
+        "engine": "ONNX Runtime 1.23",
+        "images": 256,
+        "integer_layers": 8,
+        "layers": 9,
+        "clean_agreement": 0.995,
+        "eps": 8 / 255,
+        "near_agreement": 0.98,
+        "latency": [{"batch": 64, "milliseconds": 4.0, "fp32_milliseconds": 10.0}],
     }
     groups = dict(cost_facts({**stored(), "integer_check": check}))
     shown = {label: (value, note) for label, value, note in groups["Integer check"]}
+    assert shown["engine"] == ("ONNX Runtime 1.23", "8 of 9 layers run on integers")
     assert shown["agreement"][0] == "99.5 %"
+    assert "256 images" in shown["agreement"][1]
     assert shown["near boundary"][0] == "98.0 %"
-    assert shown["integer, 64"] == (
-        "4 ms",
-        "measured: median time of a forward pass in integers; fp32 there 10 ms",
-    )
+    assert "eps 8/255" in shown["near boundary"][1]
+    assert shown["integer, 64"][0] == "4 ms"
+    assert "fp32 there 10 ms" in shown["integer, 64"][1]
+    skipped = {**stored(), "integer_check": {"skipped": "ONNX Runtime is not installed."}}
+    (fact,) = dict(cost_facts(skipped))["Integer check"]
+    assert fact[:2] == ("not checked", "ONNX Runtime is not installed.")
     assert "Integer check" not in dict(cost_facts({**stored(), "integer_check": None}))
 
 
