@@ -32,7 +32,7 @@ class _Learned(torch.autograd.Function):
         slope = torch.where(
             inside, torch.round(ratio) - ratio, torch.round(ratio).clamp(ctx.low, ctx.high)
         )
-        # In the precision of the step: a sum over many features would lose its terms in bf16.
+        # In the precision of the step, whatever that of x (autocast).
         terms = gradients[0].to(step.dtype) * slope.to(step.dtype)
         of_step = terms.sum_to_size(step.shape) * ctx.factor
         return torch.where(inside, gradients[0], zero), of_step, None, None, None
