@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,13 @@ from torch import Tensor, nn
 
 from engine import catalog, compression, data, models
 from engine.accounting import account
-from engine.compression.binary import BinaryQuantiser, SignActivation
-from engine.compression.dorefa import DorefaActivation, DorefaQuantiser, UnitClip
+from engine.compression.dorefa import UnitClip
 from engine.compression.layers import modules_of, weight_layers
-from engine.compression.lsq import LsqActivation, LsqQuantiser, learned_step
+from engine.compression.lsq import LsqActivation
 from engine.compression.parts import ActivationQuantiser, BoundedQuantiser
 from engine.compression.qat import LateFrozen, glorot_bound
 from engine.errors import Cancelled, SpecError
-from engine.specs import DatasetSpec, Recipe, check_recipe, make_step
+from engine.specs import DatasetSpec, Recipe, make_step
 from engine.training import Checkpoint, Epoch, Watch, hold_out, objective_of
 from engine.training.adversary import accuracy
 from engine.training.objectives import Standard
@@ -65,136 +64,6 @@ def made(
     base: nn.Module, digits: data.ImageSet, *tables: dict[str, Any], **context: Any
 ) -> compression.Variant:
     return compression.apply(base, recipe(*tables), compression.Context(training=digits, **context))
-
-
-def slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The gradient of the sum of the outputs."""
-    leaf = x.clone().requires_grad_()
-    return torch.autograd.grad(function(leaf).sum(), leaf)[0]
-
-
-# --- gradients, in float64 ---
-
-POINTS = torch.tensor([-1.5, -1.0, -0.4, -0.0, 0.0, 0.3, 1.0, 1.2], dtype=torch.float64)
-
-
-def test_binary_weights_are_signs_with_the_gradient_of_the_identity_within_the_bound() -> None:
-    part = BinaryQuantiser(torch.tensor(0.25, dtype=torch.float64), bound=1.0)
-    assert part(POINTS).tolist() == [-0.25, -0.25, -0.25, 0.25, 0.25, 0.25, 0.25, 0.25]
-    assert slope(part, POINTS).tolist() == [0, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0]
-    narrow = BinaryQuantiser(torch.tensor(1.0, dtype=torch.float64), bound=0.4)
-    assert slope(narrow, POINTS).tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
-
-
-def test_binary_activations() -> None:
-    part = SignActivation()
-    assert part(POINTS).tolist() == [-1, -1, -1, 1, 1, 1, 1, 1]
-    assert slope(part, POINTS).tolist() == [0, 1, 1, 1, 1, 1, 1, 0]
-
-
-@pytest.mark.parametrize("bits", [2, 3, 8])
-@pytest.mark.parametrize("divided", [True, False])
-def test_dorefa_weights_are_the_formula_and_their_gradient_that_without_rounding(
-    bits: int, divided: bool
-) -> None:
-    weight = torch.randn(
-        3, 4, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
-    )
-    part = DorefaQuantiser(torch.tensor(1.0, dtype=torch.float64), bits, divided=divided)
-    n = 2**bits - 1
-    largest = max(abs(math.tanh(w)) for w in weight.flatten().tolist()) if divided else 1.0
-
-    def smooth(w: float) -> float:
-        return 0.5 * math.tanh(w) / largest + 0.5
-
-    hand = [2 * round(smooth(w) * n) / n - 1 for w in weight.flatten().tolist()]
-    assert torch.allclose(part(weight).flatten(), torch.tensor(hand, dtype=torch.float64))
-
-    def unrounded(w: Tensor) -> Tensor:
-        squashed = torch.tanh(w)
-        return squashed / squashed.abs().max() if divided else squashed
-
-    # Central differences of what is left when rounding is the identity.
-    weights = torch.rand(weight.shape, dtype=torch.float64, generator=torch.Generator())
-    found = slope(lambda w: part(w) * weights, weight).flatten()
-    for place in range(weight.numel()):
-        step = torch.zeros_like(weight).flatten()
-        step[place] = 1e-6
-        step = step.reshape(weight.shape)
-        rise = (unrounded(weight + step) - unrounded(weight - step)) * weights
-        assert float(found[place]) == pytest.approx(float(rise.sum()) / 2e-6, abs=1e-6)
-
-
-def test_dorefa_activations() -> None:
-    x = torch.tensor([-1.5, -0.6, 0.0, 0.1, 0.2, 0.5, 0.9, 1.0, 3.0], dtype=torch.float64)
-    third = 1 / 3
-    assert torch.allclose(
-        DorefaActivation(2)(x),
-        torch.tensor([1, 2 * third, 0, 0, third, 2 * third, 1, 1, 1], dtype=torch.float64),
-    )
-    clip = UnitClip()
-    assert clip(x).tolist() == [1, 0.6, 0, 0.1, 0.2, 0.5, 0.9, 1, 1]
-    for part in (clip, DorefaActivation(1), DorefaActivation(2)):
-        assert slope(part, x).tolist() == [0, -1, 0, 1, 1, 1, 1, 1, 0]
-
-
-def test_learned_steps_against_the_equations_of_the_paper() -> None:
-    x = torch.tensor([-1.7, -1.0, -0.6, 0.2, 0.3, 0.5, 0.9], dtype=torch.float64)
-    step = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
-    low, high, factor = -2, 1, 0.125
-    leaf = x.clone().requires_grad_()
-    weights = torch.arange(1.0, 8.0, dtype=torch.float64)
-    found = learned_step(leaf, step, low, high, factor)
-    of_x, of_step = torch.autograd.grad((found * weights).sum(), (leaf, step))
-    values, slopes, steps = [], [], []
-    for v in x.tolist():
-        ratio = v / 0.5
-        values.append(max(low, min(high, round(ratio))) * 0.5)  # equations 1 and 2
-        slopes.append(1.0 if low < ratio < high else 0.0)  # equation 5
-        inside = round(ratio) - ratio
-        steps.append(inside if low < ratio < high else low if ratio <= low else high)  # equation 3
-    assert found.tolist() == values
-    assert of_x.tolist() == [s * w for s, w in zip(slopes, weights.tolist(), strict=True)]
-    hand = factor * sum(s * w for s, w in zip(steps, weights.tolist(), strict=True))
-    assert float(of_step) == pytest.approx(hand, abs=1e-12)
-
-
-def test_scales_of_the_step_gradient_and_first_steps_are_those_of_the_paper() -> None:
-    weight = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
-    high = 3
-    for channels, shared in ((False, 48), (True, 12)):
-        part = LsqQuantiser.on(weight, 3, channels=channels)
-        means = weight.abs().mean(dim=(1, 2, 3), keepdim=True) if channels else weight.abs().mean()
-        assert torch.allclose(part.scale, 2 * means / math.sqrt(high))
-        huge = torch.full_like(weight, 1e3)
-        (found,) = torch.autograd.grad(part(huge).sum(), part.scale)
-        # Every weight is at the highest code, so each adds Q_P.
-        assert torch.allclose(
-            found, torch.full_like(found, shared * high / math.sqrt(shared * high))
-        )
-    images = torch.full((5, 2, 3, 3), 1e3)
-    activation = LsqActivation(torch.tensor(0.1), 2)
-    (found,) = torch.autograd.grad(activation(images).sum(), activation.scale)
-    assert float(found) == pytest.approx(5 * 18 * 3 / math.sqrt(18 * 3))
-
-
-def test_a_layer_of_zeros_stays_finite() -> None:
-    weight = torch.zeros(2, 3)
-    for part in (
-        LsqQuantiser.on(weight, 2, channels=True),
-        DorefaQuantiser(torch.tensor(1.0), 2, divided=True),
-    ):
-        assert part(weight).isfinite().all()
-        assert slope(part, weight).isfinite().all()
-    assert not LsqQuantiser.on(weight, 2, channels=True)(weight).any()
-
-
-@pytest.mark.parametrize("part", [SignActivation(), UnitClip(), DorefaActivation(2)])
-def test_little_gradient_is_lost_on_what_leaves_a_relu(part: nn.Module) -> None:
-    x = torch.rand(10_000, generator=torch.Generator().manual_seed(0)) - 0.3
-    after = torch.relu(x)
-    lost = (slope(part, after) == 0) & (after > 0)
-    assert lost.float().mean() < 0.05
 
 
 # --- on a network ---
@@ -456,30 +325,6 @@ def test_finetuning_keeps_levels_and_bounds(base: nn.Module, digits: data.ImageS
         assert layer.parametrizations.weight.original.abs().max() <= 1
 
 
-@pytest.mark.parametrize(
-    ("tables", "reason"),
-    [
-        ([PRUNE, BINARY], "levels have no 0"),
-        ([PRUNE, DOREFA], "levels have no 0"),
-        ([PRUNE, {"name": "finetune"}, BINARY], "cannot follow magnitude"),
-        ([{"name": "ptq"}, LSQ], "qat cannot follow ptq, because the weights have their levels"),
-        ([LSQ, {"name": "ptq"}], "ptq cannot follow qat, because the weights have their levels"),
-        ([LSQ, LSQ], "Quantise once"),
-        ([LSQ, PRUNE], "magnitude cannot follow qat, because the weights would leave"),
-        ([LSQ, {"name": "finetune"}, PRUNE], "Put magnitude before qat"),
-    ],
-)
-def test_nonsense_is_refused_with_the_reason(tables: list[dict[str, Any]], reason: str) -> None:
-    with pytest.raises(SpecError, match=reason):
-        check_recipe(recipe(*tables))
-
-
-def test_sense_is_not_refused() -> None:
-    tune = {"name": "finetune"}
-    for tables in ([PRUNE, LSQ], [PRUNE, tune, LSQ, tune], [BINARY, tune], [DOREFA]):
-        check_recipe(recipe(*tables))
-
-
 def test_a_mask_under_levels_without_zero_is_refused_by_the_step_too(
     base: nn.Module, digits: data.ImageSet
 ) -> None:
@@ -491,31 +336,6 @@ def test_a_mask_under_levels_without_zero_is_refused_by_the_step_too(
             make_step({**BINARY, "first_last": "same"}),
             compression.Context(training=digits),
         )
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"method": "binary", "bits": 2}, "binary takes 1 bit, not bits = 2"),
-        ({"method": "lsq", "bits": 1}, "lsq takes 2 to 8 bits, not bits = 1"),
-        ({"method": "dorefa", "bits": 9}, "less than or equal to 8"),
-        ({**BINARY, "activation_bits": 2}, "activation_bits none or 1"),
-    ],
-)
-def test_impossible_parameters_are_refused(changes: dict[str, Any], reason: str) -> None:
-    with pytest.raises(SpecError, match=reason):
-        make_step({"name": "qat", **changes})
-
-
-def test_labels() -> None:
-    def label(**changes: Any) -> str:
-        return make_step({"name": "qat", **changes}).label
-
-    assert label(method="binary", bits=1) == "qat binary w1"
-    assert label(method="dorefa", bits=2, activation_bits=2) == "qat dorefa w2a2"
-    assert label(bits=3) == "qat lsq w3"
-    assert label(bits=3, steps="channel", epochs=3) == "qat lsq w3 steps=channel standard 3ep"
-    assert label(training="trades", eps=0.1).startswith("qat lsq w4 trades 10ep 0.1")
 
 
 def test_without_training_images_or_relus_it_is_refused(
