@@ -9,10 +9,10 @@ import click
 
 from engine import catalog, paths
 from engine import device as devices
+from engine.cli_options import dataset_of, dataset_options
 from engine.errors import SpecError
 from engine.importing.doctor import Request, import_model
 from engine.importing.report import report_text
-from engine.specs import DatasetSpec
 from engine.store.artifacts import models_of
 
 
@@ -31,10 +31,7 @@ def _numbers(
 
 @click.command("import")
 @click.argument("file")
-@click.option("--dataset", metavar="ID", help="The images to measure on, by catalogue id.")
-@click.option("--folder", metavar="DIR", help="The same: a folder with one directory per class.")
-@click.option("--npz", metavar="FILE", help="The same: a NumPy archive with x and y.")
-@click.option("--limit", type=int, metavar="N", help="Measure on so many of them.")
+@dataset_options
 @click.option("--arch", metavar="NAME", help="The architecture, where it is not recognised.")
 @click.option("--name", help="What to call the model; the name of the file if left out.")
 @click.option("--density", type=float, metavar="K", help="Share of weights that Hydra masks keep.")
@@ -49,6 +46,7 @@ def _numbers(
 def import_(
     file: str,
     dataset: str | None,
+    root: str | None,
     folder: str | None,
     npz: str | None,
     limit: int | None,
@@ -74,7 +72,7 @@ def import_(
     devices.set_threads()
     request = Request(
         file=file,
-        dataset=_dataset(dataset, folder, npz, limit),
+        dataset=dataset_of(dataset, root, folder, npz, limit),
         architecture=arch,
         name=name,
         density=density,
@@ -95,15 +93,3 @@ def import_(
     if done.card is None:
         click.echo("It was not stored. To store it all the same: --keep.", err=True)
         sys.exit(1)
-
-
-def _dataset(
-    dataset: str | None, folder: str | None, npz: str | None, limit: int | None
-) -> DatasetSpec | None:
-    given = {"name": dataset, "folder": folder, "npz": npz}
-    chosen = {key: value for key, value in given.items() if value is not None}
-    if len(chosen) > 1:
-        raise SpecError("Give only one of --dataset, --folder and --npz.")
-    if limit is not None and limit < 1:
-        raise SpecError(f"limit is {limit} but must be at least 1.")
-    return DatasetSpec.model_validate({**chosen, "limit": limit}) if chosen else None
