@@ -38,7 +38,7 @@ def parts(attack: AttackSpec, classes: int, precision: str) -> tuple[Part, ...]:
 
     Args:
         attack: the attack.
-        classes: of the model; a targeted attack has at most one target less.
+        classes: of the model; there is at most one target less.
         precision: of the search; ``bf16`` is followed by a pass in fp32.
     """
     if attack.name == "autoattack":
@@ -63,6 +63,7 @@ def _part(attack: AttackSpec, name: str, classes: int) -> Part:
     steps = next((int(params[one]) for one in _LENGTHS if own and one in params), int(own))
     rounds = {one: params[one] for one in _ROUNDS if one in params}
     if "targets" in rounds:
-        rounds["targets"] = min(rounds["targets"], max(classes - 1, 1))
+        # No targets are one round, on the loss of all classes.
+        rounds["targets"] = max(min(rounds["targets"], classes - 1), 1)
     cost = _QUERY if "n_queries" in params else _GRADIENT
     return Part(name, steps * math.prod(rounds.values()), cost)

@@ -6,6 +6,7 @@ from engine.attacks import losses
 from engine.attacks.apgd import APGDSettings, climb
 from engine.attacks.dlr import dlr_for
 from engine.attacks.losses import Objective
+from engine.attacks.rivals import attempts
 from engine.attacks.search import Search
 
 
@@ -18,6 +19,7 @@ class APGDCE:
         steps: gradients per restart.
         restarts: attempts, each on the images that survived the ones before.
         rho: share of the steps that must raise the loss for the step size to stay.
+        targets: classes to climb to one by one, in attempts of their own (Gowal 2019); 0: none.
     """
 
     def __init__(
@@ -27,18 +29,21 @@ class APGDCE:
         steps: int = 100,
         restarts: int = 1,
         rho: float = 0.75,
+        targets: int = 0,
     ) -> None:
         self._settings = APGDSettings(eps, norm, steps, rho)
-        self.restarts = restarts
+        self.restarts, self.targets = restarts, targets
 
     def __repr__(self) -> str:
         shared = repr(self._settings).removeprefix("APGDSettings(").removesuffix(")")
-        return f"{type(self).__name__}({shared}, restarts={self.restarts!r})"
+        tries = f"restarts={self.restarts!r}, targets={self.targets!r}"
+        return f"{type(self).__name__}({shared}, {tries})"
 
     def run(self, search: Search) -> None:
         """Attack the survivors."""
-        attempts = 1 if search.finishing else self.restarts
-        climb(search, self._settings, self._objective(search), [search.labels] * attempts)
+        restarts = 1 if search.finishing else self.restarts
+        objective, goals = attempts(search, self._objective, restarts, self.targets)
+        climb(search, self._settings, objective, goals)
 
     def _objective(self, search: Search) -> Objective:
         return losses.log_odds

@@ -8,6 +8,8 @@ from torch import Tensor
 from engine.attacks.ball import linf_bounds
 from engine.attacks.lanes import Lanes
 from engine.attacks.loop import Rule, SignStep, ascend, attempts_in_turn, finishing_steps
+from engine.attacks.losses import log_odds
+from engine.attacks.rivals import attempts
 from engine.attacks.search import Search
 
 
@@ -20,6 +22,7 @@ class PGD:
         step_size: length of a step; None means 2.5 eps / steps.
         random_start: start at a uniform point of the ball, clipped to the box.
         restarts: attempts, each on the images that survived the ones before.
+        targets: classes to climb to one by one, in attempts of their own (Gowal 2019); 0: none.
     """
 
     STRIDE = 2.5
@@ -32,32 +35,36 @@ class PGD:
         step_size: float | None = None,
         random_start: bool = True,
         restarts: int = 1,
+        targets: int = 0,
     ) -> None:
         self.eps, self.steps, self.step_size = eps, steps, step_size
-        self.random_start, self.restarts = random_start, restarts
+        self.random_start, self.restarts, self.targets = random_start, restarts, targets
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(eps={self.eps!r}, steps={self.steps!r}, "
             f"step_size={self.step_size!r}, random_start={self.random_start!r}, "
-            f"restarts={self.restarts!r})"
+            f"restarts={self.restarts!r}, targets={self.targets!r})"
         )
 
     def run(self, search: Search) -> None:
         """Attack the survivors."""
         usual = self.STRIDE * self.eps / self.steps
         step_size = usual if self.step_size is None else self.step_size
-        attempts = self.restarts if self.random_start and not search.finishing else 1
+        restarts = self.restarts if self.random_start and not search.finishing else 1
         if not self.random_start and self.restarts > 1 and not search.finishing:
             search.notes.append("Restarts were ignored: without a random start all are equal.")
+        objective, goals = attempts(search, lambda _: log_odds, restarts, self.targets)
 
         def climb(rows: Tensor, numbers: list[int]) -> None:
             starts = [self._start(search, rows, number) for number in numbers]
-            lanes = Lanes(search, rows.repeat(len(numbers)), torch.cat(starts))
+            aims = torch.cat([goals[number][rows] for number in numbers])
+            points = torch.cat(starts)
+            lanes = Lanes(search, rows.repeat(len(numbers)), points, objective, aims)
             rule = self._rule(search.images[rows].repeat(len(numbers), 1, 1, 1), step_size)
             ascend(search, lanes, rule, finishing_steps(search, self.steps))
 
-        attempts_in_turn(search, attempts, climb)
+        attempts_in_turn(search, len(goals), climb)
 
     def _start(self, search: Search, rows: Tensor, restart: int) -> Tensor:
         if search.finishing:

@@ -20,6 +20,7 @@ class PGDL2(PGD):
         step_size: length of a step; None means 10 eps / steps.
         random_start: start at a uniform point of the ball, pulled into the box.
         restarts: attempts, each on the images that survived the ones before.
+        targets: classes to climb to one by one, in attempts of their own (Gowal 2019); 0: none.
     """
 
     # Longer than in Linf: along the surface of the ball a step of 2.5 eps / steps turns so

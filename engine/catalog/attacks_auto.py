@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from engine.catalog.attacks_ball import NormParams
+from engine.catalog.attacks_ball import RIVALS_TEXT, NormParams, tries
 from engine.catalog.entry import Entry, Number, Section, section
 
 
@@ -34,8 +34,16 @@ class ApgdParams(AutoParams):
     )
 
     def label(self, title: str) -> str:
-        restarts = f" x{self.restarts}" if self.restarts > 1 else ""
-        return f"{super().label(title)}{restarts}"
+        return f"{super().label(title)}{tries(self.restarts)}"
+
+
+class ApgdUntargetedParams(ApgdParams):
+    """Parameters of APGD on a loss of all classes."""
+
+    targets: int = Field(0, ge=0, le=1000, title="targets", description=RIVALS_TEXT)
+
+    def label(self, title: str) -> str:
+        return f"{super().label(title)}{tries(1, self.targets)}"
 
 
 _TARGETS_TEXT = "Classes to try, from the largest logit of the clean image down."
@@ -82,7 +90,7 @@ def entries() -> Section:
             family="AutoAttack",
             summary="PGD with momentum and adaptive steps on the cross-entropy.",
             paper=f"{_APGD}, algorithm 1",
-            params=ApgdParams,
+            params=ApgdUntargetedParams,
             norm="Linf",
         ),
         Entry(
@@ -91,7 +99,7 @@ def entries() -> Section:
             family="AutoAttack",
             summary="APGD on the difference-of-logits ratio, which sharp logits cannot starve.",
             paper=f"{_APGD}, eq. 6",
-            params=ApgdParams,
+            params=ApgdUntargetedParams,
             norm="Linf",
         ),
         Entry(

@@ -49,6 +49,20 @@ class FgsmParams(EpsParams):
     """Parameters of FGSM."""
 
 
+RIVALS_TEXT = (
+    "Rival classes that get an attempt of their own per restart, which climbs their logit alone "
+    "(Gowal 2019); 0 climbs the attack's own loss. All classes less one is the strongest choice."
+)
+
+
+def tries(restarts: int, targets: int = 0) -> str:
+    """What a label says of the attempts: nothing where there is one."""
+    words = [f"x{restarts}"] if restarts > 1 else []
+    if targets:
+        words.append(f"{targets} target{'s' if targets > 1 else ''}")
+    return "".join(f" {word}" for word in words)
+
+
 class PgdParams(EpsParams):
     """Parameters of PGD with sign steps."""
 
@@ -66,10 +80,11 @@ class PgdParams(EpsParams):
     restarts: int = Field(
         1, ge=1, le=100, title="restarts", description="Attempts; the worst one counts."
     )
+    targets: int = Field(0, ge=0, le=1000, title="targets", description=RIVALS_TEXT)
 
     def label(self, title: str) -> str:
-        restarts = f" x{self.restarts}" if self.restarts > 1 else ""
-        return f"{title}-{self.steps} {format_number(self.eps)}{restarts}"
+        eps, more = format_number(self.eps), tries(self.restarts, self.targets)
+        return f"{title}-{self.steps} {eps}{more}"
 
 
 def entries() -> Section:

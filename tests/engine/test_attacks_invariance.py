@@ -22,10 +22,13 @@ LINF, L2 = {"norm": "Linf", "eps": 0.08}, {"norm": "L2", "eps": 0.45}
 SPECS: dict[str, dict[str, Any]] = {
     "fgsm": {"eps": 0.08},
     "pgd": {"eps": 0.08, "steps": 6, "restarts": 2},
+    "pgd targets": {"eps": 0.08, "steps": 6, "targets": 2},
     "pgd-l2": {"eps": 0.45, "steps": 6, "restarts": 2},
+    "pgd-l2 targets": {"eps": 0.45, "steps": 6, "targets": 2},
     "fb-pgd": {"eps": 0.08, "steps": 6},
     "apgd-ce": {**LINF, "steps": 8, "restarts": 2},
     "apgd-ce L2": {**L2, "steps": 8, "restarts": 2},
+    "apgd-ce targets": {**LINF, "steps": 8, "targets": 2},
     "apgd-dlr": {**LINF, "steps": 8, "restarts": 2},
     "apgd-dlr L2": {**L2, "steps": 8, "restarts": 2},
     "apgd-t": {**LINF, "steps": 8, "targets": 2},

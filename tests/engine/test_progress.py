@@ -191,6 +191,8 @@ def test_a_second_pass_in_fp32_goes_on_after_the_first(clock: Clock) -> None:
     [
         ({"name": "fgsm"}, 1),
         ({"name": "pgd", "steps": 7, "restarts": 3}, 21),
+        ({"name": "pgd", "steps": 7, "restarts": 3, "targets": 2}, 7 * 3 * 2),
+        ({"name": "apgd-ce", "steps": 5, "targets": 20}, 5 * 9),
         ({"name": "apgd-t", "steps": 5, "targets": 9, "restarts": 2}, 5 * 9 * 2),
         ({"name": "square", "n_queries": 70}, 70),
         ({"name": "cw-l2", "steps": 10, "binary_search_steps": 4}, 40),

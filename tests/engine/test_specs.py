@@ -135,6 +135,7 @@ def test_stored_choices_hold_every_parameter() -> None:
         "step_size",
         "random_start",
         "restarts",
+        "targets",
     }
     assert make_step({"name": "ptq"}).params["bits"] == 8
 
