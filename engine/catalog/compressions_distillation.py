@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from engine.catalog import models
 from engine.catalog.architectures import SAME, StudentParams
-from engine.catalog.entry import Entry, Number, Params, format_number
+from engine.catalog.entry import Entry, Number, Params, format_number, setting
 from engine.catalog.training import SCHEDULES, AdversarialParams, StandardParams
 
 BASE = "base"
@@ -48,7 +48,7 @@ class DistillationParams(StudentParams):
             value = getattr(self, name)
             if name != "student" and value != info.default:
                 shown = format_number(value) if isinstance(value, float) else str(value)
-                words.append({"epochs": f"{shown}ep", "eps": shown}.get(name, f"{name}={shown}"))
+                words.append({"epochs": f"{shown}ep", "eps": shown}.get(name, setting(name, value)))
         return " ".join(words)
 
 

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from engine.catalog.compressions_training import RetrainParams
-from engine.catalog.entry import Entry, Number, Params, format_number
+from engine.catalog.entry import Entry, Number, Params, setting
 
 
 class _Quantised(Params):
@@ -99,7 +99,7 @@ class QatParams(RetrainParams, _Quantised):
         for name, field in _Quantised.model_fields.items():
             value = getattr(self, name)
             if name not in shown and value != field.default:
-                words.append(f"{name}={format_number(value) if type(value) is float else value}")
+                words.append(setting(name, value))
         training = self.training_label()
         if training != type(self).model_validate({}).training_label():
             words.append(training)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from engine.catalog.architectures import SAME, StudentParams
-from engine.catalog.entry import Entry, Number, Params, format_number
+from engine.catalog.entry import Entry, Number, Params, format_number, setting
 from engine.catalog.training import (
     RECIPES,
     SCHEDULES,
@@ -47,8 +47,7 @@ class RetrainParams(TradesParams, _Trained):
         for name in self.recipe().model_dump(exclude={"epochs", "eps"}):
             value = getattr(self, name)
             if value != type(self).model_fields[name].default:
-                shown = format_number(value) if isinstance(value, float) else value
-                words.append(f"{name}={shown}")
+                words.append(setting(name, value))
         return " ".join(words)
 
 

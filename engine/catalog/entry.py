@@ -29,6 +29,12 @@ def format_number(value: float) -> str:
     return plain
 
 
+def setting(name: str, value: Any) -> str:
+    """A parameter spelled out in a label, one word: ``eps=8/255``, ``schedule=as-coded``."""
+    shown = format_number(value) if type(value) is float else str(value)
+    return f"{name}={shown.replace(' ', '-')}"
+
+
 Number = Annotated[float, BeforeValidator(as_number)]
 """A float that may be written as a fraction in study files and forms."""
 

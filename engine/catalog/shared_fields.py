@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from engine.catalog.entry import Number, Params, format_number
+from engine.catalog.entry import Number, Params, setting
 from engine.catalog.training import RECIPES, StandardParams, TradesParams
 
 _BOUNDS = ("gt", "ge", "lt", "le")
@@ -57,5 +57,5 @@ class BatchParams(Params):
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if name not in shown and value != field.default:
-                words.append(f"{name}={format_number(value) if type(value) is float else value}")
+                words.append(setting(name, value))
         return " ".join(words)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -10,6 +12,9 @@ Namer = Callable[[Row], str]
 
 BASE = "none"
 """The variant that is the base model itself."""
+
+_SETTING = re.compile(r" \w+=\S+")
+"""A parameter that a label of a step spells out, such as `` batch_size=64``."""
 
 _CONTEXT = ("study", "dataset", "n", "seed")
 
@@ -22,11 +27,27 @@ def namer(rows: Sequence[Row], fields: Sequence[str]) -> Namer:
     """
     shown = [name for name in (*fields, *_CONTEXT) if len({row.get(name) for row in rows}) > 1]
     shown = shown or [fields[-1]]
+    short = shortened(str(row.get("compression")) for row in rows)
 
     def name(row: Row) -> str:
-        return ", ".join(_text(field, row.get(field)) for field in shown)
+        values = (row.get(field) for field in shown)
+        return ", ".join(
+            short.get(str(value), str(value)) if field == "compression" else _text(field, value)
+            for field, value in zip(shown, values, strict=True)
+        )
 
     return name
+
+
+def shortened(compressions: Iterable[str]) -> dict[str, str]:
+    """From the label of each variant to one without spelled-out parameters.
+
+    Labels that would become equal keep theirs.
+    """
+    labels = set(compressions)
+    plain = {label: _SETTING.sub("", label) for label in labels}
+    count = Counter(plain.values())
+    return {label: text if count[text] == 1 else label for label, text in plain.items()}
 
 
 def _text(field: str, value: Any) -> str:

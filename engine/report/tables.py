@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import SpecError
+from engine.report.naming import shortened
 from engine.store import MORE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS
 
 Row = Mapping[str, Any]
@@ -154,6 +155,8 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
 def _for_reading(rows: Sequence[Row], style: str) -> str:
     from tabulate import tabulate
 
+    short = shortened(row["compression"] or "" for row in rows)
+    rows = [{**row, "compression": short[row["compression"] or ""]} for row in rows]
     cells = [[cell(row) for cell in _COLUMNS.values()] for row in rows]
     if style == "github":
         cells = [[text.replace("|", "\\|") for text in line] for line in cells]

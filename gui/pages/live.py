@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine import events
+from engine.report.naming import shortened
 from engine.store import Row
 from gui import files
 from gui.freshness import Version, store_version
@@ -262,7 +264,8 @@ class LivePage(Page):
         same.sort(key=lambda other: (other["compression"] != "none", -other["run_id"]))
         shown = same[:_MOST_EARLIER]
         self._read_one_curve([other["run_id"] for other in shown])
-        return [self._curve_of(other) for other in shown if other["run_id"] in self._curves]
+        short = shortened(str(other["compression"]) for other in (row, *shown))
+        return [self._curve_of(other, short) for other in shown if other["run_id"] in self._curves]
 
     def _read_one_curve(self, run_ids: list[int]) -> None:
         """Read the next curve that is missing: one a frame, so that no frame takes long."""
@@ -272,10 +275,10 @@ class LivePage(Page):
             self._curves[missing[0]] = curve_points(points)
         self._dirty = self._dirty or len(missing) > 1
 
-    def _curve_of(self, row: Row) -> Earlier:
+    def _curve_of(self, row: Row, short: Mapping[str, str]) -> Earlier:
         run_id = row["run_id"]
         baseline = row["compression"] == "none"
-        name = "none (baseline)" if baseline else row["compression"]
+        name = "none (baseline)" if baseline else short[str(row["compression"])]
         return Earlier(name, self._curves[run_id], baseline)
 
     # -- leaving ---------------------------------------------------------------------------

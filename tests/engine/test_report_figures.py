@@ -6,6 +6,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import get_args
 
 import matplotlib as mpl
 import pytest
@@ -13,9 +14,10 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from engine import catalog
 from engine.errors import CrumpleError, SpecError
 from engine.report.figures import KINDS, SUFFIXES, chart_details, draw_chart, save_chart
-from engine.report.naming import method, namer
+from engine.report.naming import method, namer, shortened
 from engine.store import Row, Store
 from tests.helpers import curve_store
 from tests.helpers.filled_store import fill
@@ -202,3 +204,25 @@ def test_drawing_leaves_matplotlib_as_it_was(drawn: Drawn) -> None:
 def test_pyplot_is_never_imported() -> None:
     script = "import engine.report.charts, sys; assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_names_leave_out_what_labels_spell_out_unless_it_tells_variants_apart() -> None:
+    hydra, longer = "hydra 10% prune_epochs=6 batch_size=64", "hydra 10% prune_epochs=9"
+    qat = "magnitude 80% + ard 10ep schedule=as-coded 0.15 + ptq w4"
+    assert shortened([hydra, qat, "none"]) == {
+        hydra: "hydra 10%",
+        qat: "magnitude 80% + ard 10ep 0.15 + ptq w4",
+        "none": "none",
+    }
+    assert shortened([hydra, longer, qat])[hydra] == hydra
+    rows = [{"model": "m", "compression": one, "attack": "pgd"} for one in (hydra, qat)]
+    name = namer(rows, ("model", "compression", "attack"))
+    assert [name(row) for row in rows] == ["hydra 10%", "magnitude 80% + ard 10ep 0.15 + ptq w4"]
+
+
+def test_what_labels_spell_out_is_one_word() -> None:
+    for name, entry in catalog.section("compressions").items():
+        fields = entry.params.model_fields
+        if "schedule" in fields and "as coded" in get_args(fields["schedule"].annotation):
+            label = entry.label(entry.params.model_validate({"schedule": "as coded"}))
+            assert list(shortened([label]).values()) == [entry.label(entry.params())], name
