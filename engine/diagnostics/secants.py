@@ -10,7 +10,10 @@ from engine.attacks.guard import forked_rng
 from engine.diagnostics.flags import Flag
 from engine.diagnostics.gradients import logits_and_gradient
 
-SCALE = 8 / 255
+SCALES = (8 / 255, 1 / 255)
+"""What attacks walk, and one grey level. A healthy network that was never attacked in training
+bends within the first: a ResNet-20 for CIFAR-10 has 0.14 there and 0.84 at the second. Rounded
+activations step within the second: 0.79 and 0.33. K-winners-take-all has 0.18 and 0.26."""
 DIRECTIONS = 8
 MIN_AGREEMENT = 0.4
 
@@ -18,10 +21,10 @@ MIN_AGREEMENT = 0.4
 def secant_agreement(view: nn.Module, images: Tensor, labels: Tensor) -> float | None:
     """Cosine of the changes of the margin that the gradient predicts with those that happen.
 
-    Each image is moved by ``SCALE`` at every pixel, up or down at random, and clipped to the
-    box; the cosine is over ``DIRECTIONS`` such moves d, between <gradient, d> and
-    margin(x + d) - margin(x). A smooth model is near 1; where the function jumps between x and
-    x + d, as with k-winners-take-all (Xiao 2020, arXiv 1905.10510), near 0.
+    Each image is moved by a step at every pixel, up or down at random, and clipped to the box;
+    the cosine is over ``DIRECTIONS`` such moves d, between <gradient, d> and
+    margin(x + d) - margin(x). Where the model is smooth it is near 1; where it jumps between x
+    and x + d, as with k-winners-take-all (Xiao 2020, arXiv 1905.10510), near 0.
 
     Args:
         view: the attack view, in frozen eval mode.
@@ -29,14 +32,23 @@ def secant_agreement(view: nn.Module, images: Tensor, labels: Tensor) -> float |
         labels: (N) int64.
 
     Returns:
-        The median over the images that have a gradient; None if there are none.
+        The median over the images that have a gradient, at that of ``SCALES`` where it is
+        highest; None if no image has one.
     """
-    before, gradient = _margins(view, images, labels)
+    before = _margins(view, images, labels)
+    found = [_at_scale(view, images, labels, before, scale) for scale in SCALES]
+    return max((one for one in found if one is not None), default=None)
+
+
+def _at_scale(
+    view: nn.Module, images: Tensor, labels: Tensor, start: tuple[Tensor, Tensor], scale: float
+) -> float | None:
+    before, gradient = start
     generator = torch.Generator().manual_seed(0)
     predicted, real = [], []
     for _ in range(DIRECTIONS):
         signs = torch.randint(0, 2, images.shape, generator=generator).to(images) * 2 - 1
-        moved = images.clone().add_(SCALE * signs).clamp_(0, 1)
+        moved = images.clone().add_(scale * signs).clamp_(0, 1)
         after, _ = _margins(view, moved, labels)
         predicted.append((gradient * (moved - images)).flatten(1).sum(dim=1))
         real.append(after - before)
@@ -62,7 +74,7 @@ def secant_flag(agreement: float | None) -> Flag | None:
     if agreement is None or agreement >= MIN_AGREEMENT:
         return None
     text = (
-        f"Over steps of {round(SCALE * 255)}/255 the margin does not change as its gradient says "
+        f"Neither over steps of 8/255 nor of 1/255 does the margin change as its gradient says "
         f"(median cosine {agreement:.2f}; a smooth model is near 1): gradient attacks follow "
         "noise. Compare with Square and with transferred examples."
     )

@@ -21,7 +21,7 @@ from engine.diagnostics import (
     transfer_flag,
 )
 from engine.diagnostics.checks import check_accuracy, tail
-from engine.diagnostics.secants import MIN_AGREEMENT, SCALE, secant_agreement, secant_flag
+from engine.diagnostics.secants import MIN_AGREEMENT, SCALES, secant_agreement, secant_flag
 from engine.diagnostics.stress import (
     temperature_duel,
     temperature_flag,
@@ -192,12 +192,19 @@ def test_secants_agree_exactly_with_an_affine_model_and_not_with_steps() -> None
     assert secant_agreement(model, images, labels) == pytest.approx(1.0, abs=1e-3)
 
     class Fractions(nn.Module):
+        def __init__(self, period: float) -> None:
+            super().__init__()
+            self.period = period
+
         def forward(self, x: Tensor) -> Tensor:
             # Slope 1 everywhere, but a move of 1.5 periods goes up or down by half of one.
-            period = SCALE / 1.5
-            return model(x - (x / period).floor() * period)
+            return model(x - (x / self.period).floor() * self.period)
 
-    saw = secant_agreement(Fractions(), images, labels)
+    large, small = SCALES
+    # Smooth, though bent within the large step: no alarm.
+    bent = Wrapped(model, before=lambda x: x + 0.5 * large * torch.sin(2 * math.pi * x / large))
+    assert secant_agreement(bent, images, labels) > 0.8
+    saw = secant_agreement(Fractions(small / 1.5), images, labels)
     assert saw is not None
     assert abs(saw) < MIN_AGREEMENT
     flag = secant_flag(saw)
