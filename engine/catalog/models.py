@@ -78,6 +78,7 @@ class ModelCard(_Part):
         notes: what the checkpoint doctor found.
         healthy: whether the doctor calls it healthy.
         compressible: whether compression can work on it.
+        remark: what its owner wrote.
     """
 
     id: str
@@ -101,6 +102,7 @@ class ModelCard(_Part):
     notes: tuple[str, ...] = ()
     healthy: bool = True
     compressible: bool = True
+    remark: str = ""
 
 
 def read_card(path: Path) -> ModelCard:

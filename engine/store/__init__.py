@@ -14,6 +14,7 @@ from engine.store.columns import (
 )
 from engine.store.store import Row, Store
 from engine.store.transfers import Pair, TransferQueue
+from engine.store.usage import ModelUsage
 from engine.store.writer import Queued, RunKeys, Writer
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "SAMPLE_COLUMNS",
     "STATUSES",
     "TRANSFER_COLUMNS",
+    "ModelUsage",
     "Pair",
     "Queued",
     "Row",

@@ -17,6 +17,7 @@ from engine.store.artifacts import Arrays
 from engine.store.columns import MORE_COLUMNS, QUEUE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS
 from engine.store.database import open_database
 from engine.store.transfers import transfer_rows
+from engine.store.usage import ModelUsage, model_usage
 
 Row = dict[str, Any]
 
@@ -265,6 +266,10 @@ class Store:
             study: only the pairs of the newest study of that name, in its order.
         """
         return transfer_rows(self.db, None if study is None else self._study_id(study))
+
+    def model_usage(self) -> dict[str, ModelUsage]:
+        """Which models the runs use, by id; models that none uses are left out."""
+        return model_usage(self.db)
 
     # -- images ----------------------------------------------------------------------------
 
