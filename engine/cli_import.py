@@ -32,6 +32,8 @@ def _numbers(
 @click.command("import")
 @click.argument("file")
 @dataset_options
+@click.option("--resize", type=int, metavar="PX", help="ImageNet: the shorter side.")
+@click.option("--crop", type=int, metavar="PX", help="ImageNet: the square cut from the middle.")
 @click.option("--arch", metavar="NAME", help="The architecture, where it is not recognised.")
 @click.option("--name", help="What to call the model; the name of the file if left out.")
 @click.option("--density", type=float, metavar="K", help="Share of weights that Hydra masks keep.")
@@ -50,6 +52,8 @@ def import_(
     folder: str | None,
     npz: str | None,
     limit: int | None,
+    resize: int | None,
+    crop: int | None,
     arch: str | None,
     name: str | None,
     density: float | None,
@@ -72,7 +76,7 @@ def import_(
     devices.set_threads()
     request = Request(
         file=file,
-        dataset=dataset_of(dataset, root, folder, npz, limit),
+        dataset=dataset_of(dataset, root, folder, npz, limit, None, resize, crop),
         architecture=arch,
         name=name,
         density=density,

@@ -38,6 +38,8 @@ def dataset_of(
     npz: str | None,
     limit: int | None,
     train_limit: int | None = None,
+    resize: int | None = None,
+    crop: int | None = None,
 ) -> DatasetSpec | None:
     """The images that were asked for; None if none were.
 
@@ -48,11 +50,16 @@ def dataset_of(
     chosen = {key: value for key, value in sources.items() if value is not None}
     if len(chosen) > 1:
         raise SpecError("Give only one of --dataset, --folder and --npz.")
+    rest = {"root": root, "limit": limit, "train_limit": train_limit}
+    rest |= {"resize": resize, "crop": crop}
+    given = [key for key, value in rest.items() if value is not None]
+    if not chosen and given:
+        option = given[0].replace("_", "-")
+        raise SpecError(f"--{option} needs --dataset, --folder or --npz.")
     if not chosen:
         return None
-    limits = {"root": root, "limit": limit, "train_limit": train_limit}
     try:
-        return DatasetSpec.model_validate({**chosen, **limits})
+        return DatasetSpec.model_validate({**chosen, **rest})
     except ValidationError as error:
         raise spec_error(error, "dataset", tuple(DatasetSpec.model_fields)) from None
 

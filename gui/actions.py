@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gui import theme
+from gui.guides import GUIDES
 from gui.pages import PAGES
 from gui.pages.base import Page
 
@@ -70,11 +71,33 @@ def _used(mode: str) -> Callable[[MainWindow], bool]:
     return lambda window: theme.current().mode == mode
 
 
+def _guide(name: str) -> Callable[[MainWindow], None]:
+    return lambda window: window.show_guide(name)
+
+
 _FILE = (
     Action("new", "File", "New study", lambda w: w.new_study(), ("Ctrl+N",), "new"),
     Action("example", "File", "Load the example", lambda w: w.load_example(), icon="crumple"),
     Action("open", "File", "Open study…", lambda w: w.open_study(), ("Ctrl+O",), "folder"),
     Action("save", "File", "Save study as…", lambda w: w.save_study(), ("Ctrl+S",), "save"),
+    Action(
+        "import",
+        "File",
+        "Import model…",
+        lambda w: w.models.import_model(),
+        ("Ctrl+Shift+O",),
+        "import",
+        group=1,
+    ),
+    Action(
+        "models",
+        "File",
+        "Models",
+        lambda w: w.models.show_library(),
+        ("Ctrl+M",),
+        "models",
+        group=1,
+    ),
     Action(
         "export",
         "File",
@@ -83,9 +106,9 @@ _FILE = (
         ("Ctrl+E",),
         "export",
         _page_has("export"),
-        group=1,
+        group=2,
     ),
-    Action("quit", "File", "Quit", lambda w: w.quit(), ("Ctrl+Q",), group=2),
+    Action("quit", "File", "Quit", lambda w: w.quit(), ("Ctrl+Q",), group=3),
 )
 _EDIT = (
     Action(
@@ -202,7 +225,13 @@ _RUN = (
 )
 _HELP = (
     Action("help", "Help", "Keyboard shortcuts", lambda w: w.show_shortcuts(), ("F1",), "help"),
-    Action("log", "Help", "Open the log folder", lambda w: w.open_log_folder(), icon="folder"),
+    *(
+        Action(f"guide-{name}", "Help", f"Guide: {title}", _guide(name), icon="help", group=1)
+        for name, title in GUIDES.items()
+    ),
+    Action(
+        "log", "Help", "Open the log folder", lambda w: w.open_log_folder(), icon="folder", group=2
+    ),
 )
 
 ACTIONS: tuple[Action, ...] = (*_FILE, *_EDIT, *_PAGES, *_VIEW, *_RUN, *_HELP)

@@ -9,6 +9,12 @@ from PySide6.QtWidgets import QFileDialog, QWidget
 STUDIES = "Study files (*.toml)"
 DATABASES = "Crumple databases (*.db);;All files (*)"
 ARCHIVES = "NumPy archives (*.npz)"
+CHECKPOINT_ENDINGS = (
+    *(".pt", ".pth", ".th", ".t7", ".tar", ".ckpt", ".bin", ".safetensors"),
+    *(".pt2", ".py"),
+)
+_PATTERNS = " ".join(f"*{ending}" for ending in CHECKPOINT_ENDINGS)
+CHECKPOINTS = f"Checkpoints and exported programs ({_PATTERNS});;All files (*)"
 
 
 def ask_open(parent: QWidget | None, title: str, kinds: str) -> Path | None:

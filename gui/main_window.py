@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QByteArray, QUrl
 from PySide6.QtGui import QCloseEvent, QDesktopServices, QUndoCommand, QUndoStack
@@ -15,8 +17,10 @@ from engine.errors import CrumpleError
 from gui import hooks, theme
 from gui.actions import ACTIONS, Action
 from gui.details import DetailsPanel
+from gui.guides import GuideWindow
 from gui.lab import Lab
 from gui.menus import Menus
+from gui.model_desk import ModelDesk
 from gui.pages import PAGES, page_class
 from gui.pages.base import Page
 from gui.pages.new import NewPage
@@ -71,6 +75,7 @@ class MainWindow(QMainWindow):
         self.toast = Toast(self.centralWidget())
         self.palette_box = CommandPalette(self)
         self.menus = Menus(self)
+        self.models = ModelDesk(self)
         self._connect()
         self._restore(page)
 
@@ -99,6 +104,7 @@ class MainWindow(QMainWindow):
         self.details.change.connect(self.change)
         self.status.stop.connect(self.stop_run)
         self.status.resume.connect(self._resume)
+        self.models.changed.connect(self._models_changed)
         self.lab.client.event.connect(self._handle)
         self.lab.client.rows_changed.connect(self._count_waiting)
 
@@ -126,6 +132,7 @@ class MainWindow(QMainWindow):
             page.selected.connect(partial(self._described_by, page_id))
             if isinstance(page, NewPage):
                 page.described.connect(self.details.show_method)
+                page.wanted.connect(lambda id_: self.menus.actions[id_].trigger())
             page.go.connect(self.show_page)
             page.change.connect(self.change)
             self._frames[page_id] = _Frame(page)
@@ -159,6 +166,10 @@ class MainWindow(QMainWindow):
     def show_shortcuts(self) -> None:
         """The sheet of keyboard shortcuts."""
         ShortcutSheet(self).show()
+
+    def show_guide(self, name: str) -> None:
+        """A page of help (``resources/help``)."""
+        GuideWindow(name, self).show()
 
     def open_log_folder(self) -> None:
         """Show the log files in the system's file manager."""
@@ -198,6 +209,16 @@ class MainWindow(QMainWindow):
     def start_study(self) -> None:
         """Start the draft, if it is valid."""
         self._new_page().start()
+
+    def use_model(self, model_id: str, images: Mapping[str, Any] | None = None) -> None:
+        """Tick a model in New, on these images or on those that it was made for."""
+        self.show_page("new")
+        self._new_page().use_model(model_id, images)
+        self.activateWindow()
+
+    def _models_changed(self) -> None:
+        if "new" in self._frames:
+            self._new_page().data.model_list.refresh()
 
     def stop_run(self) -> None:
         """Stop what runs; what it has finished stays."""

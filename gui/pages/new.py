@@ -12,7 +12,7 @@ from typing import Any
 from PySide6.QtCore import QEvent, QObject, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from engine import paths
+from engine import catalog, paths
 from engine.errors import CrumpleError, SpecError
 from engine.specs import Study
 from engine.store import Row
@@ -23,12 +23,14 @@ from gui.lab import Lab
 from gui.pages.base import Page
 from gui.pages.new_data import DataColumn
 from gui.pages.new_methods import MethodColumn
+from gui.pages.new_place import OWN
 from gui.widgets.icon_button import TextButton
 from gui.widgets.message_bar import Message
 from gui.widgets.plan_table import LEAST_HEIGHT, PlanTable
 
 MOST_RUNS = 5000
 _DRAFT = "new/draft"
+_UNNAMED = "Study"
 
 
 class NewPage(Page):
@@ -36,12 +38,14 @@ class NewPage(Page):
 
     Signals:
         described: a method of the catalogue (section, id) that the details panel should describe.
+        wanted: the id of an action of the window.
     """
 
     id = "new"
     title = "New"
     icon = "new"
     described = Signal(str, str)
+    wanted = Signal(str)
 
     def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
         super().__init__(lab, parent)
@@ -113,6 +117,7 @@ class NewPage(Page):
         for column in (self.compressions, self.attacks):
             column.described.connect(self.described)
         self.compressions.change.connect(self.change)
+        self.data.model_list.wanted.connect(self.wanted)
         self.compressions.installEventFilter(self)
         self.example.clicked.connect(lambda: self.load(paths.example_study()))
         self.open_button.clicked.connect(self.ask_open)
@@ -162,6 +167,7 @@ class NewPage(Page):
         self.save_button.setEnabled(self.study is not None)
 
     def refresh(self) -> None:
+        self.data.model_list.refresh()
         version = store_version(self.lab.store)
         if version != self._seen:
             self._seen = version
@@ -209,6 +215,21 @@ class NewPage(Page):
             self._put(payload.to_dict())
         elif isinstance(payload, Path):
             self.load(payload)
+
+    def use_model(self, model_id: str, images: Mapping[str, Any] | None = None) -> None:
+        """Tick this model alone, on these images or on those that it was made for."""
+        self.data.model_list.refresh()
+        draft = self.draft()
+        card = catalog.model_card(model_id)
+        draft["model"] = [{"name": model_id}]
+        if images is not None:
+            draft["dataset"] = dict(images)
+        elif card.dataset not in OWN and card.dataset != draft["dataset"].get("name"):
+            draft["dataset"] = {"name": card.dataset}
+        if draft["name"] in ("", _UNNAMED):
+            draft["name"] = card.title
+        self._put(draft)
+        self.data.models[model_id].setFocus()
 
     def reset(self) -> None:
         """An empty draft."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import (
     QCheckBox,
@@ -12,14 +13,14 @@ from PySide6.QtWidgets import (
     QFormLayout,
     QLabel,
     QLineEdit,
-    QSizePolicy,
     QSpinBox,
-    QVBoxLayout,
-    QWidget,
 )
 
 from engine import catalog
 from engine.catalog.datasets import ROOTED
+from engine.catalog.fit import Look, look_at
+from engine.dataset_spec import DatasetSpec
+from gui.pages.new_models import ModelList
 from gui.pages.new_place import OWN, PlaceBox
 from gui.widgets.column import Column
 
@@ -41,14 +42,13 @@ class DataColumn(Column):
         super().__init__("1  Model and data")
         self.name = QLineEdit()
         self.name.setMaxLength(120)
-        self.models = {one: _model_box(one) for one in catalog.section("models")}
+        self.model_list = ModelList()
         self.dataset, self.place = QComboBox(), PlaceBox()
         self.limit = _number("All images", _MOST)
         self.train_limit = _number("All images", _MOST)
         self._crops: dict[str, int] = {}
         self.seed = _number("", 2**31 - 1)
         self.keep = _number("None", _MOST)
-        self._order = list(self.models)
         self._datasets = list(catalog.section("datasets"))
         for one in self._datasets:
             self.dataset.addItem(catalog.find("datasets", one).title)
@@ -57,12 +57,7 @@ class DataColumn(Column):
         self.put({})
 
     def _lay_out(self) -> None:
-        self.inside.addWidget(_heading("Models"))
-        self._blocks = {one: _model_block(one, box) for one, box in self.models.items()}
-        self._model_list = QVBoxLayout()
-        for block in self._blocks.values():
-            self._model_list.addWidget(block)
-        self.inside.addLayout(self._model_list)
+        self.inside.addWidget(self.model_list)
         self.inside.addWidget(_heading("Study and data"))
         rows = QFormLayout()
         rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
@@ -87,18 +82,35 @@ class DataColumn(Column):
         self.inside.addStretch()
 
     def _connect(self) -> None:
-        for box in self.models.values():
-            box.clicked.connect(lambda _on: self.changed.emit())
+        self.model_list.changed.connect(self.changed)
         self.name.textEdited.connect(lambda _text: self.changed.emit())
         for number in (self.limit, self.train_limit, self.seed, self.keep):
             number.valueChanged.connect(lambda _value: self.changed.emit())
         self.dataset.activated.connect(self._dataset_chosen)
-        self.place.changed.connect(self.changed)
+        self.place.changed.connect(self._place_changed)
+
+    @property
+    def models(self) -> dict[str, QCheckBox]:
+        """The box of each model, by id."""
+        return self.model_list.models
 
     def _dataset_chosen(self) -> None:
         self.place.put(self._dataset_id(), "")
         self._explain()
+        self._look()
         self.changed.emit()
+
+    def _place_changed(self) -> None:
+        self._look()
+        self.changed.emit()
+
+    def _look(self) -> None:
+        """Mark the models that do not fit the chosen images."""
+        try:
+            found = look_at(DatasetSpec.model_validate(self._dataset_table()))
+        except ValidationError:  # no path yet
+            found = Look()
+        self.model_list.judge(found)
 
     def _explain(self) -> None:
         self.dataset.setToolTip(catalog.find("datasets", self._dataset_id()).summary)
@@ -118,49 +130,34 @@ class DataColumn(Column):
         self.place.put(known, path if known in (*OWN, *ROOTED) else "")
         self._crops = {key: data[key] for key in _CROPS if key in data}
         self._explain()
-        self._put_models([model["name"] for model in draft.get("model", ())])
+        self.model_list.put([model["name"] for model in draft.get("model", ())])
         self.limit.setValue(data.get("limit") or 0)
         self.train_limit.setValue(data.get("train_limit") or 0)
         self.seed.setValue(draft.get("seed", 0))
         self.keep.setValue(draft.get("keep_images", _KEPT))
         self.name.setText(draft.get("name", "Study"))
         self.name.setCursorPosition(0)
+        self._look()
         self.blockSignals(False)
-
-    def _put_models(self, chosen: list[str]) -> None:
-        """Tick these and show them first, in the order of the study, as the other columns do."""
-        known = [one for one in dict.fromkeys(chosen) if one in self.models]
-        self._order = known + [one for one in self.models if one not in known]
-        for one, box in self.models.items():
-            box.setChecked(one in known)
-        for one in self._order:
-            self._model_list.removeWidget(self._blocks[one])
-            self._model_list.addWidget(self._blocks[one])
-        before: QWidget | None = None
-        for one in self._order:
-            if before is not None:
-                QWidget.setTabOrder(before, self.models[one])
-            before = self.models[one]
 
     def tables(self) -> dict[str, Any]:
         """The tables of the study file."""
+        return {
+            "name": self.name.text().strip(),
+            "seed": self.seed.value(),
+            "keep_images": self.keep.value(),
+            "dataset": self._dataset_table(),
+            "model": [{"name": one} for one in self.model_list.ticked()],
+        }
+
+    def _dataset_table(self) -> dict[str, Any]:
         kind = self._dataset_id()
         data: dict[str, Any] = {} if kind in OWN else {"name": kind}
         data |= self.place.table()
         for key, box in (("limit", self.limit), ("train_limit", self.train_limit)):
             if box.value():
                 data[key] = box.value()
-        if kind == "imagenet":
-            data |= self._crops
-        # In the order of the study file, so that opening and saving it changes nothing.
-        ticked = [one for one in self._order if self.models[one].isChecked()]
-        return {
-            "name": self.name.text().strip(),
-            "seed": self.seed.value(),
-            "keep_images": self.keep.value(),
-            "dataset": data,
-            "model": [{"name": one} for one in ticked],
-        }
+        return data | (self._crops if kind == "imagenet" else {})
 
 
 def _number(zero: str, most: int) -> QSpinBox:
@@ -174,33 +171,4 @@ def _number(zero: str, most: int) -> QSpinBox:
 def _heading(text: str) -> QLabel:
     label = QLabel(text)
     label.setProperty("role", "heading")
-    return label
-
-
-def _model_box(model_id: str) -> QCheckBox:
-    box = QCheckBox(catalog.find("models", model_id).title)
-    box.setAccessibleName(box.text())
-    # A long title gives way in a narrow column, instead of pushing all else out of it.
-    box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-    box.setToolTip(box.text())
-    return box
-
-
-def _model_block(model_id: str, box: QCheckBox) -> QWidget:
-    block = QWidget()
-    column = QVBoxLayout(block)
-    column.setContentsMargins(0, 0, 0, 4)
-    column.setSpacing(4)
-    column.addWidget(box)
-    column.addWidget(_card_line(model_id))
-    return block
-
-
-def _card_line(model_id: str) -> QLabel:
-    card = catalog.model_card(model_id)
-    accuracy = f"clean {card.clean_accuracy * 100:.1f} % of {card.test_images:,}"
-    label = QLabel(f"{card.summary}\n{card.parameters:,} parameters, {accuracy}")
-    label.setProperty("role", "small")
-    label.setWordWrap(True)
-    label.setContentsMargins(24, 0, 0, 0)
     return label

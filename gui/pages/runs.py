@@ -25,7 +25,7 @@ from gui.freshness import Version, store_version
 from gui.lab import Lab
 from gui.pages.base import Page
 from gui.table_models.run_columns import COLUMNS
-from gui.table_models.run_filter import FilterError, parse
+from gui.table_models.run_filter import FilterError, FilterText, parse
 from gui.table_models.runs_model import ROW_ROLE
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.filter_line import FilterLine
@@ -164,11 +164,15 @@ class RunsPage(Page):
         self.buttons["export"].setEnabled(shown > 0)
 
     def open(self, payload: Any) -> None:
-        """Show a study by name, or select runs by id."""
+        """Show a study by name, what a filter lets through, or select runs by id."""
         if isinstance(payload, str):
             self.studies.read(self.lab.store)
             self.studies.choose(payload)
             self.refresh()
+        elif isinstance(payload, FilterText):
+            self.studies.choose(None)
+            self.refresh()
+            self.filter_line.setText(payload.text)
         elif isinstance(payload, list | tuple):
             self.clear_filter()
             self.refresh()

@@ -93,6 +93,13 @@ class FilterError(ValueError):
 
 
 @dataclass(frozen=True)
+class FilterText:
+    """A filter line that the Runs page is asked to show."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class RunFilter:
     """All of its tests must hold for a row."""
 

@@ -1,0 +1,53 @@
+"""A short table to read: as high as its rows, without a scroll bar of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
+
+_ROW = 24
+_MOST_ROWS = 12
+
+
+class SmallTable(QTableWidget):
+    """Rows of text; the first column takes what room is left.
+
+    Args:
+        titles: of the columns.
+        name: what it shows, for screen readers.
+    """
+
+    def __init__(self, titles: Sequence[str], name: str) -> None:
+        super().__init__(0, len(titles))
+        self.setAccessibleName(name)
+        self.setHorizontalHeaderLabels(list(titles))
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setShowGrid(False)
+        self.setWordWrap(False)
+        self.setAlternatingRowColors(True)
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(_ROW)
+        header = self.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+
+    def set_rows(self, rows: Sequence[Sequence[str]], marked: Sequence[bool] = ()) -> None:
+        """Show these; marked ones are bold."""
+        self.setRowCount(len(rows))
+        for place, row in enumerate(rows):
+            for column, text in enumerate(row):
+                item = QTableWidgetItem(text)
+                item.setToolTip(text)
+                if place < len(marked) and marked[place]:
+                    font = item.font()
+                    font.setBold(True)
+                    item.setFont(font)
+                self.setItem(place, column, item)
+        shown = min(len(rows), _MOST_ROWS)
+        self.setFixedHeight(self.horizontalHeader().sizeHint().height() + shown * _ROW + 6)
+        self.setVisible(bool(rows))
