@@ -25,12 +25,13 @@ from gui.import_words import in_window, wanted_field
 from gui.lab import Lab
 from gui.widgets.icon_button import TextButton
 from gui.widgets.message_bar import Message, MessageBar
+from gui.widgets.note_line import NoteLine
 from gui.widgets.report_view import ReportView
 
 _IMAGES = "import/images"
 _SURE = (
     "The doctor does not call this network healthy: attacks on it may say nothing about a real "
-    "one. It will be marked everywhere."
+    "one. It stays marked in the library and in New."
 )
 
 
@@ -54,6 +55,7 @@ class ImportDialog(QDialog):
         self.report: Report | None = None
         self.form, self.view, self.stack = ImportForm(), ReportView(), QStackedWidget()
         self.message, self.sure = MessageBar(), MessageBar()
+        self.stored = NoteLine("Whether it was stored")
         self.bar, self.doing = QProgressBar(), QLabel()
         self.examine = TextButton("search", "Examine and import", primary=True)
         self.cancel = QPushButton("Cancel")
@@ -71,18 +73,19 @@ class ImportDialog(QDialog):
         self.setWindowTitle("Import a model")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.resize(760, 600)
-        words = QLabel(
+        self.words = QLabel(
             "The checkpoint doctor recognises format, architecture and normalisation, measures "
             "the clean accuracy, and puts the model into the library if it is healthy."
         )
-        words.setWordWrap(True)
-        words.setProperty("role", "muted")
+        self.words.setWordWrap(True)
+        self.words.setProperty("role", "muted")
         self.bar.setAccessibleName("Progress of the import")
         self.doing.setAccessibleName("What is being done")
         self.stack.addWidget(self.form)
         self.stack.addWidget(self.view)
         last = QHBoxLayout()
         last.addWidget(self.bar, 1)
+        last.addWidget(self.stored, 1)
         last.addStretch()
         for button in (
             *(self.back, self.another, self.keep, self.library, self.study),
@@ -93,7 +96,7 @@ class ImportDialog(QDialog):
         self.examine.setDefault(True)
         column = QVBoxLayout(self)
         column.setContentsMargins(16, 16, 16, 16)
-        for widget in (words, self.message):
+        for widget in (self.words, self.message):
             column.addWidget(widget)
         column.addWidget(self.stack, 1)
         for widget in (self.sure, self.doing):
@@ -134,6 +137,11 @@ class ImportDialog(QDialog):
         running, report = self._process is not None, self.report
         stored = report is not None and bool(report.model)
         self.stack.setCurrentWidget(self.view if report else self.form)
+        self.words.setVisible(report is None)
+        self.stored.tell("")
+        if report is not None and not running:
+            text = f"In the library as {report.model}." if stored else "Not put into the library."
+            self.stored.tell(text, "ok" if stored else "warning")
         self.form.setEnabled(not running)
         self.bar.setVisible(running)
         self.doing.setVisible(running)
@@ -215,20 +223,9 @@ class ImportDialog(QDialog):
     def _finished(self, report: Report) -> None:
         self._process, self.report = None, report
         self.view.show_report(report)
-        if report.model:
-            self.message.show_message(
-                Message(f"It is in the library as {report.model}.", level="ok")
-            )
-            self.imported.emit(report.model)
-        else:
-            self.message.show_message(
-                Message(
-                    "It was not put into the library.",
-                    "Change what is wrong and try again, or keep it all the same.",
-                    "warning",
-                )
-            )
         self._show()
+        if report.model:
+            self.imported.emit(report.model)
         (self.study if report.model else self.back).setFocus()
 
     def _refused(self, reason: str) -> None:
@@ -257,7 +254,7 @@ class ImportDialog(QDialog):
         if self._process is not None:
             self.stop()
         else:
-            self.close()
+            super().reject()
 
     def closeEvent(self, event: QCloseEvent) -> None:
         self.stop()

@@ -92,9 +92,20 @@ def accuracy(report: Report) -> str:
     """Clean accuracy with its interval and on what."""
     low, high = report.interval
     return (
-        f"{report.clean_accuracy:.1%} of {report.images:,} images of {report.dataset} are right "
-        f"(95 % interval {low:.1%} to {high:.1%})"
+        f"Clean accuracy {report.clean_accuracy:.1%}, 95 % interval {low:.1%} to {high:.1%}, "
+        f"on {report.images:,} images of {report.dataset}"
     )
+
+
+def images_word(dataset: str) -> str:
+    """What a card says of the images that a model was measured on."""
+    return {"folder": "own folder", "npz": "own archive"}.get(dataset, dataset)
+
+
+def in_two(digest: str) -> str:
+    """A long hash in two lines, so that a narrow panel shows all of it."""
+    half = len(digest) // 2
+    return f"{digest[:half]}\n{digest[half:]}" if half else ""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ ORIGINS = (
     ("To download (torchvision)", "published"),
     ("Deleted", "deleted"),
 )
-_WIDTHS = (28, 200, 88, 64, 72, 96, 100, 56)
+_WIDTHS = (28, 200, 92, 64, 92, 100, 108, 56)
 
 
 class LibraryWindow(QDialog):
@@ -58,9 +58,11 @@ class LibraryWindow(QDialog):
     Signals:
         wanted: a button that concerns the main window (use, runs, download, import) and the
             model's id.
+        trouble: an error that a person can mend, while the window is not seen.
     """
 
     wanted = Signal(str, str)
+    trouble = Signal(object)
 
     def __init__(
         self, lab: Lab, undo: QUndoStack, changed: Callable[[], None], parent: QWidget | None = None
@@ -81,7 +83,7 @@ class LibraryWindow(QDialog):
 
     def _lay_out(self) -> None:
         self.setWindowTitle("Models")
-        self.resize(1120, 620)
+        self.resize(1180, 640)
         self.search.setAccessibleName("Search models")
         self.search.setPlaceholderText("Search, for example  resnet imported")
         self.search.setClearButtonEnabled(True)
@@ -98,7 +100,7 @@ class LibraryWindow(QDialog):
         split.setChildrenCollapsible(False)
         split.addWidget(self.table)
         split.addWidget(self.card)
-        split.setSizes([640, 440])
+        split.setSizes([690, 460])
         column = QVBoxLayout(self)
         column.setContentsMargins(16, 16, 16, 16)
         column.addLayout(top)
@@ -166,6 +168,8 @@ class LibraryWindow(QDialog):
             rows += [LibraryRow(one.card, deleted=one) for one in library.trashed(folder)]
         there = {card.architecture for card in cards.values() if card.origin == "downloaded"}
         rows += [LibraryRow(published=one) for one in published() if one.name not in there]
+        if rows == self.model.rows:
+            return
         self.model.set_rows(rows)
         self._choose(chosen.key if chosen else "")
 
@@ -287,4 +291,7 @@ class LibraryWindow(QDialog):
         self._undo.push(command)
 
     def _tell(self, error: CrumpleError) -> None:
-        self.message.show_message(Message.of(error))
+        if self.isVisible():
+            self.message.show_message(Message.of(error))
+        else:
+            self.trouble.emit(error)

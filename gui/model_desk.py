@@ -14,6 +14,7 @@ from gui.files import CHECKPOINT_ENDINGS
 from gui.import_dialog import ImportDialog
 from gui.library_window import LibraryWindow
 from gui.table_models.run_filter import FilterText
+from gui.widgets.message_bar import Message
 
 if TYPE_CHECKING:
     from gui.main_window import MainWindow
@@ -46,9 +47,9 @@ class ModelDesk(QObject):
             window = self._window
             self.library = LibraryWindow(window.lab, window.undo_stack, self._tell_changed, window)
             self.library.wanted.connect(self._wanted)
+            self.library.trouble.connect(lambda e: window.toast.show_message(Message.of(e)))
             self.changed.connect(self.library.refresh)
         self.library.show()
-        self.library.raise_()
         self.library.activateWindow()
         if model_id:
             self.library.select(model_id)
@@ -65,8 +66,13 @@ class ModelDesk(QObject):
         elif file:
             self.dialog.open_file(file, dict(images or {}))
         self.dialog.show()
-        self.dialog.raise_()
         self.dialog.activateWindow()
+
+    def close(self) -> None:
+        """Close both windows; an import that runs ends."""
+        for one in (self.dialog, self.library):
+            if one is not None:
+                one.close()
 
     def _forget(self) -> None:
         self.dialog = None

@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 from engine import catalog
 from engine.catalog import ModelCard
 from engine.catalog.fit import Look, misfit
+from gui.import_words import images_word
 from gui.widgets.note_line import NoteLine
 
 _INDENT = 24
@@ -152,4 +153,4 @@ def _facts(card: ModelCard) -> str:
     if card.origin == "bundled":
         return f"{card.summary}\n{numbers}"
     made_of = card.source.file if card.source else card.architecture
-    return f"{card.remark or f'From {made_of}, measured on {card.dataset}'}\n{numbers}"
+    return f"{card.remark or f'From {made_of}, measured on {images_word(card.dataset)}'}\n{numbers}"

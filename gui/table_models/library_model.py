@@ -20,6 +20,7 @@ from engine.catalog.library import Trashed
 from engine.catalog.published import Published
 from engine.store import ModelUsage
 from gui import theme
+from gui.import_words import images_word
 
 Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
@@ -61,7 +62,7 @@ class LibraryRow:
     @property
     def title(self) -> str:
         """What it is called."""
-        return self.card.title if self.card else self.id
+        return self.card.title if self.card else self.id.partition(".")[2]
 
     @property
     def kind(self) -> str:
@@ -88,13 +89,13 @@ class LibraryRow:
     @property
     def dataset(self) -> str:
         """What it was measured on."""
-        return self.card.dataset if self.card else "imagenet"
+        return images_word(self.card.dataset) if self.card else "imagenet"
 
     @property
     def verdict(self) -> str:
         """The doctor's word."""
         if self.card is None:
-            return "not measured"
+            return ""
         return "healthy" if self.card.healthy else "not healthy"
 
     def words(self) -> str:

@@ -48,7 +48,8 @@ class ComparedFacts(QWidget):
             note.setProperty("role", "small")
             note.setWordWrap(True)
             grid.addWidget(note, line + 1, 1, 1, 2)
-        self.setVisible(grid.rowCount() > 1)
+        if grid.rowCount() <= 1:  # showing it here would open a window: it has no parent yet
+            self.hide()
 
 
 class Facts(QWidget):
@@ -69,7 +70,8 @@ class Facts(QWidget):
         column.addLayout(grid)
         for label, value, explanation in facts:
             _add(grid, label, value, explanation)
-        self.setVisible(grid.count() > 0)
+        if not grid.count():  # showing it here would open a window, if it has no parent yet
+            self.hide()
 
 
 def _add(grid: QGridLayout, label: str, value: str, explanation: str) -> None:

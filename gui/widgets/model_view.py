@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 from engine.catalog import ModelCard, library
 from engine.catalog.models import folder_of
 from engine.errors import ModelError
+from gui.import_words import images_word, in_two
 from gui.table_models.library_model import LibraryRow
 from gui.widgets.facts import Fact, Facts
 from gui.widgets.icon_button import TextButton
@@ -92,7 +93,9 @@ class ModelView(QWidget):
         self.remark.left.connect(self._edited)
 
     def show_row(self, row: LibraryRow | None) -> None:
-        """Show this model; what is being typed of the same one stays."""
+        """Show this model; what is being typed of the same one stays, and so does the place."""
+        if row == self._row and row is not None:
+            return
         typing = self.title.hasFocus() or self.remark.hasFocus()
         same = row is not None and self._row is not None and row.key == self._row.key
         self._row = row
@@ -138,11 +141,11 @@ def _inside(row: LibraryRow | None) -> QWidget:
         empty.setProperty("role", "muted")
         column.addWidget(empty)
     elif row.card is None:
-        column.addWidget(Facts("Published weights", _published_facts(row)))
+        column.addWidget(Facts("Published weights", _published_facts(row), inside))
     else:
         column.addWidget(_verdict(row.card))
         for title, facts in _sections(row, row.card):
-            column.addWidget(Facts(title, facts))
+            column.addWidget(Facts(title, facts, inside))
     column.addStretch()
     return inside
 
@@ -193,7 +196,7 @@ def _model_facts(card: ModelCard) -> list[Fact]:
     return [
         ("Id", card.id, "The name in study files."),
         ("Clean", f"{card.clean_accuracy:.1%} of {card.test_images:,} images", interval),
-        ("Images", card.dataset, ""),
+        ("Images", images_word(card.dataset), ""),
         ("Input", "x".join(map(str, card.shape)), "channels x height x width, values in [0,1]"),
         ("Classes", f"{card.classes:,}", ""),
         ("Architecture", card.architecture, f"{card.parameters:,} parameters"),
@@ -206,9 +209,9 @@ def _model_facts(card: ModelCard) -> list[Fact]:
 def _source_facts(row: LibraryRow, card: ModelCard) -> list[Fact]:
     facts: list[Fact] = [("Origin", card.origin, "")]
     if card.source is not None:
-        hash_ = f"SHA-256 {card.source.sha256}" if card.source.sha256 else ""
+        hash_ = f"SHA-256\n{in_two(card.source.sha256)}" if card.source.sha256 else ""
         facts += [("File", card.source.file, hash_), ("Format", card.source.format, "")]
-    facts.append(("Fingerprint", card.fingerprint, "SHA-256 of the tensors"))
+    facts.append(("Fingerprint", in_two(card.fingerprint), "SHA-256 of the tensors"))
     try:
         folder: Path = row.deleted.place if row.deleted else folder_of(card)
         facts.append(("On disk", f"{library.size_of(card, folder) / 1e6:.1f} MB", str(folder)))

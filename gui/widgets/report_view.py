@@ -23,9 +23,9 @@ class ReportView(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAccessibleName("Report of the checkpoint doctor")
-        self.verdict, self.accuracy = QLabel(), QLabel()
-        self.verdict.setAccessibleName("Verdict")
-        self.accuracy.setAccessibleName("Clean accuracy")
+        self.verdict, self.accuracy = QLabel(self), QLabel(self)
+        self.verdict.hide()
+        self.accuracy.hide()
 
     def show_report(self, report: Report) -> None:
         """Show this one in place of any before."""
@@ -35,7 +35,7 @@ class ReportView(QScrollArea):
         column.setContentsMargins(0, 0, 8, 0)
         column.setSpacing(12)
         column.addWidget(self._banner(report))
-        column.addWidget(Facts("What it is", words.facts(report)))
+        column.addWidget(Facts("What it is", words.facts(report), inside))
         self._add_trials(column, "Normalisations that were tried", report.normalisation_trials)
         self._add_trials(column, "Densities that were tried", report.density_trials)
         self._add_layers(column, report)
@@ -70,6 +70,7 @@ class ReportView(QScrollArea):
             return
         rows = words.trial_rows(trials)
         table = SmallTable(("Tried", "Right", "Loss", "Beside the chosen one", ""), title)
+        self._add(column, f"{title} on {trials[0].images} images", table)
         table.set_rows(
             [
                 (one.label, one.accuracy, one.loss, one.gap, "chosen" if one.chosen else "")
@@ -77,15 +78,14 @@ class ReportView(QScrollArea):
             ],
             [one.chosen for one in rows],
         )
-        self._add(column, f"{title} on {trials[0].images} images", table)
 
     def _add_layers(self, column: QVBoxLayout, report: Report) -> None:
         rows = words.layer_rows(report)
         if not rows:
             return
         table = SmallTable(("Layer", "Weights", "Not zero"), "Density of each layer")
-        table.set_rows(rows)
         self._add(column, "Density of each layer, sparsest first", table)
+        table.set_rows(rows)
 
     @staticmethod
     def _add(column: QVBoxLayout, title: str, table: SmallTable) -> None:
