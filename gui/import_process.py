@@ -94,8 +94,11 @@ class ImportProcess(QObject):
 
 
 def _report(output: bytes) -> Report | None:
+    """The report at the end of the output, before which a library may have said something."""
+    text = output.decode(errors="replace")
+    start = 0 if text.startswith("{") else text.find("\n{") + 1
     try:
-        return Report.model_validate_json(output)
+        return Report.model_validate_json(text[start:])
     except ValidationError:
         return None
 

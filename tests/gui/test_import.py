@@ -159,6 +159,14 @@ def test_a_healthy_model_is_told_and_can_be_used(qtbot: QtBot, dialog: ImportDia
     assert heard[1] == ("net", {"folder": "/pictures"})
 
 
+def test_what_a_library_prints_before_the_report_is_no_matter(
+    qtbot: QtBot, dialog: ImportDialog
+) -> None:
+    arguments = answer(report())
+    finish(qtbot, dialog, ["-c", f"print('Downloading {{this}} to {{that}}'); {arguments[1]}"])
+    assert dialog.report == report()
+
+
 def test_keeping_a_sick_one_takes_two_steps(
     qtbot: QtBot, dialog: ImportDialog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

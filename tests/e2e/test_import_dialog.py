@@ -1,0 +1,125 @@
+"""Import through the window's own process: a network of one's own, and published weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from PySide6.QtCore import QSettings
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+from torch import nn
+
+from engine import catalog, models
+from engine.importing.source import export
+from engine.models.normalised import Normalised
+from engine.store import Store
+from engine.store.artifacts import models_of
+from gui import theme
+from gui.engine_client import QtEngineClient
+from gui.import_dialog import ImportDialog
+from gui.import_process import import_arguments
+from gui.lab import Lab
+from tests.gui.fakes import FakeEngineClient
+from tests.helpers.checkpoints import ask, labelled, lively, pictures
+from tests.helpers.file_server import file_server
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+pytestmark = pytest.mark.qt_log_ignore("does not support propagateSizeHints")
+
+
+@pytest.fixture
+def lab(tmp_path: Path, qapp: QApplication) -> Iterator[Lab]:
+    settings = QSettings(str(tmp_path / "settings.ini"), QSettings.Format.IniFormat)
+    theme.install(qapp, settings, "light")
+    store = Store(tmp_path / "lab.db")
+    catalog.use_library(models_of(store.path))
+    yield Lab(store, QtEngineClient(FakeEngineClient()), settings)
+    store.close()
+
+
+def run(qtbot: QtBot, dialog: ImportDialog) -> None:
+    process = dialog._process
+    assert process is not None
+    with qtbot.waitSignal(process.destroyed, timeout=120_000):
+        pass
+    assert dialog.report is not None, dialog.message.accessibleName()
+
+
+def test_a_network_of_ones_own(qtbot: QtBot, lab: Lab, tmp_path: Path) -> None:
+    images = pictures(count=200, side=8)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 5)
+    )
+    lively(network, images)
+    file = tmp_path / "my net.pt2"
+    file.write_bytes(export(network, (3, 8, 8), "net"))
+    dialog = ImportDialog(lab)
+    qtbot.addWidget(dialog)
+    dialog.show()
+    dialog.form.put_file(str(file))
+    dialog.form.put_images({"npz": str(labelled(network, images, tmp_path / "x.npz"))})
+    told: list[str] = []
+    imported: list[str] = []
+    dialog.imported.connect(imported.append)
+    dialog.examine.click()
+    assert dialog._process is not None
+    dialog._process.told.connect(lambda text, _: told.append(text))
+    run(qtbot, dialog)
+    assert dialog.view.verdict.text().startswith("Healthy: 100.0% of 200 images")
+    assert imported == ["my-net"]
+    assert any("Measuring" in text for text in told)
+    card = catalog.model_card("my-net")
+    assert card.source is not None
+    assert card.source.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert torch.equal(ask(models.load(card), images), ask(network, images))
+    dialog.close()
+
+
+FROM_HERE = """
+import sys, torch, torchvision
+url, folder = sys.argv.pop(1), sys.argv.pop(1)
+torchvision.models._api.load_state_dict_from_url = lambda _, *rest, **options: (
+    torch.hub.load_state_dict_from_url(url, folder, **options)
+)
+from engine.cli import main
+main()
+"""
+
+
+def test_published_weights_come_from_their_server(qtbot: QtBot, lab: Lab, tmp_path: Path) -> None:
+    """The real download of torchvision; only the address and the cache are of this machine."""
+    from torchvision.models import shufflenet_v2_x0_5
+
+    images = pictures(count=128, side=64)
+    with torch.random.fork_rng(devices=[]):
+        network = lively(shufflenet_v2_x0_5(num_classes=1000), images)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    content = (tmp_path / "weights.pth").read_bytes()
+    whole = Normalised(network, MEAN, STD)
+    archive = labelled(whole, images, tmp_path / "x.npz")
+    name = f"shufflenet-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    dialog = ImportDialog(lab)
+    qtbot.addWidget(dialog)
+    dialog.show()
+    dialog.open_file("torchvision.shufflenet_v2_x0_5", {"npz": str(archive)})
+    options = [*dialog.form.options(), "--db", str(lab.store.path)]
+    with file_server() as server:
+        server.files[f"/{name}"] = content
+        address = [f"{server.url}/{name}", str(tmp_path / "cache")]
+        dialog.run(["-c", FROM_HERE, *address, *import_arguments(options)[2:]])
+        told: list[tuple[str, int]] = []
+        assert dialog._process is not None
+        dialog._process.told.connect(lambda *args: told.append(args))
+        run(qtbot, dialog)
+        assert [path for path, _ in server.asked] == [f"/{name}"]
+    assert ("Downloading the weights ...", 100) in told
+    card = catalog.model_card(dialog.report.model)  # type: ignore[union-attr]
+    assert (card.origin, card.architecture) == ("downloaded", "torchvision.shufflenet_v2_x0_5")
+    assert card.normalisation is not None
+    assert card.normalisation.mean == pytest.approx(MEAN)
+    assert torch.allclose(ask(models.load(card), images), ask(whole, images), atol=1e-5)
+    dialog.close()
