@@ -41,5 +41,5 @@ class Published:
 @cache
 def published() -> tuple[Published, ...]:
     """All of them, by name."""
-    file = paths.resources() / "published" / "torchvision.json"
+    file = paths.resources() / "weights" / "torchvision.json"
     return tuple(Published(**row) for row in json.loads(file.read_text("utf-8")))

@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 from engine.catalog import ModelCard, library
 from engine.catalog.models import folder_of
 from engine.errors import ModelError
+from gui.commands import run_count
 from gui.import_words import images_word, in_two
 from gui.table_models.library_model import LibraryRow
 from gui.widgets.facts import Fact, Facts
@@ -179,9 +180,10 @@ def _usage_facts(row: LibraryRow) -> list[Fact]:
     if row.deleted is not None:
         return [("Deleted", "Its results stay; studies cannot use it.", str(row.deleted.place))]
     if not usage.runs:
-        return [("Runs", "none yet", "")]
+        return [("Used by", "no run yet", "")]
+    studies = f"{usage.studies} {'study' if usage.studies == 1 else 'studies'}"
     waiting = f"{usage.active:,} of them wait or run" if usage.active else ""
-    return [("Runs", f"{usage.runs:,} in {usage.studies:,} studies", waiting)]
+    return [("Used by", f"{run_count(usage.runs)} in {studies}", waiting)]
 
 
 def _model_facts(card: ModelCard) -> list[Fact]:

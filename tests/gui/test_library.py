@@ -94,7 +94,7 @@ def test_bundled_and_own_models_are_listed_with_where_they_are_used(
         "Sick one": "0",
     }
     shelf(window).select("digits-resnet")
-    assert "10 in 1 studies" in card_text(window)
+    assert "10 runs in 1 study" in card_text(window)
 
 
 def test_search_and_origin_narrow_down(window: MainWindow) -> None:
