@@ -158,13 +158,22 @@ class NewPage(Page):
             self.study = None
             self._say("Not ready to start", str(error), "error")
         else:
-            self._say(sentence(self.study), "0 errors", "ok")
+            self._say(sentence(self.study), *self._fit())
         self._tell_time()
         self.plan.model.set_runs(self.study.runs() if self.study else ())
         self._share_room()
         self.start_button.setEnabled(self.study is not None)
         self.queue_button.setEnabled(self.study is not None)
         self.save_button.setEnabled(self.study is not None)
+
+    def _fit(self) -> tuple[str, str]:
+        """What is to be said of a valid study; a look from outside only warns."""
+        titles = self.data.model_list.misfits()
+        if not titles:
+            return "0 errors", "ok"
+        more = f" and {len(titles) - 1} more" if titles[1:] else ""
+        verb = "do" if more else "does"
+        return f"{titles[0]}{more} {verb} not fit the images: see the first column", "warning"
 
     def refresh(self) -> None:
         self.data.model_list.refresh()

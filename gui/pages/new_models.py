@@ -126,6 +126,11 @@ class ModelList(QWidget):
         for block in self._blocks.values():
             block.judge(look)
 
+    def misfits(self) -> list[str]:
+        """The titles of ticked models that do not fit the images."""
+        blocks = (self._blocks[one] for one in self.ticked())
+        return [block.card.title for block in blocks if misfit(self._look, block.card)]
+
     def ticked(self) -> list[str]:
         """In the order of the study file, so that opening and saving it changes nothing."""
         return [one for one in self._order if self.models[one].isChecked()]

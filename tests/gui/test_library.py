@@ -360,6 +360,19 @@ def test_a_deleted_model_leaves_the_draft_at_once(window: MainWindow) -> None:
     assert "No model" in page.verdict.text()
 
 
+def test_the_line_below_warns_of_a_model_that_does_not_fit(window: MainWindow) -> None:
+    page = new_page(window)
+    page.use_model("mine")
+    page.attacks.block("fgsm").box.click()  # type: ignore[union-attr]
+    assert page.verdict.text() == "0 errors"
+    choose_dataset(page, "svhn")
+    assert page.verdict.text() == "Mine does not fit the images: see the first column"
+    assert page.verdict.property("role") == "warning"
+    assert page.start_button.isEnabled(), "the engine has the last word"
+    page.data.models["digits-resnet"].click()
+    assert page.verdict.text().startswith("Mine and 1 more do not fit")
+
+
 def test_notes_of_blocks_are_read_by_screen_readers(window: MainWindow) -> None:
     names = {one.accessibleName() for one in new_page(window).findChildren(NoteLine)}
     assert {"Health of Sick one", "Whether Mine fits the images"} <= names
