@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.report.naming import in_order, is_flagged, namer
+from engine.report.naming import in_order, is_flagged, namer, sweep
 from engine.report.tables import percent, with_interval
 from engine.statistics import wilson
 from engine.store import Row
@@ -66,16 +66,21 @@ class Series:
     points: tuple[Point, ...]
 
     def lines(self) -> list[tuple[Point, ...]]:
-        """What lines may join: the variants of one kind of compression, from the base model on.
+        """What lines may join: variants that differ only in degree, from the base model on.
 
-        A line from a pruned variant to a quantised one would suggest a way between them.
+        A line from a pruned variant to a quantised one would suggest a way between them; so
+        would one to a variant that stands alone.
         """
         families = dict.fromkeys(point.family for point in self.points)
         kinds = [family for family in families if family != "none"] or list(families)
-        return [
-            tuple(point for point in self.points if point.family in (kind, "none"))
-            for kind in kinds
-        ]
+        found = []
+        for kind in kinds:
+            own = {point.x for point in self.points if point.family == kind}
+            if len(own) > 1:
+                found.append(
+                    tuple(point for point in self.points if point.family in (kind, "none"))
+                )
+        return found
 
 
 def series_of(rows: Sequence[Row], x: Axis, y: Axis) -> list[Series]:
@@ -113,12 +118,8 @@ def _point(row: Row, x: Axis, y: Axis) -> Point:
         high=float(high),
         flagged=is_flagged(row),
         words=describe(row),
-        family=_family(row),
+        family=sweep(row),
     )
-
-
-def _family(row: Row) -> str:
-    return " + ".join(step.split(" ")[0] for step in str(row["compression"]).split(" + "))
 
 
 def describe(row: Row) -> str:

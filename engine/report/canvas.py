@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,9 @@ WIDTH = 3.5
 
 # Okabe & Ito 2008, without yellow (too pale for lines on white).
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+_SHAPES = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "d", "8")
+_MARKERS = (*_SHAPES, *(f"$\\mathbf{{{letter}}}$" for letter in string.ascii_uppercase))
+"""Shapes, and letters where there are more series than shapes that eyes tell apart."""
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (7, 2)))
 _FOOTNOTE = "flagged: no evidence of robustness, see the results"
 

@@ -22,7 +22,7 @@ from engine.report.canvas import (
     marker_of,
     new_figure,
 )
-from engine.report.naming import BASE, in_order, is_flagged, method, namer
+from engine.report.naming import BASE, in_order, is_flagged, method, namer, sweep
 from engine.statistics import wilson
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def pareto(rows: Sequence[Row]) -> Figure:
     """Robust accuracy against compression rate.
 
     Colour and dash tell model and attack, the marker tells the method. A line joins the base
-    model to one method only: between two methods there is nothing to interpolate.
+    model to variants that differ only in degree: between methods there is nothing to interpolate.
     """
     rows = [row for row in rows if row["compression_rate"] is not None]
     if not rows:
@@ -73,9 +73,11 @@ def _branches(axes: Axes, rows: Sequence[Row], methods: Sequence[str], number: i
     style = {"color": colour_of(number), "linestyle": dash_of(number)}
     for place, one in enumerate(methods):
         mine = [row for row in rows if method(row) == one]
-        line = sorted([*base, *mine], key=lambda row: row["compression_rate"])
-        if mine:
-            axes.plot(*_places(line), **style)
+        for degree in in_order([sweep(row) for row in mine]):
+            line = [row for row in mine if sweep(row) == degree]
+            if len({row["compression_rate"] for row in line}) > 1:
+                line = sorted([*base, *line], key=lambda row: row["compression_rate"])
+                axes.plot(*_places(line), **style)
         _points(axes, mine, colour_of(number), marker_of(place))
     _points(axes, base, colour_of(number), _BASE_MARKER)
 

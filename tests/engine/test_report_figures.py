@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from engine import catalog
 from engine.errors import CrumpleError, SpecError
 from engine.report.figures import KINDS, SUFFIXES, chart_details, draw_chart, save_chart
-from engine.report.naming import method, namer, shortened
+from engine.report.naming import method, namer, shortened, sweep
 from engine.store import Row, Store
 from tests.helpers import curve_store
 from tests.helpers.filled_store import fill
@@ -112,16 +112,33 @@ def test_pareto_error_bars_are_the_stored_intervals(drawn: Drawn) -> None:
     assert axes.get_xscale() == "linear"
 
 
-def test_pareto_joins_no_two_methods(drawn: Drawn) -> None:
-    rows, _ = drawn
-    (axes,) = draw_chart("pareto", rows).axes
+def pruned_harder(rows: list[Row]) -> list[Row]:
+    """The runs, and those of magnitude pruning once more at a higher rate."""
+    harder = [row for row in rows if row["compression"] == "magnitude 50%"]
+    changes = {"compression": "magnitude 90%", "compression_rate": 6.0}
+    return [*rows, *({**row, **changes} for row in harder)]
+
+
+def test_pareto_joins_what_differs_in_degree_and_no_two_methods(drawn: Drawn) -> None:
+    (axes,) = draw_chart("pareto", pruned_harder(drawn[0])).axes
     joined = [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) > 1]
-    assert sorted(joined) == [(1.0, 2.0), (1.0, 2.0), (1.0, 14.5), (1.0, 14.5)]
+    assert joined == [(1.0, 2.0, 6.0), (1.0, 2.0, 6.0)], "the one quantised variant stands alone"
+
+
+def test_a_sweep_is_one_way_of_doing_it_at_any_degree() -> None:
+    def of(label: str) -> str:
+        return sweep({"compression": label})
+
+    assert of("magnitude 50%") == of("magnitude 90%") != of("magnitude 90% gradual pgd-at 10ep")
+    assert of("qat dorefa w2 lr=0.05") == of("qat dorefa w4") != of("qat binary w1")
+    assert of("iad-1 digits-cnn 25ep 0.15") != of("iad-2 digits-cnn 25ep 0.15")
+    assert of("magnitude 80% + ptq w4") == "magnitude + ptq" != of("ptq w4")
+    assert of("none") == "none"
 
 
 def test_series_and_methods_differ_in_more_than_colour(drawn: Drawn) -> None:
-    figure = draw_chart("pareto", drawn[0])
-    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
+    figure = draw_chart("pareto", pruned_harder(drawn[0]))
+    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 3]
     lines = [line for line in lines if line.get_linestyle() != "None"]
     assert len({line.get_color() for line in lines}) == 2
     assert len({str(line.get_linestyle()) for line in lines}) == 2
