@@ -129,9 +129,12 @@ def install(patch: pytest.MonkeyPatch) -> None:
     The fingerprint is made up, so that none shares its variants with another.
     """
     healthy = catalog.model_card(HEALTHY)
+    # Cards of a library are read again in place of those known before; bundled ones stay.
+    patch.setattr(catalog.models._library, "_seen", None)
+    patch.setattr(catalog.models._library, "_cards", {})
     for trick in TRICKS:
         fields = {"id": trick, "architecture": trick, "fingerprint": trick}
-        patch.setitem(catalog.models.cards(), trick, healthy.model_copy(update=fields))
+        patch.setitem(catalog.models._bundled(), trick, healthy.model_copy(update=fields))
         patch.setitem(BUILDERS, trick, _builder(trick))
     patch.setattr("engine.variants.load_model", _load)
 

@@ -91,7 +91,7 @@ def test_parts_run_at_the_reference_settings(started: list[tuple[AttackSpec, int
     run_attack(model, images[:12], labels[:12], {"name": "autoattack", "eps": 0.02, "norm": "L2"})
     params = {spec.name: spec.params for spec, _ in started}
     shared = {"eps": 0.02, "norm": "L2"}
-    adaptive = {**shared, "steps": 100, "restarts": 1, "rho": 0.75}
+    adaptive = {**shared, "steps": 100, "restarts": 1, "rho": 0.75, "targets": 0}
     walk = {"steps": 100, "targets": 9, "alpha_max": 0.1, "eta": 1.05, "beta": 0.9}
     assert params == {
         "apgd-ce": adaptive,

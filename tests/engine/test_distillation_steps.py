@@ -286,7 +286,7 @@ def test_a_student_can_be_compressed_further() -> None:
         ({"name": "kd", "epochs": 5, "temperature": 2}, "kd temperature=2 5ep"),
         (
             {"name": "iad-1", "eps": "4/255", "teacher": "digits-resnet", "schedule": "as coded"},
-            "iad-1 teacher=digits-resnet schedule=as coded 4/255",
+            "iad-1 teacher=digits-resnet schedule=as-coded 4/255",
         ),
         ({"name": "finetune", "student": "digits-cnn"}, "finetune digits-cnn standard 10ep"),
     ],

@@ -115,7 +115,7 @@ def test_a_rescued_model_breaks_like_the_network_underneath(case: str) -> None:
     assert broken(model(case), wrapped(model(case), found.twins)) >= truth - 2
 
 
-@pytest.mark.parametrize("case", MASKED.keys() - RESCUED.keys())
+@pytest.mark.parametrize("case", sorted(MASKED.keys() - RESCUED.keys()))
 def test_where_no_twin_helps_the_flags_stay(case: str) -> None:
     found = choice(case)
     assert found.twins == ()

@@ -109,8 +109,8 @@ def test_each_target_variant_is_loaded_once_and_nothing_is_judged_twice(
         compression, "load", lambda folder: (loaded.append(folder), load(folder))[1]
     )
     run(store)
-    # The variant of the last run is in memory; the other is loaded for both of its attacks.
-    assert len(loaded) == 1
+    # Each is loaded once for both of its attacks, whichever of them comes first.
+    assert len(loaded) == len(set(loaded)) <= 2
     before = store.transfers()
     monkeypatch.setattr(transfer, "misclassified", None)
     assert not [event for event in run(store) if isinstance(event, StudyStage)]
