@@ -63,6 +63,9 @@ def store(
 ) -> ModelCard:
     """Write an examined model into the library.
 
+    The file of a model that is there already replaces it; what the user calls it and wrote
+    beside it stays.
+
     Args:
         module: with its normalisation.
         report: what the doctor says of it.
@@ -82,7 +85,8 @@ def store(
     scaling = report.normalisation
     fields = {
         "id": id_,
-        "title": title,
+        "title": old.title if old and name is None else title,
+        "remark": old.remark if old else "",
         "summary": f"{report.architecture}, {origin} from {report.file}: {report.verdict}",
         "architecture": EXPORTED if program is not None else report.architecture,
         "dataset": dataset,

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -148,7 +150,9 @@ def fetch(name: str, shape: Shape, classes: int) -> Published:
         "robustbench": _fetch_robustbench,
     }[package]
     try:
-        return load(rest, shape, classes)
+        # The packages announce their downloads on stdout, which is for results alone.
+        with contextlib.redirect_stdout(sys.stderr):
+            return load(rest, shape, classes)
     except OSError as error:
         raise ModelError(
             f"The weights of {name} cannot be downloaded: {error}.",

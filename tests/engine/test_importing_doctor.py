@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from engine import catalog, models
+from engine.catalog import library
 from engine.cli import main
 from engine.errors import CrumpleError, DataError, ModelError, SpecError
 from engine.importing.doctor import Examined, Request, import_model
@@ -261,10 +262,13 @@ def test_the_command_line(tmp_path: Path) -> None:
     study = {"name": "s", "dataset": {"npz": str(tmp_path / "x.npz")},
              "model": [{"name": "my-net"}], "attack": [{"name": "fgsm"}]}  # fmt: skip
     assert Study.from_dict(study).runs()
+    mine = {"title": "Mine, not the first", "remark": "as in the talk"}
+    library.edit(catalog.model_card("my-net"), models_of(db), **mine)
     text = crumple("import", tmp_path / "My Net.pt", *where)
     assert "verdict       Healthy" in text.stdout
     again = catalog.model_card("my-net")
     assert len(again.history) == 2
+    assert {"title": again.title, "remark": again.remark} == mine
     torch.save({**model.state_dict(), "linear.bias": torch.full((10,), 1e4)}, tmp_path / "o.pt")
     taken = crumple("import", tmp_path / "o.pt", *where, "--name", "My Net", "--keep")
     assert taken.exit_code == 2

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
+from torch import nn
 from torchvision import models
 
 from engine.catalog.published import published
-from engine.models.outside import is_published, torchvision_names
+from engine.models.outside import fetch, is_published, torchvision_names
 from engine.specs import DatasetSpec
 
 
@@ -34,3 +37,17 @@ def test_numbers_are_those_of_torchvision(one: object) -> None:
     said = (one.parameters, one.accuracy, one.megabytes, one.resize, one.crop)  # type: ignore[attr-defined]
     assert said == pytest.approx(found, abs=1e-5)
     assert DatasetSpec.model_validate(one.images()).crop_size == transforms.crop_size[0]  # type: ignore[attr-defined]
+
+
+def test_what_a_package_says_of_its_download_is_no_result(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def download(name: str, **options: object) -> nn.Module:
+        sys.stdout.write(f"Downloading {name}\n")
+        return nn.Identity()
+
+    monkeypatch.setattr(models, "get_model", download)
+    found = fetch("torchvision.resnet18", (3, 224, 224), 1000)
+    assert found.architecture == "torchvision.resnet18"
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "Downloading resnet18\n")
