@@ -8,6 +8,7 @@ from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
+from engine.report.naming import shortened
 from engine.report.tables import with_interval
 from engine.statistics import PairedDifference
 from engine.store import Row
@@ -30,6 +31,7 @@ COLUMNS = (
     ("Only here", "Images broken in this run and not in the uncompressed model."),
     ("Only in none", "Images broken in the uncompressed model and not in this run."),
 )
+_COMPRESSION = 2
 _NUMBERS_FROM = 4
 
 
@@ -75,11 +77,13 @@ class DifferenceModel(QAbstractTableModel):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.comparisons: list[Comparison] = []
+        self._short: dict[str, str] = {}
 
     def set_comparisons(self, comparisons: Sequence[Comparison]) -> None:
         """Show these."""
         self.beginResetModel()
         self.comparisons = list(comparisons)
+        self._short = shortened(one.row["compression"] for one in comparisons)
         self.endResetModel()
 
     def replace(self, place: int, comparison: Comparison) -> None:
@@ -106,7 +110,9 @@ class DifferenceModel(QAbstractTableModel):
 
     def data(self, index: Index, role: int = _ROLE.DisplayRole) -> Any:
         if role in (_ROLE.DisplayRole, _ROLE.ToolTipRole):
-            return self.comparisons[index.row()].texts()[index.column()]
+            text = self.comparisons[index.row()].texts()[index.column()]
+            shown = index.column() == _COMPRESSION and role == _ROLE.DisplayRole
+            return self._short[text] if shown else text
         if role == _ROLE.TextAlignmentRole:
             return _alignment(index.column())
         return None
