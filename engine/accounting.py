@@ -55,6 +55,7 @@ class Accounting(_Record):
 
     Attributes:
         requested: the recipe in words.
+        other_macs: of ``macs``, those that no layer here makes, for example in attention.
         layers: in order of definition.
     """
 
@@ -68,6 +69,7 @@ class Accounting(_Record):
     weight_bits: float
     activation_bits: int
     macs: int
+    other_macs: int = 0
     nonzero_macs: int
     bit_operations: int
     dense_bytes: int
@@ -91,7 +93,8 @@ def account(parent: nn.Module, variant: Variant, image_shape: tuple[int, int, in
         image_shape: (C, H, W) of one image.
     """
     model = variant.deployed()
-    layers = _layers(model, variant, image_shape)
+    macs = count_macs(model, image_shape)
+    layers = _layers(model, variant, image_shape, macs)
     weights = sum(layer.weights for layer in layers)
     nonzero = sum(layer.nonzero_weights for layer in layers)
     return Accounting(
@@ -100,13 +103,14 @@ def account(parent: nn.Module, variant: Variant, image_shape: tuple[int, int, in
         nonzero_parameters=sum(int(p.count_nonzero()) for p in model.parameters()),
         weights=weights,
         nonzero_weights=nonzero,
-        sparsity=1 - nonzero / weights,
-        levels=max(layer.levels for layer in layers),
-        weight_bits=sum(layer.weight_bits * layer.weights for layer in layers) / weights,
+        sparsity=1 - nonzero / weights if weights else 0.0,
+        levels=max((layer.levels for layer in layers), default=0),
+        weight_bits=_mean_bits(layers),
         activation_bits=variant.activation_bits or _FP32,
-        macs=sum(layer.macs for layer in layers),
-        nonzero_macs=sum(layer.nonzero_macs for layer in layers),
-        bit_operations=sum(layer.bit_operations for layer in layers),
+        macs=sum(macs.values()),
+        other_macs=macs[""],
+        nonzero_macs=sum(layer.nonzero_macs for layer in layers) + macs[""],
+        bit_operations=sum(layer.bit_operations for layer in layers) + macs[""] * _FP32 * _FP32,
         **_sizes(parent, model, variant, layers),
         layers=layers,
     )
@@ -135,14 +139,21 @@ def _sizes(
     }
 
 
+def _mean_bits(layers: tuple[LayerAccount, ...]) -> float:
+    weights = sum(layer.weights for layer in layers)
+    if not weights:
+        return float(_FP32)
+    return sum(layer.weight_bits * layer.weights for layer in layers) / weights
+
+
 def _layers(
-    model: nn.Module, variant: Variant, image_shape: tuple[int, int, int]
+    model: nn.Module, variant: Variant, image_shape: tuple[int, int, int], macs: dict[str, int]
 ) -> tuple[LayerAccount, ...]:
-    macs = count_macs(model, image_shape)
     read = input_bits(model, image_shape)
     quantisers = variant.weight_quantisers
     return tuple(
-        _layer(name, layer, quantisers.get(name), macs[name], read[name])
+        # Attention reads the weights of a layer that is never called itself.
+        _layer(name, layer, quantisers.get(name), macs[name], read.get(name, _FP32))
         for name, layer in weight_layers(model)
     )
 

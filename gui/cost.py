@@ -12,6 +12,7 @@ from gui.evidence import percent
 from gui.widgets.facts import Compared, Fact
 
 # Title of a group, and label and key of its totals.
+_OTHER = "other_macs"
 _GROUPS = (
     (
         "Cost of the variant",
@@ -41,6 +42,7 @@ _GROUPS = (
         "Work and time",
         (
             ("MACs", "macs"),
+            ("of these outside layers", _OTHER),
             ("non-zero MACs", "nonzero_macs"),
             ("bit operations", "bit_operations"),
         ),
@@ -110,6 +112,8 @@ def cost_facts(variant: Row, without: Collection[str] = ()) -> list[tuple[str, l
     What an older version did not count is left out, and what is named ``without``.
     """
     accounting = {k: v for k, v in variant.get("accounting", {}).items() if k not in without}
+    if not accounting.get(_OTHER):
+        accounting.pop(_OTHER, None)
     groups = [
         (title, [_fact(label, key, accounting[key]) for label, key in totals if key in accounting])
         for title, totals in _GROUPS

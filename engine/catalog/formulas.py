@@ -31,11 +31,15 @@ FORMULAS: dict[str, Formula] = {
     ),
     "macs": Formula(
         "measured",
-        "multiply-accumulates of these layers for one image, counted operations / 2; "
-        "zeros are multiplied too",
+        "multiply-accumulates for one image, counted operations / 2; zeros are multiplied too",
     ),
-    "nonzero_macs": Formula("theoretical", "sum over layers of MACs x z / n"),
-    "bit_operations": Formula("theoretical", "sum over layers of MACs x b x a"),
+    "other_macs": Formula(
+        "measured", "MACs of products outside these layers, as in attention; always fp32"
+    ),
+    "nonzero_macs": Formula("theoretical", "sum over layers of MACs x z / n, plus others"),
+    "bit_operations": Formula(
+        "theoretical", "sum over layers of MACs x b x a, plus 32 x 32 x others"
+    ),
     "dense_bytes": Formula(
         "computed", "4 x (parameters + BatchNorm statistics) of the base; of a layer 4 n"
     ),

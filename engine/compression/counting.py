@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from engine.compression.layers import weight_layers
@@ -12,14 +16,28 @@ from engine.compression.layers import weight_layers
 def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, int]:
     """Multiply-accumulates of each convolution and linear layer for one image.
 
-    The counter of torch counts two operations per multiply-accumulate.
+    Those of matrix products and convolutions elsewhere, for example in attention, are under
+    the empty name. The counter of torch counts two operations per multiply-accumulate.
     """
     device = next(model.parameters()).device
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), _in_plain_operations(), FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, *image_shape, device=device))
     counted = counter.get_flop_counts()
     root = type(model).__name__
-    return {
+    found = {
         name: sum(counted.get(f"{root}.{name}", {}).values()) // 2
         for name, _ in weight_layers(model)
     }
+    return {**found, "": counter.get_total_flops() // 2 - sum(found.values())}
+
+
+@contextmanager
+def _in_plain_operations() -> Iterator[None]:
+    """Attention as matrix products; the counter does not see into its fused forms."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

@@ -36,10 +36,17 @@ class LayerSheet(QDialog):
         column.addWidget(self.table)
         rest = QLabel(
             f"The bytes of all layers include {accounting['rest_bytes']:,} of scales, biases and "
-            "BatchNorm. The heads of the columns tell how a number comes about."
+            f"BatchNorm{_others(accounting)}. The heads of the columns tell how a number comes "
+            "about."
         )
         rest.setProperty("role", "small")
         column.addWidget(rest)
+
+
+def _others(accounting: Row) -> str:
+    """What was counted outside layers; an older version did not."""
+    macs = accounting.get("other_macs", 0)
+    return f", the MACs {macs:,} of products outside layers, as in attention" if macs else ""
 
 
 def _rows(accounting: Row) -> Iterator[list[str]]:

@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from engine import catalog, compression, models
@@ -55,7 +56,7 @@ def test_macs_equal_the_hand_count(base: nn.Module) -> None:
         "5.shortcut.0": 4 * 64 * 32,
         "8": 64 * 10,
     }
-    assert count_macs(base, SHAPE) == hand
+    assert count_macs(base, SHAPE) == {**hand, "": 0}
     result = account(base, _variant(base, {"name": "magnitude", "sparsity": 0.5}), SHAPE)
     assert result.macs == sum(hand.values())  # masks save none
     assert result.nonzero_macs == pytest.approx(
@@ -208,3 +209,47 @@ def test_every_number_has_a_formula_and_survives_json(base: nn.Module) -> None:
     fields = set(Accounting.model_fields) | set(LayerAccount.model_fields)
     assert fields - {"requested", "layers", "name", "kind", "shape"} == set(FORMULAS) - {"latency"}
     assert Accounting.model_validate(json.loads(result.model_dump_json())) == result
+
+
+def test_attention_counts_though_no_layer_is_called_for_it() -> None:
+    side, hidden, heads, mlp = 17, 64, 4, 128
+    torch.manual_seed(0)
+    model = torchvision.models.VisionTransformer(
+        image_size=32, patch_size=8, num_layers=2, num_heads=heads, hidden_dim=hidden,
+        mlp_dim=mlp, num_classes=10,
+    ).eval()  # fmt: skip
+    projections = side * hidden * 4 * hidden  # query, key, value, output
+    products = 2 * heads * side * side * (hidden // heads)
+    ours = {"name": "magnitude", "sparsity": 0.5, "scope": "layer"}
+    result = account(model, _variant(model, ours), (3, 32, 32))
+    assert result.other_macs == 2 * (projections + products)
+    layers = 16 * 3 * 64 * hidden + 2 * side * 2 * hidden * mlp + hidden * 10
+    assert result.macs == layers + result.other_macs
+    assert result.nonzero_macs == pytest.approx(layers / 2 + result.other_macs, rel=0.001)
+    assert result.bit_operations == result.macs * 32 * 32
+    idle = [layer.name for layer in result.layers if not layer.macs]
+    assert [name.rsplit(".", 1)[1] for name in idle] == ["out_proj"] * 2
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+class _Bare(nn.Module):
+    """One product and no layer; or a layer that nobody calls."""
+
+    def __init__(self, *, idle: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(10, 64))
+        if idle:
+            self.idle = nn.Linear(3, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1) @ self.weight.T
+
+
+@pytest.mark.parametrize("idle", [False, True])
+def test_a_network_without_a_layer_at_work_is_counted(idle: bool) -> None:
+    model = _Bare(idle=idle).eval()
+    result = account(model, _variant(model), SHAPE)
+    assert (result.macs, result.other_macs, result.nonzero_macs) == (640, 640, 640)
+    assert (result.weights, result.sparsity, result.weight_bits) == (6 * idle, 0, 32)
+    assert result.parameters == 640 + 8 * idle
+    assert result.compression_rate == 1

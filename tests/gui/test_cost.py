@@ -40,6 +40,7 @@ _TOTAL = {
     "nonzero_parameters": 40,
     "sparsity": 0.9,
     "weight_bits": 4.0,
+    "other_macs": 320,
     "rest_bytes": 104,
     "file_bytes": 1_200,
     "deflated_bytes": 300,
@@ -69,6 +70,12 @@ def test_every_number_of_the_accounting_is_shown_with_its_formula() -> None:
     for key in set(_TOTAL) - only_in_the_sheet:
         assert formula(key) in shown, key
     assert {key for _, key in LAYER_COLUMNS} == set(_LAYER)
+
+
+def test_an_account_without_attention_says_nothing_of_it() -> None:
+    other = [label for _, facts in cost_facts(stored(other_macs=0)) for label, *_ in facts]
+    assert "MACs" in other
+    assert "of these outside layers" not in other
 
 
 def test_latency_names_batch_device_threads_and_repeats() -> None:
@@ -242,7 +249,9 @@ def test_details_open_the_layers_of_the_run(
     first, last = _cells(sheet, 0), _cells(sheet, 1)
     assert first[:4] == ["3.conv1", "Conv2d 16 x 1 x 3 x 3", "144", "14"]
     assert last[0] == "all"
-    assert "104 of scales" in sheet.findChildren(QLabel)[-1].text()
+    said = sheet.findChildren(QLabel)[-1].text()
+    assert "104 of scales" in said
+    assert "320 of products outside layers" in said
     assert len(first) == len(last) == 2 + len(LAYER_COLUMNS)
     head = sheet.table.horizontalHeaderItem(2)
     assert head is not None
