@@ -27,6 +27,7 @@ from engine.training.optimisation import (
     restore_optimiser,
     schedule,
 )
+from engine.training.randomness import own_draws
 
 _VALIDATION_BATCH = 512
 
@@ -128,8 +129,8 @@ def train(
         training: what the gradient steps see, augmented.
         validation: what chooses the epoch; disjoint from ``training`` and from any test image.
         params: epochs, batches, optimiser and schedule; and the objective, unless one is given.
-        seed: of the batches, the augmentation and the starts of attacks; the global state is
-            not touched.
+        seed: of the batches, the augmentation, the starts of attacks and what layers draw
+            (dropout, stochastic depth); the global state is not touched.
         objective: what to minimise.
         course: of the learning rate, in place of the schedule that the parameters name.
         first_candidate: the first epoch that may be kept; None is the last third.
@@ -197,6 +198,10 @@ class _Run:
 
     def epoch(self, number: int, should_stop: Callable[[], bool]) -> float:
         """One pass over the images; the mean loss."""
+        with own_draws(self._generator, self._device):
+            return self._pass(number, should_stop)
+
+    def _pass(self, number: int, should_stop: Callable[[], bool]) -> float:
         self._model.train()
         self.objective.begin_epoch(self._model, number)
         total = 0.0
@@ -292,6 +297,17 @@ def validate(
     """
     place = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)  # the same starts in every epoch
+    with own_draws(generator, place):
+        return _validate(model, validation, objective, generator, place)
+
+
+def _validate(
+    model: nn.Module,
+    validation: Examples,
+    objective: Objective,
+    generator: torch.Generator,
+    place: torch.device,
+) -> tuple[float, float | None]:
     clean = robust = 0.0
     for images, labels in zip(
         torch.split(validation.images[:], _VALIDATION_BATCH),

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
+from torchvision.ops import StochasticDepth
 
 from engine import data, models, training
 from engine.catalog.training import PgdAtParams, StandardParams, TradesParams
@@ -47,6 +49,8 @@ def _stopping(after: int, seen: list[Epoch]) -> Watch:
     return Watch(seen.append, lambda: len(seen) == after)
 
 
+_UNSEEN = Watch()
+
 BATCH = {"epochs": 3, "batch_size": 64, "lr": 0.05}
 PARAMS = {
     "one-cycle": StandardParams(**BATCH),
@@ -76,6 +80,65 @@ def test_resumed_equals_undisturbed_bit_by_bit(tmp_path: Path, name: str, stop: 
     assert (found.epoch, found.validation_score) == (expected.epoch, expected.validation_score)
     told = [(epoch.number, epoch.loss, epoch.score, epoch.learning_rate) for epoch in again]
     assert told == [(e.number, e.loss, e.score, e.learning_rate) for e in whole]
+
+
+class _Functional(nn.Module):
+    """Dropout in the forward pass, where no module tells of it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.dropout(x, 0.3, self.training)
+
+
+DRAWING = {
+    "dropout": lambda: nn.Dropout(0.3),
+    "no module": _Functional,
+    "stochastic depth": lambda: StochasticDepth(0.3, "row"),
+}
+
+
+def _drawing(kind: str) -> nn.Module:
+    net = models.build("digits-cnn", (1, 8, 8), 10)
+    return nn.Sequential(DRAWING[kind](), net, DRAWING[kind]())
+
+
+@pytest.mark.parametrize("kind", DRAWING)
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_a_network_that_draws_repeats_itself_and_goes_on_alike(
+    tmp_path: Path, kind: str, mode: str
+) -> None:
+    batch = {"epochs": 3, "batch_size": 64, "lr": 0.05}
+    params = PgdAtParams(eps=0.1, attack_steps=2, attack_mode=mode, **batch)
+
+    def trained(path: Path | None = None, seed: int = 0, watch: Watch = _UNSEEN) -> str:
+        file = None if path is None else Checkpoint(path, "key")
+        found = training.train(
+            _drawing(kind), *_examples(), params, seed, watch=watch, checkpoint=file
+        )
+        return models.fingerprint(found.model)
+
+    before = torch.get_rng_state()
+    expected = trained()
+    assert torch.equal(before, torch.get_rng_state())
+    torch.rand(7)  # where the global generator stands is nothing to it
+    assert trained() == expected != trained(seed=1)
+    file = tmp_path / "run.safetensors"
+    with pytest.raises(Cancelled):
+        trained(file, watch=_stopping(1, []))
+    torch.rand(7)
+    assert trained(file) == expected
+
+
+def test_layers_draw_anew_in_every_epoch_and_batch() -> None:
+    seen: list[torch.Tensor] = []
+    net = _drawing("dropout")
+    net[0].register_forward_hook(  # type: ignore[index]
+        lambda layer, _, out: seen.append(out == 0) if layer.training else None
+    )
+    ones = Examples(torch.ones(128, 1, 8, 8), torch.zeros(128, dtype=torch.int64))
+    params = StandardParams(epochs=2, batch_size=64, augmentation="none")
+    training.train(net, ones, _examples()[1], params, 0)
+    assert len({mask.numpy().tobytes() for mask in seen}) == len(seen) == 4
+    assert float(torch.cat(seen).float().mean()) == pytest.approx(0.3, abs=0.02)
 
 
 def test_a_course_and_its_place_survive(tmp_path: Path) -> None:
