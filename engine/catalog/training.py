@@ -28,7 +28,7 @@ class StandardParams(Params):
         ge=2,
         le=65_536,
         title="batch size",
-        description="Images a step.",
+        description="Images a step; a single one left at the end joins the step before.",
         json_schema_extra=_FOLDED,
     )
     lr: Number = Field(0.1, gt=0, le=10, title="learning rate", description="Its largest value.")

@@ -38,3 +38,24 @@ def hold_out(training_images: ImageSet) -> tuple[Examples, Examples]:
         Examples(take(images, order[held:]), labels[order[held:]]),
         Examples(images[order[:held]], labels[order[:held]]),
     )
+
+
+def batches(order: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:
+    """A pass over the images in parts of ``size``; what is left makes a smaller last one.
+
+    A single image that is left joins the part before it: alone it has no variance, and
+    BatchNorm fails on it, or learns from it.
+
+    Args:
+        order: (N,) positions.
+        size: 2 or more.
+    """
+    parts = torch.split(order, size)
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        return (*parts[:-2], torch.cat(parts[-2:]))
+    return parts
+
+
+def batches_in(count: int, size: int) -> int:
+    """How many parts ``batches`` makes of so many images."""
+    return len(batches(torch.arange(count), size))

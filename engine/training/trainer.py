@@ -18,7 +18,7 @@ from engine.errors import Cancelled, TrainingError
 from engine.training.adversary import accuracy, pgd_examples
 from engine.training.augmentation import augmented
 from engine.training.checkpoint import Checkpoint, Tensors
-from engine.training.examples import Examples
+from engine.training.examples import Examples, batches, batches_in
 from engine.training.objectives import Objective, objective_of
 from engine.training.optimisation import (
     Course,
@@ -189,7 +189,7 @@ class _Run:
         if self._bf16:
             model.to(memory_format=torch.channels_last)
         self._optimizer = optimiser(model, params, factors)
-        steps = params.epochs * -(-len(training.labels) // params.batch_size)
+        steps = params.epochs * batches_in(len(training.labels), params.batch_size)
         self._schedule = schedule(self._optimizer, params, steps, course)
         self.epochs: list[Epoch] = []
         self.learning_rate = params.lr
@@ -206,7 +206,7 @@ class _Run:
         self.objective.begin_epoch(self._model, number)
         total = 0.0
         order = torch.randperm(len(self._training.labels), generator=self._generator)
-        for step, batch in enumerate(torch.split(order, self._params.batch_size), 1):
+        for step, batch in enumerate(batches(order, self._params.batch_size), 1):
             if should_stop():
                 raise Cancelled
             loss = self._step(batch)
