@@ -49,8 +49,8 @@ def run_keys(
         data_fingerprint: of the very images attacked (subset and order included).
         model_fingerprint: of the base model's weights.
         precision: ``fp32`` or ``bf16``: how the search computes.
-        training_fingerprint: of the images that the recipe learns from; empty if it learns
-            from none.
+        training_fingerprint: of the images that the recipe learns from and of how they may be
+            changed (``ImageSet.lesson``); empty if it learns from none.
     """
     data = content_key("data", STAGE_VERSIONS["data"], data_fingerprint, run.keep_images)
     variant = variant_key(run, model_fingerprint, training_fingerprint)

@@ -60,7 +60,7 @@ class RecipeStage:
             staged: computes a stage by name and detail.
         """
         gate = _Gate(context.training)
-        learned = context.training.fingerprint if context.training is not None else ""
+        learned = context.training.lesson if context.training is not None else ""
         parts = [spec.recipe[:count] for count in range(len(spec.recipe) + 1)]
         keys = [
             variant_key(spec.model_copy(update={"recipe": part}), card.fingerprint, learned)

@@ -160,7 +160,7 @@ class Runner:
             images.fingerprint,
             card.fingerprint,
             self.options.precision,
-            training.fingerprint if training else "",
+            training.lesson if training else "",
         )
 
     def execute(self, run_id: int, should_stop: ShouldStop) -> None:

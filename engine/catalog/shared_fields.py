@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from engine.catalog.entry import Number, Params, setting
-from engine.catalog.training import RECIPES, StandardParams, TradesParams
+from engine.catalog.training import RECIPES, Augmentation, StandardParams, TradesParams
 
 _BOUNDS = ("gt", "ge", "lt", "le")
 
@@ -37,7 +37,7 @@ class BatchParams(Params):
     batch_size: int = like("batch_size")
     momentum: Number = like("momentum")
     weight_decay: Number = like("weight_decay", 1e-4)
-    augmentation: Literal["auto", "none", "shift", "crop-flip"] = like("augmentation")
+    augmentation: Augmentation = like("augmentation")
     precision: Literal["auto", "fp32", "bf16"] = like("precision")
     eps: Number = like("eps")
     attack_steps: int = like("attack_steps")

@@ -13,6 +13,8 @@ _FOLDED: dict[str, JsonValue] = {"group": "training"}
 
 Schedule = Literal["one-cycle", "cosine", "multistep"]
 
+Augmentation = Literal["auto", "none", "shift", "crop", "crop-flip"]
+
 SCHEDULES = (
     "One cycle: up, then down. Cosine: down to 0. Multistep: a tenth after half of the steps, "
     "a hundredth after three quarters."
@@ -63,11 +65,13 @@ class StandardParams(Params):
         description="Adam takes neither momentum nor Nesterov.",
         json_schema_extra=_FOLDED,
     )
-    augmentation: Literal["auto", "none", "shift", "crop-flip"] = Field(
+    augmentation: Augmentation = Field(
         "auto",
         title="augmentation",
         description="Random changes of the images: shift by a pixel, or crops after padding by "
-        "four and mirroring. Auto: crop-flip for colour pictures from 24 pixels, else shift.",
+        "four, with or without mirroring. Auto: crop-flip for colour pictures from 24 pixels, "
+        "crop for svhn, whose digits have no mirror image, else shift. For letters or digits of "
+        "your own (folder, npz) in colour choose crop.",
         json_schema_extra=_FOLDED,
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(

@@ -14,10 +14,17 @@ _SPLIT_SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Images (N, C, H, W) that give floats in [0,1] when indexed, and labels (N,) int64."""
+    """Images to train or validate on.
+
+    Attributes:
+        images: (N, C, H, W), floats in [0,1] when indexed.
+        labels: (N,) int64.
+        mirrors: whether a mirrored image is still of its class.
+    """
 
     images: Images
     labels: torch.Tensor
+    mirrors: bool = True
 
 
 def hold_out(training_images: ImageSet) -> tuple[Examples, Examples]:
@@ -34,9 +41,10 @@ def hold_out(training_images: ImageSet) -> tuple[Examples, Examples]:
     held = max(count // 10, min(_MOST_FOR_FEW, count // 5), 1)
     order = torch.from_numpy(stratified_order(training_images.labels.numpy(), _SPLIT_SEED))
     images, labels = training_images.images, training_images.labels
+    mirrors = training_images.mirrors
     return (
-        Examples(take(images, order[held:]), labels[order[held:]]),
-        Examples(images[order[:held]], labels[order[:held]]),
+        Examples(take(images, order[held:]), labels[order[held:]], mirrors),
+        Examples(images[order[:held]], labels[order[:held]], mirrors),
     )
 
 

@@ -220,7 +220,12 @@ class _Run:
     def _step(self, batch: torch.Tensor) -> float:
         labels = self._training.labels[batch].to(self._device)
         images = self._training.images[batch]
-        images = augmented(images, self._params.augmentation, self._generator).to(self._device)
+        images = augmented(
+            images,
+            self._params.augmentation,
+            self._generator,
+            mirrors=self._training.mirrors,
+        ).to(self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
             loss = self.objective.loss(self._model, images, labels, self._generator)
         self._optimizer.zero_grad(set_to_none=True)
