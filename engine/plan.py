@@ -21,6 +21,12 @@ STAGE_VERSIONS = {
     "transfer": 1,
 }
 
+_LATER = {"attack_start": "in range"}
+"""Parameters of steps that came later, with the value that says what was done before them.
+
+With that value they are no part of a key, so what was stored before is found again.
+"""
+
 _WITHOUT_IMAGES = frozenset({"none", "magnitude", "filter", "nm-sparsity", "channel"})
 
 
@@ -71,7 +77,7 @@ def variant_key(run: Run, model_fingerprint: str, training_fingerprint: str = ""
 
     The training images count only if the recipe learns from them.
     """
-    steps = [{**step.to_table(), "teachers": _teachers(step)} for step in run.recipe]
+    steps = [{**_table(step), "teachers": _teachers(step)} for step in run.recipe]
     learned = [training_fingerprint] if learns(run.recipe) else []
     return content_key(
         "variant",
@@ -81,6 +87,12 @@ def variant_key(run: Run, model_fingerprint: str, training_fingerprint: str = ""
         run.seed if steps else 0,
         *learned,
     )
+
+
+def _table(step: Step) -> dict[str, object]:
+    """A step as it counts in a key."""
+    table = step.to_table()
+    return {name: value for name, value in table.items() if _LATER.get(name) != value}
 
 
 def _teachers(step: Step) -> list[str]:

@@ -43,6 +43,7 @@ class BatchParams(Params):
     attack_steps: int = like("attack_steps")
     attack_step_size: Number | None = like("attack_step_size")
     attack_mode: Literal["eval", "train"] = like("attack_mode")
+    attack_start: Literal["in range", "as coded"] = like("attack_start")
 
     def recipe(self, kind: Recipe, **own: Any) -> StandardParams:
         """The parameters of a training recipe: those it shares with this step, and ``own``."""

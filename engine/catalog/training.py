@@ -105,6 +105,14 @@ class AdversarialParams(StandardParams):
         "of the search moves the BatchNorm statistics, as some published code does.",
         json_schema_extra=_FOLDED,
     )
+    attack_start: Literal["in range", "as coded"] = Field(
+        "in range",
+        title="attack start",
+        description="Where PGD starts: in the part of the ball that lies in [0,1]; or anywhere "
+        "in the ball, so that the first gradient may be taken outside, as the code of RAP-ADMM, "
+        "ARD and IAD does. TRADES and RSLAD start beside the image whatever this says.",
+        json_schema_extra=_FOLDED,
+    )
 
     @property
     def step_size(self) -> float:
