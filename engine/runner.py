@@ -161,6 +161,7 @@ class Runner:
             card.fingerprint,
             self.options.precision,
             training.lesson if training else "",
+            device.training_precision("auto", self.device),
         )
 
     def execute(self, run_id: int, should_stop: ShouldStop) -> None:

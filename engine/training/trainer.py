@@ -135,8 +135,9 @@ def train(
         course: of the learning rate, in place of the schedule that the parameters name.
         first_candidate: the first epoch that may be kept; None is the last third.
         watch: is told of each epoch and may stop.
-        checkpoint: where each finished epoch is written; if it holds one of this very run,
-            training goes on from there, bit by bit as if never interrupted (on a CPU).
+        checkpoint: where each finished epoch is written; if it holds one of this very run in
+            this precision, training goes on from there, bit by bit as if never interrupted (on
+            a CPU).
         stage: named in each ``Epoch``.
         factors: of the learning rate, by name of the parameter; 1 for those not named.
         after_step: called with the model after each gradient step.
@@ -147,6 +148,8 @@ def train(
     """
     aim = objective or objective_of(params)
     run = _Run(model, training, aim, params, seed, course, factors, after_step)
+    if checkpoint is not None:
+        checkpoint = checkpoint.at(run.precision)
     if checkpoint is not None and (stored := checkpoint.read()) is not None:
         run.restore(*stored)
         for epoch in run.epochs:
@@ -184,8 +187,8 @@ class _Run:
         self._after_step = after_step
         self._params, self._generator = params, torch.Generator().manual_seed(seed)
         self._device = next(model.parameters()).device
-        fast = params.precision == "auto" and device.fast_bf16(self._device)
-        self._bf16 = fast or params.precision == "bf16"
+        self.precision = device.training_precision(params.precision, self._device)
+        self._bf16 = self.precision == "bf16"
         if self._bf16:
             model.to(memory_format=torch.channels_last)
         self._optimizer = optimiser(model, params, factors)
