@@ -40,7 +40,7 @@ tqdm.monitor_interval = 0  # no watching thread: bars are updated often enough
     type=click.Choice(["auto", "fp32", "bf16"]),
     default="auto",
     show_default=True,
-    help="Of the search; verdicts are always fp32.",
+    help="Of the search; verdicts are always fp32, and steps that train have their own.",
 )
 @click.option(
     "--resume", is_flag=True, help="Continue half-finished runs instead of starting them anew."

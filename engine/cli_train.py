@@ -109,7 +109,7 @@ def _params(training: str, settings: tuple[str, ...]) -> StandardParams:
 def _train(plan: Plan, spec: DatasetSpec, library: Path, device: Any) -> None:
     images, test = data.training_images(spec), data.load(spec, plan.seed)
     parts = (plan.architecture, plan.training, plan.params.model_dump(mode="json"), plan.seed)
-    key = content_key(*parts, images.fingerprint)
+    key = content_key(*parts, images.lesson)
     checkpoint = Checkpoint(library / f".{key[:16]}.training", key)
     stop = Interrupt()
     with tqdm(total=plan.params.epochs, unit="epoch", disable=None, file=sys.stderr) as bar:

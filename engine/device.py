@@ -41,6 +41,13 @@ def fast_bf16(device: torch.device) -> bool:
     return torch.cuda.get_device_capability(device)[0] >= _AMPERE
 
 
+def training_precision(asked: str, device: torch.device) -> str:
+    """``fp32`` or ``bf16``: how a training computes that was asked for ``auto`` or one of both."""
+    if asked == "auto":
+        return "bf16" if fast_bf16(device) else "fp32"
+    return asked
+
+
 def batch_size(device: torch.device) -> int:
     """Images to attack together: many fill an accelerator, few let a CPU store results often."""
     return 100 if device.type == "cpu" else 512

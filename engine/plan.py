@@ -1,8 +1,8 @@
 """The stages of a run and their content keys; torch-free.
 
 A key covers what a stage was made from and the version of the code that made it, so equal
-keys mean equal results, and a stored stage can be reused. Raise a version whenever the
-numbers of that stage can change.
+keys mean equal results but for the order in which devices add, and a stored stage can be
+reused. Raise a version whenever the numbers of that stage can change.
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ STAGE_VERSIONS = {
     "attack": 2,
     "transfer": 1,
 }
+
+_LATER = {"attack_start": "in range"}
+"""Parameters of steps that came later, with the value that says what was done before them.
+
+With that value they are no part of a key, so what was stored before is found again.
+"""
 
 _WITHOUT_IMAGES = frozenset({"none", "magnitude", "filter", "nm-sparsity", "channel"})
 
@@ -41,6 +47,7 @@ def run_keys(
     model_fingerprint: str,
     precision: str,
     training_fingerprint: str = "",
+    training_precision: str = "fp32",
 ) -> RunKeys:
     """The keys of a run, from what it asks for and the fingerprints of what it starts from.
 
@@ -49,11 +56,13 @@ def run_keys(
         data_fingerprint: of the very images attacked (subset and order included).
         model_fingerprint: of the base model's weights.
         precision: ``fp32`` or ``bf16``: how the search computes.
-        training_fingerprint: of the images that the recipe learns from; empty if it learns
-            from none.
+        training_fingerprint: of the images that the recipe learns from and of how they may be
+            changed (``ImageSet.lesson``); empty if it learns from none.
+        training_precision: ``fp32`` or ``bf16``: what ``auto`` means to a step that trains, on
+            the device that would.
     """
     data = content_key("data", STAGE_VERSIONS["data"], data_fingerprint, run.keep_images)
-    variant = variant_key(run, model_fingerprint, training_fingerprint)
+    variant = variant_key(run, model_fingerprint, training_fingerprint, training_precision)
     key = content_key(
         "attack",
         STAGE_VERSIONS["attack"],
@@ -66,13 +75,21 @@ def run_keys(
     return RunKeys(key, variant, data)
 
 
-def variant_key(run: Run, model_fingerprint: str, training_fingerprint: str = "") -> str:
+def variant_key(
+    run: Run,
+    model_fingerprint: str,
+    training_fingerprint: str = "",
+    training_precision: str = "fp32",
+) -> str:
     """The key of a base model after a recipe; of a prefix too, with the run cut to it.
 
-    The training images count only if the recipe learns from them.
+    The training images count only if the recipe learns from them, and what ``auto`` means for
+    the precision only if a step trains so and it is not fp32.
     """
-    steps = [{**step.to_table(), "teachers": _teachers(step)} for step in run.recipe]
+    steps = [{**_table(step), "teachers": _teachers(step)} for step in run.recipe]
     learned = [training_fingerprint] if learns(run.recipe) else []
+    if training_precision != "fp32" and any(map(_trains_as_device_likes, run.recipe)):
+        learned.append(training_precision)
     return content_key(
         "variant",
         STAGE_VERSIONS["variant"],
@@ -81,6 +98,16 @@ def variant_key(run: Run, model_fingerprint: str, training_fingerprint: str = ""
         run.seed if steps else 0,
         *learned,
     )
+
+
+def _trains_as_device_likes(step: Step) -> bool:
+    return _learns(step) and step.params.get("precision") == "auto"
+
+
+def _table(step: Step) -> dict[str, object]:
+    """A step as it counts in a key."""
+    table = step.to_table()
+    return {name: value for name, value in table.items() if _LATER.get(name) != value}
 
 
 def _teachers(step: Step) -> list[str]:

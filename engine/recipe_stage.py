@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from engine import compression, diagnostics
+from engine import compression, device, diagnostics
 from engine.catalog import ModelCard
 from engine.compression import Context, Variant
 from engine.data import ImageSet
@@ -34,7 +34,8 @@ class Made:
 
     Attributes:
         steps: one row a step: label, seconds, clean accuracy before and after on held-out
-            training images, whether the weights changed, flags, and the epochs of its trainings.
+            training images, whether the weights changed, flags, and the epochs of its trainings;
+            of steps that train also the kind of device and the precision that did.
     """
 
     variant: Variant
@@ -60,10 +61,11 @@ class RecipeStage:
             staged: computes a stage by name and detail.
         """
         gate = _Gate(context.training)
-        learned = context.training.fingerprint if context.training is not None else ""
+        learned = context.training.lesson if context.training is not None else ""
         parts = [spec.recipe[:count] for count in range(len(spec.recipe) + 1)]
+        auto = device.training_precision("auto", context.device)
         keys = [
-            variant_key(spec.model_copy(update={"recipe": part}), card.fingerprint, learned)
+            variant_key(spec.model_copy(update={"recipe": part}), card.fingerprint, learned, auto)
             for part in parts
         ]
         variant, done = self._start(base, spec.recipe, keys)
@@ -78,7 +80,7 @@ class RecipeStage:
             variant = staged("compression", step.label, take)
             seconds = time.perf_counter() - begun
             record = gate.compare(step, before, gate.look(variant), seconds)
-            record["epochs"] = log.rows
+            record |= {"epochs": log.rows, **_trained_on(step, log.rows, context)}
             compression.save(variant, card, self._store.variant_folder(key))
             self._store.put_stage(step_key(key), "step", record, seconds)
             records.append(record)
@@ -97,6 +99,15 @@ class RecipeStage:
     def _checkpoints(self, key: str) -> Callable[[str], Checkpoint]:
         folder: Path = self._store.variant_folder(key)
         return lambda stage: Checkpoint(folder / f"training-{stage}.safetensors", key)
+
+
+def _trained_on(step: Step, epochs: list[Row], context: Context) -> Row:
+    """Device and precision of a training, for the record; nothing if there was none."""
+    if not epochs:
+        return {}
+    asked = str(step.params.get("precision", "auto"))
+    precision = device.training_precision(asked, context.device)
+    return {"device": context.device.type, "precision": precision}
 
 
 @dataclass(frozen=True)

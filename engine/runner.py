@@ -160,7 +160,8 @@ class Runner:
             images.fingerprint,
             card.fingerprint,
             self.options.precision,
-            training.fingerprint if training else "",
+            training.lesson if training else "",
+            device.training_precision("auto", self.device),
         )
 
     def execute(self, run_id: int, should_stop: ShouldStop) -> None:

@@ -24,6 +24,7 @@ _FREE = {
     "nesterov",
     "weight_decay",
     "attack_step_size",
+    "attack_start",
     "density",
     "sparsity",
     "rate",

@@ -28,7 +28,14 @@ def _time(record: Row) -> str:
         return ""
     epochs = len(record.get("epochs", ()))
     trained = f", trained for {epochs} epoch{'' if epochs == 1 else 's'}" if epochs else ""
-    return f"{seconds:.1f} s{trained}"
+    return f"{seconds:.1f} s{trained}{_place(record)}"
+
+
+def _place(record: Row) -> str:
+    """Where and how a step trained; an older version did not note it."""
+    if "precision" not in record:
+        return ""
+    return f" on {record['device']} in {record['precision']}"
 
 
 def _accuracy(record: Row) -> str:

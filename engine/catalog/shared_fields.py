@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from engine.catalog.entry import Number, Params, setting
-from engine.catalog.training import RECIPES, StandardParams, TradesParams
+from engine.catalog.training import RECIPES, Augmentation, StandardParams, TradesParams
 
 _BOUNDS = ("gt", "ge", "lt", "le")
 
@@ -37,12 +37,13 @@ class BatchParams(Params):
     batch_size: int = like("batch_size")
     momentum: Number = like("momentum")
     weight_decay: Number = like("weight_decay", 1e-4)
-    augmentation: Literal["auto", "none", "shift", "crop-flip"] = like("augmentation")
+    augmentation: Augmentation = like("augmentation")
     precision: Literal["auto", "fp32", "bf16"] = like("precision")
     eps: Number = like("eps")
     attack_steps: int = like("attack_steps")
     attack_step_size: Number | None = like("attack_step_size")
     attack_mode: Literal["eval", "train"] = like("attack_mode")
+    attack_start: Literal["in range", "as coded"] = like("attack_start")
 
     def recipe(self, kind: Recipe, **own: Any) -> StandardParams:
         """The parameters of a training recipe: those it shares with this step, and ``own``."""

@@ -13,6 +13,8 @@ _FOLDED: dict[str, JsonValue] = {"group": "training"}
 
 Schedule = Literal["one-cycle", "cosine", "multistep"]
 
+Augmentation = Literal["auto", "none", "shift", "crop", "crop-flip"]
+
 SCHEDULES = (
     "One cycle: up, then down. Cosine: down to 0. Multistep: a tenth after half of the steps, "
     "a hundredth after three quarters."
@@ -28,7 +30,7 @@ class StandardParams(Params):
         ge=2,
         le=65_536,
         title="batch size",
-        description="Images a step.",
+        description="Images a step; a single one left at the end joins the step before.",
         json_schema_extra=_FOLDED,
     )
     lr: Number = Field(0.1, gt=0, le=10, title="learning rate", description="Its largest value.")
@@ -63,11 +65,13 @@ class StandardParams(Params):
         description="Adam takes neither momentum nor Nesterov.",
         json_schema_extra=_FOLDED,
     )
-    augmentation: Literal["auto", "none", "shift", "crop-flip"] = Field(
+    augmentation: Augmentation = Field(
         "auto",
         title="augmentation",
         description="Random changes of the images: shift by a pixel, or crops after padding by "
-        "four and mirroring. Auto: crop-flip for colour pictures from 24 pixels, else shift.",
+        "four, with or without mirroring. Auto: crop-flip for colour pictures from 24 pixels, "
+        "crop for svhn, whose digits have no mirror image, else shift. For letters or digits of "
+        "your own (folder, npz) in colour choose crop.",
         json_schema_extra=_FOLDED,
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
@@ -99,6 +103,14 @@ class AdversarialParams(StandardParams):
         title="attack mode",
         description="Mode of the network while examples are searched. In train mode every step "
         "of the search moves the BatchNorm statistics, as some published code does.",
+        json_schema_extra=_FOLDED,
+    )
+    attack_start: Literal["in range", "as coded"] = Field(
+        "in range",
+        title="attack start",
+        description="Where PGD starts: in the part of the ball that lies in [0,1]; or anywhere "
+        "in the ball, so that the first gradient may be taken outside, as the code of RAP-ADMM, "
+        "ARD and IAD does. TRADES and RSLAD start beside the image whatever this says.",
         json_schema_extra=_FOLDED,
     )
 

@@ -14,6 +14,9 @@ Labels = npt.NDArray[np.int64]
 
 _FULL = 255.0
 
+_ONE_WAY = frozenset({"svhn"})
+"""Datasets in colour whose mirrored images are of no class; grey ones nobody mirrors."""
+
 
 @dataclass(frozen=True, eq=False)
 class ByteImages:
@@ -82,6 +85,16 @@ class ImageSet:
         """(C, H, W) of one image."""
         channels, height, width = self.images.shape[1:]
         return channels, height, width
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether a mirrored image is still of its class: a mirrored 2 is no digit."""
+        return self.id not in _ONE_WAY
+
+    @property
+    def lesson(self) -> str:
+        """What a training on these images depends on: the fingerprint, and ``mirrors``."""
+        return self.fingerprint if self.mirrors else f"{self.fingerprint} not mirrored"
 
     @cached_property
     def fingerprint(self) -> str:

@@ -16,6 +16,9 @@ from engine.attacks.ball import linf_bounds
 Mode = Literal["eval", "train"]
 """Of the network while examples are searched."""
 
+Start = Literal["in range", "as coded"]
+"""Where a search begins: in ball and box, or in the ball alone."""
+
 
 @contextmanager
 def frozen(model: nn.Module, mode: Mode = "eval") -> Iterator[None]:
@@ -47,8 +50,14 @@ def pgd_examples(
     generator: torch.Generator,
     step_size: float | None = None,
     mode: Mode = "eval",
+    start: Start = "in range",
 ) -> torch.Tensor:
     """Sign-gradient ascent from a random start, the last iterate (Madry 2018, eq. 4).
+
+    ``in range`` starts uniformly in the part of the ball that lies in [0,1]. ``as coded``
+    starts at x + U(-eps, eps), so the first gradient may be taken outside [0,1]; every step ends
+    inside. So do the published codes of RAP-ADMM (Ye 2019), ARD (Goldblum 2020), and IAD-I,
+    IAD-II and AKD2 in that of IAD (Zhu 2022). Both draw the same numbers.
 
     Args:
         model: images in [0,1] to logits; its parameters are frozen meanwhile.
@@ -59,12 +68,14 @@ def pgd_examples(
         generator: draws the start, on the CPU.
         step_size: length of a step; None is 2.5 eps / steps.
         mode: of the network meanwhile.
+        start: see above.
     """
     low, high = linf_bounds(images, eps)
     noise = torch.rand(images.shape, generator=generator).to(images)
+    least, most = (images - eps, images + eps) if start == "as coded" else (low, high)
     return ascend(
         model,
-        low + (high - low) * noise,
+        least + (most - least) * noise,
         (low, high),
         lambda logits: F.cross_entropy(logits, labels),
         step_size or 2.5 * eps / steps,

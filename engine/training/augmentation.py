@@ -11,23 +11,30 @@ _SMALL = 24
 """Sides below this are shifted by a pixel; from this on they are cropped and flipped."""
 
 
-def augmented(images: torch.Tensor, kind: str, generator: torch.Generator) -> torch.Tensor:
+def augmented(
+    images: torch.Tensor, kind: str, generator: torch.Generator, *, mirrors: bool = True
+) -> torch.Tensor:
     """Images as one pass sees them.
 
     Args:
         images: (N, C, H, W) in [0,1].
-        kind: ``none``, ``shift`` (by one pixel), ``crop-flip`` (crops after padding by four
-            pixels, mirrored by half: what CIFAR-10 is trained with), or ``auto``: crop-flip
-            for colour pictures with sides from 24 pixels, else shift.
+        kind: ``none``, ``shift`` (by one pixel), ``crop`` (after padding by four pixels),
+            ``crop-flip`` (these, half of them mirrored: what CIFAR-10 is trained with), or
+            ``auto``: crop-flip for colour pictures with sides from 24 pixels, crop if their
+            mirror images are of no class, else shift.
         generator: on the CPU.
+        mirrors: whether a mirrored image is still of its class; ``auto`` asks.
     """
     if kind == "auto":
         large = images.shape[1] == 3 and min(images.shape[-2:]) >= _SMALL
-        kind = "crop-flip" if large else "shift"
+        crops = "crop-flip" if mirrors else "crop"
+        kind = crops if large else "shift"
     if kind == "shift":
         return random_shift(images, generator)
-    if kind == "crop-flip":
+    if kind in ("crop", "crop-flip"):
         moved = _moved(images, _PADDING, generator)
+        if kind == "crop":
+            return moved
         mirrored = torch.rand(len(images), generator=generator) < 0.5
         return torch.where(mirrored[:, None, None, None], moved.flip(-1), moved)
     return images

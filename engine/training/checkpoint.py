@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,10 @@ class Checkpoint:
 
     path: Path
     key: str
+
+    def at(self, precision: str) -> Checkpoint:
+        """The same of a run that computes in a precision; goes on with none in another."""
+        return replace(self, key=f"{self.key} {precision}")
 
     def write(self, groups: dict[str, Tensors], facts: dict[str, Any]) -> None:
         """Replace the file by a new state, whole or not at all.

@@ -14,10 +14,17 @@ _SPLIT_SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Images (N, C, H, W) that give floats in [0,1] when indexed, and labels (N,) int64."""
+    """Images to train or validate on.
+
+    Attributes:
+        images: (N, C, H, W), floats in [0,1] when indexed.
+        labels: (N,) int64.
+        mirrors: whether a mirrored image is still of its class.
+    """
 
     images: Images
     labels: torch.Tensor
+    mirrors: bool = True
 
 
 def hold_out(training_images: ImageSet) -> tuple[Examples, Examples]:
@@ -34,7 +41,29 @@ def hold_out(training_images: ImageSet) -> tuple[Examples, Examples]:
     held = max(count // 10, min(_MOST_FOR_FEW, count // 5), 1)
     order = torch.from_numpy(stratified_order(training_images.labels.numpy(), _SPLIT_SEED))
     images, labels = training_images.images, training_images.labels
+    mirrors = training_images.mirrors
     return (
-        Examples(take(images, order[held:]), labels[order[held:]]),
-        Examples(images[order[:held]], labels[order[:held]]),
+        Examples(take(images, order[held:]), labels[order[held:]], mirrors),
+        Examples(images[order[:held]], labels[order[:held]], mirrors),
     )
+
+
+def batches(order: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:
+    """A pass over the images in parts of ``size``; what is left makes a smaller last one.
+
+    A single image that is left joins the part before it: alone it has no variance, and
+    BatchNorm fails on it, or learns from it.
+
+    Args:
+        order: (N,) positions.
+        size: 2 or more.
+    """
+    parts = torch.split(order, size)
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        return (*parts[:-2], torch.cat(parts[-2:]))
+    return parts
+
+
+def batches_in(count: int, size: int) -> int:
+    """How many parts ``batches`` makes of so many images."""
+    return len(batches(torch.arange(count), size))

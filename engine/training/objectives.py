@@ -10,7 +10,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from engine.catalog.training import AdversarialParams, PgdAtParams, StandardParams, TradesParams
-from engine.training.adversary import Mode, divergence_examples, pgd_examples, trades_examples
+from engine.training.adversary import (
+    Mode,
+    Start,
+    divergence_examples,
+    pgd_examples,
+    trades_examples,
+)
 
 
 @dataclass(frozen=True)
@@ -20,12 +26,14 @@ class Threat:
     Attributes:
         step_size: length of a step; None is 2.5 eps / steps.
         mode: of the network while examples are searched.
+        start: of a search for high cross-entropy.
     """
 
     eps: float
     steps: int
     step_size: float | None = None
     mode: Mode = "eval"
+    start: Start = "in range"
 
     def pgd(
         self,
@@ -44,6 +52,7 @@ class Threat:
             generator=generator,
             step_size=self.step_size,
             mode=self.mode,
+            start=self.start,
         )
 
     def trades(
@@ -82,7 +91,13 @@ class Threat:
 
 def threat_of(params: AdversarialParams) -> Threat:
     """The threat model that training parameters describe."""
-    return Threat(params.eps, params.attack_steps, params.attack_step_size, params.attack_mode)
+    return Threat(
+        params.eps,
+        params.attack_steps,
+        params.attack_step_size,
+        params.attack_mode,
+        params.attack_start,
+    )
 
 
 class Objective:

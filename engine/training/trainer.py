@@ -18,7 +18,7 @@ from engine.errors import Cancelled, TrainingError
 from engine.training.adversary import accuracy, pgd_examples
 from engine.training.augmentation import augmented
 from engine.training.checkpoint import Checkpoint, Tensors
-from engine.training.examples import Examples
+from engine.training.examples import Examples, batches, batches_in
 from engine.training.objectives import Objective, objective_of
 from engine.training.optimisation import (
     Course,
@@ -27,6 +27,7 @@ from engine.training.optimisation import (
     restore_optimiser,
     schedule,
 )
+from engine.training.randomness import own_draws
 
 _VALIDATION_BATCH = 512
 
@@ -128,14 +129,15 @@ def train(
         training: what the gradient steps see, augmented.
         validation: what chooses the epoch; disjoint from ``training`` and from any test image.
         params: epochs, batches, optimiser and schedule; and the objective, unless one is given.
-        seed: of the batches, the augmentation and the starts of attacks; the global state is
-            not touched.
+        seed: of the batches, the augmentation, the starts of attacks and what layers draw
+            (dropout, stochastic depth); the global state is not touched.
         objective: what to minimise.
         course: of the learning rate, in place of the schedule that the parameters name.
         first_candidate: the first epoch that may be kept; None is the last third.
         watch: is told of each epoch and may stop.
-        checkpoint: where each finished epoch is written; if it holds one of this very run,
-            training goes on from there, bit by bit as if never interrupted (on a CPU).
+        checkpoint: where each finished epoch is written; if it holds one of this very run in
+            this precision, training goes on from there, bit by bit as if never interrupted (on
+            a CPU).
         stage: named in each ``Epoch``.
         factors: of the learning rate, by name of the parameter; 1 for those not named.
         after_step: called with the model after each gradient step.
@@ -146,6 +148,8 @@ def train(
     """
     aim = objective or objective_of(params)
     run = _Run(model, training, aim, params, seed, course, factors, after_step)
+    if checkpoint is not None:
+        checkpoint = checkpoint.at(run.precision)
     if checkpoint is not None and (stored := checkpoint.read()) is not None:
         run.restore(*stored)
         for epoch in run.epochs:
@@ -183,12 +187,12 @@ class _Run:
         self._after_step = after_step
         self._params, self._generator = params, torch.Generator().manual_seed(seed)
         self._device = next(model.parameters()).device
-        fast = params.precision == "auto" and device.fast_bf16(self._device)
-        self._bf16 = fast or params.precision == "bf16"
+        self.precision = device.training_precision(params.precision, self._device)
+        self._bf16 = self.precision == "bf16"
         if self._bf16:
             model.to(memory_format=torch.channels_last)
         self._optimizer = optimiser(model, params, factors)
-        steps = params.epochs * -(-len(training.labels) // params.batch_size)
+        steps = params.epochs * batches_in(len(training.labels), params.batch_size)
         self._schedule = schedule(self._optimizer, params, steps, course)
         self.epochs: list[Epoch] = []
         self.learning_rate = params.lr
@@ -197,11 +201,15 @@ class _Run:
 
     def epoch(self, number: int, should_stop: Callable[[], bool]) -> float:
         """One pass over the images; the mean loss."""
+        with own_draws(self._generator, self._device):
+            return self._pass(number, should_stop)
+
+    def _pass(self, number: int, should_stop: Callable[[], bool]) -> float:
         self._model.train()
         self.objective.begin_epoch(self._model, number)
         total = 0.0
         order = torch.randperm(len(self._training.labels), generator=self._generator)
-        for step, batch in enumerate(torch.split(order, self._params.batch_size), 1):
+        for step, batch in enumerate(batches(order, self._params.batch_size), 1):
             if should_stop():
                 raise Cancelled
             loss = self._step(batch)
@@ -215,7 +223,12 @@ class _Run:
     def _step(self, batch: torch.Tensor) -> float:
         labels = self._training.labels[batch].to(self._device)
         images = self._training.images[batch]
-        images = augmented(images, self._params.augmentation, self._generator).to(self._device)
+        images = augmented(
+            images,
+            self._params.augmentation,
+            self._generator,
+            mirrors=self._training.mirrors,
+        ).to(self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
             loss = self.objective.loss(self._model, images, labels, self._generator)
         self._optimizer.zero_grad(set_to_none=True)
@@ -292,6 +305,17 @@ def validate(
     """
     place = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)  # the same starts in every epoch
+    with own_draws(generator, place):
+        return _validate(model, validation, objective, generator, place)
+
+
+def _validate(
+    model: nn.Module,
+    validation: Examples,
+    objective: Objective,
+    generator: torch.Generator,
+    place: torch.device,
+) -> tuple[float, float | None]:
     clean = robust = 0.0
     for images, labels in zip(
         torch.split(validation.images[:], _VALIDATION_BATCH),

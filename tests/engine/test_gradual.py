@@ -103,7 +103,7 @@ def test_sparsity_rises_and_no_weight_comes_back(
     masks: list[list[torch.Tensor]] = []
 
     def look(_: Epoch) -> None:
-        stored = Checkpoint(path, "key").read()
+        stored = Checkpoint(path, "key").at("fp32").read()
         assert stored is not None
         last = stored[0]["last"]
         masks.append([tensor for name, tensor in last.items() if name.endswith(".mask")])

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from engine import runner
+from engine import device, runner
 from engine.events import EpochFinished, Event, StageStarted
 from engine.plan import variant_key
 from engine.runner import Options
-from engine.specs import Run, Step, Study, make_attack
+from engine.specs import Run, Step, Study, make_attack, make_step
 from engine.store import Row, Writer
 from tests.helpers.studies import small_study
 
@@ -131,3 +131,55 @@ def test_another_teacher_is_another_variant() -> None:
         return variant_key(asked, "weights")
 
     assert key("digits-resnet-at") != key("digits-resnet") != key("base")
+
+
+def test_weights_trained_in_bf16_are_not_taken_for_fp32_ones(
+    store: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if a database had come from a device that is fast in bf16 to one that is not."""
+    asked = study([PRUNE], [PRUNE, TUNE])
+    options = Options(device="cpu", precision="fp32")
+    with monkeypatch.context() as fast:
+        fast.setattr(device, "fast_bf16", lambda _: True)
+        runner.run(asked, store, lambda _: None, options=options)
+    events: list[Event] = []
+    runner.run(asked, store, events.append, options=options)
+    # The pruning computes alike everywhere and is reused; the training is not.
+    assert compressed(events) == ["finetune standard 3ep"]
+    tuned = [row for row in store.results() if "finetune" in row["compression"]]
+    records = [store.variant(row["run_id"])["steps"] for row in tuned]
+    assert [one[1]["precision"] for one in records] == ["bf16", "fp32"]
+    assert [one[1]["device"] for one in records] == ["cpu", "cpu"]
+    assert not any("precision" in one[0] for one in records)
+    assert [one["loss"] for one in records[0][1]["epochs"]] != [
+        one["loss"] for one in records[1][1]["epochs"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("step", "counts"),
+    [
+        ({"name": "finetune"}, True),
+        ({"name": "kd"}, True),
+        ({"name": "rap-admm"}, True),
+        ({"name": "magnitude", "schedule": "gradual"}, True),
+        ({"name": "magnitude"}, False),
+        ({"name": "ptq", "activation_bits": 8}, False),
+        ({"name": "finetune", "precision": "fp32"}, False),
+        ({"name": "finetune", "precision": "bf16"}, False),
+    ],
+)
+def test_the_precision_of_the_device_counts_for_steps_that_train_as_it_likes(
+    step: dict[str, Any], counts: bool
+) -> None:
+    asked = Run(
+        dataset=small_study().dataset,
+        model="digits-resnet",
+        recipe=(make_step(step),),
+        attack=make_attack("pgd"),
+    )
+    plain, fp32, bf16 = (
+        variant_key(asked, "weights", "images", *more) for more in ((), ("fp32",), ("bf16",))
+    )
+    assert plain == fp32
+    assert (bf16 != fp32) == counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,15 +13,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from engine import catalog, data, models, training
-from engine.catalog.training import PgdAtParams, StandardParams, TradesParams
+from engine.catalog.training import PgdAtParams, Schedule, StandardParams, TradesParams
 from engine.errors import Cancelled, TrainingError
 from engine.specs import DatasetSpec
 from engine.training import bundled
 from engine.training.adversary import accuracy, frozen, pgd_examples
 from engine.training.augmentation import random_shift
 from engine.training.base import Plan
+from engine.training.examples import Examples, batches, batches_in
 from engine.training.objectives import Standard
-from engine.training.trainer import Examples
 
 
 @pytest.fixture(autouse=True)
@@ -162,6 +163,51 @@ def test_standard_training_is_the_plain_loop_bit_by_bit() -> None:
     trained = training.train(_tiny(), examples, validation, params, 0)
     assert trained.epoch == 2
     assert models.fingerprint(trained.model) == models.fingerprint(net)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "sizes"),
+    [
+        (129, 64, [64, 65]),
+        (65, 64, [65]),
+        (3, 2, [3]),
+        (130, 64, [64, 64, 2]),
+        (128, 64, [64, 64]),
+        (63, 64, [63]),
+        (1, 64, [1]),
+    ],
+)
+def test_one_image_left_joins_the_batch_before(count: int, size: int, sizes: list[int]) -> None:
+    order = torch.arange(count).flip(0)
+    parts = batches(order, size)
+    assert [len(part) for part in parts] == sizes
+    assert torch.equal(torch.cat(parts), order)
+    if count % size != 1:
+        assert all(map(torch.equal, parts, order.split(size)))
+    assert batches_in(count, size) == len(sizes)
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine"])
+def test_one_image_left_trains_a_network_of_1x1_maps_to_the_end_of_its_schedule(
+    schedule: Schedule,
+) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 4, 8), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 10))
+    seen: list[int] = []
+    rates: list[float] = []
+    net.register_forward_pre_hook(lambda m, x: seen.append(len(x[0])) if m.training else None)
+    whole, validation = _examples()
+    params = StandardParams(epochs=2, batch_size=64, schedule=schedule)
+    training.train(
+        net,
+        Examples(whole.images[:193], whole.labels[:193]),
+        validation,
+        params,
+        0,
+        watch=training.Watch(lambda epoch: rates.append(epoch.learning_rate)),
+    )
+    assert seen == [64, 64, 65] * 2
+    last = {"one-cycle": 0.1 / 25 / 1e4, "cosine": 0.05 * (1 + math.cos(math.pi * 5 / 6))}
+    assert rates[-1] == pytest.approx(last[schedule], rel=1e-6)
 
 
 class _Failing(Standard):

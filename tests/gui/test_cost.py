@@ -198,8 +198,9 @@ def test_each_step_tells_its_time_accuracy_and_warnings() -> None:
         {"step": "magnitude 0%", "seconds": 0.1, "flags": flags, "epochs": []},
         {**good, "flags": [], "epochs": [{}] * 20},
         {"step": "ptq w4"},
+        {**good, "epochs": [{}], "device": "cuda", "precision": "bf16"},
     ]
-    idle, tuned, old = step_lights(records)
+    idle, tuned, old, placed = step_lights(records)
     assert (idle.level, tuned.level, old.level) == ("warning", "ok", "ok")
     assert "It left every weight as it was." in idle.words
     assert tuned.title == "2  finetune"
@@ -208,6 +209,7 @@ def test_each_step_tells_its_time_accuracy_and_warnings() -> None:
         "clean 50.0 % → 91.2 % on held-out images",
     ]
     assert old.words == ""
+    assert placed.words.startswith("12.3 s, trained for 1 epoch on cuda in bf16\n")
 
 
 def test_what_an_older_version_stored_is_still_shown() -> None:

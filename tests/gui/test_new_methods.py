@@ -355,3 +355,12 @@ def test_the_page_takes_the_runs_of_this_machine_only(
             assert known is (name == platform.platform()), page.estimate.text()
     page.reset()
     assert page.estimate.text() == ""
+
+
+def test_times_of_trainings_stored_before_still_count() -> None:
+    step = make_step({"name": "finetune", "epochs": 5})
+    params = {name: value for name, value in step.params.items() if name != "attack_start"}
+    row = {"dataset": "digits", "model": "digits-resnet", "name": "finetune"}
+    row |= {"params": params, "epochs": 2, "seconds": 6.0}
+    asked = study(compression=[{"name": "finetune", "epochs": 5}])
+    assert training_seconds(asked, [row]) == [pytest.approx(15.0)]
