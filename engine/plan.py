@@ -122,6 +122,11 @@ def step_key(variant_key: str) -> str:
     return content_key("step", STAGE_VERSIONS["step"], variant_key)
 
 
+def recipe_key(variant_key: str) -> str:
+    """The key of the list of a recipe's step keys, which is there once its first step begins."""
+    return content_key("recipe", variant_key)
+
+
 def diagnostics_key(variant_key: str, data_key: str) -> str:
     """The key of a variant's gate on this data."""
     return content_key("diagnostics", STAGE_VERSIONS["diagnostics"], variant_key, data_key)

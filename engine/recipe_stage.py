@@ -18,7 +18,7 @@ from engine.compression import Context, Variant
 from engine.data import ImageSet
 from engine.epoch_log import EpochLog
 from engine.models import fingerprint
-from engine.plan import step_key, variant_key
+from engine.plan import recipe_key, step_key, variant_key
 from engine.specs import Recipe, Run, Step
 from engine.store import Row, Writer
 from engine.training import Checkpoint, Examples, hold_out
@@ -68,6 +68,8 @@ class RecipeStage:
             variant_key(spec.model_copy(update={"recipe": part}), card.fingerprint, learned, auto)
             for part in parts
         ]
+        steps = {"steps": [step_key(key) for key in keys[1:]]}
+        self._store.put_stage(recipe_key(keys[-1]), "recipe", steps, 0.0)
         variant, done = self._start(base, spec.recipe, keys)
         records = [self._record(key) for key in keys[1 : done + 1]]
         for number in range(done, len(spec.recipe)):

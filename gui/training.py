@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, takewhile
 
 from engine import catalog, events
 from engine.errors import CrumpleError
-from engine.plan import step_key, variant_key
-from engine.specs import Run
+from engine.plan import recipe_key
 from engine.store import Row, Store
 
 Points = tuple[tuple[int, float], ...]
@@ -186,22 +185,9 @@ def stored_records(store: Store, run_id: int) -> list[Row]:
     """The records of the steps of a run that are stored: all, or those before it was stopped."""
     if steps := store.variant(run_id).get("steps"):
         return list(steps)
-    found: list[Row] = []
-    try:
-        spec = store.run_spec(run_id)
-        weights = catalog.model_card(spec.model).fingerprint
-    except (CrumpleError, ValueError, KeyError):
-        return found  # of another version of the catalogue
-    for count in range(1, len(spec.recipe) + 1):
-        record = store.stage(step_key(variant_key(_cut(spec, count), weights)))
-        if record is None:
-            break
-        found.append(record)
-    return found
-
-
-def _cut(spec: Run, count: int) -> Run:
-    return spec.model_copy(update={"recipe": spec.recipe[:count]})
+    begun = store.stage(recipe_key(store.run(run_id)["variant_key"])) or {"steps": ()}
+    found = takewhile(bool, (store.stage(key) for key in begun["steps"]))
+    return [record for record in found if record]
 
 
 def expected_epochs(recipe: Iterable[Row]) -> int:

@@ -10,7 +10,7 @@ import pytest
 
 from engine import device, runner
 from engine.events import EpochFinished, Event, StageStarted
-from engine.plan import variant_key
+from engine.plan import recipe_key, variant_key
 from engine.runner import Options
 from engine.specs import Run, Step, Study, make_attack, make_step
 from engine.store import Row, Writer
@@ -96,7 +96,11 @@ def test_an_interrupted_step_goes_on_at_the_next_epoch(store: Writer, tmp_path: 
         return sum(isinstance(event, EpochFinished) for event in events) == 2
 
     runner.run(asked, store, events.append, stop, Options(device="cpu"))
-    assert store.results()[-1]["status"] == "cancelled"
+    stopped = store.results()[-1]
+    assert stopped["status"] == "cancelled"
+    begun = store.stage(recipe_key(store.run(stopped["run_id"])["variant_key"]))
+    assert begun is not None
+    assert [bool(store.stage(key)) for key in begun["steps"]] == [True, False]
     again = run(store, asked)
     epochs = [event for event in again if isinstance(event, EpochFinished)]
     # The two done before are told again, with the numbers that they had.

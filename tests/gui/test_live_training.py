@@ -11,8 +11,8 @@ import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
-from engine import catalog, events
-from engine.plan import step_key, variant_key
+from engine import events
+from engine.plan import recipe_key
 from engine.specs import DatasetSpec, Run, Study, make_attack, make_step
 from engine.store import RunKeys, Writer
 from gui import files, theme
@@ -226,7 +226,6 @@ def test_steps_before_the_one_at_work_come_from_their_records(tmp_path: Path) ->
         recipe=recipe,
         attack=make_attack("fgsm"),
     )
-    weights = catalog.model_card(run.model).fingerprint
     study = Study.from_dict(
         {
             "name": "s",
@@ -236,12 +235,12 @@ def test_steps_before_the_one_at_work_come_from_their_records(tmp_path: Path) ->
         }
     )
     with Writer(tmp_path / "lab.db") as writer:
-        keys = RunKeys("run", variant_key(run, weights), "data")
+        keys = RunKeys("run", "variant", "data")
         (run_id,) = writer.add_study(study, [(run, keys)]).run_ids
         assert stored_records(writer, run_id) == []
-        first = run.model_copy(update={"recipe": recipe[:1]})
-        record = {"step": recipe[0].label, "epochs": rows("")}
-        writer.put_stage(step_key(variant_key(first, weights)), "step", record, 1.0)
+        writer.put_stage(recipe_key("variant"), "recipe", {"steps": ["a", "b", "c"]}, 0.0)
+        assert stored_records(writer, run_id) == []
+        writer.put_stage("a", "step", {"step": recipe[0].label, "epochs": rows("")}, 1.0)
         before = of_records(stored_records(writer, run_id))
     live = Training().after(epoch(1, 1, place=3, step=recipe[2].label, stage="", step_epochs=3))
     both = live.behind(before)
