@@ -15,7 +15,7 @@ STAGE_VERSIONS = {
     "data": 1,
     "variant": 3,
     "step": 1,
-    "diagnostics": 3,
+    "diagnostics": 4,
     "black-box": 1,
     "attack": 2,
     "transfer": 1,

@@ -19,7 +19,7 @@ def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str,
     Those of matrix products and convolutions elsewhere, for example in attention, are under
     the empty name. The counter of torch counts two operations per multiply-accumulate.
     """
-    device = next(model.parameters()).device
+    device = next((one.device for one in model.parameters()), None)
     with torch.no_grad(), _in_plain_operations(), FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, *image_shape, device=device))
     counted = counter.get_flop_counts()

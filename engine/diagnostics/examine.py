@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from engine.attacks.guard import preserved
+from engine.compression.counting import count_macs
 from engine.diagnostics.checks import check_accuracy, check_outputs, check_view, forward
 from engine.diagnostics.flags import Flag
 from engine.diagnostics.gradients import gradient_health
@@ -19,7 +20,9 @@ from engine.diagnostics.stress import (
 )
 
 PROBED_IMAGES = 64
-"""Images for what takes many gradients."""
+"""Images for what takes many gradients; fewer for large networks."""
+_FEWEST, _BUDGET = 16, 1e11
+"""Of these images; and the multiply-accumulates of one pass of theirs, seconds on a CPU."""
 
 Numbers = dict[str, float | bool | None]
 
@@ -75,9 +78,16 @@ def examine(
         }
     report = Report((*flags, *health.flags()), numbers)
     if health.present:
-        few = slice(min(PROBED_IMAGES, len(labels)))
+        few = slice(_probed(deployed, images))
         report = _probe(report, deployed, view, images[few], labels[few])
     return report
+
+
+def _probed(deployed: nn.Module, images: Tensor) -> int:
+    channels, height, width = images.shape[1:]
+    with preserved(deployed, seed=0):
+        macs = sum(count_macs(deployed, (channels, height, width)).values())
+    return min(len(images), PROBED_IMAGES, max(_FEWEST, int(_BUDGET / max(macs, 1))))
 
 
 def _probe(

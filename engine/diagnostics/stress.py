@@ -99,9 +99,16 @@ def _climb(view: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Which images are misclassified anywhere on the way, (N) bool."""
     lower, upper = linf_bounds(images, TEMPERATURE_EPS)
     stride = 2.5 * TEMPERATURE_EPS / TEMPERATURE_STEPS
-    points, broken = images, torch.zeros_like(labels, dtype=torch.bool)
+    points, standing = images, torch.arange(len(labels), device=labels.device)
     for _ in range(TEMPERATURE_STEPS):
-        logits, gradient = logits_and_gradient(view, points, labels, cross_entropy)
-        broken |= predict(logits) != labels
-        points = torch.clamp(points + stride * gradient.sign(), lower, upper)
-    return broken | (predict(forward(view, points)) != labels)
+        logits, gradient = logits_and_gradient(view, points, labels[standing], cross_entropy)
+        left = predict(logits) == labels[standing]
+        standing = standing[left]
+        if not len(standing):
+            break
+        moved = points[left] + stride * gradient[left].sign()
+        points = torch.clamp(moved, lower[standing], upper[standing])
+    broken = torch.ones_like(labels, dtype=torch.bool)
+    if len(standing):
+        broken[standing] = predict(forward(view, points)) != labels[standing]
+    return broken

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 
 import pytest
@@ -17,6 +18,7 @@ from engine.diagnostics import (
     compare,
     examine,
     gradient_health,
+    stress,
     transfer_check,
     transfer_flag,
 )
@@ -174,6 +176,48 @@ def test_the_temperature_test_finds_the_scale_and_what_it_costs(factor: float) -
     if flag:
         assert duel.whitebox < duel.rival / 2
         assert f"{duel.rival}/64" in flag.text
+
+
+def test_the_climb_of_the_temperature_test_spends_no_pass_on_what_broke() -> None:
+    """Images do not meet each other, so those that are left go the way they went before."""
+    net, images, labels = trained()
+    images, labels = images[:64], labels[:64]
+    rows: list[int] = []
+    model = Wrapped(net, before=lambda x: (rows.append(len(x)), x)[1])
+    found = stress._climb(model, images, labels)
+    assert rows == sorted(rows, reverse=True)
+    assert rows[-1] < rows[0]
+    points, broken = images, torch.zeros_like(labels, dtype=torch.bool)
+    stride = 2.5 * stress.TEMPERATURE_EPS / stress.TEMPERATURE_STEPS
+    for _ in range(stress.TEMPERATURE_STEPS):
+        leaf = points.clone().requires_grad_()
+        logits = net(leaf)
+        broken |= logits.argmax(dim=1) != labels
+        (gradient,) = torch.autograd.grad(
+            torch.nn.functional.cross_entropy(logits, labels, reduction="sum"), leaf
+        )
+        points = (points + stride * gradient.sign()).clip(
+            images - stress.TEMPERATURE_EPS, images + stress.TEMPERATURE_EPS
+        ).clip(0, 1)  # fmt: skip
+    broken |= net(points).argmax(dim=1) != labels
+    assert found.tolist() == broken.tolist()
+
+
+@pytest.mark.parametrize(("width", "probed"), [(1, 64), (4, 50), (64, 16)])
+def test_large_networks_are_probed_on_fewer_images(
+    width: int, probed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 8 x 8 pixels x width channels x 9 weights, and the linear layer behind them
+    # By import, since the package has a function of the same name.
+    gate = importlib.import_module("engine.diagnostics.examine")
+    monkeypatch.setattr(gate, "_BUDGET", 50 * (64 * 4 * 9 + 64 * 4 * 3))
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, width, 3, padding=1), nn.Flatten(), nn.Linear(64 * width, 3)
+    ).eval()
+    images = torch.rand(80, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = net(images).argmax(dim=1)
+    assert examine(net, net, images, labels).numbers["probed_images"] == probed
 
 
 def test_own_attacks_do_not_depend_on_the_scale_of_the_logits() -> None:
