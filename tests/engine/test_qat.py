@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from engine import catalog, compression, data, models
 from engine.accounting import account
 from engine.compression.dorefa import UnitClip
-from engine.compression.layers import modules_of, weight_layers
-from engine.compression.lsq import LsqActivation
+from engine.compression.layers import attach, modules_of, weight_layers, weight_of
+from engine.compression.lsq import LsqActivation, LsqQuantiser
 from engine.compression.parts import ActivationQuantiser, BoundedQuantiser
 from engine.compression.qat import LateFrozen, glorot_bound
 from engine.errors import Cancelled, SpecError
@@ -312,6 +312,33 @@ def test_zeros_of_a_mask_stay_zero(base: nn.Module, digits: data.ImageSet) -> No
     ):
         assert not two.weight[one.weight == 0].any()
         assert two.weight.any()
+
+
+@pytest.mark.parametrize("sparsity", [0.9, 0.95])
+@pytest.mark.parametrize("channels", [False, True])
+def test_what_is_left_of_a_pruned_network_starts_alive(
+    base: nn.Module,
+    digits: data.ImageSet,
+    test_images: data.ImageSet,
+    sparsity: float,
+    channels: bool,
+) -> None:
+    """The zeros of the mask do not make the first steps so small that they clip the rest."""
+    prune = {**PRUNE, "sparsity": sparsity, "scope": "layer"}
+    live = made(base, digits, prune, {"name": "finetune", "epochs": 4}).live
+    before = accuracy(live, test_images.images, test_images.labels)
+    clipped = kept = 0
+    for _, layer in weight_layers(live):
+        weight = weight_of(layer)
+        part = LsqQuantiser.on(weight, 4, channels=channels)
+        ratio = weight / part.scale.detach()
+        clipped += int(((ratio < part.lowest - 0.5) | (ratio > part.high + 0.5)).sum())
+        kept += int(weight.count_nonzero())
+        attach(layer, part)
+    assert clipped < 0.01 * kept
+    # Chance is 0.1, a fifth of what it starts from at most.
+    assert before > 0.5
+    assert accuracy(live, test_images.images, test_images.labels) > 0.3 * before
 
 
 def test_finetuning_keeps_levels_and_bounds(base: nn.Module, digits: data.ImageSet) -> None:

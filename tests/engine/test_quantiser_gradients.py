@@ -123,6 +123,23 @@ def test_scales_of_the_step_gradient_and_first_steps_are_those_of_the_paper() ->
     assert float(found) == pytest.approx(5 * 18 * 3 / math.sqrt(18 * 3))
 
 
+def test_pruned_weights_count_neither_in_the_first_step_nor_in_the_gradient_of_the_step() -> None:
+    rows = [[0.0, 0.5, -1.5, 0.0], [0.0, 0.0, 0.0, 0.3], [0.0, 0.0, 0.0, 0.0]]
+    weight, high = torch.tensor(rows, dtype=torch.float64), 7
+    channel, layer = (LsqQuantiser.on(weight, 4, channels=one) for one in (True, False))
+    hand = [2 * mean / math.sqrt(high) for mean in (1.0, 0.3)]
+    assert channel.scale.flatten().tolist() == pytest.approx([*hand, 1.0], abs=1e-12)
+    assert float(layer.scale.detach()) == pytest.approx(2 * (2.3 / 3) / math.sqrt(high), abs=1e-12)
+    # With steps so small that every live weight is at a bound: Q_P for each above 0, Q_N below.
+    for part in (channel, layer):
+        part.scale.data.fill_(1e-3)
+    (found,) = torch.autograd.grad(channel(weight).sum(), channel.scale)
+    hand = [(high - 8) / math.sqrt(2 * high), high / math.sqrt(high), 0.0]
+    assert found.flatten().tolist() == pytest.approx(hand, abs=1e-6)
+    (found,) = torch.autograd.grad(layer(weight).sum(), layer.scale)
+    assert float(found) == pytest.approx((2 * high - 8) / math.sqrt(3 * high), abs=1e-6)
+
+
 def test_a_layer_of_zeros_stays_finite() -> None:
     weight = torch.zeros(2, 3)
     for part in (
