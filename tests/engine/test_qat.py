@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from engine import catalog, compression, data, models
 from engine.accounting import account
+from engine.compression.binary import BinaryQuantiser
 from engine.compression.dorefa import UnitClip
-from engine.compression.layers import attach, modules_of, weight_layers, weight_of
+from engine.compression.layers import attach, bounded_weights, modules_of, weight_layers, weight_of
 from engine.compression.lsq import LsqActivation, LsqQuantiser
 from engine.compression.parts import ActivationQuantiser, BoundedQuantiser
 from engine.compression.qat import LateFrozen, glorot_bound
@@ -200,6 +201,26 @@ def test_rate_factors_multiply_the_update(base: nn.Module) -> None:
         moved.append([1 - float(t.detach().mean()) for t in (layer.weight, layer.bias)])
     assert moved[1][0] == pytest.approx(3 * moved[0][0], rel=1e-4)
     assert moved[1][1] == pytest.approx(moved[0][1], rel=1e-4)
+
+
+def test_the_rate_factor_is_not_undone_by_the_gradient_of_the_levels() -> None:
+    """BinaryConnect: a step is lr / H times the gradient of the levels -H and H."""
+    layer = nn.Linear(3, 2, bias=False)
+    bound = glorot_bound(layer)
+    attach(layer, BinaryQuantiser(torch.tensor(bound), bound, 1 / bound))
+    model = nn.Sequential(layer)
+    ((name, weight, part),) = bounded_weights(model)
+    with torch.no_grad():
+        weight.copy_(torch.tensor([[0.1, -0.1, 0.2], [-0.2, 0.3, -0.3]]))
+    before = weight.detach().clone()
+    params = catalog.training.StandardParams(lr=0.01, weight_decay=0, momentum=0)
+    optimizer = optimiser(model, params, {name: part.lr_factor})
+    layer.weight.sum().backward()  # the gradient of each level is 1
+    optimizer.step()
+    rate = optimizer.param_groups[0]["lr"]
+    moved = before - weight.detach()
+    assert torch.allclose(moved, torch.full_like(moved, rate), rtol=1e-4)
+    assert rate == pytest.approx(0.01 / bound)
 
 
 def test_rescaling_keeps_the_mean_size_of_the_linear_layer(

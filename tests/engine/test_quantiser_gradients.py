@@ -23,12 +23,21 @@ def slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 POINTS = torch.tensor([-1.5, -1.0, -0.4, -0.0, 0.0, 0.3, 1.0, 1.2], dtype=torch.float64)
 
 
-def test_binary_weights_are_signs_with_the_gradient_of_the_identity_within_the_bound() -> None:
-    part = BinaryQuantiser(torch.tensor(0.25, dtype=torch.float64), bound=1.0)
-    assert part(POINTS).tolist() == [-0.25, -0.25, -0.25, 0.25, 0.25, 0.25, 0.25, 0.25]
-    assert slope(part, POINTS).tolist() == [0, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0]
-    narrow = BinaryQuantiser(torch.tensor(1.0, dtype=torch.float64), bound=0.4)
-    assert slope(narrow, POINTS).tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
+@pytest.mark.parametrize("bound", [1.0, 0.4])
+def test_binary_weights_are_signs_with_the_gradient_of_the_identity_within_the_bound(
+    bound: float,
+) -> None:
+    """BinaryConnect: H sign(W), and the gradient of the product is the identity for any H."""
+    part = BinaryQuantiser(torch.tensor(bound, dtype=torch.float64), bound)
+    signs = [-1, -1, -1, 1, 1, 1, 1, 1]
+    assert part(POINTS).tolist() == [one * bound for one in signs]
+    inside = [float(abs(x) <= bound) for x in POINTS.tolist()]
+    assert slope(part, POINTS).tolist() == pytest.approx(inside, abs=1e-12)
+    # Rescaled to a quarter, the layer has a fixed factor, which the chain rule keeps.
+    quarter = BinaryQuantiser(torch.tensor(bound / 4, dtype=torch.float64), bound)
+    assert quarter(POINTS).tolist() == [one * bound / 4 for one in signs]
+    hand = [one / 4 for one in inside]
+    assert slope(quarter, POINTS).tolist() == pytest.approx(hand, abs=1e-12)
 
 
 def test_binary_activations() -> None:
