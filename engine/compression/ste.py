@@ -71,6 +71,22 @@ def sign(x: torch.Tensor, bound: float) -> torch.Tensor:
     return result
 
 
+class _ScaledSign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return torch.where(x >= 0, scale, -scale)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return gradients[0], None
+
+
+def scaled_sign(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """-scale or +scale, of 0 also +scale; the gradient of x is 1 everywhere, of scale none."""
+    result: torch.Tensor = _ScaledSign.apply(x, scale)
+    return result
+
+
 class _Unit(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: torch.Tensor, steps: int | None) -> torch.Tensor:

@@ -16,7 +16,14 @@ from engine import catalog, compression, data, models
 from engine.accounting import account
 from engine.compression.binary import BinaryQuantiser
 from engine.compression.dorefa import UnitClip
-from engine.compression.layers import attach, bounded_weights, modules_of, weight_layers, weight_of
+from engine.compression.layers import (
+    attach,
+    bounded_weights,
+    modules_of,
+    quantised_weights,
+    weight_layers,
+    weight_of,
+)
 from engine.compression.lsq import LsqActivation, LsqQuantiser
 from engine.compression.parts import ActivationQuantiser, BoundedQuantiser
 from engine.compression.qat import LateFrozen, glorot_bound
@@ -75,6 +82,7 @@ FORMS = {
     "binarynet": {**BINARY, "activation_bits": 1},
     "dorefa": {**DOREFA, "bits": 3, "activation_bits": 2, "first_last": "same"},
     "dorefa as coded": {**DOREFA, "division": "as coded"},
+    "dorefa 1": {**DOREFA, "bits": 1, "activation_bits": 4, "first_last": "same"},
     "lsq": {**LSQ, "activation_bits": 3, "first_last": "same"},
     "lsq channel": {**LSQ, "bits": 3, "steps": "channel"},
 }
@@ -311,6 +319,20 @@ def test_accounting_tells_bits_and_levels(variants: dict[str, compression.Varian
     assert (lsq.weight_bits, lsq.activation_bits) == (2, 3)
     assert lsq.levels <= 4
     assert found["dorefa as coded"].activation_bits == 32
+    sign = found["dorefa 1"]
+    assert (sign.weight_bits, sign.levels, sign.activation_bits) == (1, 2, 4)
+    assert sign.packed_bytes == binary.packed_bytes
+
+
+def test_the_scale_of_one_bit_dorefa_is_the_mean_of_the_weights_that_were_kept(
+    variants: dict[str, compression.Variant],
+) -> None:
+    found = [
+        (float(part.scale), float(weight.detach().abs().mean()))
+        for _, weight, part in quantised_weights(variants["dorefa 1"].live)
+    ]
+    assert len(found) == 10
+    assert [scale for scale, _ in found] == pytest.approx([mean for _, mean in found], rel=1e-6)
 
 
 def test_short_training_that_hurts_is_not_kept(base: nn.Module, digits: data.ImageSet) -> None:
@@ -404,9 +426,10 @@ def test_without_training_images_or_relus_it_is_refused(
     [
         {**BINARY, "first_last": "same", "epochs": 4, "lr": 0.03},
         {**DOREFA, "activation_bits": 2, "epochs": 4, "lr": 0.03},
+        {**DOREFA, "bits": 1, "activation_bits": 4, "epochs": 4, "lr": 0.03},
         {**LSQ, "first_last": "same", "epochs": 4},
     ],
-    ids=("binary w1", "dorefa w2a2", "lsq w2"),
+    ids=("binary w1", "dorefa w2a2", "dorefa w1a4", "lsq w2"),
 )
 def test_one_and_two_bits_stay_above_ninety_percent(
     base: nn.Module, digits: data.ImageSet, test_images: data.ImageSet, form: dict[str, Any]

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from engine.compression.binary import BinaryQuantiser, SignActivation
-from engine.compression.dorefa import DorefaActivation, DorefaQuantiser, UnitClip
+from engine.compression.dorefa import DorefaActivation, DorefaQuantiser, DorefaSign, UnitClip
+from engine.compression.layers import attach, settle
 from engine.compression.lsq import LsqActivation, LsqQuantiser, learned_step
 
 
@@ -77,6 +78,31 @@ def test_dorefa_weights_are_the_formula_and_their_gradient_that_without_rounding
         step = step.reshape(weight.shape)
         rise = (unrounded(weight + step) - unrounded(weight - step)) * weights
         assert float(found[place]) == pytest.approx(float(rise.sum()) / 2e-6, abs=1e-6)
+
+
+def test_dorefa_of_one_bit_is_the_sign_times_the_mean_size_with_the_gradient_of_the_identity() -> (
+    None
+):
+    part = DorefaSign.on(POINTS)
+    mean = (1.5 + 1.0 + 0.4 + 0.3 + 1.0 + 1.2) / 8
+    hand = [-mean, -mean, -mean, mean, mean, mean, mean, mean]
+    assert part(POINTS).tolist() == pytest.approx(hand, abs=1e-12)
+    assert slope(part, POINTS).tolist() == [1] * 8  # not clipped, and E takes no part
+    codes = part.codes(part(POINTS))
+    assert codes.tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
+    assert torch.equal(part.decode(codes), part(POINTS))
+
+
+def test_dorefa_of_one_bit_follows_the_weights_that_are_trained() -> None:
+    layer = nn.Linear(2, 2, bias=False).double()
+    attach(layer, DorefaSign.on(layer.weight.detach()))
+    for values in ([[0.5, -1.5], [1.0, 2.0]], [[3.0, 3.0], [-3.0, 0.0]]):
+        with torch.no_grad():
+            layer.parametrizations.weight.original.copy_(torch.tensor(values))
+        settle(layer)
+        mean = sum(abs(v) for row in values for v in row) / 4
+        hand = [mean if v >= 0 else -mean for row in values for v in row]
+        assert layer.weight.flatten().tolist() == pytest.approx(hand, abs=1e-12)
 
 
 def test_dorefa_activations() -> None:
@@ -154,6 +180,7 @@ def test_a_layer_of_zeros_stays_finite() -> None:
     for part in (
         LsqQuantiser.on(weight, 2, channels=True),
         DorefaQuantiser(torch.tensor(1.0), 2, divided=True),
+        DorefaSign.on(weight),
     ):
         assert part(weight).isfinite().all()
         assert slope(part, weight).isfinite().all()
