@@ -55,6 +55,9 @@ class Accounting(_Record):
 
     Attributes:
         requested: the recipe in words.
+        activation_bits: of the activations that are quantised; not every layer need read such.
+        activation_layers: how many do; None in what an older version stored.
+        activation_macs: theirs; None in what an older version stored.
         layers: in order of definition.
     """
 
@@ -67,6 +70,8 @@ class Accounting(_Record):
     levels: int
     weight_bits: float
     activation_bits: int
+    activation_layers: int | None = None
+    activation_macs: int | None = None
     macs: int
     nonzero_macs: int
     bit_operations: int
@@ -94,6 +99,7 @@ def account(parent: nn.Module, variant: Variant, image_shape: tuple[int, int, in
     layers = _layers(model, variant, image_shape)
     weights = sum(layer.weights for layer in layers)
     nonzero = sum(layer.nonzero_weights for layer in layers)
+    on_codes = [layer for layer in layers if layer.activation_bits < _FP32]
     return Accounting(
         requested=recipe_label(variant.recipe),
         parameters=count_parameters(model),
@@ -104,6 +110,8 @@ def account(parent: nn.Module, variant: Variant, image_shape: tuple[int, int, in
         levels=max(layer.levels for layer in layers),
         weight_bits=sum(layer.weight_bits * layer.weights for layer in layers) / weights,
         activation_bits=variant.activation_bits or _FP32,
+        activation_layers=len(on_codes),
+        activation_macs=sum(layer.macs for layer in on_codes),
         macs=sum(layer.macs for layer in layers),
         nonzero_macs=sum(layer.nonzero_macs for layer in layers),
         bit_operations=sum(layer.bit_operations for layer in layers),
