@@ -56,6 +56,9 @@ class Accounting(_Record):
     Attributes:
         requested: the recipe in words.
         other_macs: of ``macs``, those that no layer here makes, for example in attention.
+        activation_bits: of the activations that are quantised; not every layer need read such.
+        activation_layers: how many do; None in what an older version stored.
+        activation_macs: theirs; None in what an older version stored.
         layers: in order of definition.
     """
 
@@ -68,6 +71,8 @@ class Accounting(_Record):
     levels: int
     weight_bits: float
     activation_bits: int
+    activation_layers: int | None = None
+    activation_macs: int | None = None
     macs: int
     other_macs: int = 0
     nonzero_macs: int
@@ -97,6 +102,7 @@ def account(parent: nn.Module, variant: Variant, image_shape: tuple[int, int, in
     layers = _layers(model, variant, image_shape, macs)
     weights = sum(layer.weights for layer in layers)
     nonzero = sum(layer.nonzero_weights for layer in layers)
+    on_codes = [layer for layer in layers if layer.activation_bits < _FP32]
     return Accounting(
         requested=recipe_label(variant.recipe),
         parameters=count_parameters(model),
@@ -107,6 +113,8 @@ def account(parent: nn.Module, variant: Variant, image_shape: tuple[int, int, in
         levels=max((layer.levels for layer in layers), default=0),
         weight_bits=_mean_bits(layers),
         activation_bits=variant.activation_bits or _FP32,
+        activation_layers=len(on_codes),
+        activation_macs=sum(layer.macs for layer in on_codes),
         macs=sum(macs.values()),
         other_macs=macs[""],
         nonzero_macs=sum(layer.nonzero_macs for layer in layers) + macs[""],

@@ -2,7 +2,9 @@
 
 The deployed model goes to ONNX without its quantisers, and ONNX Runtime quantises it again: to
 our scales where the variant has some, and to ranges seen on calibration images elsewhere (the
-images themselves, sums, means). There it runs on 8-bit integers on the CPU.
+images themselves, sums, means, what leaves a convolution without a ReLU). There it runs on
+8-bit integers on the CPU. So it rounds also what some layers of the variant read in fp32;
+``calibrated_layers`` tells how many.
 """
 
 from __future__ import annotations
@@ -15,7 +17,10 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from engine.accounting import input_bits
 from engine.compression import Context, Variant
+from engine.compression.layers import modules_of
+from engine.compression.parts import ActivationQuantiser
 from engine.training import hold_out
 from engine.training.adversary import pgd_examples
 
@@ -62,6 +67,8 @@ class IntegerCheck(BaseModel):
         images: how many; training images that no step learns from, if there are enough.
         integer_layers: convolutions and linear layers that run on integers.
         layers: all of them.
+        calibrated_layers: those of ``integer_layers`` whose input the variant leaves in fp32, so
+            that the engine rounds what the variant does not; None in what an older version stored.
         own_scales: tensors that have the scales of the variant, not calibrated ones.
         clean_agreement: share of the images with the same prediction.
         eps: radius of the Linf ball for the examples near the boundary: the smallest power of
@@ -78,6 +85,7 @@ class IntegerCheck(BaseModel):
     images: int
     integer_layers: int
     layers: int
+    calibrated_layers: int | None = None
     own_scales: int
     clean_agreement: float
     eps: float
@@ -88,9 +96,20 @@ class IntegerCheck(BaseModel):
 
 
 def is_eight_bit(variant: Variant) -> bool:
-    """Whether all that is quantised has 8 bits, weights and activations."""
+    """Whether all that is quantised has 8 bits, weights and activations.
+
+    That is not all there is: a layer can be left in fp32, and so can what a layer reads.
+    """
     weights = {quantiser.bits for quantiser in variant.weight_quantisers.values()}
-    return weights == {BITS} and variant.activation_bits == BITS
+    quantisers = modules_of(variant.live, ActivationQuantiser)
+    return weights == {BITS} and {part.bits for _, part in quantisers} == {BITS}
+
+
+def _calibrated(deployed: nn.Module, variant: Variant, image: torch.Tensor) -> int:
+    """Layers with quantised weights that read fp32; ``image`` is (C, H, W)."""
+    channels, height, width = image.shape
+    read = input_bits(deployed, (channels, height, width))
+    return sum(read[name] != BITS for name in variant.weight_quantisers)
 
 
 def is_available() -> bool:
@@ -135,6 +154,7 @@ def check(variant: Variant, context: Context) -> IntegerCheck:
     images, labels = held.images[:IMAGES], held.labels[:IMAGES]
     pair = integer_pair(variant, context.calibration)
     place = context.device
+    calibrated = _calibrated(variant.deployed(), variant, images[0])
     view, deployed = variant.attack_view().to(place), variant.deployed().to(place)
     eps, near = near_boundary(view, images.to(place), labels.to(place), context.seed)
     near = near.cpu()
@@ -145,6 +165,7 @@ def check(variant: Variant, context: Context) -> IntegerCheck:
         images=len(images),
         integer_layers=pair.integer_layers,
         layers=pair.layers,
+        calibrated_layers=calibrated,
         own_scales=pair.own_scales,
         clean_agreement=_share(expected[0] == found[0]),
         eps=eps,

@@ -13,7 +13,7 @@ from engine.store import RunKeys
 
 STAGE_VERSIONS = {
     "data": 1,
-    "variant": 3,
+    "variant": 4,
     "step": 1,
     "diagnostics": 4,
     "black-box": 1,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 from engine import catalog
 from engine.errors import CrumpleError
@@ -44,6 +43,7 @@ _GROUPS = (
             ("MACs", "macs"),
             ("of these outside layers", _OTHER),
             ("non-zero MACs", "nonzero_macs"),
+            ("MACs on codes", "activation_macs"),
             ("bit operations", "bit_operations"),
         ),
     ),
@@ -85,7 +85,7 @@ def compared(variant: Row, recipe: Sequence[Row]) -> dict[str, Compared]:
     accounting = variant.get("accounting", {})
     asked = _requested(recipe)
     return {
-        key: Compared(label, amount(key, asked[key]), amount(key, accounting[key]), formula(key))
+        key: Compared(label, amount(key, asked[key]), total(key, accounting), formula(key))
         for label, key in _REQUESTS
         if key in asked and key in accounting
     }
@@ -115,7 +115,7 @@ def cost_facts(variant: Row, without: Collection[str] = ()) -> list[tuple[str, l
     if not accounting.get(_OTHER):
         accounting.pop(_OTHER, None)
     groups = [
-        (title, [_fact(label, key, accounting[key]) for label, key in totals if key in accounting])
+        (title, [_fact(label, key, accounting) for label, key in totals if key in accounting])
         for title, totals in _GROUPS
     ]
     if accounting:
@@ -172,8 +172,11 @@ def _about_bits(accounting: Row) -> str:
 
 
 def layer_texts(row: Row) -> list[str]:
-    """One text per column of ``LAYER_COLUMNS``; empty where an older version did not count."""
-    return [amount(key, row[key]) if key in row else "" for _, key in LAYER_COLUMNS]
+    """One text per column of ``LAYER_COLUMNS``, of a layer or of the total.
+
+    Empty where an older version did not count.
+    """
+    return [total(key, row) if key in row else "" for _, key in LAYER_COLUMNS]
 
 
 def formula(key: str) -> str:
@@ -191,8 +194,17 @@ def amount(key: str, value: float) -> str:
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
 
 
-def _fact(label: str, key: str, value: Any) -> Fact:
-    return label, amount(key, value), formula(key)
+def total(key: str, accounting: Row) -> str:
+    """A number of the whole model as text; of activation bits also which layers read them."""
+    text = amount(key, accounting[key])
+    count, layers = accounting.get("activation_layers"), len(accounting.get("layers", ()))
+    if key != "activation_bits" or accounting[key] >= _FP32 or count in (None, layers):
+        return text
+    return f"{text} ({count} of {layers} layers; the rest reads fp32)"
+
+
+def _fact(label: str, key: str, accounting: Row) -> Fact:
+    return label, total(key, accounting), formula(key)
 
 
 def _latency(rows: Sequence[Row]) -> list[Fact]:
@@ -214,6 +226,8 @@ def _integer_check(check: Row) -> list[Fact]:
     facts: list[Fact] = []
     if "engine" in check:
         note = f"{check['integer_layers']} of {check['layers']} layers run on integers"
+        if check.get("calibrated_layers"):
+            note += f", {check['calibrated_layers']} of them on what the variant leaves in fp32"
         facts.append(("engine", check["engine"], note))
     if "clean_agreement" in check:
         note = f"measured: same class as the deployed model, of {check['images']} images"

@@ -9,21 +9,26 @@ from pydantic import Field, model_validator
 from engine.catalog.compressions_training import RetrainParams
 from engine.catalog.entry import Entry, Number, Params, setting
 
+_BITS = {"lsq": (2, 8), "dorefa": (1, 8), "binary": (1, 1)}
+"""The fewest and the most bits of a weight, by method."""
+
 
 class _Quantised(Params):
     method: Literal["lsq", "dorefa", "binary"] = Field(
         "lsq",
         title="method",
         description="LSQ: steps between levels are trained. DoReFa: tanh of the weights on an "
-        "even grid over [-1, 1], activations on one over [0, 1]. Binary: the signs of the "
-        "weights, as BinaryConnect; with 1-bit activations BinaryNet.",
+        "even grid over [-1, 1], or with 1 bit their signs times their mean size; activations on "
+        "a grid over [0, 1]. Binary: the signs of the weights, as BinaryConnect; with 1-bit "
+        "activations BinaryNet.",
     )
     bits: int = Field(
         4,
         ge=1,
         le=8,
         title="weight bits",
-        description="Bits of a weight code: 1 with binary, 2 to 8 with the others; 2^b levels.",
+        description="Bits of a weight code: 1 with binary, 2 to 8 with LSQ, 1 to 8 with DoReFa; "
+        "2^b levels.",
     )
     activation_bits: Literal["none", 8, 7, 6, 5, 4, 3, 2, 1] = Field(
         "none",
@@ -65,7 +70,8 @@ class _Quantised(Params):
         title="rescaled layers",
         description="With binary and DoReFa, levels are of size 1, which a BatchNorm behind a "
         "layer undoes. Rescaled layers get one fixed factor that keeps their mean size: the "
-        "linear ones, which have no BatchNorm behind them, all, or none, as published.",
+        "linear ones, which have no BatchNorm behind them, all, or none, as published. With 1 bit "
+        "DoReFa keeps the mean size by itself.",
     )
     freeze_bn: Number = Field(
         0.2,
@@ -82,8 +88,9 @@ class QatParams(RetrainParams, _Quantised):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if (self.method == "binary") != (self.bits == 1):
-            allowed = "1 bit" if self.method == "binary" else "2 to 8 bits"
+        least, most = _BITS[self.method]
+        if not least <= self.bits <= most:
+            allowed = f"{least} to {most} bits" if most > least else f"{least} bit"
             raise ValueError(f"method {self.method} takes {allowed}, not bits = {self.bits}")
         if self.method == "binary" and self.activation_bits not in ("none", 1):
             raise ValueError(

@@ -22,7 +22,8 @@ class PtqParams(Params):
     activation_bits: Literal["none", 8, 7, 6, 5, 4, 3, 2] = Field(
         "none",
         title="activation bits",
-        description="Bits of the activations, or none to leave them in fp32.",
+        description="Bits of what leaves a ReLU, or none to leave it in fp32. What a layer reads "
+        "from anything else (the image, a sum, a linear bottleneck) stays in fp32.",
     )
     skip_first_last: bool = Field(
         False,

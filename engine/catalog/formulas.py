@@ -27,8 +27,12 @@ FORMULAS: dict[str, Formula] = {
     "levels": Formula("computed", "most distinct values in one output channel"),
     "weight_bits": Formula("computed", "mean bits b of a weight code; 32 if not quantised"),
     "activation_bits": Formula(
-        "computed", "bits a of an activation code that a layer reads; 32 if not quantised"
+        "computed",
+        "bits a of an activation code that a layer reads, 32 if it reads fp32; in total those "
+        "of the activations that are quantised, and how many layers read such",
     ),
+    "activation_layers": Formula("computed", "layers that read codes: a < 32"),
+    "activation_macs": Formula("measured", "sum of MACs over the layers with a < 32"),
     "macs": Formula(
         "measured",
         "multiply-accumulates for one image, counted operations / 2; zeros are multiplied too",

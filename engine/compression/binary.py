@@ -14,7 +14,9 @@ class BinaryQuantiser(BoundedQuantiser):
     """Leaves the sign of each weight, times one number for the layer: two levels, never zero.
 
     sign(0) is +1. (Code that takes the sign of TensorFlow, which is 0 there, has a third level.)
-    Backward, the identity where the trained weight is within [-bound, bound], else 0.
+    As published the number is the bound, and backward the levels are the identity where the
+    trained weight is within [-bound, bound], else 0. A rescaled layer has another number; what
+    it is in bounds is a fixed factor of the layer, of its gradient too.
     """
 
     kind = "binary"
@@ -28,7 +30,7 @@ class BinaryQuantiser(BoundedQuantiser):
         self.bound, self.lr_factor = bound, lr_factor
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """Any shape; the gradient of the sign is the identity, so the scale multiplies it."""
+        """Any shape; the gradient is scale / bound within the bound."""
         return ste.sign(weight, self.bound) * self.scale
 
     def options(self) -> dict[str, Any]:

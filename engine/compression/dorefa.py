@@ -1,4 +1,4 @@
-"""DoReFa (Zhou 2016, arXiv 1606.06160) for weights and activations of 2 and more bits."""
+"""DoReFa (Zhou 2016, arXiv 1606.06160) for weights and activations."""
 
 from __future__ import annotations
 
@@ -57,6 +57,53 @@ class DorefaQuantiser(WeightQuantiser):
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """See ``WeightQuantiser.decode``."""
         return (2 * (codes / self._steps) - 1) * self.scale
+
+
+class DorefaSign(WeightQuantiser):
+    """E sign(W) with E = mean|W| over the layer (section 2.3): DoReFa with 1 bit, two levels.
+
+    E is the scale, that of the present weights; it takes no part in the gradient, which is the
+    identity everywhere. sign(0) is +1. (Code that takes the sign of TensorFlow, which is 0
+    there, has a third level.)
+    """
+
+    kind = "dorefa-sign"
+    bits = 1
+    lowest = 0
+    scale: torch.Tensor
+
+    def __init__(self, scale: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale)
+
+    @classmethod
+    def on(cls, weight: torch.Tensor) -> DorefaSign:
+        """One with the scale of a weight."""
+        part = cls(weight.new_ones(()))
+        part.follow(weight)
+        return part
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """Any shape."""
+        return ste.scaled_sign(weight, self.scale)
+
+    def follow(self, weight: torch.Tensor) -> None:
+        """See ``WeightQuantiser.follow``; 1 for nothing but zeros."""
+        mean = weight.abs().mean()
+        self.scale.copy_(torch.where(mean > 0, mean, torch.ones_like(mean)))
+
+    @classmethod
+    def blank(cls, weight: torch.Tensor, options: dict[str, Any]) -> DorefaSign:
+        """See ``WeightPart.blank``."""
+        return cls(torch.ones(()), **options)
+
+    def codes(self, weight: torch.Tensor) -> torch.Tensor:
+        """See ``WeightQuantiser.codes``; 0 is the negative level."""
+        return (weight > 0).to(weight.dtype)
+
+    def decode(self, codes: torch.Tensor) -> torch.Tensor:
+        """See ``WeightQuantiser.decode``."""
+        return (2 * codes - 1) * self.scale
 
 
 class UnitClip(ActivationPart):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from engine.compression.parts import ActivationPart, BoundedQuantiser, Part
+from engine.compression.parts import ActivationPart, BoundedQuantiser, Part, WeightQuantiser
 
 Layer = nn.Conv2d | nn.Linear
 
@@ -80,20 +80,29 @@ def weight_of(layer: Layer) -> torch.Tensor:
     return layer.weight.detach()
 
 
-def bounded_weights(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, BoundedQuantiser]]:
-    """The trained weights that must stay within a bound, by their names in the model."""
+def quantised_weights(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, WeightQuantiser]]:
+    """The trained weights below quantisers, by their names in the model."""
     for name, layer in weight_layers(model):
         for part in on_weight(layer):
-            if isinstance(part, BoundedQuantiser):
+            if isinstance(part, WeightQuantiser):
                 original = layer.parametrizations["weight"].original  # type: ignore[index,union-attr]
                 assert isinstance(original, nn.Parameter)
                 yield f"{name}.parametrizations.weight.original", original, part
 
 
+def bounded_weights(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, BoundedQuantiser]]:
+    """The trained weights that must stay within a bound, by their names in the model."""
+    for name, weight, part in quantised_weights(model):
+        if isinstance(part, BoundedQuantiser):
+            yield name, weight, part
+
+
 def settle(model: nn.Module) -> None:
-    """After a gradient step: bounded weights back into their bounds, scales above 0."""
+    """After a gradient step: bounded weights into their bounds, scales to where they belong."""
     for _, weight, part in bounded_weights(model):
         weight.data.clamp_(-part.bound, part.bound)
+    for _, weight, quantiser in quantised_weights(model):
+        quantiser.follow(weight.detach())
     for module in model.modules():
         if isinstance(module, Part):
             module.settle()

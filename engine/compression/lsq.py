@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,7 +18,12 @@ class _Learned(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, step: torch.Tensor, low: int, high: int, factor: float
+        ctx: Any,
+        x: torch.Tensor,
+        step: torch.Tensor,
+        low: int,
+        high: int,
+        factor: float | torch.Tensor,
     ) -> torch.Tensor:
         ctx.save_for_backward(x, step)
         ctx.low, ctx.high, ctx.factor = low, high, factor
@@ -39,7 +45,7 @@ class _Learned(torch.autograd.Function):
 
 
 def learned_step(
-    x: torch.Tensor, step: torch.Tensor, low: int, high: int, factor: float
+    x: torch.Tensor, step: torch.Tensor, low: int, high: int, factor: float | torch.Tensor
 ) -> torch.Tensor:
     """round(clip(x / s, low, high)) s, with a gradient for x and for s.
 
@@ -48,7 +54,7 @@ def learned_step(
         step: s > 0; broadcasts against x.
         low: smallest code, Q_N with its sign.
         high: largest code, Q_P.
-        factor: the gradient of s is multiplied by it, 1 / sqrt(N Q_P).
+        factor: the gradient of s is multiplied by it, 1 / sqrt(N Q_P); a number, or as s.
 
     Returns:
         Gradient of x: 1 where low < x / s < high, strictly, as in equation 5. Of s: the sum of
@@ -66,7 +72,9 @@ def first_step(magnitude: torch.Tensor, high: int) -> torch.Tensor:
 class LsqQuantiser(WeightQuantiser):
     """Rounds a weight to the codes -2^(b-1) ... 2^(b-1) - 1 times a step that is trained.
 
-    ``scale`` is the step: () for the layer, or (O, 1, ...) for each output channel.
+    ``scale`` is the step: () for the layer, or (O, 1, ...) for each output channel. Weights that
+    are 0 are none of those that share it: they are pruned, have their code whatever the step is,
+    and would only make it too small.
     """
 
     kind = "lsq"
@@ -81,15 +89,13 @@ class LsqQuantiser(WeightQuantiser):
     @classmethod
     def on(cls, weight: torch.Tensor, bits: int, *, channels: bool) -> LsqQuantiser:
         """One with the first step for a weight (O, ...)."""
-        rows = weight.abs().flatten(1)
-        size = rows.mean(dim=1) if channels else rows.mean()
-        shape = (-1, *[1] * (weight.dim() - 1)) if channels else ()
-        return cls(first_step(size, 2 ** (bits - 1) - 1).reshape(shape), bits)
+        shape = (len(weight), *[1] * (weight.dim() - 1)) if channels else ()
+        size = _shared(weight.abs(), shape) / _live(weight, shape)
+        return cls(first_step(size, 2 ** (bits - 1) - 1), bits)
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """(O, ...) to the nearest multiples of the step."""
-        shared = weight.numel() / self.scale.numel()
-        factor = (shared * self.high) ** -0.5
+        factor = (_live(weight, self.scale.shape) * self.high) ** -0.5
         return learned_step(weight, self.scale, self.lowest, self.high, factor)
 
     def settle(self) -> None:
@@ -104,6 +110,17 @@ class LsqQuantiser(WeightQuantiser):
     def blank(cls, weight: torch.Tensor, options: dict[str, Any]) -> LsqQuantiser:
         """See ``WeightPart.blank``."""
         return cls.on(weight.detach(), **options)
+
+
+def _shared(values: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """The sums over what shares a step of a shape: () or (O, 1, ...)."""
+    return values.sum_to_size(tuple(shape))
+
+
+def _live(weight: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """How many weights that are not 0 share each step, as floats; 1 where there are none."""
+    with torch.no_grad():
+        return _shared((weight != 0).to(torch.float32), shape).clamp(min=1)
 
 
 class LsqActivation(ActivationQuantiser):

@@ -56,6 +56,9 @@ class WeightQuantiser(WeightPart):
         """fp32 numbers that must be stored to decode the codes (scales)."""
         return self.scale.numel()
 
+    def follow(self, weight: torch.Tensor) -> None:
+        """Take from the trained weight below what the levels depend on; after each step."""
+
     def codes(self, weight: torch.Tensor) -> torch.Tensor:
         """The code of each value of a quantised weight, as floats.
 

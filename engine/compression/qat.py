@@ -11,7 +11,7 @@ from torch import nn
 from engine.catalog.compressions_qat import QatParams
 from engine.compression.binary import BinaryQuantiser, SignActivation
 from engine.compression.context import Context
-from engine.compression.dorefa import DorefaActivation, DorefaQuantiser, UnitClip
+from engine.compression.dorefa import DorefaActivation, DorefaQuantiser, DorefaSign, UnitClip
 from engine.compression.layers import (
     Layer,
     attach,
@@ -77,6 +77,8 @@ def _weight_quantiser(layer: Layer, bits: int, params: QatParams) -> WeightQuant
             f"qat: {params.method} has no level 0, and a step before set weights to 0.",
             "Use method lsq, or do not prune.",
         )
+    if params.method == "dorefa" and bits == 1:
+        return DorefaSign.on(weight)
     one = torch.ones(())
     quantiser: WeightQuantiser
     if params.method == "binary":

@@ -11,7 +11,7 @@ from engine.compression.binary import BinaryQuantiser, SignActivation
 from engine.compression.channel import channel
 from engine.compression.context import Context
 from engine.compression.distillation import distil
-from engine.compression.dorefa import DorefaActivation, DorefaQuantiser, UnitClip
+from engine.compression.dorefa import DorefaActivation, DorefaQuantiser, DorefaSign, UnitClip
 from engine.compression.filter import filter_pruning
 from engine.compression.finetune import finetune
 from engine.compression.hydra import hydra
@@ -54,6 +54,7 @@ PARTS: dict[str, type[Part]] = {
         BinaryQuantiser,
         SignActivation,
         DorefaQuantiser,
+        DorefaSign,
         DorefaActivation,
         UnitClip,
         LsqQuantiser,

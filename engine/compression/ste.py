@@ -50,18 +50,40 @@ class _Sign(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: torch.Tensor, bound: float) -> torch.Tensor:
         ctx.save_for_backward(x.abs() <= bound)
+        ctx.slope = 1 / bound  # type: ignore[attr-defined]
         one = torch.ones_like(x)
         return torch.where(x >= 0, one, -one)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (inside,) = ctx.saved_tensors
-        return torch.where(inside, gradients[0], torch.zeros_like(gradients[0])), None
+        zero = torch.zeros_like(gradients[0])
+        return torch.where(inside, gradients[0] * ctx.slope, zero), None
 
 
 def sign(x: torch.Tensor, bound: float) -> torch.Tensor:
-    """-1 or +1, of 0 also +1; the gradient is 1 where |x| <= bound and 0 elsewhere."""
+    """-1 or +1, of 0 also +1.
+
+    Its gradient is that of x / bound clipped to [-1, 1]: 1 / bound where |x| <= bound, else 0. So
+    bound times it, with the levels -bound and bound, has the gradient of the identity.
+    """
     result: torch.Tensor = _Sign.apply(x, bound)
+    return result
+
+
+class _ScaledSign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return torch.where(x >= 0, scale, -scale)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return gradients[0], None
+
+
+def scaled_sign(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """-scale or +scale, of 0 also +scale; the gradient of x is 1 everywhere, of scale none."""
+    result: torch.Tensor = _ScaledSign.apply(x, scale)
     return result
 
 

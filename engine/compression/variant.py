@@ -41,7 +41,11 @@ class Variant:
 
     @property
     def activation_bits(self) -> int | None:
-        """Bits of the activations, None if they are fp32."""
+        """Bits of the activations that are quantised, None if all are fp32.
+
+        Only what leaves a ReLU is: a layer behind anything else reads fp32
+        (``accounting.input_bits``).
+        """
         found = [module for _, module in modules_of(self.live, ActivationQuantiser)]
         return int(found[0].bits) if found else None  # type: ignore[arg-type]
 

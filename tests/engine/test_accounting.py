@@ -164,9 +164,43 @@ def test_bit_operations_take_the_bits_that_each_layer_reads(base: nn.Module) -> 
     # The first layer reads pixels and the last a mean, neither of which is a code.
     assert {name for name, one in bits.items() if one == 32} == {"0", "8"}
     assert set(bits.values()) == {8, 32}
+    assert (result.activation_bits, result.activation_layers) == (8, len(bits) - 2)
     assert result.bit_operations == sum(x.macs * 4 * bits[x.name] for x in result.layers)
     plain = account(base, _variant(base), SHAPE)
     assert plain.bit_operations == plain.macs * 32 * 32
+    assert (plain.activation_layers, plain.activation_macs) == (0, 0)
+
+
+def test_layers_behind_a_linear_bottleneck_read_no_codes() -> None:
+    """Only what leaves a ReLU is quantised, so the headline tells how many layers read that."""
+    shape = (3, 32, 32)
+    model = models.build("mobilenet-v2", shape, 10).eval()
+    images = torch.rand(8, *shape, generator=torch.Generator().manual_seed(0))
+    step = make_step({"name": "ptq", "bits": 8, "activation_bits": 8})
+    context = compression.Context(calibration=images, seed=0)
+    result = account(model, compression.apply(model, (step,), context), shape)
+    # By hand: per block, conv2 and conv3 stand behind a ReLU; conv1 and a shortcut read what the
+    # block before left without one, but the first block what leaves the ReLU of the stem. The
+    # stem reads pixels, conv2 behind the blocks a bottleneck, and the last layer a mean.
+    expected = {
+        layer.name: 8
+        if layer.name.endswith((".conv2", ".conv3")) or layer.name.startswith("layers.0.")
+        else 32
+        for layer in result.layers
+    }
+    found = {layer.name: layer.activation_bits for layer in result.layers}
+    assert found == expected
+    codes = [layer for layer in result.layers if expected[layer.name] == 8]
+    assert result.activation_bits == 8
+    assert result.activation_layers == len(codes) < len(result.layers)
+    assert result.activation_macs == sum(layer.macs for layer in codes)
+    assert result.bit_operations == sum(x.macs * 8 * expected[x.name] for x in result.layers)
+
+
+def test_an_older_accounting_can_still_be_read(base: nn.Module) -> None:
+    stored = json.loads(account(base, _variant(base), SHAPE).model_dump_json())
+    del stored["activation_layers"], stored["activation_macs"]
+    assert Accounting.model_validate(stored).activation_layers is None
 
 
 def test_csr_bytes_equal_a_scipy_matrix(base: nn.Module) -> None:

@@ -156,10 +156,12 @@ def test_zeros_of_an_earlier_mask_count_and_stay(base: nn.Module, digits: data.I
     first = {"name": "magnitude", "sparsity": 0.5, "scope": "layer"}
     variant = apply(base, first, QUICK, training=digits)
     assert sum(zeros(variant.deployed())) == round(0.8 * weights(base))
-    for _, layer in weight_layers(variant.live):
-        earlier = on_weight(layer)[0]
-        assert isinstance(earlier, Mask)
-        assert not layer.weight[~earlier.mask].any()
+    alone, both = apply(base, first).deployed(), variant.deployed()
+    for (_, before), (_, after) in zip(weight_layers(alone), weight_layers(both), strict=True):
+        gone = before.weight == 0
+        assert gone.any()
+        assert not after.weight[gone].any()
+        assert after.weight.any()
 
 
 def test_interrupted_anywhere_it_ends_the_same(

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from engine import catalog, compression, data, integer_check, models, runner
+from engine.compression.layers import modules_of
+from engine.compression.parts import ActivationQuantiser
 from engine.events import StageStarted
 from engine.runner import Options
 from engine.specs import make_step
@@ -74,6 +76,9 @@ def test_predictions_agree_also_near_the_boundary(
     # Really on integers, and really near: a tenth of the images at least is wrong by now.
     assert found.layers == 10
     assert found.integer_layers == len(variant.weight_quantisers)
+    # The first layer reads images and the last a mean, if they have levels at all.
+    ends = {"0", "8"} & set(variant.weight_quantisers)
+    assert found.calibrated_layers == len(ends)
     assert found.near_accuracy <= 0.9 + 0.02
     assert 0 < found.eps <= 64 / 255
     assert abs(found.near_accuracy - found.near_integer_accuracy) <= 1 - found.near_agreement + 1e-6
@@ -139,6 +144,16 @@ def test_other_variants_are_not_checked(
     base: nn.Module, context: compression.Context, table: dict[str, Any]
 ) -> None:
     assert integer_check.row(made(base, context, table), context, now) == {}
+
+
+def test_one_quantiser_of_other_bits_makes_it_another_variant(
+    base: nn.Module, context: compression.Context
+) -> None:
+    variant = made(base, context, PTQ)
+    assert integer_check.is_eight_bit(variant)
+    *_, (_, last) = modules_of(variant.live, ActivationQuantiser)
+    last.bits = 4
+    assert not integer_check.is_eight_bit(variant)
 
 
 def test_without_the_engine_it_says_how_to_get_it(

@@ -29,6 +29,10 @@ RECIPES: dict[str, list[dict[str, Any]]] = {
     "binary": [{"name": "qat", "method": "binary", "bits": 1, "first_last": "same", **QUICK}],
     "binarynet": [{"name": "qat", "method": "binary", "bits": 1, "activation_bits": 1, **QUICK}],
     "dorefa w3a2": [{"name": "qat", "method": "dorefa", "bits": 3, "activation_bits": 2, **QUICK}],
+    "dorefa w1a1": [
+        {"name": "qat", "method": "dorefa", "bits": 1, "activation_bits": 1, **QUICK},
+        {"name": "finetune", **QUICK},
+    ],
     "lsq w2a3": [{"name": "qat", "bits": 2, "activation_bits": 3, **QUICK}],
     "pruned, lsq w4": [PRUNE, {"name": "qat", "bits": 4, "steps": "channel", **QUICK}],
 }

@@ -14,9 +14,17 @@ from torch import Tensor, nn
 
 from engine import catalog, compression, data, models
 from engine.accounting import account
+from engine.compression.binary import BinaryQuantiser
 from engine.compression.dorefa import UnitClip
-from engine.compression.layers import modules_of, weight_layers
-from engine.compression.lsq import LsqActivation
+from engine.compression.layers import (
+    attach,
+    bounded_weights,
+    modules_of,
+    quantised_weights,
+    weight_layers,
+    weight_of,
+)
+from engine.compression.lsq import LsqActivation, LsqQuantiser
 from engine.compression.parts import ActivationQuantiser, BoundedQuantiser
 from engine.compression.qat import LateFrozen, glorot_bound
 from engine.errors import Cancelled, SpecError
@@ -74,6 +82,7 @@ FORMS = {
     "binarynet": {**BINARY, "activation_bits": 1},
     "dorefa": {**DOREFA, "bits": 3, "activation_bits": 2, "first_last": "same"},
     "dorefa as coded": {**DOREFA, "division": "as coded"},
+    "dorefa 1": {**DOREFA, "bits": 1, "activation_bits": 4, "first_last": "same"},
     "lsq": {**LSQ, "activation_bits": 3, "first_last": "same"},
     "lsq channel": {**LSQ, "bits": 3, "steps": "channel"},
 }
@@ -202,6 +211,26 @@ def test_rate_factors_multiply_the_update(base: nn.Module) -> None:
     assert moved[1][1] == pytest.approx(moved[0][1], rel=1e-4)
 
 
+def test_the_rate_factor_is_not_undone_by_the_gradient_of_the_levels() -> None:
+    """BinaryConnect: a step is lr / H times the gradient of the levels -H and H."""
+    layer = nn.Linear(3, 2, bias=False)
+    bound = glorot_bound(layer)
+    attach(layer, BinaryQuantiser(torch.tensor(bound), bound, 1 / bound))
+    model = nn.Sequential(layer)
+    ((name, weight, part),) = bounded_weights(model)
+    with torch.no_grad():
+        weight.copy_(torch.tensor([[0.1, -0.1, 0.2], [-0.2, 0.3, -0.3]]))
+    before = weight.detach().clone()
+    params = catalog.training.StandardParams(lr=0.01, weight_decay=0, momentum=0)
+    optimizer = optimiser(model, params, {name: part.lr_factor})
+    layer.weight.sum().backward()  # the gradient of each level is 1
+    optimizer.step()
+    rate = optimizer.param_groups[0]["lr"]
+    moved = before - weight.detach()
+    assert torch.allclose(moved, torch.full_like(moved, rate), rtol=1e-4)
+    assert rate == pytest.approx(0.01 / bound)
+
+
 def test_rescaling_keeps_the_mean_size_of_the_linear_layer(
     base: nn.Module, digits: data.ImageSet
 ) -> None:
@@ -290,6 +319,20 @@ def test_accounting_tells_bits_and_levels(variants: dict[str, compression.Varian
     assert (lsq.weight_bits, lsq.activation_bits) == (2, 3)
     assert lsq.levels <= 4
     assert found["dorefa as coded"].activation_bits == 32
+    sign = found["dorefa 1"]
+    assert (sign.weight_bits, sign.levels, sign.activation_bits) == (1, 2, 4)
+    assert sign.packed_bytes == binary.packed_bytes
+
+
+def test_the_scale_of_one_bit_dorefa_is_the_mean_of_the_weights_that_were_kept(
+    variants: dict[str, compression.Variant],
+) -> None:
+    found = [
+        (float(part.scale), float(weight.detach().abs().mean()))
+        for _, weight, part in quantised_weights(variants["dorefa 1"].live)
+    ]
+    assert len(found) == 10
+    assert [scale for scale, _ in found] == pytest.approx([mean for _, mean in found], rel=1e-6)
 
 
 def test_short_training_that_hurts_is_not_kept(base: nn.Module, digits: data.ImageSet) -> None:
@@ -312,6 +355,33 @@ def test_zeros_of_a_mask_stay_zero(base: nn.Module, digits: data.ImageSet) -> No
     ):
         assert not two.weight[one.weight == 0].any()
         assert two.weight.any()
+
+
+@pytest.mark.parametrize("sparsity", [0.9, 0.95])
+@pytest.mark.parametrize("channels", [False, True])
+def test_what_is_left_of_a_pruned_network_starts_alive(
+    base: nn.Module,
+    digits: data.ImageSet,
+    test_images: data.ImageSet,
+    sparsity: float,
+    channels: bool,
+) -> None:
+    """The zeros of the mask do not make the first steps so small that they clip the rest."""
+    prune = {**PRUNE, "sparsity": sparsity, "scope": "layer"}
+    live = made(base, digits, prune, {"name": "finetune", "epochs": 4}).live
+    before = accuracy(live, test_images.images, test_images.labels)
+    clipped = kept = 0
+    for _, layer in weight_layers(live):
+        weight = weight_of(layer)
+        part = LsqQuantiser.on(weight, 4, channels=channels)
+        ratio = weight / part.scale.detach()
+        clipped += int(((ratio < part.lowest - 0.5) | (ratio > part.high + 0.5)).sum())
+        kept += int(weight.count_nonzero())
+        attach(layer, part)
+    assert clipped < 0.01 * kept
+    # Chance is 0.1, a fifth of what it starts from at most.
+    assert before > 0.5
+    assert accuracy(live, test_images.images, test_images.labels) > 0.3 * before
 
 
 def test_finetuning_keeps_levels_and_bounds(base: nn.Module, digits: data.ImageSet) -> None:
@@ -356,9 +426,10 @@ def test_without_training_images_or_relus_it_is_refused(
     [
         {**BINARY, "first_last": "same", "epochs": 4, "lr": 0.03},
         {**DOREFA, "activation_bits": 2, "epochs": 4, "lr": 0.03},
+        {**DOREFA, "bits": 1, "activation_bits": 4, "epochs": 4, "lr": 0.03},
         {**LSQ, "first_last": "same", "epochs": 4},
     ],
-    ids=("binary w1", "dorefa w2a2", "lsq w2"),
+    ids=("binary w1", "dorefa w2a2", "dorefa w1a4", "lsq w2"),
 )
 def test_one_and_two_bits_stay_above_ninety_percent(
     base: nn.Module, digits: data.ImageSet, test_images: data.ImageSet, form: dict[str, Any]

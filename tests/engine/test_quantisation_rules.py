@@ -25,6 +25,7 @@ def recipe(*tables: dict[str, Any]) -> Recipe:
     [
         ([PRUNE, BINARY], "levels have no 0"),
         ([PRUNE, DOREFA], "levels have no 0"),
+        ([PRUNE, {**DOREFA, "bits": 1}], "levels have no 0"),
         ([PRUNE, {"name": "finetune"}, BINARY], "cannot follow magnitude"),
         ([{"name": "ptq"}, LSQ], "qat cannot follow ptq, because the weights have their levels"),
         ([LSQ, {"name": "ptq"}], "ptq cannot follow qat, because the weights have their levels"),
@@ -49,6 +50,7 @@ def test_sense_is_not_refused() -> None:
     [
         ({"method": "binary", "bits": 2}, "binary takes 1 bit, not bits = 2"),
         ({"method": "lsq", "bits": 1}, "lsq takes 2 to 8 bits, not bits = 1"),
+        ({"method": "dorefa", "bits": 0}, "greater than or equal to 1"),
         ({"method": "dorefa", "bits": 9}, "less than or equal to 8"),
         ({**BINARY, "activation_bits": 2}, "activation_bits none or 1"),
     ],
@@ -64,6 +66,7 @@ def test_labels() -> None:
 
     assert label(method="binary", bits=1) == "qat binary w1"
     assert label(method="dorefa", bits=2, activation_bits=2) == "qat dorefa w2a2"
+    assert label(method="dorefa", bits=1, activation_bits=4) == "qat dorefa w1a4"
     assert label(bits=3) == "qat lsq w3"
     assert label(bits=3, steps="channel", epochs=3) == "qat lsq w3 steps=channel standard 3ep"
     assert label(training="trades", eps=0.1).startswith("qat lsq w4 trades 10ep 0.1")

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from engine.compression.binary import BinaryQuantiser, SignActivation
-from engine.compression.dorefa import DorefaActivation, DorefaQuantiser, UnitClip
+from engine.compression.dorefa import DorefaActivation, DorefaQuantiser, DorefaSign, UnitClip
+from engine.compression.layers import attach, settle
 from engine.compression.lsq import LsqActivation, LsqQuantiser, learned_step
 
 
@@ -23,12 +24,21 @@ def slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 POINTS = torch.tensor([-1.5, -1.0, -0.4, -0.0, 0.0, 0.3, 1.0, 1.2], dtype=torch.float64)
 
 
-def test_binary_weights_are_signs_with_the_gradient_of_the_identity_within_the_bound() -> None:
-    part = BinaryQuantiser(torch.tensor(0.25, dtype=torch.float64), bound=1.0)
-    assert part(POINTS).tolist() == [-0.25, -0.25, -0.25, 0.25, 0.25, 0.25, 0.25, 0.25]
-    assert slope(part, POINTS).tolist() == [0, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0]
-    narrow = BinaryQuantiser(torch.tensor(1.0, dtype=torch.float64), bound=0.4)
-    assert slope(narrow, POINTS).tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
+@pytest.mark.parametrize("bound", [1.0, 0.4])
+def test_binary_weights_are_signs_with_the_gradient_of_the_identity_within_the_bound(
+    bound: float,
+) -> None:
+    """BinaryConnect: H sign(W), and the gradient of the product is the identity for any H."""
+    part = BinaryQuantiser(torch.tensor(bound, dtype=torch.float64), bound)
+    signs = [-1, -1, -1, 1, 1, 1, 1, 1]
+    assert part(POINTS).tolist() == [one * bound for one in signs]
+    inside = [float(abs(x) <= bound) for x in POINTS.tolist()]
+    assert slope(part, POINTS).tolist() == pytest.approx(inside, abs=1e-12)
+    # Rescaled to a quarter, the layer has a fixed factor, which the chain rule keeps.
+    quarter = BinaryQuantiser(torch.tensor(bound / 4, dtype=torch.float64), bound)
+    assert quarter(POINTS).tolist() == [one * bound / 4 for one in signs]
+    hand = [one / 4 for one in inside]
+    assert slope(quarter, POINTS).tolist() == pytest.approx(hand, abs=1e-12)
 
 
 def test_binary_activations() -> None:
@@ -68,6 +78,31 @@ def test_dorefa_weights_are_the_formula_and_their_gradient_that_without_rounding
         step = step.reshape(weight.shape)
         rise = (unrounded(weight + step) - unrounded(weight - step)) * weights
         assert float(found[place]) == pytest.approx(float(rise.sum()) / 2e-6, abs=1e-6)
+
+
+def test_dorefa_of_one_bit_is_the_sign_times_the_mean_size_with_the_gradient_of_the_identity() -> (
+    None
+):
+    part = DorefaSign.on(POINTS)
+    mean = (1.5 + 1.0 + 0.4 + 0.3 + 1.0 + 1.2) / 8
+    hand = [-mean, -mean, -mean, mean, mean, mean, mean, mean]
+    assert part(POINTS).tolist() == pytest.approx(hand, abs=1e-12)
+    assert slope(part, POINTS).tolist() == [1] * 8  # not clipped, and E takes no part
+    codes = part.codes(part(POINTS))
+    assert codes.tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
+    assert torch.equal(part.decode(codes), part(POINTS))
+
+
+def test_dorefa_of_one_bit_follows_the_weights_that_are_trained() -> None:
+    layer = nn.Linear(2, 2, bias=False).double()
+    attach(layer, DorefaSign.on(layer.weight.detach()))
+    for values in ([[0.5, -1.5], [1.0, 2.0]], [[3.0, 3.0], [-3.0, 0.0]]):
+        with torch.no_grad():
+            layer.parametrizations.weight.original.copy_(torch.tensor(values))
+        settle(layer)
+        mean = sum(abs(v) for row in values for v in row) / 4
+        hand = [mean if v >= 0 else -mean for row in values for v in row]
+        assert layer.weight.flatten().tolist() == pytest.approx(hand, abs=1e-12)
 
 
 def test_dorefa_activations() -> None:
@@ -123,11 +158,29 @@ def test_scales_of_the_step_gradient_and_first_steps_are_those_of_the_paper() ->
     assert float(found) == pytest.approx(5 * 18 * 3 / math.sqrt(18 * 3))
 
 
+def test_pruned_weights_count_neither_in_the_first_step_nor_in_the_gradient_of_the_step() -> None:
+    rows = [[0.0, 0.5, -1.5, 0.0], [0.0, 0.0, 0.0, 0.3], [0.0, 0.0, 0.0, 0.0]]
+    weight, high = torch.tensor(rows, dtype=torch.float64), 7
+    channel, layer = (LsqQuantiser.on(weight, 4, channels=one) for one in (True, False))
+    hand = [2 * mean / math.sqrt(high) for mean in (1.0, 0.3)]
+    assert channel.scale.flatten().tolist() == pytest.approx([*hand, 1.0], abs=1e-12)
+    assert float(layer.scale.detach()) == pytest.approx(2 * (2.3 / 3) / math.sqrt(high), abs=1e-12)
+    # With steps so small that every live weight is at a bound: Q_P for each above 0, Q_N below.
+    for part in (channel, layer):
+        part.scale.data.fill_(1e-3)
+    (found,) = torch.autograd.grad(channel(weight).sum(), channel.scale)
+    hand = [(high - 8) / math.sqrt(2 * high), high / math.sqrt(high), 0.0]
+    assert found.flatten().tolist() == pytest.approx(hand, abs=1e-6)
+    (found,) = torch.autograd.grad(layer(weight).sum(), layer.scale)
+    assert float(found) == pytest.approx((2 * high - 8) / math.sqrt(3 * high), abs=1e-6)
+
+
 def test_a_layer_of_zeros_stays_finite() -> None:
     weight = torch.zeros(2, 3)
     for part in (
         LsqQuantiser.on(weight, 2, channels=True),
         DorefaQuantiser(torch.tensor(1.0), 2, divided=True),
+        DorefaSign.on(weight),
     ):
         assert part(weight).isfinite().all()
         assert slope(part, weight).isfinite().all()

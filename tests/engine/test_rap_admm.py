@@ -336,11 +336,13 @@ def test_the_penalty_draws_weights_to_the_pattern(base: nn.Module, digits: data.
 
 def test_zeros_of_an_earlier_mask_stay(base: nn.Module, digits: data.ImageSet) -> None:
     first = {"name": "magnitude", "sparsity": 0.5}
-    live = apply(base, first, {**QUICK, "rate": 1.5}, training=digits).live
-    for _, layer in weight_layers(live):
-        earlier = on_weight(layer)[0]
-        assert isinstance(earlier, Mask)
-        assert not layer.weight[~earlier.mask].any()
+    alone = apply(base, first).deployed()
+    both = apply(base, first, {**QUICK, "rate": 1.5}, training=digits).deployed()
+    for (_, before), (_, after) in zip(weight_layers(alone), weight_layers(both), strict=True):
+        gone = before.weight == 0
+        assert gone.any()
+        assert not after.weight[gone].any()
+        assert after.weight.any()
 
 
 def test_interrupted_anywhere_it_ends_the_same(

@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 from engine.catalog import FORMULAS
 from engine.specs import make_step
 from engine.store import Writer
-from gui.cost import LAYER_COLUMNS, compared, cost_facts, formula, why_not_faster
+from gui.cost import LAYER_COLUMNS, compared, cost_facts, formula, layer_texts, why_not_faster
 from gui.details import DetailsPanel
 from gui.lab import Lab
 from gui.steps import step_lights
@@ -36,6 +36,8 @@ _LAYER = {
 }
 _TOTAL = {
     **_LAYER,
+    "activation_layers": 1,
+    "activation_macs": 9_216,
     "parameters": 170,
     "nonzero_parameters": 40,
     "sparsity": 0.9,
@@ -67,7 +69,7 @@ def test_every_number_of_the_accounting_is_shown_with_its_formula() -> None:
     assert set(_TOTAL) | {"latency"} == set(FORMULAS)
     shown = {note for _, facts in cost_facts(stored()) for *_, note in facts}
     only_in_the_sheet = {"weights", "nonzero_weights", "rest_bytes"}
-    for key in set(_TOTAL) - only_in_the_sheet:
+    for key in set(_TOTAL) - only_in_the_sheet - {"activation_layers"}:  # beside the bits
         assert formula(key) in shown, key
     assert {key for _, key in LAYER_COLUMNS} == set(_LAYER)
 
@@ -162,6 +164,28 @@ def test_requested_and_achieved_stand_side_by_side() -> None:
     assert compared(stored(), [{"name": "of another version", "params": {}}]) == {}
 
 
+def test_activation_bits_tell_how_many_layers_read_them_where_not_all_do() -> None:
+    layer = stored()["accounting"]["layers"][0]
+    some = stored(layers=[layer, {**layer, "activation_bits": 32}, layer], activation_layers=2)
+    said = "8 (2 of 3 layers; the rest reads fp32)"
+
+    def bits(variant: dict[str, Any]) -> str:
+        return next(value for label, value, _ in cost_facts(variant)[0][1] if "activation" in label)
+
+    assert bits(some) == said
+    asked = recipe({"name": "ptq", "bits": 4, "activation_bits": 8})
+    row = compared(some, asked)["activation_bits"]
+    assert (row.requested, row.achieved) == ("8", said)
+    place = [key for _, key in LAYER_COLUMNS].index("activation_bits")
+    assert layer_texts(some["accounting"])[place] == said
+    assert layer_texts(layer)[place] == bits(stored()) == "8"
+    none = stored(activation_bits=32, activation_layers=0)
+    assert bits(none) == "32"
+    old = stored()
+    del old["accounting"]["activation_layers"], old["accounting"]["activation_macs"]
+    assert bits(old) == "8"
+
+
 def test_an_integer_check_is_shown_where_there_was_one() -> None:
     check = {
         "engine": "ONNX Runtime 1.23",
@@ -176,6 +200,9 @@ def test_an_integer_check_is_shown_where_there_was_one() -> None:
     groups = dict(cost_facts({**stored(), "integer_check": check}))
     shown = {label: (value, note) for label, value, note in groups["Integer check"]}
     assert shown["engine"] == ("ONNX Runtime 1.23", "8 of 9 layers run on integers")
+    more = {**stored(), "integer_check": {**check, "calibrated_layers": 2}}
+    (_, _, note), *_ = dict(cost_facts(more))["Integer check"]
+    assert note.endswith("run on integers, 2 of them on what the variant leaves in fp32")
     assert shown["agreement"][0] == "99.5 %"
     assert "256 images" in shown["agreement"][1]
     assert shown["near boundary"][0] == "98.0 %"
