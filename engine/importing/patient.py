@@ -19,6 +19,7 @@ from engine.importing.source import Confirm, export_source
 from engine.importing.unwrap import unwrap
 from engine.models.outside import fetch
 from engine.models.program import read_program
+from engine.models.program_check import checked_archive
 from engine.models.registry import Shape, bare, build
 
 CHECK_SHAPE = (3, 32, 32)
@@ -148,13 +149,12 @@ def _check_numbers(patient: Patient) -> None:
         patient.notes.append("A running variance is negative: the file is damaged.")
 
 
-def from_program(path: Path, shape: Shape, content: bytes | None = None) -> Patient:
-    """An exported program as a network.
+def from_program(path: Path, shape: Shape) -> Patient:
+    """An exported program as a network; the library keeps what was looked over, not the file.
 
     Args:
         path: of the .pt2 file.
         shape: (C, H, W) of the images.
-        content: its bytes, to be kept in the library; read from the file by default.
 
     Raises:
         ModelError: it is refused, or no classifier of such images.
@@ -172,7 +172,7 @@ def from_program(path: Path, shape: Shape, content: bytes | None = None) -> Pati
         classes=int(classes),
         sha256=sha256(path),
         module=module,
-        program=content if content is not None else path.read_bytes(),
+        program=checked_archive(path),
         compressible=complete,
         notes=notes,
     )
@@ -184,10 +184,9 @@ def from_source(name: str, shape: Shape, confirm: Confirm, folder: Path) -> Pati
     Raises:
         ModelError: nobody consents, or the network cannot be exported.
     """
-    program = export_source(name, shape, confirm)
     path = folder / "network.pt2"
-    path.write_bytes(program)
-    patient = from_program(path, shape, program)
+    path.write_bytes(export_source(name, shape, confirm))
+    patient = from_program(path, shape)
     patient.format = f"network made by {Path(name).name}, exported"
     patient.sha256 = sha256(Path(name.rpartition(":")[0]))
     return patient
