@@ -16,6 +16,9 @@ import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from engine import catalog, compression, device, models
 from engine.cli import main
@@ -510,3 +513,84 @@ def test_other_entries_and_compression_are_refused(tmp_path: Path) -> None:
     path.write_bytes(buffer.getvalue())
     with pytest.raises(ModelError, match="without compression"):
         read_program(path, SHAPE)
+
+
+class Greedy(nn.Module):
+    """A few bytes that ask for a lot of memory, whatever becomes of it."""
+
+    def __init__(self, ask_for: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.head = nn.Linear(192, 5)
+        self.ask_for = ask_for
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x.flatten(1)) + 0 * self.ask_for(x).flatten()[0]  # type: ignore[no-any-return]
+
+
+def all_at_once(x: torch.Tensor) -> torch.Tensor:
+    large = [torch.ones(8000, 8000) + number for number in range(20)]
+    return torch.stack([one[0, 0] for one in large])
+
+
+GREEDY: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str]] = {
+    "ones": (lambda x: torch.ones(14000, 14000), "a tensor of 14000x14000, 748 MB"),
+    "more ones": (lambda x: torch.ones(10**6, 10**6), "a tensor of 1000000x1000000"),
+    "repeat": (lambda x: x.repeat(1, 10**6, 10, 1), "a tensor of 3x3000000x80x8"),
+    "expand": (lambda x: torch.zeros(1).expand(10**5, 10**5).clone(), "100000x100000"),
+    "arange": (lambda x: torch.arange(10**9), "a tensor of 1000000000"),
+    "pad": (lambda x: F.pad(x, (10**5,) * 4), "a tensor of"),
+    "outer product": (lambda x: x.flatten(1).T.repeat(90, 1) @ x.flatten(1).repeat(1, 90), "MB"),
+    "pairs of images": (lambda x: x.repeat(1, 4, 4, 1).flatten()[:, None] * x.flatten(), "MB"),
+    "all at once": (all_at_once, "MB at one time"),
+}
+
+
+class Watched(TorchDispatchMode):
+    """Says what the largest tensor was that an operator really made, in bytes."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        for one in tree_leaves(found):
+            if isinstance(one, torch.Tensor) and not isinstance(one, FakeTensor):
+                self.largest = max(self.largest, one.numel() * one.element_size())
+        return found
+
+
+@pytest.mark.parametrize("one", GREEDY)
+def test_more_memory_than_a_classifier_takes(one: str, tmp_path: Path) -> None:
+    """It is known before any operator runs."""
+    greedy, message = GREEDY[one]
+    path = exported(tmp_path / "n.pt2", Greedy(greedy).eval(), batch=2)
+    with Watched() as watched, pytest.raises(ModelError, match=f"refused: .*{message}"):
+        read_program(path, SHAPE)
+    assert 0 < watched.largest < 2**20
+
+
+def test_weights_lie_within_their_bytes(tmp_path: Path) -> None:
+    def larger(entry: str, content: bytes, where: str, value: int) -> bytes:
+        if not entry.endswith("weights_config.json"):
+            return content
+        config = json.loads(content)
+        meta = next(one["tensor_meta"] for one in config["config"].values()
+                    if len(one["tensor_meta"]["sizes"]) == 4)  # fmt: skip
+        meta[where] = [{"as_int": value}, *meta[where][1:]] if meta[where] != {"as_int": 0} else {
+            "as_int": value}  # fmt: skip
+        return json.dumps(config).encode()
+
+    for where, value in (("sizes", 10**6), ("strides", 1000), ("storage_offset", 1)):
+        path = exported(tmp_path / f"{where}.pt2", own())
+        changed(path, lambda entry, content: larger(entry, content, where, value))  # noqa: B023
+        with pytest.raises(ModelError, match=r"of [\d,]+ bytes from 864"):
+            read_program(path, SHAPE)
+
+
+def test_a_record_without_bytes_is_no_tensor_of_any_size(tmp_path: Path) -> None:
+    """For such a record torch makes zeros of the size that the description says."""
+    path = exported(tmp_path / "n.pt2", own())
+    with pytest.raises(ModelError, match="bytes from 0"):
+        read_program(
+            changed(path, lambda entry, content: b"" if "weights/weight_0" in entry else content),
+            SHAPE,
+        )
