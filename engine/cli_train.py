@@ -79,7 +79,7 @@ def train(
     params = _params(training, settings)
     title = name or f"{architecture} {training}"
     plan = Plan(
-        id=free_id(title, library, "", given=name is not None),
+        id=free_id(title, library, given=name is not None),
         title=title,
         architecture=architecture,
         training=training,

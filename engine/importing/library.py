@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,19 +14,26 @@ from engine.catalog import ModelCard
 from engine.catalog.models import EXPORTED, Normalisation, Origin, Source, read_card
 from engine.errors import ModelError
 from engine.importing.report import Report
-from engine.models.bundle import save
+from engine.models.bundle import fingerprint_of, save
 
 _LONGEST = 60
+_KINDS = (".json", ".safetensors", ".pt2")
 
 
-def free_id(name: str, folder: Path, sha256: str, given: bool) -> str:
+def _none_is(card: ModelCard) -> bool:
+    return False
+
+
+def free_id(
+    name: str, folder: Path, given: bool, same: Callable[[ModelCard], bool] = _none_is
+) -> str:
     """An id for a model: the name in small letters, digits and hyphens.
 
     Args:
         name: the wish, or the name of the file.
         folder: the library.
-        sha256: of the file; a model made from the same file is replaced.
         given: the name is a wish, so it is not altered by a number.
+        same: whether a card is that of the very model, which is replaced then.
 
     Raises:
         ModelError: another model has the name already.
@@ -35,8 +43,9 @@ def free_id(name: str, folder: Path, sha256: str, given: bool) -> str:
     for number in range(1, 1000):
         id_ = slug if number == 1 else f"{slug}-{number}"
         old = _card(folder, id_)
-        same = old is not None and old.source is not None and bool(sha256)
-        if id_ not in known and (old is None or (same and old.source.sha256 == sha256)):  # type: ignore[union-attr]
+        # A card that cannot be read still stands for a model, as weights without a card do.
+        free = not any((folder / f"{id_}{kind}").exists() for kind in _KINDS)
+        if id_ not in known and (free or (old is not None and same(old))):
             return id_
         if given:
             break
@@ -51,6 +60,10 @@ def _card(folder: Path, id_: str) -> ModelCard | None:
         return None
 
 
+def _identity(card: ModelCard) -> tuple[str | None, str, str]:
+    return (card.source.sha256 if card.source else None, card.architecture, card.fingerprint)
+
+
 def store(
     module: nn.Module,
     report: Report,
@@ -63,8 +76,9 @@ def store(
 ) -> ModelCard:
     """Write an examined model into the library.
 
-    The file of a model that is there already replaces it; what the user calls it and wrote
-    beside it stays.
+    The same network from the same source replaces the one that is there; what the user calls it
+    and wrote beside it stays. Another part of the file, another mask or normalisation is another
+    network.
 
     Args:
         module: with its normalisation.
@@ -78,8 +92,11 @@ def store(
     Raises:
         ModelError: the name is taken, or the folder cannot be written.
     """
-    title = name or Path(report.file.partition(":")[0]).stem
-    id_ = free_id(title, folder, report.sha256, given=name is not None)
+    file = report.file if origin == "downloaded" else Path(report.file.partition(":")[0]).stem
+    title = name or file
+    architecture = EXPORTED if program is not None else report.architecture
+    identity = (report.sha256, architecture, fingerprint_of(module, program))
+    id_ = free_id(title, folder, name is not None, lambda old: _identity(old) == identity)
     old = _card(folder, id_)
     stamp = datetime.now(UTC).strftime("%Y-%m-%d")
     scaling = report.normalisation
@@ -88,7 +105,7 @@ def store(
         "title": old.title if old and name is None else title,
         "remark": old.remark if old else "",
         "summary": f"{report.architecture}, {origin} from {report.file}: {report.verdict}",
-        "architecture": EXPORTED if program is not None else report.architecture,
+        "architecture": architecture,
         "dataset": dataset,
         "shape": report.shape,
         "classes": report.classes,

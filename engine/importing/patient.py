@@ -17,8 +17,9 @@ from engine.importing.recognise import Fit, recognise
 from engine.importing.report import Scaling
 from engine.importing.source import Confirm, export_source
 from engine.importing.unwrap import unwrap
-from engine.models.outside import fetch
+from engine.models.outside import Published, auxiliary, fetch
 from engine.models.program import read_program
+from engine.models.program_check import checked_archive
 from engine.models.registry import Shape, bare, build
 
 CHECK_SHAPE = (3, 32, 32)
@@ -93,6 +94,10 @@ def from_file(
         return None
     found = unwrap(content.tree, path.name, part)
     plain, scores = subnets.split(found.state)
+    heads = auxiliary(plain)
+    if heads:
+        found.dropped.append(f"auxiliary heads, {len(heads)} tensors that only training uses")
+        plain = {key: value for key, value in plain.items() if key not in heads}
     if density is not None and not scores:
         found.notes.append(
             f"--density {density:g} has no effect: there are no scores, so the weights are as "
@@ -148,13 +153,12 @@ def _check_numbers(patient: Patient) -> None:
         patient.notes.append("A running variance is negative: the file is damaged.")
 
 
-def from_program(path: Path, shape: Shape, content: bytes | None = None) -> Patient:
-    """An exported program as a network.
+def from_program(path: Path, shape: Shape) -> Patient:
+    """An exported program as a network; the library keeps what was looked over, not the file.
 
     Args:
         path: of the .pt2 file.
         shape: (C, H, W) of the images.
-        content: its bytes, to be kept in the library; read from the file by default.
 
     Raises:
         ModelError: it is refused, or no classifier of such images.
@@ -172,7 +176,7 @@ def from_program(path: Path, shape: Shape, content: bytes | None = None) -> Pati
         classes=int(classes),
         sha256=sha256(path),
         module=module,
-        program=content if content is not None else path.read_bytes(),
+        program=checked_archive(path),
         compressible=complete,
         notes=notes,
     )
@@ -184,10 +188,9 @@ def from_source(name: str, shape: Shape, confirm: Confirm, folder: Path) -> Pati
     Raises:
         ModelError: nobody consents, or the network cannot be exported.
     """
-    program = export_source(name, shape, confirm)
     path = folder / "network.pt2"
-    path.write_bytes(program)
-    patient = from_program(path, shape, program)
+    path.write_bytes(export_source(name, shape, confirm))
+    patient = from_program(path, shape)
     patient.format = f"network made by {Path(name).name}, exported"
     patient.sha256 = sha256(Path(name.rpartition(":")[0]))
     return patient
@@ -202,9 +205,7 @@ def from_published(name: str, images: ImageSet) -> Patient:
     published = fetch(name, images.shape, len(images.class_names))
     with torch.no_grad():
         classes = int(published.module(torch.zeros(1, *images.shape)).shape[1])
-    expected = bare(published.architecture, images.shape, classes).state_dict()
-    if expected.keys() != published.module.state_dict().keys():
-        raise ModelError(f"The network of {name} has other tensors than its builder gives.")
+    module = _rebuilt(published, name, images.shape, classes)
     scaling = None
     if published.mean:
         scaling = Scaling(label="as published", mean=published.mean, std=published.std)
@@ -214,7 +215,31 @@ def from_published(name: str, images: ImageSet) -> Patient:
         layout="its own",
         classes=classes,
         origin="downloaded",
-        module=published.module,
+        module=module,
         scaling=scaling,
         settled=True,
     )
+
+
+def _rebuilt(published: Published, name: str, shape: Shape, classes: int) -> nn.Module:
+    """The network as it will be built from the library: it must say what the fetched one says."""
+    state = published.module.state_dict()
+    expected = bare(published.architecture, shape, classes).state_dict()
+    if {key: one.shape for key, one in expected.items()} != {
+        key: one.shape for key, one in state.items()
+    }:
+        raise ModelError(f"The network of {name} has other tensors than its builder gives.")
+    module = build(published.architecture, shape, classes)
+    module.load_state_dict(state, strict=True)
+    module.eval()
+    images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        fetched, found = published.module(images), module(images)
+    difference = float((fetched - found).abs().max())
+    if not difference <= 1e-5 * max(1.0, float(fetched.abs().max())):
+        raise ModelError(
+            f"The network of {name} does not say what its builder's network says with the same "
+            f"weights (a logit differs by {difference:.2g}).",
+            "Export it by torch.export and import the .pt2.",
+        )
+    return module

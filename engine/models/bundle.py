@@ -23,7 +23,7 @@ from engine.models.tensors import (
     json_bytes,
     load_tensors,
     tensor_bytes,
-    write_atomically,
+    write_together,
 )
 
 
@@ -46,7 +46,7 @@ def load(card: ModelCard, folder: Path | None = None) -> nn.Module:
         program = ((folder or folder_of(card)) / f"{card.id}.pt2").read_bytes()
     else:
         load_tensors(module, (folder or folder_of(card)) / f"{card.id}.safetensors")
-    if _fingerprint(module, program) != card.fingerprint:
+    if fingerprint_of(module, program) != card.fingerprint:
         raise ModelError(
             f"The weights of {card.id} are not those its card describes.",
             "Card and weights belong together: restore both, import or train the model again.",
@@ -85,18 +85,19 @@ def save(
         fields: those of ``ModelCard``, except parameters and fingerprint, which are measured.
         folder: is made if missing.
         program: the exported program to store in place of the weights.
+
+    Raises:
+        OSError: it cannot be written; a model that was there before is there still.
     """
-    print_ = _fingerprint(module, program)
+    print_ = fingerprint_of(module, program)
     card = ModelCard(**fields, parameters=count_parameters(module), fingerprint=print_)
-    if program is None:
-        write_atomically(folder / f"{card.id}.safetensors", tensor_bytes(module))
-    else:
-        write_atomically(folder / f"{card.id}.pt2", program)
-    write_atomically(folder / f"{card.id}.json", json_bytes(card.model_dump(mode="json")))
+    kind, content = (".safetensors", tensor_bytes(module)) if program is None else (".pt2", program)
+    described = json_bytes(card.model_dump(mode="json"))
+    write_together({folder / f"{card.id}{kind}": content, folder / f"{card.id}.json": described})
     return card
 
 
-def _fingerprint(module: nn.Module, program: bytes | None) -> str:
+def fingerprint_of(module: nn.Module, program: bytes | None) -> str:
     """Of the tensors; of a program also its own, as equal tensors may be wired otherwise."""
     found = fingerprint(module)
     if program is None:

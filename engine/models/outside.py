@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -19,8 +19,24 @@ from engine.errors import ModelError
 
 Shape = tuple[int, int, int]
 
-_AUXILIARY = ("googlenet", "inception_v3")
-"""Their builders warn unless told how to draw the initial weights."""
+_AUXILIARY: dict[str, tuple[str, ...]] = {
+    "googlenet": ("aux1", "aux2"),
+    "inception_v3": ("AuxLogits",),
+}
+"""Networks with heads that only their training used; they are built and loaded without them.
+
+Their builders warn unless told how to draw the initial weights. With published weights they
+would also scale images from the mean and deviation of ImageNet to (x - 0.5) / 0.5 themselves;
+here that stands outside of the network, as with all others.
+"""
+
+_FIRST = {
+    "googlenet": "inception3a.branch1.conv.weight",
+    "inception_v3": "Conv2d_1a_3x3.conv.weight",
+}
+"""A tensor that tells each of them."""
+
+_HALF = (0.5, 0.5, 0.5)
 
 _DATASETS = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}
 """Datasets of RobustBench and their classes."""
@@ -79,12 +95,30 @@ def _torchvision(name: str, shape: Shape, classes: int, **options: Any) -> nn.Mo
         raise _unknown("torchvision", name, known)
     if shape[0] != 3:
         raise ModelError(f"torchvision.{name} takes 3 channels, but the images have {shape[0]}.")
-    options |= {"init_weights": False} if name in _AUXILIARY and "weights" not in options else {}
+    if name in _AUXILIARY:
+        # With weights the builder insists on the auxiliary heads, as the file holds them.
+        bare = {} if "weights" in options else {"init_weights": False, "aux_logits": False}
+        options |= {"transform_input": False, **bare}
     if name.startswith("vit_") and "weights" not in options:
         options["image_size"] = shape[1]
     options = {"num_classes": classes, **options}
     module: nn.Module = models.get_model(name, **options)
+    if name in _AUXILIARY:
+        module.aux_logits = False  # type: ignore[assignment]
+        for head in _AUXILIARY[name]:
+            setattr(module, head, None)
     return module
+
+
+def auxiliary(tensors: Collection[str]) -> set[str]:
+    """The tensors of a state dict that belong to heads of torchvision's only training used."""
+    return {
+        tensor
+        for name, heads in _AUXILIARY.items()
+        if _FIRST[name] in tensors
+        for tensor in tensors
+        if tensor.partition(".")[0] in heads
+    }
 
 
 def _timm(name: str, shape: Shape, classes: int) -> nn.Module:
@@ -169,6 +203,8 @@ def _fetch_torchvision(name: str, shape: Shape, classes: int) -> Published:
     transforms = weights.transforms()
     module = _torchvision(name, shape, len(weights.meta["categories"]), weights=weights)
     mean, std = tuple(transforms.mean), tuple(transforms.std)
+    if name in _AUXILIARY:
+        mean, std = _HALF, _HALF
     return Published(module.eval(), f"torchvision.{name}", mean, std, weights.url)
 
 

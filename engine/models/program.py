@@ -13,12 +13,14 @@ from torch import nn
 from engine.errors import ModelError
 from engine.models.convert import as_modules
 from engine.models.program_check import checked_archive
+from engine.models.program_size import MOST_BYTES, TooLarge, check_size
 
 _EXPORT = (
     "Export it in eval mode, for example: torch.export.save(torch.export.export(net.eval(), "
     "(images,), dynamic_shapes=({0: torch.export.Dim('batch')},)), 'net.pt2')."
 )
 _BATCH = 3
+_MANY = 96  # memory may grow with the number of images, but not faster
 
 
 def read_program(path: Path, shape: tuple[int, int, int]) -> tuple[nn.Module, bool]:
@@ -75,13 +77,23 @@ def _compare(
     """The network must say of each image what the program says of it.
 
     Raises:
-        ModelError: a logit differs by more than 1e-6, relative to the largest one above 1.
+        ModelError: a logit differs by more than 1e-6, relative to the largest one above 1; or a
+            tensor would be too large, which is known before any is made.
     """
     images = torch.rand(_BATCH, *shape, generator=torch.Generator().manual_seed(0))
     try:
+        check_size(module, (_BATCH, *shape), MOST_BYTES)
+        check_size(module, (_MANY, *shape), MOST_BYTES * _MANY // _BATCH)
+        check_size(lambda image: _ask(program, image), (1, *shape), MOST_BYTES)
         with torch.no_grad():
             found = module(images)
             expected = torch.cat([_ask(program, images[i : i + 1]) for i in range(_BATCH)])
+    except TooLarge as error:
+        raise ModelError(
+            f"The exported program {name} is refused: {error}.",
+            f"At most {MOST_BYTES // 2**20} MB are allowed for a tensor. A program for a fixed "
+            "number of images takes less if it is exported for any number of them.",
+        ) from None
     except Exception as error:  # noqa: BLE001  a program may fail in any way of its own
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         size = "x".join(map(str, shape))

@@ -1,14 +1,16 @@
-"""An exported program (.pt2), looked over before torch builds it.
+"""An exported program (.pt2), made anew from its parts before torch builds it.
 
 ``torch.export.load`` takes names of functions, Python expressions and pickles from the archive
-and trusts them all. So everything in it is compared with what a classifier needs; what only
-serves debugging, or is code, is left out.
+and trusts them all. So it never sees the file itself: what a classifier needs is looked over and
+written into a new archive, under the names that torch looks for; what only serves debugging, or is
+code, is left out; anything else is refused.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import zipfile
 from pathlib import Path
@@ -16,41 +18,24 @@ from typing import Any
 
 from engine.errors import ModelError
 from engine.models import safe_pickle
+from engine.models.program_graph import WORD, checked_program, refused
 from engine.models.safe_zip import open_zip, read_entry
 
-_OPERATOR_NAMES = """
-conv1d conv2d convolution _convolution linear addmm mm bmm matmul einsum batch_norm
-native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training layer_norm
-native_layer_norm group_norm native_group_norm instance_norm relu relu_ relu6 relu6_ leaky_relu
-leaky_relu_ elu elu_ celu selu prelu gelu silu silu_ mish hardtanh hardtanh_ hardswish
-hardswish_ hardsigmoid hardsigmoid_ sigmoid sigmoid_ tanh tanh_ softplus softmax _softmax
-log_softmax _log_softmax threshold clamp clamp_ clamp_min clamp_max max_pool2d
-max_pool2d_with_indices avg_pool2d adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d
-avg_pool1d adaptive_avg_pool1d local_response_norm dropout dropout_ feature_dropout
-native_dropout stochastic_depth pad constant_pad_nd reflection_pad2d replication_pad2d
-upsample_nearest2d upsample_bilinear2d view reshape flatten unflatten permute transpose t
-numpy_T unsqueeze squeeze expand expand_as slice select narrow index index_select gather chunk
-split split_with_sizes unbind cat stack repeat roll flip contiguous clone detach detach_ alias
-lift_fresh_copy to _to_copy type_as fill_ zeros zeros_like ones ones_like full full_like arange
-empty_like scalar_tensor new_zeros add add_ sub sub_ rsub mul mul_ div div_ neg abs pow square
-sqrt rsqrt exp log sign reciprocal mean sum amax amin max min maximum minimum var std var_mean
-norm linalg_vector_norm argmax topk where eq ne lt le gt ge logical_and logical_not masked_fill
-floor ceil round scaled_dot_product_attention sym_size sym_numel sym_constrain_range_for_size
-_unsafe_view _assert_tensor_metadata _assert_scalar pixel_shuffle pixel_unshuffle
-channel_shuffle
-"""
-_OPERATORS = frozenset(_OPERATOR_NAMES.split())
-_SIMPLE = {"add", "sub", "mul", "floordiv", "truediv", "mod", "neg", "getitem", "eq", "ne", "lt",
-           "le", "gt", "ge"}  # fmt: skip
-_WORD = re.compile(r"[\w.:+\-]*")
-_EXPRESSION = re.compile(
-    r"(?:\b(?:Symbol|Integer|Max|Min|Mod|Mul|Add|FloorDiv|CleanDiv|Eq|Ne|Le|Lt|Ge|Gt|True|False"
-    r"|positive|nonnegative|integer|[su]\d{1,9}|\d{1,12})\b|[\s'=,()+\-*/<>])*"
-)
-_SPEC = re.compile(r'(?:\[1, |"(?:type|context|children_spec|builtins\.(?:tuple|list|dict)|null'
-                   r'|\[(?:\\"\w+\\"(?:, )?)*\])"|[\[\]{},: ]|null)*')  # fmt: skip
-_HINT = "A program made by torch.export from a plain classifier has none of it."
-_KEPT = ("version", "byteorder", "archive_format", "archive_version", "serialization_id")
+_MODEL = "models/model.json"
+_SAMPLES = "data/sample_inputs/model.pt"
+_WEIGHTS = "data/weights/model_weights_config.json"
+_CONSTANTS = "data/constants/model_constants_config.json"
+_NAMES = {_WEIGHTS: r"weight_\d{1,9}", _CONSTANTS: r"tensor_\d{1,9}"}
+_LEFT_OUT = {
+    *("version", "byteorder", "archive_format", "archive_version"),
+    *(".data/version", ".data/serialization_id"),
+}
+_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 2, 7: 4, 8: 8, 12: 1, 13: 2}
+"""Of the types of tensors, by their numbers in ``torch._export.serde.schema.ScalarType``."""
+
+_MOST_SHARED = 64
+_STRIDED = 7
+_CPU = {"type": "cpu", "index": None}
 
 
 def checked_archive(path: Path) -> bytes:
@@ -59,100 +44,167 @@ def checked_archive(path: Path) -> bytes:
     Raises:
         ModelError: it is damaged, or holds something that a classifier does not need.
     """
-    size = path.stat().st_size
-    rewritten = io.BytesIO()
-    with (
-        open_zip(path, path.name) as archive,
-        zipfile.ZipFile(rewritten, "w", zipfile.ZIP_STORED) as target,
-    ):
-        for entry in archive.infolist():
-            content = read_entry(archive, entry.filename, path.name)
-            target.writestr(entry.filename, _checked(entry.filename, content, path.name, size))
-    return rewritten.getvalue()
+    with open_zip(path, path.name) as archive:
+        entries = _entries(archive, path.name)
+        found = {inner: read_entry(archive, entry, path.name) for inner, entry in entries.items()}
+    for needed in (_MODEL, _WEIGHTS, _CONSTANTS):
+        if needed not in found:
+            raise ModelError(f"The exported program {path.name} has no part {needed!r}.")
+    if found.get("byteorder", b"little") != b"little":
+        raise refused(path.name, "numbers in another order of bytes than this computer's")
+    _scan_samples(found.get(_SAMPLES, b""), path.name)
+    parts = {_MODEL: json.dumps(checked_program(_json(found[_MODEL], path.name), path.name))}
+    for config in _NAMES:
+        parts[config] = json.dumps(_payloads(config, found, path.name))
+    records = {inner: content for inner, content in found.items() if _is_record(inner)}
+    version = found.get("archive_version", b"0")
+    if not re.fullmatch(rb"\d{1,6}", version):
+        raise refused(path.name, "a version that is no number")
+    texts = {inner: text.encode() for inner, text in parts.items()}
+    return _written({"archive_version": version, **texts, **records})
 
 
-def _checked(entry: str, content: bytes, name: str, size: int) -> bytes:
-    inner = entry.partition("/")[2]
-    if inner.startswith("models/") and inner.endswith(".json"):
-        return json.dumps(_program(_json(content, name), name)).encode()
-    if inner.endswith("_config.json"):
-        _payloads(_json(content, name), name)
-    elif inner.startswith("data/sample_inputs/"):
-        _scan_nested(content, name, size)
-    elif not re.fullmatch(r"data/(weights|constants)/(weight|tensor)_\d+", inner) and (
-        inner.rpartition("/")[2] not in _KEPT
-    ):
-        raise _refused(name, f"the entry {inner[:80]!r}")
-    return content
+def _entries(archive: zipfile.ZipFile, name: str) -> dict[str, str]:
+    """The entries by their paths below the one folder that holds them all.
+
+    Their names are compared whole, capital letters too, as torch's own reader does not.
+    """
+    found: dict[str, str] = {}
+    roots: set[str] = set()
+    for entry in archive.namelist():
+        root, _, inner = entry.partition("/")
+        roots.add(root)
+        known = inner in {*_LEFT_OUT, *_NAMES, _MODEL, _SAMPLES}
+        if not known and not _is_record(inner):
+            raise refused(name, f"the entry {inner[:80] or entry[:80]!r}")
+        found[inner] = entry
+    if len(roots) > 1:
+        raise refused(name, f"{len(roots)} folders instead of one")
+    return found
+
+
+def _is_record(inner: str) -> bool:
+    folder, _, record = inner.rpartition("/")
+    return any(
+        folder == config.rpartition("/")[0] and re.fullmatch(pattern, record, re.ASCII)
+        for config, pattern in _NAMES.items()
+    )
+
+
+def _scan_samples(content: bytes, name: str) -> None:
+    """Example inputs are never passed on; those that are no tensors tell that the file is bad."""
+    if not content:
+        return
+    if not content.startswith(b"PK\x03\x04"):
+        raise refused(name, "example inputs in a form that torch.export does not write")
+    with open_zip(io.BytesIO(content), name) as archive:
+        for entry in archive.namelist():
+            if entry.lower().endswith(".pkl"):
+                pickled = read_entry(archive, entry, name)
+                safe_pickle.scan(io.BytesIO(pickled), name, len(content))
+
+
+def _written(parts: dict[str, bytes]) -> bytes:
+    """An archive of torch; the same parts give the same bytes."""
+    buffer = io.BytesIO()
+    fixed = {
+        "archive_format": b"pt2",
+        "byteorder": b"little",
+        ".data/version": b"6\n",
+        _SAMPLES: b"",
+    }
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as target:
+        for inner, content in {**fixed, **parts}.items():
+            target.writestr(zipfile.ZipInfo(f"model/{inner}"), content)
+    return buffer.getvalue()
 
 
 def _json(content: bytes, name: str) -> dict[str, Any]:
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
-        raise _refused(name, "a description that is no JSON") from None
+        raise refused(name, "a description that is no JSON") from None
     if not isinstance(found, dict):
-        raise _refused(name, "a description of another form")
+        raise refused(name, "a description of another form")
     return found
 
 
-def _payloads(config: dict[str, Any], name: str) -> None:
-    if '"use_pickle": true' in json.dumps(config):
-        raise _refused(name, "tensors or objects as pickles")
+def _payloads(config: str, parts: dict[str, bytes], name: str) -> dict[str, Any]:
+    """What the records of a folder hold, each a plain tensor that lies within its bytes."""
+    tensors = _json(parts[config], name).get("config")
+    if not isinstance(tensors, dict):
+        raise refused(name, "a description of another form")
+    folder = config.rpartition("/")[0]
+    checked = {}
+    declared: dict[str, int] = {}
+    for key, value in tensors.items():
+        if not WORD.fullmatch(key):
+            raise refused(name, f"the text {key[:80]!r}")
+        checked[key] = _payload(value, _NAMES[config], name)
+        record = checked[key]["path_name"]
+        present = len(parts.get(f"{folder}/{record}", b""))
+        size = _size(checked[key]["tensor_meta"], name)
+        if size > present:
+            raise refused(name, f"the tensor {key[:80]!r} of {size:,} bytes from {present:,}")
+        declared[record] = declared.get(record, 0) + size
+        if declared[record] > _MOST_SHARED * present:
+            raise refused(name, f"more than {_MOST_SHARED} tensors on the same bytes")
+    return {"config": checked}
 
 
-def _scan_nested(content: bytes, name: str, size: int) -> None:
-    with open_zip(io.BytesIO(content), name) as archive:
-        for entry in archive.namelist():
-            if entry.endswith(".pkl"):
-                safe_pickle.scan(io.BytesIO(read_entry(archive, entry, name)), name, size)
+def _payload(value: Any, record: str, name: str) -> dict[str, Any]:
+    value = value if isinstance(value, dict) else {}
+    path = value.get("path_name")
+    if value.get("use_pickle") is not False:
+        raise refused(name, "tensors or objects as pickles")
+    if not isinstance(path, str) or not re.fullmatch(record, path, re.ASCII):
+        raise refused(name, f"objects that are no plain tensors: {str(path)[:80]!r}")
+    return {
+        "path_name": path,
+        "is_param": value.get("is_param") is True,
+        "use_pickle": False,
+        "tensor_meta": _tensor(value.get("tensor_meta"), name),
+    }
 
 
-def _program(program: dict[str, Any], name: str) -> dict[str, Any]:
-    """The description with its code left out, every other string looked at."""
-    program = {**program, "guards_code": [], "metadata": {}}
-    if program.get("treespec_namedtuple_fields"):
-        raise _refused(name, "named tuples as inputs")
-    try:
-        _walk(program, name, "")
-    except RecursionError:
-        raise _refused(name, "a description nested too deeply") from None
-    return program
+def _tensor(meta: Any, name: str) -> dict[str, Any]:
+    meta = meta if isinstance(meta, dict) else {}
+    dtype = meta.get("dtype")
+    if type(dtype) is not int or dtype not in _BYTES or meta.get("layout", _STRIDED) != _STRIDED:
+        raise refused(name, f"tensors of the type {str(dtype)[:20]}")
+    sizes, strides = _numbers(meta.get("sizes"), name), _numbers(meta.get("strides"), name)
+    offset = _numbers([meta.get("storage_offset")], name)[0]
+    if len(sizes) != len(strides):
+        raise refused(name, "tensors with more sizes than strides")
+    return {
+        "dtype": dtype,
+        "sizes": [{"as_int": one} for one in sizes],
+        "requires_grad": meta.get("requires_grad") is True,
+        "device": _CPU,
+        "strides": [{"as_int": one} for one in strides],
+        "storage_offset": {"as_int": offset},
+        "layout": _STRIDED,
+    }
 
 
-def _walk(value: Any, name: str, key: str) -> None:
-    if isinstance(value, dict):
-        if isinstance(value.get("metadata"), dict):
-            value["metadata"] = {}
-        for inner, one in value.items():
-            _check_string(str(inner), name, "")
-            _walk(one, name, inner)
-    elif isinstance(value, list):
-        for one in value:
-            _walk(one, name, key)
-    elif isinstance(value, str):
-        _check_string(value, name, key)
+def _numbers(found: Any, name: str) -> list[int]:
+    numbers: list[int] = []
+    for one in found if isinstance(found, list) else [None]:
+        value = one.get("as_int") if isinstance(one, dict) else None
+        if type(value) is not int or not 0 <= value < 2**48:
+            raise refused(name, "tensors whose sizes are no numbers")
+        numbers.append(value)
+    return numbers
 
 
-def _check_string(text: str, name: str, key: str) -> None:
-    if key == "target":
-        if not _known_operator(text):
-            raise _refused(name, f"the operator {text[:80]!r}")
-    elif key == "expr_str":
-        if not _EXPRESSION.fullmatch(text) or "**" in text or len(text) > 1000:
-            raise _refused(name, f"the expression {text[:80]!r}")
-    elif key in ("in_spec", "out_spec"):
-        if not _SPEC.fullmatch(text):
-            raise _refused(name, f"inputs or outputs of the form {text[:80]!r}")
-    elif not _WORD.fullmatch(text):
-        raise _refused(name, f"the text {text[:80]!r}")
-
-
-def _known_operator(target: str) -> bool:
-    aten = re.fullmatch(r"torch\.ops\.aten\.(\w+)\.\w+", target)
-    plain = re.fullmatch(r"_operator\.(\w+)", target)
-    return bool((aten and aten[1] in _OPERATORS) or (plain and plain[1] in _SIMPLE))
-
-
-def _refused(name: str, what: str) -> ModelError:
-    return ModelError(f"The exported program {name} is refused: it contains {what}.", _HINT)
+def _size(meta: dict[str, Any], name: str) -> int:
+    """The bytes that a tensor needs, and at least those up to its last element."""
+    sizes: list[int] = [one["as_int"] for one in meta["sizes"]]
+    strides: list[int] = [one["as_int"] for one in meta["strides"]]
+    elements = math.prod(sizes)
+    last = sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
+    offset: int = meta["storage_offset"]["as_int"]
+    reach = offset + last + 1 if elements else 0
+    if not elements and max(sizes, default=0) > 2**31:
+        raise refused(name, "tensors whose sizes are no numbers")
+    return _BYTES[meta["dtype"]] * max(elements, reach)

@@ -90,6 +90,42 @@ def write_atomically(path: Path, content: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write files that belong together: all are the new ones or, on an error, the old ones.
+
+    Raises:
+        OSError: one of them cannot be written.
+    """
+    parts = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in contents}
+    kept = {path: path.with_name(f".{path.name}.{os.getpid()}.old.part") for path in contents}
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            parts[path].write_bytes(content)
+        _exchange(parts, kept)
+    finally:
+        for part in (*parts.values(), *kept.values()):
+            part.unlink(missing_ok=True)
+
+
+def _exchange(parts: Mapping[Path, Path], kept: Mapping[Path, Path]) -> None:
+    """Move new files to their places, or the old ones back to theirs."""
+    there: dict[Path, bool] = {}
+    try:
+        for path, part in parts.items():
+            there[path] = path.exists()
+            if there[path]:
+                os.replace(path, kept[path])
+            os.replace(part, path)
+    except BaseException:
+        for path, old in there.items():
+            if not old:
+                path.unlink(missing_ok=True)
+            elif kept[path].exists():
+                os.replace(kept[path], path)
+        raise
+
+
 def json_bytes(data: Mapping[str, Any]) -> bytes:
     """Readable JSON with a final newline."""
     return (json.dumps(data, indent=2) + "\n").encode()
