@@ -17,6 +17,8 @@ _WARM_UP = 2
 _LEAST, _MOST = 3, 30
 _SECONDS = 0.1
 """How long the passes of one batch size are repeated, within ``_LEAST`` and ``_MOST`` times."""
+_SLOW = 5.0
+"""Seconds of a first pass of both from which one more is enough: little disturbs so long a one."""
 
 
 class Latency(BaseModel):
@@ -69,11 +71,13 @@ def measure(
 
 
 def _timed(model: nn.Module, base: nn.Module, images: torch.Tensor) -> Latency:
-    for _ in range(_WARM_UP):
+    slow = _pass(model, images) + _pass(base, images) > _SLOW
+    for _ in range(0 if slow else _WARM_UP - 1):
         _pass(model, images)
         _pass(base, images)
+    least = 1 if slow else _LEAST
     times: list[tuple[float, float]] = []
-    while len(times) < _LEAST or (len(times) < _MOST and sum(map(sum, times)) < _SECONDS):
+    while len(times) < least or (len(times) < _MOST and sum(map(sum, times)) < _SECONDS):
         times.append((_pass(model, images), _pass(base, images)))
     own, others = zip(*times, strict=True)
     return Latency(

@@ -46,15 +46,23 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 
 
 def test_the_median_leaves_out_the_warm_up_and_outliers(clock: Clock) -> None:
-    # Two warm-up passes of 50 s, then three that count; likewise for the batches of 64.
-    own = (50.0, 50.0, 3.0, 900.0, 2.0)
-    model = Worker(clock, [], "variant", *own, *(10 * one for one in own))
-    single, many = measure(model, Worker(clock, [], "base", 1.0), SHAPE, CPU)
-    assert (single.batch, single.milliseconds, single.base_milliseconds) == (1, 3e3, 1e3)
-    assert (many.batch, many.milliseconds, many.base_milliseconds) == (64, 3e4, 1e3)
+    # Two warm-up passes of half a second, then three that count; likewise for batches of 64.
+    own = (0.5, 0.5, 0.25, 9.0, 0.125)
+    model = Worker(clock, [], "variant", *own, *(2 * one for one in own))
+    single, many = measure(model, Worker(clock, [], "base", 0.5), SHAPE, CPU)
+    assert (single.batch, single.milliseconds, single.base_milliseconds) == (1, 250, 500)
+    assert (many.batch, many.milliseconds, many.base_milliseconds) == (64, 500, 500)
     assert single.repeats == many.repeats == 3
     assert single.threads == torch.get_num_threads()
     assert single.device.startswith("cpu")
+
+
+def test_passes_that_take_long_are_few(clock: Clock) -> None:
+    log: list[tuple[str, int]] = []
+    pair = Worker(clock, log, "variant", 4.0, 3.0), Worker(clock, log, "base", 2.0)
+    single, _ = measure(*pair, SHAPE, CPU)
+    assert [name for name, size in log if size == 1] == ["variant", "base"] * 2
+    assert (single.milliseconds, single.repeats) == (3e3, 1)
 
 
 def test_variant_and_base_take_turns_for_as_long_as_there_is_time(clock: Clock) -> None:
