@@ -39,6 +39,12 @@ def optimiser(model: nn.Module) -> dict[str, Any]:
     return state
 
 
+def scheduler(model: nn.Module) -> dict[str, Any]:
+    """With its milestones, a collections.Counter."""
+    sgd = torch.optim.SGD(model.parameters(), 0.1)
+    return torch.optim.lr_scheduler.MultiStepLR(sgd, [50, 150]).state_dict()
+
+
 def subnet(model: nn.Module, k: float) -> nn.Module:
     for module in model.modules():
         if isinstance(module, published.SubnetConv | published.SubnetLinear):
@@ -83,7 +89,7 @@ def vita(model: nn.Module) -> dict[str, Any]:
         "epoch": 199,
         "state_dict": model.state_dict(),
         "optimizer": optimiser(model),
-        "scheduler": {"last_epoch": 199, "_step_count": 200},
+        "scheduler": scheduler(model),
         "result": {"train": [1.0, 2.0], "test": [84.0]},
         "swa_state_dict": swa,
         "swa_n": 10,
