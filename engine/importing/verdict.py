@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.diagnostics.checks import check_accuracy
+from engine.diagnostics.checks import check_accuracy, check_probabilities, guess_in_words
 from engine.importing.report import Health
 
 
@@ -66,11 +66,15 @@ def judge(logits: torch.Tensor, labels: torch.Tensor, doubts: tuple[Doubt, ...])
     reason = f" Perhaps {strongest.sentence()}." if strongest else ""
     if not bool(logits.isfinite().all()):
         return Opinion("not healthy", "Not healthy: its outputs are not finite.")
+    guess = guess_in_words(labels, classes)
     if check_accuracy(logits, labels):
+        return Opinion("not healthy", f"Not healthy: {share}, near {guess}.{reason}")
+    if check_probabilities(logits):
         return Opinion(
-            "not healthy",
-            f"Not healthy: {share}, near guessing among {classes} classes.{reason}",
+            "doubtful",
+            "Doubtful: its outputs are probabilities, not logits, on which losses flatten and "
+            f"attacks weaken; take the softmax off the network. {share}.{reason}",
         )
     if strongest:
         return Opinion("doubtful", f"Doubtful: {strongest.sentence()}; {share}.")
-    return Opinion("healthy", f"Healthy: {share}, well above guessing among {classes} classes.")
+    return Opinion("healthy", f"Healthy: {share}, well above {guess}.")

@@ -17,6 +17,7 @@ from engine.cli import main
 from engine.errors import CrumpleError, DataError, ModelError, SpecError
 from engine.importing.doctor import Examined, Request, import_model
 from engine.importing.report import report_text
+from engine.importing.verdict import judge
 from engine.models.normalised import Normalised
 from engine.specs import DatasetSpec, Study
 from engine.statistics import wilson
@@ -90,6 +91,23 @@ def test_noise_is_not_called_healthy(clinic: Callable[..., Examined], tmp_path: 
     assert kept.card is not None
     assert not kept.card.healthy
     assert "Not healthy" in kept.card.summary
+
+
+def test_guessing_the_most_frequent_label_is_not_healthy() -> None:
+    labels = torch.tensor([0, 1] * 60)
+    opinion = judge(torch.eye(10)[torch.zeros(120, dtype=torch.int64)], labels, ())
+    assert opinion.health == "not healthy"
+    assert "near guessing among 10 classes (50.0% by the most frequent label)" in opinion.sentence
+    assert judge(torch.eye(10)[labels] * 9, labels, ()).health == "healthy"
+
+
+def test_probabilities_are_doubtful() -> None:
+    labels = torch.arange(120) % 10
+    logits = torch.eye(10)[labels] * 9
+    opinion = judge(logits.softmax(dim=1), labels, ())
+    assert opinion.health == "doubtful"
+    assert "probabilities, not logits" in opinion.sentence
+    assert judge(logits.log_softmax(dim=1), labels, ()).health == "healthy"
 
 
 def test_k_is_missing_and_found(clinic: Callable[..., Examined]) -> None:
