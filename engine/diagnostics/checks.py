@@ -103,10 +103,14 @@ def guessing(labels: Tensor, classes: int) -> float:
     Evenly among the classes, or always the most frequent label, whichever is more. The labels
     of few images, or of one class alone, say nothing about frequencies.
     """
-    kinds, counts = labels.unique(return_counts=True)
-    if len(labels) <= FEW or len(kinds) == 1:
-        return 1 / classes
-    return max(1 / classes, int(counts.max()) / len(labels))
+    most = _most_frequent(labels)
+    return 1 / classes if most is None else max(1 / classes, most)
+
+
+def _most_frequent(labels: Tensor) -> float | None:
+    """Share of the most frequent label; None for few images, or if it is the only one."""
+    most = int(labels.bincount().max()) if len(labels) > FEW else len(labels)
+    return None if most == len(labels) else most / len(labels)
 
 
 def check_accuracy(logits: Tensor, labels: Tensor) -> list[Flag]:
@@ -117,7 +121,8 @@ def check_accuracy(logits: Tensor, labels: Tensor) -> list[Flag]:
     count, classes = logits.shape
     predictions = logits.argmax(dim=1)
     right = int((predictions == labels).sum())
-    constant = count > FEW and len(labels.unique()) > 1 and len(predictions.unique()) == 1
+    mixed = _most_frequent(labels) is not None
+    constant = mixed and bool((predictions == predictions[0]).all())
     chance = guessing(labels, classes)
     if not constant and tail(right, count, chance + NEAR * (1 - chance)) < SIGNIFICANCE:
         return []

@@ -12,10 +12,10 @@ from engine.importing.report import Health
 
 @dataclass(frozen=True)
 class Doubt:
-    """Another setting that is clearly more accurate than the one chosen.
+    """Another setting that is more accurate than the one chosen: clearly, or perhaps.
 
     Attributes:
-        kind: ``normalisation``, ``density`` or ``unknown density``.
+        kind: ``normalisation``, ``unclear normalisation``, ``density`` or ``unknown density``.
         label: the better setting.
         better: its accuracy on the trial images.
         chosen: that of the one chosen.
@@ -33,6 +33,11 @@ class Doubt:
         numbers = f"{self.better:.1%} against {self.chosen:.1%}"
         if self.kind == "normalisation":
             return f"the normalisation is wrong: {self.label} is clearly more accurate ({numbers})"
+        if self.kind == "unclear normalisation":
+            return (
+                f"the normalisation is not known, and {self.label} is perhaps more accurate "
+                f"({numbers}), which these images cannot tell: give --mean and --std"
+            )
         if self.kind == "unknown density":
             return f"k is not known, and k = {self.label} is no clear winner: give --density"
         if self.kept == 1:
