@@ -213,7 +213,7 @@ def _measure(
     setting: Setting,
     device: torch.device,
 ) -> tuple[Report, nn.Module]:
-    network = patient.network(images.shape, setting.kept)
+    network = setting.network
     module = trials.with_scaling(network, setting.scaling)
     logits = trials.logits(module, images.images[:], device)
     module = module.cpu().eval()

@@ -13,7 +13,7 @@ from engine.errors import SpecError
 from engine.importing import trials
 from engine.importing.patient import Patient
 from engine.importing.report import Scaling
-from engine.importing.scores import PLAUSIBLE
+from engine.importing.scores import PLAUSIBLE, kept_by_zeros
 from engine.importing.verdict import Doubt
 
 Cell = tuple[float | None, int]
@@ -24,8 +24,13 @@ Grid = dict[Cell, trials.Outcome]
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What was chosen, all that was tried, and what speaks against the choice."""
+    """What was chosen, all that was tried, and what speaks against the choice.
 
+    Attributes:
+        network: the one chosen, without normalisation.
+    """
+
+    network: nn.Module
     kept: float | None
     scaling: Scaling | None
     scalings: tuple[tuple[trials.Outcome, bool], ...]
@@ -49,10 +54,16 @@ def settle(
     fixed = told is not None or patient.settled
     usual = trials.CONVENTIONS.get(patient.layout, "")
 
-    def model(cell: Cell) -> nn.Module:
-        return trials.with_scaling(patient.network(images.shape, cell[0]), options[cell[1]])
+    already = kept_by_zeros(patient.state, patient.scores)
 
-    macs = trials.macs(patient.network(images.shape, shares[0]), images)
+    def network(kept: float | None) -> nn.Module:
+        # Masked already, the weights stay as they are stored.
+        return patient.network(images.shape, None if kept == already else kept)
+
+    def model(cell: Cell) -> nn.Module:
+        return trials.with_scaling(network(cell[0]), options[cell[1]])
+
+    macs = trials.macs(network(shares[0]), images)
     first = range(trials.trial_images(macs, images))
     grid = {
         (kept, place): trials.outcome(
@@ -70,7 +81,7 @@ def settle(
     if len(cells) > 1:
         _look_again(grid, cells, model, images, macs, device)
     kept, place = cells[trials.best([grid[cell] for cell in cells], usual)]
-    return _setting(patient, grid, options, (kept, place), fixed)
+    return _setting(patient, network(kept), grid, options, (kept, place), fixed)
 
 
 def _look_again(
@@ -112,7 +123,12 @@ def _same(first: Scaling | None, second: Scaling) -> bool:
 
 
 def _setting(
-    patient: Patient, grid: Grid, options: list[Scaling | None], at: Cell, fixed: bool
+    patient: Patient,
+    network: nn.Module,
+    grid: Grid,
+    options: list[Scaling | None],
+    at: Cell,
+    fixed: bool,
 ) -> Setting:
     kept, place = at
     chosen = grid[at]
@@ -140,7 +156,7 @@ def _setting(
         if not sure:
             doubts.append(Doubt("unknown density", f"{kept:g}", chosen.accuracy, chosen.accuracy))
     lines = tuple((_labelled(share, one), share == kept) for share, one in densities.items())
-    return Setting(kept, options[place], scalings, lines, tuple(doubts), tuple(notes))
+    return Setting(network, kept, options[place], scalings, lines, tuple(doubts), tuple(notes))
 
 
 def _normalisation_doubts(

@@ -147,6 +147,27 @@ def test_zeros_tell_k(clinic: Callable[..., Examined]) -> None:
     assert any("zeros and the scores agree on k = 0.2" in note for note in report.notes)
 
 
+def test_weights_masked_already_stay_as_they_are(clinic: Callable[..., Examined]) -> None:
+    """One weight whose score is below the others is kept, as the file has it."""
+    model = subnet(0.024)
+    content = model.state_dict()
+    for name, module in model.named_modules():
+        if isinstance(module, SubnetConv | SubnetLinear):
+            size = module.popup_scores.abs().flatten()
+            low = size.sort().indices[: int((1 - 0.024) * size.numel())]
+            content[f"{name}.weight"].flatten()[low] = 0
+    stray = "block3.layer.0.conv2"
+    at = content[f"{stray}.popup_scores"].abs().flatten().argmin()
+    content[f"{stray}.weight"].flatten()[at] = 0.5
+    done = clinic(model, content, keep=True)
+    assert done.report.kept is not None
+    assert 0.024 <= done.report.kept < 0.025
+    stored = {key: one for key, one in content.items() if key.endswith("conv2.weight")}
+    ours = [one for one in done.module.parameters() if one.shape == (64, 64, 3, 3)]
+    assert any(torch.equal(ours[-1], one) for one in stored.values())
+    assert int((ours[-1] == 0.5).sum()) == 1
+
+
 def test_a_score_without_its_weight(clinic: Callable[..., Examined]) -> None:
     model = subnet()
     content = {key: one for key, one in model.state_dict().items() if key != "conv1.weight"}
