@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -75,8 +76,10 @@ class Request:
         """Raises SpecError if the options do not go together."""
         if (self.mean is None) != (self.std is None):
             raise SpecError("mean and std belong together: give both or neither.")
+        if self.mean is not None and not all(math.isfinite(value) for value in self.mean):
+            raise SpecError(f"mean is {self.mean} but must hold finite numbers.")
         if self.std is not None and not all(0 < value < 1e3 for value in self.std):
-            raise SpecError(f"std is {self.std} but must hold numbers above 0.")
+            raise SpecError(f"std is {self.std} but must hold finite numbers above 0.")
         if self.density is not None and not 0 < self.density <= 1:
             raise SpecError(f"density is {self.density!r} but must lie above 0 and at most at 1.")
 

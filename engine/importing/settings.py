@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from engine.data import ImageSet
-from engine.errors import SpecError
+from engine.errors import ModelError, SpecError
 from engine.importing import trials
 from engine.importing.patient import Patient
 from engine.importing.report import Scaling
@@ -48,6 +48,7 @@ def settle(
 
     Raises:
         SpecError: what was told does not fit the channels of the images.
+        ModelError: what came with the weights does not.
     """
     shares = [patient.kept] if not patient.scores else _shares(patient.kept)
     options = _options(told, patient, images)
@@ -106,13 +107,25 @@ def _shares(kept: float | None) -> list[float | None]:
 
 def _options(told: Scaling | None, patient: Patient, images: ImageSet) -> list[Scaling | None]:
     """What to try; what was told comes first."""
+    if told is None and patient.settled:
+        _check_channels(patient.scaling, images)
+        return [patient.scaling]
     if told is None:
-        return [patient.scaling] if patient.settled else trials.scalings(images)
+        return trials.scalings(images)
     if {len(told.mean), len(told.std)} != {images.shape[0]}:
         raise SpecError(
             f"mean and std need {images.shape[0]} numbers each, one per channel of the images."
         )
     return [told, *(one for one in trials.scalings(images) if not _same(one, told))]
+
+
+def _check_channels(scaling: Scaling | None, images: ImageSet) -> None:
+    count = images.shape[0] if scaling is None else len(scaling.mean)
+    if count not in (1, images.shape[0]):
+        raise ModelError(
+            f"The checkpoint normalises {count} channels, but the images of {images.label!r} have "
+            f"{images.shape[0]}."
+        )
 
 
 def _same(first: Scaling | None, second: Scaling) -> bool:
