@@ -25,6 +25,8 @@ _BUDGET = 2.5e11
 """Multiply-accumulates of one trial: seconds on a CPU."""
 _SECOND_BUDGET = 10 * _BUDGET
 """Of all trials of a second look together."""
+_PART = 1000
+"""Images whose pixels are in float64 at once."""
 _ALIKE = 0.01
 """Normalisations closer than this in accuracy make no difference that is worth a question."""
 
@@ -85,13 +87,31 @@ class Outcome:
 
 def scalings(images: ImageSet) -> list[Scaling | None]:
     """Plausible normalisations of a dataset; None is none."""
-    pixels = images.images[:].transpose(0, 1).flatten(1).double()
-    mean, std = pixels.mean(dim=1), pixels.std(dim=1)
+    mean, std = _statistics(images)
     found: list[Scaling | None] = [None, *(_COLOUR if images.shape[0] == 3 else _GREY)]
     if bool((std > 0).all()):
         own = Scaling(label="the dataset's own", mean=tuple(mean.tolist()), std=tuple(std.tolist()))
         found.append(own)
     return found
+
+
+def _statistics(images: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of each channel in float64, over a part of the images at once.
+
+    The sums are of distances from the first part's mean, so that no digits cancel.
+    """
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    shift: torch.Tensor | None = None
+    for start in range(0, len(images), _PART):
+        part = images.images[start : start + _PART].transpose(0, 1).flatten(1).double()
+        shift = part.mean(dim=1, keepdim=True) if shift is None else shift
+        away = part - shift
+        count += away.shape[1]
+        total, squares = total + away.sum(dim=1), squares + away.square().sum(dim=1)
+    assert shift is not None
+    mean = total / count
+    variance = (squares - count * mean.square()) / max(count - 1, 1)
+    return shift.squeeze(1) + mean, variance.clamp_min(0).sqrt()
 
 
 def label_of(scaling: Scaling | None) -> str:

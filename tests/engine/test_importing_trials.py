@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
 
+from engine.data.image_set import ByteImages, ImageSet
 from engine.importing import trials
 from engine.importing.doctor import Request, import_model
 from engine.importing.report import Report
@@ -121,3 +123,33 @@ def test_equals_are_tried_on_more_images(tmp_path: Path, monkeypatch: pytest.Mon
     assert "CIFAR-10" in report.normalisation.label
     monkeypatch.setattr(trials, "_SECOND_BUDGET", 0)
     assert {one.images for one in imported(tmp_path, 120).normalisation_trials} == {6}
+
+
+@pytest.mark.parametrize(("count", "part"), [(23, 5), (20, 5), (3, 5)])
+def test_statistics_are_those_of_all_images_but_no_more_than_a_part_is_read(
+    count: int, part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials, "_PART", part)
+    whole = torch.rand(count, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+    asked: list[int] = []
+
+    class Watched(ByteImages):
+        def __getitem__(self, rows: slice | torch.Tensor) -> torch.Tensor:
+            asked.append(len(whole[rows]))
+            return whole[rows]
+
+    labels = torch.zeros(count, dtype=torch.int64)
+    images = ImageSet(Watched(whole), labels, labels, ("a",), "npz", "x")
+    own = trials.scalings(images)[-1]
+    assert own is not None
+    pixels = whole.numpy().astype(np.float64)
+    assert own.mean == pytest.approx(pixels.mean(axis=(0, 2, 3)), abs=1e-12)
+    assert own.std == pytest.approx(pixels.std(axis=(0, 2, 3), ddof=1), abs=1e-12)
+    assert max(asked) <= part
+    assert sum(asked) == count
+
+
+def test_a_plain_dataset_has_no_normalisation_of_its_own() -> None:
+    labels = torch.zeros(7, dtype=torch.int64)
+    images = ImageSet(torch.full((7, 3, 4, 4), 0.3), labels, labels, ("a",), "npz", "x")
+    assert "the dataset's own" not in [trials.label_of(one) for one in trials.scalings(images)]
