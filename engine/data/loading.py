@@ -8,12 +8,9 @@ import torch
 from engine.catalog import ModelCard
 from engine.data import cifar, digits, folder, imagenet, mnist, npz, svhn
 from engine.data.image_set import ByteImages, Images, ImageSet, Labels, stratified_order
-from engine.data.source import Part, Pixels, Source
+from engine.data.source import MOST_BYTES, Part, Pixels, Source
 from engine.errors import DataError
 from engine.specs import DatasetSpec
-
-MOST_BYTES = 8 * 2**30
-"""What one part of a dataset may take in memory; above it people are asked for fewer images."""
 
 _TRAINING_SEED = 0
 """Of the order of training images: the same for all seeds, so that what is held out is, too."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.data.source import Part, Source, expanded
+from engine.data.source import MOST_BYTES, Part, Source, expanded
 from engine.errors import DataError
 
 MAX_CLASSES = 100_000
@@ -67,17 +67,46 @@ def _arrays(path: Path, part: Part) -> tuple[Arrays, str | None]:
     if not path.is_file():
         raise DataError(f"There is no file {path}.", "Check the path after 'npz'.")
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError
         with np.load(path, allow_pickle=False) as archive:
             ends = [end for end in _PARTS[part] if f"x{end}" in archive.files]
             if not ends and part == "training":
                 return {}, None
             end = ends[0] if ends else ""
             keys = {f"x{end}", f"y{end}", *(key for key in _LABELS if key in archive.files)}
-            return {key: archive[key] for key in sorted(keys)}, end
-    except KeyError as error:
-        raise _error(path, f"there is no array {str(error).split()[0]}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, TypeError):
+            return {key: _array(path, archive, key) for key in sorted(keys)}, end
+    except DataError:
+        raise
+    except Exception:  # noqa: BLE001  any bytes may stand there
         raise _error(path, "it is damaged or no NumPy archive of plain numbers") from None
+
+
+def _array(path: Path, archive: Any, key: str) -> np.ndarray[Any, Any]:
+    """One array; nothing that the archive does not hold is allocated.
+
+    Raises:
+        DataError: it is missing, too large, or its header claims another size than is there.
+    """
+    if key not in archive.files:
+        raise _error(path, f"there is no array {key!r}")
+    entry = archive.zip.getinfo(f"{key}.npy")
+    with archive.zip.open(entry) as file:
+        old = np.lib.format.read_magic(file) == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        held = entry.file_size - file.tell()
+    claimed = math.prod(shape) * dtype.itemsize
+    if claimed > MOST_BYTES:
+        raise _error(
+            path,
+            f"{key} takes {claimed / 2**30:,.1f} GiB of memory, but at most "
+            f"{MOST_BYTES / 2**30:.0f} are used",
+        )
+    if claimed != held and not dtype.hasobject:
+        raise _error(path, f"the header of {key} claims {claimed:,} bytes, but {held:,} are there")
+    found: np.ndarray[Any, Any] = archive[key]
+    return found
 
 
 def _pixels(path: Path, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -16,6 +16,9 @@ from engine.errors import DataError
 Pixels = npt.NDArray[np.floating[Any]] | npt.NDArray[np.uint8]
 Part = Literal["test", "training"]
 
+MOST_BYTES = 8 * 2**30
+"""What one part of a dataset may take in memory; above it people are asked for fewer images."""
+
 
 def expanded(name: str) -> Path:
     """The path a person wrote, ``~`` included.

@@ -14,6 +14,8 @@ from engine.errors import ModelError
 
 SIGNIFICANCE = 0.05
 NEAR = 0.1
+FEW = 10
+"""Up to so many images may all be of one class by accident."""
 
 
 def forward(model: nn.Module, images: Tensor) -> Tensor:
@@ -80,28 +82,63 @@ def check_outputs(first: Tensor, second: Tensor) -> list[Flag]:
             "over them is too weak."
         )
         found.append(Flag("random-output", "warning", text))
-    sums = first.sum(dim=1)
-    if (first >= 0).all() and torch.allclose(sums, torch.ones_like(sums), atol=1e-4):
-        text = (
-            "The outputs are probabilities, not logits: losses flatten and attacks weaken. Take "
-            "the softmax off the model."
-        )
-        found.append(Flag("probabilities", "warning", text))
-    return found
+    return found + check_probabilities(first)
+
+
+def check_probabilities(outputs: Tensor) -> list[Flag]:
+    """Are outputs (N, K) logits, or is each row a distribution already?"""
+    sums = outputs.sum(dim=1)
+    if not (outputs >= 0).all() or not torch.allclose(sums, torch.ones_like(sums), atol=1e-4):
+        return []
+    text = (
+        "The outputs are probabilities, not logits: losses flatten and attacks weaken. Take "
+        "the softmax off the model."
+    )
+    return [Flag("probabilities", "warning", text)]
+
+
+def guessing(labels: Tensor, classes: int) -> float:
+    """Share that somebody gets right who does not look at the images.
+
+    Evenly among the classes, or always the most frequent label, whichever is more. The labels
+    of few images, or of one class alone, say nothing about frequencies.
+    """
+    most = _most_frequent(labels)
+    return 1 / classes if most is None else max(1 / classes, most)
+
+
+def _most_frequent(labels: Tensor) -> float | None:
+    """Share of the most frequent label; None for few images, or if it is the only one."""
+    most = int(labels.bincount().max()) if len(labels) > FEW else len(labels)
+    return None if most == len(labels) else most / len(labels)
 
 
 def check_accuracy(logits: Tensor, labels: Tensor) -> list[Flag]:
-    """Is the clean accuracy clearly above guessing: a tenth of the way from chance to perfect?"""
+    """Is the clean accuracy clearly above guessing: a tenth of the way from there to perfect?
+
+    A network that answers one class whatever it is shown does not look at the images either.
+    """
     count, classes = logits.shape
-    right = int((logits.argmax(dim=1) == labels).sum())
-    chance = 1 / classes
-    if tail(right, count, chance + NEAR * (1 - chance)) < SIGNIFICANCE:
+    predictions = logits.argmax(dim=1)
+    right = int((predictions == labels).sum())
+    mixed = _most_frequent(labels) is not None
+    constant = mixed and bool((predictions == predictions[0]).all())
+    chance = guessing(labels, classes)
+    if not constant and tail(right, count, chance + NEAR * (1 - chance)) < SIGNIFICANCE:
         return []
+    only = f", and only class {int(predictions[0])} is ever predicted" if constant else ""
     text = (
-        f"Clean accuracy is {right}/{count} with {classes} classes, near guessing: the variant "
-        "is ruined, and its robust accuracy says nothing. Compress less, or fine-tune."
+        f"Clean accuracy is {right}/{count}, near {guess_in_words(labels, classes)}{only}: the "
+        "variant is ruined, and its robust accuracy says nothing. Compress less, or fine-tune."
     )
     return [Flag("near-chance", "danger", text)]
+
+
+def guess_in_words(labels: Tensor, classes: int) -> str:
+    """What ``guessing`` is, to stand behind "near" or "above"."""
+    share = guessing(labels, classes)
+    text = f"guessing among {classes} classes"
+    return text if share <= 1 / classes else f"{text} ({share:.1%} by the most frequent label)"
 
 
 def check_view(deployed: Tensor, again: Tensor, view: Tensor) -> tuple[float, list[Flag]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,9 +25,9 @@ from engine.importing.patient import (
     from_source,
 )
 from engine.importing.report import LayerDensity, Report, Scaling
-from engine.importing.scores import PLAUSIBLE
+from engine.importing.settings import Setting, settle
 from engine.importing.source import Confirm, is_source
-from engine.importing.verdict import Doubt, judge
+from engine.importing.verdict import judge
 from engine.models.outside import is_published
 from engine.models.tensors import count_parameters
 from engine.specs import DatasetSpec
@@ -75,8 +76,10 @@ class Request:
         """Raises SpecError if the options do not go together."""
         if (self.mean is None) != (self.std is None):
             raise SpecError("mean and std belong together: give both or neither.")
+        if self.mean is not None and not all(math.isfinite(value) for value in self.mean):
+            raise SpecError(f"mean is {self.mean} but must hold finite numbers.")
         if self.std is not None and not all(0 < value < 1e3 for value in self.std):
-            raise SpecError(f"std is {self.std} but must hold numbers above 0.")
+            raise SpecError(f"std is {self.std} but must hold finite numbers above 0.")
         if self.density is not None and not 0 < self.density <= 1:
             raise SpecError(f"density is {self.density!r} but must lie above 0 and at most at 1.")
 
@@ -121,7 +124,7 @@ def import_model(
         patient, images = _open(request, confirm, Path(between), tell)
     _check_images(patient, images)
     tell("Trying normalisations and masks ...")
-    setting = _choose(request, patient, images, where)
+    setting = settle(patient, images, where, _told(request))
     tell(f"Measuring clean accuracy on {len(images)} images ...")
     report, module = _measure(request, patient, images, setting, where)
     card = None
@@ -200,133 +203,20 @@ def _check_images(patient: Patient, images: ImageSet) -> None:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Setting:
-    """What was chosen, all that was tried, and what speaks against the choice."""
-
-    kept: float | None
-    scaling: Scaling | None
-    scalings: tuple[tuple[trials.Outcome, bool], ...]
-    densities: tuple[tuple[trials.Outcome, bool], ...]
-    doubts: tuple[Doubt, ...]
-    notes: tuple[str, ...]
-
-
-def _choose(request: Request, patient: Patient, images: ImageSet, device: torch.device) -> _Setting:
-    """Settle k and the normalisation: told ones are kept, but compared with the others."""
-    shares = [patient.kept] if not patient.scores else _shares(patient.kept)
-    options = _options(request, patient, images)
-    count = trials.trial_images(patient.network(images.shape, shares[0]), images)
-    grid = {}
-    for kept in shares:
-        network = patient.network(images.shape, kept)
-        for place, option in enumerate(options):
-            model = trials.with_scaling(network, option)
-            label = trials.label_of(option)
-            grid[kept, place] = trials.outcome(label, model, images, count, device)
-    told = _told(request, patient)
-    cells = [
-        cell
-        for cell in grid
-        if (not patient.kept_known or cell[0] == patient.kept) and (not told or cell[1] == 0)
-    ]
-    usual = trials.CONVENTIONS.get(patient.layout, "")
-    kept, place = cells[trials.best([grid[cell] for cell in cells], usual)]
-    return _setting(patient, grid, options, kept, place, told)
-
-
-def _shares(kept: float | None) -> list[float | None]:
-    return list(dict.fromkeys([*([kept] if kept is not None else []), *PLAUSIBLE]))
-
-
-def _told(request: Request, patient: Patient) -> bool:
-    return request.mean is not None or patient.settled
-
-
-def _options(request: Request, patient: Patient, images: ImageSet) -> list[Scaling | None]:
-    """What to try; what was told comes first."""
-    others = [] if patient.settled and request.mean is None else trials.scalings(images)
-    if request.mean is not None and request.std is not None:
-        if {len(request.mean), len(request.std)} != {images.shape[0]}:
-            raise SpecError(
-                f"mean and std need {images.shape[0]} numbers each, one per channel of the images."
-            )
-        told = Scaling(label="as told", mean=request.mean, std=request.std)
-        return [told, *(one for one in others if not _same(one, told))]
-    return [patient.scaling] if patient.settled else others
-
-
-def _same(first: Scaling | None, second: Scaling) -> bool:
-    return first is not None and all(
-        abs(a - b) < 1e-3
-        for a, b in zip(first.mean + first.std, second.mean + second.std, strict=True)
-    )
-
-
-def _setting(
-    patient: Patient,
-    grid: dict[tuple[float | None, int], trials.Outcome],
-    options: list[Scaling | None],
-    kept: float | None,
-    place: int,
-    told: bool,
-) -> _Setting:
-    chosen = grid[kept, place]
-    scalings = tuple((one, cell[1] == place) for cell, one in grid.items() if cell[0] == kept)
-    shares = list(dict.fromkeys(cell[0] for cell in grid))
-    densities: dict[float | None, trials.Outcome] = {}
-    for share in shares if patient.scores else ():
-        column = [grid[share, at] for at in ([place] if told else range(len(options)))]
-        densities[share] = column[trials.best(column)]
-    doubts, notes = [], []
-    for one, is_chosen in scalings:
-        if not is_chosen and trials.clearly_better(one, chosen):
-            doubts.append(Doubt("normalisation", one.label, one.accuracy, chosen.accuracy))
-    for share, one in densities.items():
-        if share != kept and trials.clearly_better(one, chosen):
-            doubts.append(Doubt("density", f"{share:g}", one.accuracy, chosen.accuracy, kept))
-    if not told and len(scalings) > 1:
-        usual = trials.CONVENTIONS.get(patient.layout) == chosen.label
-        others = [one for one, is_chosen in scalings if not is_chosen]
-        notes.append(_by_how_much(chosen, others, usual))
-    rivals = [one for share, one in densities.items() if share != kept]
-    if patient.scores and not patient.kept_known:
-        sure = all(trials.clearly_better(chosen, one) for one in rivals)
-        notes.append(
-            f"k is not in the file; of those tried, k = {kept:g} fits best"
-            f"{'' if sure else ', but not clearly'}."
-        )
-        if not sure:
-            doubts.append(Doubt("unknown density", f"{kept:g}", chosen.accuracy, chosen.accuracy))
-    lines = tuple((_labelled(share, one), share == kept) for share, one in densities.items())
-    return _Setting(kept, options[place], scalings, lines, tuple(doubts), tuple(notes))
-
-
-def _by_how_much(chosen: trials.Outcome, others: list[trials.Outcome], usual: bool) -> str:
-    """How clearly the normalisation was found."""
-    equal = [one.label for one in others if not trials.clearly_better(chosen, one)]
-    rival = max(others, key=lambda one: one.accuracy)
-    gap = 100 * (chosen.accuracy - rival.accuracy)
-    text = f"Normalisation {chosen.label!r}: {gap:+.1f} points beside {rival.label!r}"
-    if not equal:
-        return f"{text}, clearly the best."
-    why = " It is what published models with these names of tensors use." if usual else ""
-    return f"{text}; {len(chosen.right)} images cannot tell it from: {', '.join(equal)}.{why}"
-
-
-def _labelled(share: float | None, one: trials.Outcome) -> trials.Outcome:
-    text = "k = 1 (mask ignored)" if share == 1 else f"k = {share:g}"
-    return trials.Outcome(text, one.right, one.loss)
+def _told(request: Request) -> Scaling | None:
+    if request.mean is None or request.std is None:
+        return None
+    return Scaling(label="as told", mean=request.mean, std=request.std)
 
 
 def _measure(
     request: Request,
     patient: Patient,
     images: ImageSet,
-    setting: _Setting,
+    setting: Setting,
     device: torch.device,
 ) -> tuple[Report, nn.Module]:
-    network = patient.network(images.shape, setting.kept)
+    network = setting.network
     module = trials.with_scaling(network, setting.scaling)
     logits = trials.logits(module, images.images[:], device)
     module = module.cpu().eval()

@@ -49,13 +49,23 @@ def read(path: Path) -> Content:
             file does not hold is allocated, and nothing in it is executed.
     """
     head, size = _head(path)
+    if _has_header(head, size):
+        return _read_safetensors(path)
     if head.startswith(b"PK"):
         return _read_zip(path, size)
     if head.startswith(b"\x80"):
         return _read_legacy(path, size, head)
-    if len(head) > 8 and (head[8:9] == b"{" or path.suffix == ".safetensors"):
+    if len(head) > 8 and (head[8:9] == b"{" or path.suffix == ".safetensors"):  # damaged
         return _read_safetensors(path)
     raise _unknown(path, head)
+
+
+def _has_header(head: bytes, size: int) -> bool:
+    """Whether it begins as safetensors does: the length of a JSON object, and that object.
+
+    Asked first, because the length may begin as a pickle or a zip archive does.
+    """
+    return head[8:9] == b"{" and 0 < int.from_bytes(head[:8], "little") <= size - 8
 
 
 def _head(path: Path) -> tuple[bytes, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from engine.models.registry import Shape, bare
 
 _UNCOUNTED = "num_batches_tracked"
 _SIDE = 32
+_TORCHVISION_SIDE = 224
 _MOST_NAMED = 4
 _MOST_BLOCKS = 150
 
@@ -138,7 +140,7 @@ def fit_to(architecture: str, state: State, shape: Shape | None) -> Fit:
     Raises:
         ModelError: there is no such architecture, or it cannot be built for such images.
     """
-    sides = shape[1:] if shape else (_SIDE, _SIDE)
+    sides = shape[1:] if shape else (_side(architecture, state),) * 2
     probe = _expected(architecture, (3, *sides), 2)
     layout = best_layout(architecture, state, probe)
     ours = {layout.ours(key): value for key, value in state.items()}
@@ -155,6 +157,17 @@ def fit_to(architecture: str, state: State, shape: Shape | None) -> Fit:
     missing = [key for key in expected if key not in ours and not key.endswith(_UNCOUNTED)]
     extra = [layout.theirs(key) for key in ours if key not in expected]
     return Fit(architecture, layout, classes, channels, ours, tuple(missing), tuple(extra), wrong)
+
+
+def _side(architecture: str, state: State) -> int:
+    """Of the images, before any was seen: what the tensors of a vision transformer tell."""
+    if not architecture.startswith("torchvision."):
+        return _SIDE
+    places, patches = (state.get(key) for key in ("encoder.pos_embedding", "conv_proj.weight"))
+    if places is None or patches is None or places.dim() != 3 or patches.dim() != 4:
+        return _TORCHVISION_SIDE
+    # One token is the class; the others are a square of patches.
+    return math.isqrt(int(places.shape[1]) - 1) * int(patches.shape[-1])
 
 
 @cache

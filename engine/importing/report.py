@@ -151,7 +151,9 @@ def _normalisation_lines(report: Report) -> list[tuple[str, str]]:
 
 
 def _trial_lines(trials: tuple[Trial, ...]) -> list[str]:
+    counts = len({one.images for one in trials})
     return [
         f"{'*' if one.chosen else ' '} {one.label:<22} {one.accuracy:6.1%}  loss {one.loss:.3f}"
+        f"{f'  {one.images} images' if counts > 1 else ''}"
         for one in trials
     ]

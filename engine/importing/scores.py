@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from engine.errors import ModelError
 from engine.importing.read import State
 
@@ -9,6 +11,11 @@ SUFFIX = ".popup_scores"
 
 PLAUSIBLE = (1.0, 0.5, 0.1, 0.05, 0.01)
 """Shares that people keep; 1 ignores the mask."""
+
+_MOST_LEFT = 0.95
+"""Weights with fewer zeros than this leaves are dense."""
+_STRAYS = 0.001
+"""Share of the weights left that may have lower scores than some that are zero."""
 
 
 def split(state: State) -> tuple[State, State]:
@@ -43,23 +50,39 @@ def masked(state: State, scores: State, kept: float) -> State:
         flat = score.abs().flatten()
         order = flat.sort().indices
         mask = flat.new_ones(flat.numel())
-        mask[order[: int((1 - kept) * flat.numel())]] = 0
+        mask[order[: flat.numel() - _left(flat.numel(), kept)]] = 0
         result[f"{layer}.weight"] = state[f"{layer}.weight"] * mask.view_as(score)
     return result
 
 
 def kept_by_zeros(state: State, scores: State) -> float | None:
-    """k, if the weights are masked already by what their scores say; else None."""
-    total = sum(score.numel() for score in scores.values())
-    zeros = sum(int((state[f"{layer}.weight"] == 0).sum()) for layer in scores)
-    if not total or zeros < 0.05 * total:
+    """k, if the weights are masked already by what their scores say; else None.
+
+    They are if in each layer the weights that are not zero are those with the largest scores,
+    but for one in a thousand.
+    """
+    weights = {layer: state[f"{layer}.weight"].flatten() for layer in scores}
+    total = sum(one.numel() for one in weights.values())
+    nonzero = {layer: int(one.count_nonzero()) for layer, one in weights.items()}
+    left = sum(nonzero.values())
+    if not left or left > _MOST_LEFT * total:
         return None
-    kept = round(1 - zeros / total, 2 if zeros < 0.98 * total else 3)
-    if not 0 < kept < 1:
+    strays = 0
+    for layer, weight in weights.items():
+        size = scores[layer].abs().flatten()
+        if nonzero[layer]:
+            lowest = size.topk(nonzero[layer]).values[-1]
+            strays += int(((weight != 0) & (size < lowest)).sum())
+    if strays > _STRAYS * left:
         return None
-    left = masked(state, scores, kept)
-    lost = sum(
-        int(((left[f"{layer}.weight"] == 0) & (state[f"{layer}.weight"] != 0)).sum())
-        for layer in scores
-    )
-    return kept if lost <= 0.01 * total else None
+    counts = [(weights[layer].numel(), nonzero[layer]) for layer in scores]
+    for digits in range(2, 7):  # the shortest k that leaves exactly these
+        kept = round(left / total, digits)
+        if 0 < kept < 1 and all(_left(size, kept) == count for size, count in counts):
+            return kept
+    return math.ceil(left / total * 1e4) / 1e4
+
+
+def _left(size: int, kept: float) -> int:
+    """How many of so many weights a mask leaves."""
+    return size - int((1 - kept) * size)

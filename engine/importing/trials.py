@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from scipy.special import ndtri, stdtr
 from torch import nn
 
 from engine.attacks.chunks import in_chunks
@@ -21,6 +23,12 @@ SIGNIFICANCE = 0.01
 _FEWEST, _MOST = 128, 500
 _BUDGET = 2.5e11
 """Multiply-accumulates of one trial: seconds on a CPU."""
+_SECOND_BUDGET = 10 * _BUDGET
+"""Of all trials of a second look together."""
+_PART = 1000
+"""Images whose pixels are in float64 at once."""
+_ALIKE = 0.01
+"""Normalisations closer than this in accuracy make no difference that is worth a question."""
 
 _COLOUR = (
     Scaling(label="CIFAR-10 constants", mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616)),
@@ -43,17 +51,27 @@ class Outcome:
     Attributes:
         label: in words.
         right: (N,) bool.
-        loss: mean cross-entropy; infinite if a logit is not finite.
+        losses: (N,) float64 cross-entropies; infinite if a logit is not finite.
     """
 
     label: str
     right: torch.Tensor
-    loss: float
+    losses: torch.Tensor
+
+    @property
+    def loss(self) -> float:
+        """The mean."""
+        return float(self.losses.mean())
 
     @property
     def accuracy(self) -> float:
         """Share classified correctly."""
         return int(self.right.sum()) / len(self.right)
+
+    def joined(self, further: Outcome) -> Outcome:
+        """Together with the same setting on the images that follow."""
+        right = torch.cat([self.right, further.right])
+        return Outcome(self.label, right, torch.cat([self.losses, further.losses]))
 
     def trial(self, chosen: bool) -> Trial:
         """The line of the report."""
@@ -69,13 +87,31 @@ class Outcome:
 
 def scalings(images: ImageSet) -> list[Scaling | None]:
     """Plausible normalisations of a dataset; None is none."""
-    pixels = images.images[:].transpose(0, 1).flatten(1).double()
-    mean, std = pixels.mean(dim=1), pixels.std(dim=1)
+    mean, std = _statistics(images)
     found: list[Scaling | None] = [None, *(_COLOUR if images.shape[0] == 3 else _GREY)]
     if bool((std > 0).all()):
         own = Scaling(label="the dataset's own", mean=tuple(mean.tolist()), std=tuple(std.tolist()))
         found.append(own)
     return found
+
+
+def _statistics(images: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of each channel in float64, over a part of the images at once.
+
+    The sums are of distances from the first part's mean, so that no digits cancel.
+    """
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    shift: torch.Tensor | None = None
+    for start in range(0, len(images), _PART):
+        part = images.images[start : start + _PART].transpose(0, 1).flatten(1).double()
+        shift = part.mean(dim=1, keepdim=True) if shift is None else shift
+        away = part - shift
+        count += away.shape[1]
+        total, squares = total + away.sum(dim=1), squares + away.square().sum(dim=1)
+    assert shift is not None
+    mean = total / count
+    variance = (squares - count * mean.square()) / max(count - 1, 1)
+    return shift.squeeze(1) + mean, variance.clamp_min(0).sqrt()
 
 
 def label_of(scaling: Scaling | None) -> str:
@@ -88,10 +124,19 @@ def with_scaling(network: nn.Module, scaling: Scaling | None) -> nn.Module:
     return network if scaling is None else Normalised(network, scaling.mean, scaling.std)
 
 
-def trial_images(network: nn.Module, images: ImageSet) -> int:
+def macs(network: nn.Module, images: ImageSet) -> int:
+    """Multiply-accumulates of one image."""
+    return max(sum(count_macs(network, images.shape).values()), 1)
+
+
+def trial_images(macs: int, images: ImageSet) -> int:
     """How many images a trial takes: fewer for large networks."""
-    macs = max(sum(count_macs(network, images.shape).values()), 1)
     return min(len(images), max(_FEWEST, min(_MOST, int(_BUDGET / macs))))
+
+
+def more_images(macs: int, settings: int, images: ImageSet) -> int:
+    """How many images a second look at some settings takes, those of the first included."""
+    return min(len(images), int(_SECOND_BUDGET / (macs * settings)))
 
 
 def logits(model: nn.Module, images: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -107,13 +152,15 @@ def logits(model: nn.Module, images: torch.Tensor, device: torch.device) -> torc
 
 
 def outcome(
-    label: str, model: nn.Module, images: ImageSet, count: int, device: torch.device
+    label: str, model: nn.Module, images: ImageSet, rows: range, device: torch.device
 ) -> Outcome:
-    """Try one model on the first images."""
-    found = logits(model, images.images[:count], device)
-    labels = images.labels[:count]
-    loss = float(F.cross_entropy(found, labels)) if bool(found.isfinite().all()) else float("inf")
-    return Outcome(label, found.argmax(dim=1) == labels, loss)
+    """Try one model on a range of the images."""
+    chosen = slice(rows.start, rows.stop)
+    found, labels = logits(model, images.images[chosen], device), images.labels[chosen]
+    losses = F.cross_entropy(found, labels, reduction="none").double()
+    if not bool(found.isfinite().all()):
+        losses = torch.full_like(losses, float("inf"))
+    return Outcome(label, found.argmax(dim=1) == labels, losses)
 
 
 CONVENTIONS = {
@@ -126,25 +173,73 @@ CONVENTIONS = {
 """What published checkpoints of a family are normalised by."""
 
 
-def equals(outcomes: Sequence[Outcome]) -> list[int]:
+def as_accurate(outcomes: Sequence[Outcome]) -> list[int]:
     """The settings that are not clearly less accurate than the most accurate one."""
     top = max(outcomes, key=lambda one: one.accuracy)
     return [place for place, one in enumerate(outcomes) if not clearly_better(top, one)]
 
 
 def best(outcomes: Sequence[Outcome], convention: str = "") -> int:
-    """The setting that fits: of those that are equal, the family's convention, or the lowest loss.
+    """The setting that fits: the lowest loss, or the family's convention if that is no worse.
 
     Neighbouring normalisations, such as the constants of CIFAR-10 and ImageNet, differ by less
-    than the accuracy of a few hundred images can tell.
+    than a few hundred images can tell. No worse is a setting that is neither clearly less
+    accurate than the most accurate one, nor clearly higher in loss than the lowest of those.
     """
-    equal = equals(outcomes)
-    usual = [place for place in equal if outcomes[place].label == convention]
-    return min(usual or equal, key=lambda place: (outcomes[place].loss, place))
+    equal = as_accurate(outcomes)
+    lowest = min(equal, key=lambda place: (outcomes[place].loss, place))
+    for place in equal:
+        one = outcomes[place]
+        if one.label == convention and not clearly_lower(outcomes[lowest], one):
+            return place
+    return lowest
+
+
+def _together(first: Outcome, second: Outcome) -> int:
+    """How many images both saw: each saw the first so many."""
+    return min(len(first.right), len(second.right))
+
+
+def accuracies(first: Outcome, second: Outcome) -> tuple[float, float]:
+    """Of both, on the images that both saw."""
+    count = _together(first, second)
+    return int(first.right[:count].sum()) / count, int(second.right[:count].sum()) / count
+
+
+def _gained_lost(first: Outcome, second: Outcome) -> tuple[int, int]:
+    count = _together(first, second)
+    one, other = first.right[:count], second.right[:count]
+    return int((one & ~other).sum()), int((other & ~one).sum())
 
 
 def clearly_better(first: Outcome, second: Outcome) -> bool:
     """Whether the first is right more often on the same images (one-sided exact McNemar test)."""
-    gained = int((first.right & ~second.right).sum())
-    lost = int((second.right & ~first.right).sum())
-    return mcnemar_greater(gained, lost) < SIGNIFICANCE
+    return mcnemar_greater(*_gained_lost(first, second)) < SIGNIFICANCE
+
+
+def clearly_lower(first: Outcome, second: Outcome) -> bool:
+    """Whether the first has the lower loss on the same images (one-sided paired t-test)."""
+    count = _together(first, second)
+    ours, theirs = first.losses[:count], second.losses[:count]
+    if not bool(theirs.isfinite().all()):
+        return bool(ours.isfinite().all())
+    gaps = theirs - ours
+    mean, error = float(gaps.mean()), float(gaps.std()) / math.sqrt(count)
+    if count < 2 or not math.isfinite(mean) or mean <= 0:
+        return False
+    return error == 0 or float(stdtr(count - 1, -mean / error)) < SIGNIFICANCE
+
+
+def perhaps_better(first: Outcome, second: Outcome) -> bool:
+    """Whether the first was right more often, and its lead may be one that matters.
+
+    It does not matter if the upper end of its confidence interval (normal, of paired shares) is
+    below a point, or if the second has the clearly lower loss.
+    """
+    gained, lost = _gained_lost(first, second)
+    if gained <= lost or clearly_lower(second, first):
+        return False
+    count = _together(first, second)
+    lead = (gained - lost) / count
+    error = math.sqrt(max(gained + lost - count * lead**2, 0.0)) / count
+    return lead + float(ndtri(1 - SIGNIFICANCE)) * error >= _ALIKE

@@ -23,6 +23,10 @@ _SCALING = (("normalize.mean", "normalize.std"), ("mean", "std"), ("mu", "sigma"
 """Buffers of networks that normalise inside."""
 
 
+_MOST_FACT = 1e15
+"""Beyond this, a number beside the weights is no epoch and no accuracy."""
+
+
 @dataclass
 class Unwrapped:
     """A state dict and how it was found.
@@ -82,17 +86,17 @@ def _weights(
     if not isinstance(tree, Mapping):
         kind = type(tree).__name__
         raise ModelError(f"The file {name} holds a {kind} instead of a state dict.")
-    inside = [str(key) for key, value in tree.items() if _is_state(value)]
+    inside = {str(key): value for key, value in tree.items() if _is_state(value)}
     if part is not None:
         if part not in inside:
             raise ModelError(
                 f"The file {name} has no weights under {part!r}.",
                 f"It has some under: {', '.join(inside) or 'no name'}.",
             )
-        return tree[part], [f"under {part!r}"], []
+        return inside[part], [f"under {part!r}"], []
     if _is_state(tree):
         return tree, ["bare state dict"], []
-    known = [key for key in WRAPPERS if key in inside] or inside
+    known = [key for key in WRAPPERS if key in inside] or list(inside)
     if not known:
         raise ModelError(f"The file {name} holds no weights: no state dict is in it.")
     if len(known) > 1 and known[0] not in WRAPPERS:
@@ -104,7 +108,7 @@ def _weights(
         f"The file also holds weights under {key!r}; to import those: --part {key}."
         for key in known[1:]
     ]
-    return tree[known[0]], [f"under {known[0]!r}", *_facts(tree)], notes
+    return inside[known[0]], [f"under {known[0]!r}", *_facts(tree)], notes
 
 
 def _facts(tree: Mapping[Any, Any]) -> list[str]:
@@ -115,7 +119,9 @@ def _facts(tree: Mapping[Any, Any]) -> list[str]:
         value = tree.get(key)
         if isinstance(value, torch.Tensor) and value.numel() == 1:
             value = value.item()
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        if -_MOST_FACT < value < _MOST_FACT:
             found.append(f"{key} {float(value):.6g}")
     return found
 
@@ -158,14 +164,35 @@ def _strip(found: Unwrapped) -> None:
 def _take_scaling(found: Unwrapped) -> None:
     for mean, std in _SCALING:
         if mean in found.state and std in found.state:
-            centre = tuple(found.state.pop(mean).flatten().double().tolist())
-            width = tuple(found.state.pop(std).flatten().double().tolist())
-            if len(centre) != len(width) or not all(0 < value < 1e9 for value in width):
-                raise ModelError(f"The checkpoint normalises by {std} = {width}, not all above 0.")
+            centre, width = (_numbers(found.state.pop(key)) for key in (mean, std))
+            channels = _channels(found.state)
+            if not len(centre) == len(width) in (1, channels) or not (
+                all(-1e9 < value < 1e9 for value in centre) and all(0 < one < 1e9 for one in width)
+            ):
+                raise ModelError(
+                    f"The checkpoint normalises by {mean} = {_short(centre)} and {std} = "
+                    f"{_short(width)}, but each must hold 1 or {channels} finite numbers, and "
+                    f"{std} numbers above 0."
+                )
             found.scaling = centre, width
             found.steps.append(f"normalisation inside ({mean}, {std})")
             found.notes = [one for one in found.notes if "names begin with" not in one]
             return
+
+
+def _numbers(tensor: torch.Tensor) -> tuple[float, ...]:
+    return tuple(tensor.real.flatten().double().tolist())
+
+
+def _short(numbers: tuple[float, ...]) -> str:
+    shown = ", ".join(f"{one:g}" for one in numbers[:4])
+    return f"({shown}, ... {len(numbers)} numbers)" if len(numbers) > 4 else f"({shown})"
+
+
+def _channels(state: State) -> int:
+    """Of the images: what the first convolution reads."""
+    first = next((value.shape[1] for value in state.values() if value.dim() == 4), 3)
+    return int(first) if first in (1, 3) else 3
 
 
 def _drop_unused_stage(found: Unwrapped) -> None:

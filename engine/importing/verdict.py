@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.diagnostics.checks import check_accuracy
+from engine.diagnostics.checks import check_accuracy, check_probabilities, guess_in_words
 from engine.importing.report import Health
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """Another setting that is clearly more accurate than the one chosen.
+    """Another setting that is more accurate than the one chosen: clearly, or perhaps.
 
     Attributes:
-        kind: ``normalisation``, ``density`` or ``unknown density``.
+        kind: ``normalisation``, ``unclear normalisation``, ``density`` or ``unknown density``.
         label: the better setting.
         better: its accuracy on the trial images.
         chosen: that of the one chosen.
@@ -33,6 +33,11 @@ class Doubt:
         numbers = f"{self.better:.1%} against {self.chosen:.1%}"
         if self.kind == "normalisation":
             return f"the normalisation is wrong: {self.label} is clearly more accurate ({numbers})"
+        if self.kind == "unclear normalisation":
+            return (
+                f"the normalisation is not known, and {self.label} is perhaps more accurate "
+                f"({numbers}), which these images cannot tell: give --mean and --std"
+            )
         if self.kind == "unknown density":
             return f"k is not known, and k = {self.label} is no clear winner: give --density"
         if self.kept == 1:
@@ -66,11 +71,15 @@ def judge(logits: torch.Tensor, labels: torch.Tensor, doubts: tuple[Doubt, ...])
     reason = f" Perhaps {strongest.sentence()}." if strongest else ""
     if not bool(logits.isfinite().all()):
         return Opinion("not healthy", "Not healthy: its outputs are not finite.")
+    guess = guess_in_words(labels, classes)
     if check_accuracy(logits, labels):
+        return Opinion("not healthy", f"Not healthy: {share}, near {guess}.{reason}")
+    if check_probabilities(logits):
         return Opinion(
-            "not healthy",
-            f"Not healthy: {share}, near guessing among {classes} classes.{reason}",
+            "doubtful",
+            "Doubtful: its outputs are probabilities, not logits, on which losses flatten and "
+            f"attacks weaken; take the softmax off the network. {share}.{reason}",
         )
     if strongest:
         return Opinion("doubtful", f"Doubtful: {strongest.sentence()}; {share}.")
-    return Opinion("healthy", f"Healthy: {share}, well above guessing among {classes} classes.")
+    return Opinion("healthy", f"Healthy: {share}, well above {guess}.")

@@ -33,6 +33,7 @@ _NUMPY = {
 }
 ALLOWED = {
     "collections.OrderedDict",
+    "collections.Counter",  # the milestones of a MultiStepLR
     "torch._utils._rebuild_tensor",
     "torch._utils._rebuild_tensor_v2",
     "torch._utils._rebuild_parameter",
@@ -46,7 +47,7 @@ ALLOWED = {
     *_STORAGES,
     *_NUMPY,
 }
-"""Everything a state dict, its numbers and an optimiser's state are made of."""
+"""Everything a state dict, its numbers, an optimiser's and a scheduler's state are made of."""
 
 _OTHER_CALLS = ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEWOBJ_EX")
 _INTEGERS = ("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "INT", "LONG")

@@ -308,6 +308,45 @@ def test_a_ruined_variant_is_flagged_a_weak_one_is_not(right: int, flagged: bool
     assert bool(flags) == flagged
 
 
+SVHN = (1744, 5099, 4149, 2882, 2523, 2384, 1977, 2019, 1660, 1595)
+"""Labels of its test images; the digit 1 is every fifth."""
+
+
+@pytest.mark.parametrize(
+    ("counts", "answer", "mended", "flagged"),
+    [
+        (SVHN, 1, 0, True),
+        ((60, 60), 0, 0, True),
+        ((60, 60), 0, 45, False),  # 105 of 120, half of them by guessing
+        ((60, 60), 0, 10, True),
+        ((190, 10), 0, 0, True),
+        ((190, 10), 0, 10, False),
+        ((6, 5), 1, 0, True),
+        ((5, 1), 0, 1, False),  # too few to say how frequent the labels are
+    ],
+)
+def test_a_network_that_does_not_look_is_flagged(
+    counts: tuple[int, ...], answer: int, mended: int, flagged: bool
+) -> None:
+    """It answers one class, and is right about so many images of others besides."""
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    predictions = torch.full_like(labels, answer)
+    others = (labels != answer).nonzero()[:mended, 0]
+    predictions[others] = labels[others]
+    flags = check_accuracy(torch.eye(10)[predictions], labels)
+    assert bool(flags) == flagged
+    if flagged and not mended:
+        assert f"only class {answer} is ever predicted" in flags[0].text
+
+
+def test_one_class_for_everything_is_flagged_however_many_are_right() -> None:
+    labels = torch.arange(30) % 10
+    labels[:8] = 3
+    flags = check_accuracy(torch.eye(10)[torch.full((30,), 3)], labels)
+    assert [flag.id for flag in flags] == ["near-chance"]
+    assert check_accuracy(torch.eye(10)[labels], labels) == []
+
+
 def test_opposite_gradients_are_flagged() -> None:
     net = trained()[0]
 

@@ -17,6 +17,7 @@ from engine.cli import main
 from engine.errors import CrumpleError, DataError, ModelError, SpecError
 from engine.importing.doctor import Examined, Request, import_model
 from engine.importing.report import report_text
+from engine.importing.verdict import judge
 from engine.models.normalised import Normalised
 from engine.specs import DatasetSpec, Study
 from engine.statistics import wilson
@@ -92,6 +93,23 @@ def test_noise_is_not_called_healthy(clinic: Callable[..., Examined], tmp_path: 
     assert "Not healthy" in kept.card.summary
 
 
+def test_guessing_the_most_frequent_label_is_not_healthy() -> None:
+    labels = torch.tensor([0, 1] * 60)
+    opinion = judge(torch.eye(10)[torch.zeros(120, dtype=torch.int64)], labels, ())
+    assert opinion.health == "not healthy"
+    assert "near guessing among 10 classes (50.0% by the most frequent label)" in opinion.sentence
+    assert judge(torch.eye(10)[labels] * 9, labels, ()).health == "healthy"
+
+
+def test_probabilities_are_doubtful() -> None:
+    labels = torch.arange(120) % 10
+    logits = torch.eye(10)[labels] * 9
+    opinion = judge(logits.softmax(dim=1), labels, ())
+    assert opinion.health == "doubtful"
+    assert "probabilities, not logits" in opinion.sentence
+    assert judge(logits.log_softmax(dim=1), labels, ()).health == "healthy"
+
+
 def test_k_is_missing_and_found(clinic: Callable[..., Examined]) -> None:
     model = subnet()
     done = clinic(model, {"state_dict": model.state_dict()})
@@ -127,6 +145,27 @@ def test_zeros_tell_k(clinic: Callable[..., Examined]) -> None:
     report = clinic(model, content).report
     assert report.kept == 0.2
     assert any("zeros and the scores agree on k = 0.2" in note for note in report.notes)
+
+
+def test_weights_masked_already_stay_as_they_are(clinic: Callable[..., Examined]) -> None:
+    """One weight whose score is below the others is kept, as the file has it."""
+    model = subnet(0.024)
+    content = model.state_dict()
+    for name, module in model.named_modules():
+        if isinstance(module, SubnetConv | SubnetLinear):
+            size = module.popup_scores.abs().flatten()
+            low = size.sort().indices[: int((1 - 0.024) * size.numel())]
+            content[f"{name}.weight"].flatten()[low] = 0
+    stray = "block3.layer.0.conv2"
+    at = content[f"{stray}.popup_scores"].abs().flatten().argmin()
+    content[f"{stray}.weight"].flatten()[at] = 0.5
+    done = clinic(model, content, keep=True)
+    assert done.report.kept is not None
+    assert 0.024 <= done.report.kept < 0.025
+    stored = {key: one for key, one in content.items() if key.endswith("conv2.weight")}
+    ours = [one for one in done.module.parameters() if one.shape == (64, 64, 3, 3)]
+    assert any(torch.equal(ours[-1], one) for one in stored.values())
+    assert int((ours[-1] == 0.5).sum()) == 1
 
 
 def test_a_score_without_its_weight(clinic: Callable[..., Examined]) -> None:
@@ -226,6 +265,9 @@ def test_the_head_does_not_fit_the_images(tmp_path: Path) -> None:
         ({"mean": (0.5,)}, "belong together"),
         ({"mean": (0.5,) * 3, "std": (0.0,) * 3}, "above 0"),
         ({"mean": (0.5,), "std": (0.5,)}, "3 numbers each"),
+        ({"mean": (float("nan"),) * 3, "std": (0.5,) * 3}, r"mean is \(nan, nan, nan\)"),
+        ({"mean": (float("inf"),) * 3, "std": (0.5,) * 3}, "finite"),
+        ({"mean": (0.5,) * 3, "std": (float("nan"),) * 3}, "finite"),
         ({"density": 0.0}, "above 0"),
         ({"density": float("nan")}, "above 0"),
     ],

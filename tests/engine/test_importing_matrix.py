@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
 from engine import catalog, models
+from engine.errors import ModelError
 from engine.importing.doctor import Examined, Request, import_model
+from engine.importing.recognise import recognise
+from engine.importing.torchvision_names import SIZES
 from engine.models.layouts import layouts_of
 from engine.models.registry import bare
 from engine.specs import DatasetSpec
@@ -37,6 +41,12 @@ def optimiser(model: nn.Module) -> dict[str, Any]:
     state = sgd.state_dict()
     sgd.zero_grad()
     return state
+
+
+def scheduler(model: nn.Module) -> dict[str, Any]:
+    """With its milestones, a collections.Counter."""
+    sgd = torch.optim.SGD(model.parameters(), 0.1)
+    return torch.optim.lr_scheduler.MultiStepLR(sgd, [50, 150]).state_dict()
 
 
 def subnet(model: nn.Module, k: float) -> nn.Module:
@@ -83,7 +93,7 @@ def vita(model: nn.Module) -> dict[str, Any]:
         "epoch": 199,
         "state_dict": model.state_dict(),
         "optimizer": optimiser(model),
-        "scheduler": {"last_epoch": 199, "_step_count": 200},
+        "scheduler": scheduler(model),
         "result": {"train": [1.0, 2.0], "test": [84.0]},
         "swa_state_dict": swa,
         "swa_n": 10,
@@ -272,3 +282,36 @@ def test_names_are_mapped_both_ways(architecture: str) -> None:
         key: value.shape for key, value in ours.items()
     }
     assert {layout.theirs(key) for key in ours} == set(theirs)
+
+
+@pytest.mark.parametrize("name", ["vit_b_16", "vit_b_32", "resnet18", "swin_t", "inception_v3"])
+def test_networks_of_torchvision_are_recognised_before_any_image(name: str) -> None:
+    options = {"init_weights": False} if name == "inception_v3" else {}
+    with torch.device("meta"):
+        state = torchvision.models.get_model(name, **options).state_dict()
+    fit = recognise(state, f"{name}.pth", None, None)
+    assert (fit.architecture, fit.classes, fit.errors) == (f"torchvision.{name}", 1000, 0)
+
+
+def test_a_vision_transformer_of_another_size(tmp_path: Path) -> None:
+    """The side of the images stands in the tensors: 36 patches of 8 pixels are 48 by 48."""
+    images = pictures(40, side=48)
+    small = {"patch_size": 8, "num_layers": 1, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32}
+
+    def vit_tiny(image_size: int = 64, num_classes: int = 10) -> nn.Module:
+        sizes = {"image_size": image_size, "num_classes": num_classes, **small}
+        return torchvision.models.VisionTransformer(**sizes)
+
+    vit_tiny.__module__ = "torchvision.models.vision_transformer"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(torchvision.models._api.BUILTIN_MODELS, "vit_tiny", vit_tiny)
+        model = lively(vit_tiny(48), images)
+        patch.setitem(SIZES, "vit_tiny", len(model.state_dict()))
+        labelled(model, images, tmp_path / "x.npz")
+        for wish in ({}, {"architecture": "torchvision.vit_tiny"}):
+            done = bring("", tmp_path, "vit.pth", model.state_dict(), keep=True, **wish)
+            assert done.report.architecture == "torchvision.vit_tiny"
+            assert torch.equal(ask(done.module, images), ask(model, images))
+        np.savez(tmp_path / "x.npz", x=np.zeros((20, 32, 32, 3), np.uint8), y=np.arange(20) % 10)
+        with pytest.raises(ModelError, match="pos_embedding is 1x37x16 instead of 1x17x16"):
+            bring("", tmp_path, "vit.pth", model.state_dict(), keep=True)

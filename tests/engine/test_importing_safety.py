@@ -179,3 +179,19 @@ def test_a_library_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     spec = DatasetSpec.model_validate({"npz": str(tmp_path / "x.npz")})
     with pytest.raises(CrumpleError, match="cannot be written"):
         import_model(Request(file=str(tmp_path / "m.pt"), dataset=spec), tmp_path / "library")
+
+
+def test_safetensors_with_a_header_of_any_length(tmp_path: Path) -> None:
+    """Its first byte is the length's lowest: 0x80 opens a pickle; and 0x4b50 is "PK"."""
+    path = tmp_path / "m.safetensors"
+    weight = torch.arange(6.0).view(2, 3)
+    bare = int.from_bytes(save_safetensors({"w": weight}, {"note": ""})[:8], "little")
+    seen = set()
+    for wanted in [*range(bare + 8, bare + 600, 8), 0x4B50, 0x4B80]:
+        content = save_safetensors({"w": weight}, {"note": "x" * (wanted - bare)})
+        seen.add(content[:2])
+        path.write_bytes(content)
+        assert torch.equal(read(path).tree["w"], weight)
+    assert b"PK" in seen
+    assert {one[0] for one in seen} >= {0x80, 0x50}
+    assert len(seen) > 60
