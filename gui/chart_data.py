@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.report.naming import in_order, is_flagged, namer, sweep
+from engine.report.naming import BASE, in_order, is_flagged, method, namer, sweep
 from engine.report.tables import percent, with_interval
 from engine.statistics import wilson
 from engine.store import Row
@@ -45,7 +45,10 @@ Y_AXES: tuple[Axis, ...] = (
 
 @dataclass(frozen=True)
 class Point:
-    """One run in the chart; shares in [0,1]; ``family`` names its kind of compression."""
+    """One run in the chart; shares in [0,1].
+
+    ``method`` names the steps of its compression; ``family`` what it differs from only in degree.
+    """
 
     run_id: int
     x: float
@@ -55,6 +58,7 @@ class Point:
     flagged: bool
     words: str
     family: str
+    method: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,21 @@ def _point(row: Row, x: Axis, y: Axis) -> Point:
         flagged=is_flagged(row),
         words=describe(row),
         family=sweep(row),
+        method=method(row),
     )
+
+
+def methods_of(series: Sequence[Series], x: Axis) -> tuple[str, ...]:
+    """The methods that markers tell apart, the base model last; empty if there is only one.
+
+    Along an axis where every variant is a series of its own, they need no markers.
+    """
+    points = sorted((point for one in series for point in one.points), key=lambda p: p.run_id)
+    found = in_order([point.method for point in points])
+    methods = [one for one in found if one != BASE]
+    if x.over == "compression" or len(methods) < 2:
+        return ()
+    return (*methods, *([BASE] if BASE in found else []))
 
 
 def describe(row: Row) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -13,6 +15,7 @@ from PySide6.QtSvg import QSvgRenderer
 from PySide6.QtWidgets import QApplication
 
 from engine import paths
+from engine.report.naming import BASE
 
 MODES = ("system", "light", "dark")
 _SETTING = "theme"
@@ -47,6 +50,8 @@ class PlotColours:
 _BLACK = "#000000"
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", _BLACK)
 _SYMBOLS = ("o", "s", "t1", "d", "t", "star", "p", "+")
+_METHODS = ("o", "s", "t1", "d", "t", "+", "x", "t3", "t2", "p", "h", *string.ascii_uppercase)
+_BASE_SYMBOL = "star"
 _DASHES = (
     Qt.PenStyle.SolidLine,
     Qt.PenStyle.DashLine,
@@ -127,6 +132,15 @@ def series(index: int) -> Series:
     if shade == _BLACK and current().dark:
         shade = "#F0F0F0"
     return Series(shade, _SYMBOLS[index % len(_SYMBOLS)], _DASHES[index % len(_DASHES)])
+
+
+def method_markers(methods: Sequence[str]) -> dict[str, str]:
+    """A marker for each method, in the order of the exported charts; a star for the base model.
+
+    Where there are more methods than shapes that eyes tell apart, capital letters.
+    """
+    found = {one: _METHODS[n % len(_METHODS)] for n, one in enumerate(methods)}
+    return {one: _BASE_SYMBOL if one == BASE else symbol for one, symbol in found.items()}
 
 
 def plot_colours() -> PlotColours:

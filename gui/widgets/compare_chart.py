@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QRectF, Qt, Signal
-from PySide6.QtGui import QColor, QIcon, QPainter, QPixmap
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtGui import QColor, QFont, QIcon, QPainter, QPainterPath, QPixmap, QTransform
 
 from gui import theme
 from gui.chart_data import Axis, Point, Series, wants_log
@@ -16,6 +17,7 @@ from gui.widgets.plots import Plot, faint, line_pen, pg
 
 _SIZE = 10
 _CHOSEN_SIZE = 15
+_ICON = QSize(40, 16)
 
 
 class CompareChart(Plot):
@@ -31,15 +33,26 @@ class CompareChart(Plot):
         super().__init__("", "", "Chart of the compared runs")
         self.percent_axis()
         self._series: tuple[Series, ...] = ()
+        self._markers: dict[str, str] = {}
         self._chosen: set[int] = set()
         self._axes: tuple[Axis, Axis] | None = None
         self._log = False
         self.scatters: list[pg.ScatterPlotItem] = []
         theme.current().changed.connect(self._paint)
 
-    def show_series(self, series: Sequence[Series], x: Axis, y: Axis) -> None:
-        """Replace what is drawn."""
+    def show_series(
+        self, series: Sequence[Series], x: Axis, y: Axis, markers: Mapping[str, str] | None = None
+    ) -> None:
+        """Replace what is drawn.
+
+        Args:
+            series: what to draw.
+            x: the axis to the right.
+            y: the axis upwards.
+            markers: symbol by method of a point; others have the symbol of their series.
+        """
         moved = (x, y) != self._axes
+        self._markers = dict(markers or {})
         self._series, self._axes = tuple(series), (x, y)
         self._log = wants_log(series)
         self.name_axes(x.title, y.title)
@@ -103,7 +116,7 @@ class CompareChart(Plot):
         return {
             "pos": (self._place(point.x), point.y),
             "size": _CHOSEN_SIZE if chosen else _SIZE,
-            "symbol": style.symbol,
+            "symbol": shape(self._markers.get(point.method, style.symbol)),
             "pen": line_pen(ink if chosen else style.colour, 2 if chosen else 1.5),
             "brush": QColor(paper if point.flagged else style.colour),
             "data": point,
@@ -121,15 +134,47 @@ def _tip(x: float, y: float, data: Point) -> str:
 def series_icon(number: int, *, marker: bool = True) -> QIcon:
     """A short piece of the line with its marker, if it has one, as it is drawn."""
     style = theme.series(number)
-    pixmap = QPixmap(40, 16)
+
+    def draw(painter: QPainter) -> None:
+        painter.setPen(line_pen(style.colour, 1.4, style.dash))
+        painter.drawLine(1, 8, 39, 8)
+        if marker:
+            _draw_symbol(painter, style.symbol, style.colour)
+
+    return _icon(draw)
+
+
+def marker_icon(symbol: str) -> QIcon:
+    """A marker alone, in the colour of text."""
+    ink = theme.plot_colours().foreground
+    return _icon(lambda painter: _draw_symbol(painter, symbol, ink))
+
+
+def _icon(draw: Callable[[QPainter], None]) -> QIcon:
+    pixmap = QPixmap(_ICON)
     pixmap.fill(Qt.GlobalColor.transparent)
     painter = QPainter(pixmap)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    painter.setPen(line_pen(style.colour, 1.4, style.dash))
-    painter.drawLine(1, 8, 39, 8)
-    if marker:
-        painter.translate(QRectF(pixmap.rect()).center())
-        pen, brush = pg.mkPen(style.colour), pg.mkBrush(style.colour)
-        pg.graphicsItems.ScatterPlotItem.drawSymbol(painter, style.symbol, 9, pen, brush)
+    draw(painter)
     painter.end()
     return QIcon(pixmap)
+
+
+def _draw_symbol(painter: QPainter, symbol: str, colour: str) -> None:
+    painter.translate(_ICON.width() / 2, _ICON.height() / 2)
+    pen, brush = pg.mkPen(colour), pg.mkBrush(colour)
+    pg.graphicsItems.ScatterPlotItem.drawSymbol(painter, shape(symbol), 9, pen, brush)
+
+
+@cache
+def shape(symbol: str) -> str | QPainterPath:
+    """What pyqtgraph draws for a marker: a symbol of its own, or the outline of a capital."""
+    if not symbol.isupper():
+        return symbol
+    path = QPainterPath()
+    font = QFont()
+    font.setBold(True)
+    path.addText(0, 0, font, symbol)
+    box = path.boundingRect()
+    unit = QTransform.fromScale(1 / box.height(), 1 / box.height())
+    return unit.map(path.translated(-box.center()))

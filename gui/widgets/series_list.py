@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import QListWidget, QListWidgetItem, QWidget
 
+from engine.report.naming import BASE
 from gui import theme
 from gui.chart_data import Series
-from gui.widgets.compare_chart import series_icon
+from gui.commands import run_count
+from gui.widgets.compare_chart import marker_icon, series_icon
+
+_METHOD = Qt.ItemDataRole.UserRole
+_BASE_WORDS = "uncompressed"
 
 
 class SeriesList(QListWidget):
-    """One tick per series; what is unticked stays so while the series exists.
+    """One tick per series, and per method if markers tell them apart.
+
+    What is unticked stays so while it exists.
 
     Args:
         markers: the series have markers of their own.
@@ -28,6 +36,8 @@ class SeriesList(QListWidget):
         super().__init__(parent)
         self._markers = markers
         self._hidden: set[str] = set()
+        self._hidden_methods: set[str] = set()
+        self._methods: dict[str, str] = {}
         self._series: tuple[Series, ...] = ()
         self.setAccessibleName("Series")
         self.setProperty("card", True)
@@ -37,32 +47,51 @@ class SeriesList(QListWidget):
         self.itemChanged.connect(self._on_change)
         theme.current().changed.connect(self._fill)
 
-    def show_series(self, series: Sequence[Series]) -> None:
-        """List these."""
-        self._series = tuple(series)
+    def show_series(
+        self, series: Sequence[Series], methods: Mapping[str, str] | None = None
+    ) -> None:
+        """List these, and below them the markers of methods, if they have any."""
+        self._series, self._methods = tuple(series), dict(methods or {})
         self._fill()
 
     def ticked(self) -> list[Series]:
-        """The series to draw."""
-        return [one for one in self._series if one.name not in self._hidden]
+        """The series to draw, with the points of the methods to draw."""
+        hidden = self._hidden_methods & self._methods.keys()
+        shown = (one for one in self._series if one.name not in self._hidden)
+        left = (
+            replace(one, points=tuple(p for p in one.points if p.method not in hidden))
+            for one in shown
+        )
+        return [one for one in left if one.points]
 
     def _fill(self) -> None:
         self.blockSignals(True)
         row = self.currentRow()
         self.clear()
         for one in self._series:
-            item = QListWidgetItem(series_icon(one.number, marker=self._markers), one.name)
-            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-            hidden = one.name in self._hidden
-            item.setCheckState(Qt.CheckState.Unchecked if hidden else Qt.CheckState.Checked)
-            item.setToolTip(f"{one.name}: {len(one.points)} runs")
-            self.addItem(item)
+            marker = self._markers and not self._methods
+            item = QListWidgetItem(series_icon(one.number, marker=marker), one.name)
+            item.setToolTip(f"{one.name}: {run_count(len(one.points))}")
+            self._add(item, hidden=one.name in self._hidden)
+        for name, symbol in self._methods.items():
+            item = QListWidgetItem(marker_icon(symbol), name if name != BASE else _BASE_WORDS)
+            item.setData(_METHOD, name)
+            points = sum(point.method == name for one in self._series for point in one.points)
+            item.setToolTip(f"{item.text()}: {run_count(points)}")
+            self._add(item, hidden=name in self._hidden_methods)
         self.setCurrentRow(row)
         self.blockSignals(False)
 
+    def _add(self, item: QListWidgetItem, *, hidden: bool) -> None:
+        item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+        item.setCheckState(Qt.CheckState.Unchecked if hidden else Qt.CheckState.Checked)
+        self.addItem(item)
+
     def _on_change(self, item: QListWidgetItem) -> None:
+        method = item.data(_METHOD)
+        name, hidden = (method, self._hidden_methods) if method else (item.text(), self._hidden)
         if item.checkState() == Qt.CheckState.Checked:
-            self._hidden.discard(item.text())
+            hidden.discard(name)
         else:
-            self._hidden.add(item.text())
+            hidden.add(name)
         self.changed.emit()

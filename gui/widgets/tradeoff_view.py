@@ -9,7 +9,8 @@ from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
 from engine.store import Row
-from gui.chart_data import X_AXES, Y_AXES, Axis, series_of, write_csv
+from gui import theme
+from gui.chart_data import X_AXES, Y_AXES, Axis, methods_of, series_of, write_csv
 from gui.commands import run_count
 from gui.widgets.chart_view import ChartView, beside
 from gui.widgets.compare_chart import CompareChart
@@ -29,6 +30,7 @@ class TradeoffView(ChartView):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._rows: tuple[Row, ...] = ()
+        self._markers: dict[str, str] = {}
         self.x_box, self.y_box = _axis_box("X axis", X_AXES), _axis_box("Y axis", Y_AXES)
         self.chart = CompareChart()
         self.series = SeriesList()
@@ -48,12 +50,15 @@ class TradeoffView(ChartView):
         self._draw()
 
     def _draw(self, *_: object) -> None:
-        self.series.show_series(series_of(self._rows, *self._axes()))
+        x, y = self._axes()
+        series = series_of(self._rows, x, y)
+        self._markers = theme.method_markers(methods_of(series, x))
+        self.series.show_series(series, self._markers)
         self._draw_ticked()
 
     def _draw_ticked(self) -> None:
         ticked = self.series.ticked()
-        self.chart.show_series(ticked, *self._axes())
+        self.chart.show_series(ticked, *self._axes(), self._markers)
         flagged = sum(point.flagged for one in ticked for point in one.points)
         text = "Bars are 95 % Wilson intervals."
         if flagged:

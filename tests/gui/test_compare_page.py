@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QColor
+from PySide6.QtGui import QColor, QPainterPath
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
@@ -17,9 +17,10 @@ from engine.specs import Study
 from engine.statistics import paired_difference
 from engine.store import RunKeys, Writer
 from gui import files, theme
-from gui.chart_data import X_AXES, Y_AXES, baselines, series_of, wants_log
+from gui.chart_data import X_AXES, Y_AXES, baselines, methods_of, series_of, wants_log
 from gui.chart_process import ChartProcess
 from gui.lab import Lab
+from gui.widgets.compare_chart import shape
 from gui.widgets.difference_table import SEED
 from tests.gui.fake_results import STUDY, FakeResults
 from tests.gui.page_kit import Desk
@@ -183,6 +184,55 @@ def test_unticking_a_series_takes_it_out_of_chart_and_exports(desk: Desk) -> Non
     assert len(page.tradeoff.chart.scatters) == 3
     page.tradeoff.series.item(0).setCheckState(Qt.CheckState.Checked)
     assert set(page.drawn_runs()) == before
+
+
+def shapes(page: Any) -> dict[str, set[object]]:
+    """The markers in the chart by method."""
+    spots = [spot for scatter in page.tradeoff.chart.scatters for spot in scatter.points()]
+    found: dict[str, set[object]] = {}
+    for spot in spots:
+        found.setdefault(spot.data().method, set()).add(spot.symbol())
+    return found
+
+
+def test_a_marker_is_a_method_and_its_tick_takes_it_out(desk: Desk) -> None:
+    page = desk.page("compare")
+    drawn, series = shapes(page), page.tradeoff.series
+    assert set(drawn) == {"none", "magnitude", "ptq"}
+    assert sorted(map(len, drawn.values())) == [1, 1, 1]
+    assert len(set.union(*drawn.values())) == 3
+    names = [series.item(place).text() for place in range(series.count())]
+    assert names[-3:] == ["magnitude", "ptq", "uncompressed"]
+    before = page.drawn_runs()
+    series.item(series.count() - 2).setCheckState(Qt.CheckState.Unchecked)
+    assert set(shapes(page)) == {"none", "magnitude"}
+    gone = {row["run_id"] for row in finished(desk) if row["compression"].startswith("ptq")}
+    assert set(page.drawn_runs()) == set(before) - gone
+    # Along eps every variant is a series with a marker of its own, and nothing stays hidden.
+    page.tradeoff.x_box.setCurrentIndex(X_AXES.index(EPS))
+    assert len(page.drawn_runs()) == len(before)
+    assert series.count() == len(series_of(finished(desk), EPS, ROBUST))
+
+
+def test_there_is_a_marker_for_every_method(desk: Desk) -> None:
+    methods = [f"method {number}" for number in range(30)]
+    markers = theme.method_markers([*methods, "none"])
+    assert len(set(markers.values())) == 31
+    outlines = [shape(marker) for marker in markers.values()]
+    for outline in outlines:
+        if isinstance(outline, QPainterPath):
+            box = outline.boundingRect()
+            assert box.height() == pytest.approx(1)
+            assert (box.center().x(), box.center().y()) == pytest.approx((0, 0), abs=1e-6)
+    assert sum(isinstance(outline, QPainterPath) for outline in outlines) == 19
+
+
+def test_one_method_alone_leaves_markers_to_the_attacks(desk: Desk) -> None:
+    rows = [row for row in finished(desk) if not row["compression"].startswith("ptq")]
+    assert methods_of(series_of(rows, RATE, ROBUST), RATE) == ()
+    both = series_of(finished(desk), RATE, ROBUST)
+    assert methods_of(both, RATE) == ("magnitude", "ptq", "none")
+    assert methods_of(both, EPS) == ()
 
 
 def test_a_click_on_a_point_selects_its_row(desk: Desk) -> None:
