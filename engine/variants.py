@@ -15,6 +15,7 @@ from engine import catalog, compression, diagnostics, integer_check, latency
 from engine.accounting import account
 from engine.compression import Variant
 from engine.data import ImageSet, training_for
+from engine.diagnostics.black_box import QUERIES
 from engine.errors import DataError, ModelError
 from engine.events import ShouldStop
 from engine.models import fingerprint
@@ -32,6 +33,8 @@ _UNWATCHED = Watch()
 CALIBRATION_IMAGES = 512
 GATE_IMAGES = 256
 BLACK_BOX_IMAGES = 64
+_FEWEST, _BUDGET = 8, 1e13
+"""Of these images on a processor; and the multiply-accumulates that the check may take there."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +205,7 @@ class Variants:
         rival = diagnostics.black_box_rival(spec.attack)
         if rival is None:
             return []
-        count = min(BLACK_BOX_IMAGES, len(images.labels))
+        count = min(self._affordable(keys), len(images.labels))
         key = black_box_key(keys, rival, count, spec.seed)
         stored = self._store.stage(key)
         if stored:
@@ -223,6 +226,15 @@ class Variants:
         )
         self._store.put_stage(key, "black-box", {"broken": broken}, time.perf_counter() - begun)
         return broken
+
+    def _affordable(self, keys: RunKeys) -> int:
+        """Images of the gradient-free check: fewer for large networks without an accelerator."""
+        stored = self._store.stage(keys.variant)
+        if self._device.type != "cpu" or not stored:
+            return BLACK_BOX_IMAGES
+        macs = max(stored["accounting"]["macs"], 1)
+        fitting = int(_BUDGET / (QUERIES * macs))
+        return min(BLACK_BOX_IMAGES, max(_FEWEST, fitting))
 
     def _parent_view(self, model: str) -> nn.Module:
         if model not in self._parents:
