@@ -324,5 +324,7 @@ class ComparePage(Page):
         self.notify.emit(Message(f"Written to {path}.", level="ok"))
 
     def _refused(self, reason: str) -> None:
+        if not reason:  # stopped, since the window closes
+            return
         hint = "Choose another folder or format."
         self.notify.emit(Message(f"The export failed: {reason}", hint, "error"))

@@ -215,7 +215,7 @@ class LivePage(Page):
         self._dirty = False
         state = self.state()
         row = self._rows.get(self.run_id or -1)
-        self.curve.set_earlier(row["compression"] if row else "", self._earlier(row))
+        self.curve.set_earlier(*self._names_and_curves(row))
         self.board.show_state(state, trains=bool(row and self._trains(row["run_id"])))
 
     def state(self) -> LiveState | None:
@@ -250,10 +250,10 @@ class LivePage(Page):
             self._asked[run_id] = expected_epochs(recipe) > 0
         return self._asked[run_id]
 
-    def _earlier(self, row: Row | None) -> list[Earlier]:
-        """The finished runs of the same study, model and attack; the uncompressed one first."""
+    def _names_and_curves(self, row: Row | None) -> tuple[str, list[Earlier]]:
+        """The name of a run; finished ones like it but for compression, the base model first."""
         if row is None:
-            return []
+            return "", []
         same = [
             other
             for other in self._rows.values()
@@ -265,7 +265,8 @@ class LivePage(Page):
         shown = same[:_MOST_EARLIER]
         self._read_one_curve([other["run_id"] for other in shown])
         short = shortened(str(other["compression"]) for other in (row, *shown))
-        return [self._curve_of(other, short) for other in shown if other["run_id"] in self._curves]
+        drawn = [one for one in shown if one["run_id"] in self._curves]
+        return short[str(row["compression"])], [self._curve_of(one, short) for one in drawn]
 
     def _read_one_curve(self, run_ids: list[int]) -> None:
         """Read the next curve that is missing: one a frame, so that no frame takes long."""

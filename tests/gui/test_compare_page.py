@@ -303,11 +303,21 @@ def test_a_figure_that_cannot_be_written_says_why(
 
 def test_stopping_an_export_leaves_no_process(qtbot: QtBot, tmp_path: Path) -> None:
     export = ChartProcess(["-c", "import time; time.sleep(60)"], tmp_path / "figure.svg")
+    told: list[str] = []
+    export.refused.connect(told.append)
     export.start()
     assert export.process.waitForStarted()
     export.stop()
 
     assert export.process.state() == export.process.ProcessState.NotRunning
+    assert told == [""]
+
+
+def test_a_stopped_export_is_no_failure(desk: Desk) -> None:
+    page = desk.page("compare")
+    before = list(desk.messages)
+    page._refused("")
+    assert desk.messages == before
 
 
 def test_axes_and_filter_survive_a_restart(desk: Desk) -> None:
