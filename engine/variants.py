@@ -14,6 +14,7 @@ from torch import nn
 from engine import catalog, compression, diagnostics, integer_check, latency
 from engine.accounting import account
 from engine.compression import Variant
+from engine.compression.counting import images_within
 from engine.data import ImageSet, training_for
 from engine.diagnostics.black_box import QUERIES
 from engine.errors import DataError, ModelError
@@ -232,9 +233,8 @@ class Variants:
         stored = self._store.stage(keys.variant)
         if self._device.type != "cpu" or not stored:
             return BLACK_BOX_IMAGES
-        macs = max(stored["accounting"]["macs"], 1)
-        fitting = int(_BUDGET / (QUERIES * macs))
-        return min(BLACK_BOX_IMAGES, max(_FEWEST, fitting))
+        macs = QUERIES * stored["accounting"]["macs"]
+        return images_within(_BUDGET, macs, _FEWEST, BLACK_BOX_IMAGES)
 
     def _parent_view(self, model: str) -> nn.Module:
         if model not in self._parents:

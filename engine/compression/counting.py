@@ -31,6 +31,18 @@ def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str,
     return {**found, "": counter.get_total_flops() // 2 - sum(found.values())}
 
 
+def images_within(budget: float, macs: int, fewest: int, most: int) -> int:
+    """How many images may be looked at, so that large networks take no longer than small ones.
+
+    Args:
+        budget: multiply-accumulates in all.
+        macs: of one image.
+        fewest: images, whatever they cost.
+        most: images, however little they cost.
+    """
+    return max(fewest, min(most, int(budget / max(macs, 1))))
+
+
 @contextmanager
 def _in_plain_operations() -> Iterator[None]:
     """Attention as matrix products; the counter does not see into its fused forms."""

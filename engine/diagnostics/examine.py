@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from engine.attacks.guard import preserved
-from engine.compression.counting import count_macs
+from engine.compression.counting import count_macs, images_within
 from engine.diagnostics.checks import check_accuracy, check_outputs, check_view, forward
 from engine.diagnostics.flags import Flag
 from engine.diagnostics.gradients import gradient_health
@@ -87,7 +87,7 @@ def _probed(deployed: nn.Module, images: Tensor) -> int:
     channels, height, width = images.shape[1:]
     with preserved(deployed, seed=0):
         macs = sum(count_macs(deployed, (channels, height, width)).values())
-    return min(len(images), PROBED_IMAGES, max(_FEWEST, int(_BUDGET / max(macs, 1))))
+    return min(len(images), images_within(_BUDGET, macs, _FEWEST, PROBED_IMAGES))
 
 
 def _probe(

@@ -12,7 +12,7 @@ from scipy.special import ndtri, stdtr
 from torch import nn
 
 from engine.attacks.chunks import in_chunks
-from engine.compression.counting import count_macs
+from engine.compression.counting import count_macs, images_within
 from engine.data import ImageSet
 from engine.device import batch_size
 from engine.importing.report import Scaling, Trial
@@ -131,7 +131,7 @@ def macs(network: nn.Module, images: ImageSet) -> int:
 
 def trial_images(macs: int, images: ImageSet) -> int:
     """How many images a trial takes: fewer for large networks."""
-    return min(len(images), max(_FEWEST, min(_MOST, int(_BUDGET / macs))))
+    return min(len(images), images_within(_BUDGET, macs, _FEWEST, _MOST))
 
 
 def more_images(macs: int, settings: int, images: ImageSet) -> int:
