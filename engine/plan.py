@@ -15,9 +15,9 @@ STAGE_VERSIONS = {
     "data": 1,
     "variant": 4,
     "step": 1,
-    "diagnostics": 4,
-    "black-box": 1,
-    "attack": 2,
+    "diagnostics": 5,
+    "black-box": 2,
+    "attack": 3,
     "transfer": 1,
 }
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+import engine  # noqa: F401 - says how threads of OpenMP wait
+
 # Before anything imports torch or numpy: a second thread makes small operations slower, not
 # faster, when the tests share the machine.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):

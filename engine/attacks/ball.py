@@ -71,7 +71,7 @@ class Threat:
         ``length``, if it is known already, is what ``length`` gives for the same points.
         """
         flat = points.flatten(1)
-        good = (flat.isfinite() & (flat >= 0) & (flat <= 1)).all(dim=1)
+        good = ((flat >= 0) & (flat <= 1)).all(dim=1)  # false for NaN, too
         if self.eps is None or not self.norm:
             return good
         length = self.length(images, points) if length is None else length
@@ -79,5 +79,5 @@ class Threat:
 
     def length(self, images: Tensor, points: Tensor) -> Tensor:
         """(N) sizes of the perturbations in the norm, float64; Euclidean if there is none."""
-        l2, linf = norms(images, points)
-        return linf if self.norm == "Linf" else l2
+        delta = (points.double() - images.double()).flatten(1)
+        return delta.abs().amax(dim=1) if self.norm == "Linf" else delta.norm(dim=1)

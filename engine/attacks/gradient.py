@@ -15,8 +15,8 @@ _HINT = "Use a gradient-free attack, or a view with a straight-through path."
 
 def input_gradient(
     view: nn.Module, points: Tensor, labels: Tensor, objective: Objective, *, bf16: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Logits (N, K) and gradient (N, C, H, W) of the objective, each image on its own.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (N, K), objective (N) and its gradient (N, C, H, W), each image on its own.
 
     Raises:
         AttackError: the output does not depend differentiably on the images.
@@ -25,7 +25,8 @@ def input_gradient(
     with torch.enable_grad(), arithmetic(points.device, bf16=bf16):
         logits = view(leaf).float()
         # Summed, so that no image's gradient depends on its batch.
-        total = objective(logits, labels).sum()
+        loss = objective(logits, labels)
+        total = loss.sum()
     if not total.requires_grad:
         raise AttackError("The output of the attack view has no gradient.", _HINT)
     try:
@@ -39,4 +40,4 @@ def input_gradient(
         raise AttackError(f"The attack view cannot be differentiated: {reason}.", _HINT) from error
     if gradient is None:
         raise AttackError("The gradient of the attack view does not reach its images.", _HINT)
-    return logits.detach(), gradient
+    return logits.detach(), loss.detach(), gradient

@@ -59,12 +59,15 @@ class SignStep:
         if self._anchor is not None:
             anchor, before = self._anchor
             # A random model gives another loss, and then another step may follow.
-            self._idle = (points == anchor).flatten(1).all(dim=1) & (loss == before)
+            away = (points - anchor).flatten(1).abs().amax(dim=1)
+            self._idle = (away == 0) & (loss == before)
         if self._count % _WINDOW == 0:
             self._anchor = points, loss
         self._count += 1
         # The projection is outside the graph: a clamp inside would cut the gradient at its bounds.
-        return torch.clamp(points + self.step_size * gradient.sign(), self._lower, self._upper)
+        return torch.clamp(
+            points.add(gradient.sign(), alpha=self.step_size), self._lower, self._upper
+        )
 
     def idle(self) -> Tensor | None:
         return self._idle
@@ -100,7 +103,8 @@ def ascend(search: Search, lanes: Lanes, rule: Rule, steps: int) -> None:
             stay = lanes.settle(last=last)
             if not step and stay is not None and not len(stay):
                 search.note(number, look, rule.step_size)
-            search.report()
+            if search.telemetry.due:
+                search.report()
             if stay is not None:
                 rule.keep(stay)
                 gradient, loss = gradient[stay], loss[stay]

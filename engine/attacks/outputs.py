@@ -35,14 +35,20 @@ class Look:
         labels: Tensor,
         objective: Objective = losses.log_odds,
         goals: Tensor | None = None,
+        loss: Tensor | None = None,
     ) -> Look:
-        """Read the logits (N, K) of some points; the objective gets the goals, if any."""
-        odds = losses.log_odds(logits, labels)
+        """Read the logits (N, K) of some points; the objective gets the goals, if any.
+
+        ``loss`` (N) is the objective's value, if it is known already.
+        """
         own = objective is losses.log_odds
-        loss = odds if own else objective(logits, labels if goals is None else goals)
+        if loss is None and not own:
+            loss = objective(logits, labels if goals is None else goals)
+        odds, margin = losses.odds_and_margin(logits, labels, loss if own else None)
+        loss = odds if loss is None else loss
         predictions = predict(logits)
         wrong = (predictions != labels) & (predictions >= 0)
-        return cls(loss, losses.cross_entropy_of(odds), losses.margin(logits, labels), wrong)
+        return cls(loss, losses.cross_entropy_of(odds), margin, wrong)
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,7 @@ def run_attack(
             )
         _passes(method, search, bf16=used == "bf16")
         search.finish()
+        search.report()
         return _result(search, used, images.device)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -124,22 +126,22 @@ class Search:
         self.check_stop()
         aims = self.labels[rows] if goals is None else goals
 
-        def differentiate(part: slice) -> tuple[Tensor, Tensor]:
+        def differentiate(part: slice) -> tuple[Tensor, Tensor, Tensor]:
             return input_gradient(self.view, points[part], aims[part], objective, bf16=self.bf16)
 
         parts = in_chunks(self.view, len(rows), differentiate)
-        logits, gradient = (torch.cat(each) for each in zip(*parts, strict=True))
+        logits, loss, gradient = (_joined(each) for each in zip(*parts, strict=True))
         _count(self.forwards, rows, among)
         _count(self.backwards, rows, among)
-        finite = gradient.isfinite()
-        self.blind.index_add_(0, rows, (~finite.flatten(1).all(dim=1)).long())
-        gradient = torch.where(finite, gradient, 0.0)
-        return Look.at(logits, self.labels[rows], objective, goals), gradient
+        finite = gradient.flatten(1).abs().amax(dim=1).isfinite()
+        self.blind.index_add_(0, rows, (~finite).long())
+        gradient = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+        return Look.at(logits, self.labels[rows], objective, goals, loss), gradient
 
     def glance(self, rows: Tensor, points: Tensor, among: Tensor | None = None) -> Look:
         """Forward on the attack view, without any consequence for the points."""
         self.check_stop()
-        logits = torch.cat(self._forward(self.view, points, exact=False)).float()
+        logits = _joined(self._forward(self.view, points, exact=False)).float()
         _count(self.forwards, rows, among)
         return Look.at(logits[: len(rows)], self.labels[rows])
 
@@ -262,12 +264,15 @@ class Search:
             for part in parts:
                 check_logits(part, self.labels)
         _count(self.forwards, rows)
-        return Outputs.of(torch.cat(parts)[: len(rows)].float())
+        return Outputs.of(_joined(parts)[: len(rows)].float())
 
     def _forward(self, model: nn.Module, points: Tensor, *, exact: bool) -> list[Tensor]:
         """Logits in pieces; the rows after those of the points fill the batch up."""
         size = min(bucket(len(points), _SIZES), len(self.images))
-        filled = torch.cat([points, points[:1].expand(max(size - len(points), 0), -1, -1, -1)])
+        lacking = size - len(points)
+        filled = points
+        if lacking > 0:
+            filled = torch.cat([points, points[:1].expand(lacking, -1, -1, -1)])
 
         def forward(part: slice) -> Tensor:
             with torch.no_grad(), arithmetic(points.device, exact=exact):
@@ -275,6 +280,10 @@ class Search:
                 return logits
 
         return in_chunks(model, len(filled), forward)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat(tuple(parts)) if len(parts) > 1 else parts[0]
 
 
 def _count(counter: Tensor, rows: Tensor, among: Tensor | None = None) -> None:

@@ -11,6 +11,9 @@ from torch import Tensor
 from engine.attacks.outputs import Look
 from engine.attacks.result import Observer, StepPoint
 
+_INTERVAL = 0.05
+"""Seconds between two reports that nothing but the observer waits for."""
+
 
 @dataclass(frozen=True)
 class _Note:
@@ -36,6 +39,12 @@ class Telemetry:
         self.started = time.perf_counter()
         self._total, self._observer = total, observer
         self._waiting: list[_Note] = []
+        self._flushed = self.started
+
+    @property
+    def due(self) -> bool:
+        """Whether an observer has waited long enough for news: 20 times a second are plenty."""
+        return time.perf_counter() - self._flushed >= _INTERVAL
 
     @property
     def seconds(self) -> float:
@@ -66,13 +75,14 @@ class Telemetry:
         if not isinstance(step_size, Tensor):
             # Filled on the device: copying a number there would wait for it.
             step_size = torch.full((), step_size, dtype=torch.float64, device=look.margin.device)
-        values = [
-            _finite_mean(look.cross_entropy, among),
-            _finite_mean(look.margin, among),
-            step_size.double(),
-            *(each.sum().double() for each in spent),
-        ]
-        self._waiting.append(_Note(step, self.seconds, part, believed, torch.stack(values)))
+        values = torch.cat(
+            [
+                _finite_means(torch.stack([look.cross_entropy, look.margin]), among),
+                step_size.double().view(1),
+                torch.stack(spent).sum(dim=1).double(),
+            ]
+        )
+        self._waiting.append(_Note(step, self.seconds, part, believed, values))
 
     def flush(self, broken_at_step: Tensor) -> None:
         """Read everything back at once and tell the observer.
@@ -83,6 +93,7 @@ class Telemetry:
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
+        self._flushed = time.perf_counter()
         known = broken_by(broken_at_step, [note.step for note in waiting])
         believed = [torch.as_tensor(note.believed, device=known.device) for note in waiting]
         counts = (known + torch.stack(believed)).tolist()
@@ -122,8 +133,8 @@ def broken_by(broken_at_step: Tensor, steps: list[int]) -> Tensor:
     return torch.searchsorted(ordered, torch.tensor(steps, device=ordered.device), right=True)
 
 
-def _finite_mean(values: Tensor, among: Tensor | None) -> Tensor:
-    """Mean of the finite values, 0 if there are none; float64, on the device."""
+def _finite_means(values: Tensor, among: Tensor | None) -> Tensor:
+    """Means over (R, M) of the finite values, 0 if there are none; float64, on the device."""
     counted = values.isfinite() if among is None else values.isfinite() & among
-    total = torch.where(counted, values, 0.0).sum(dtype=torch.float64)
-    return total / counted.sum().clamp(min=1)
+    totals = torch.where(counted, values, 0.0).sum(dim=1, dtype=torch.float64)
+    return totals / counted.sum(dim=1).clamp(min=1)

@@ -115,11 +115,11 @@ def logits_and_gradient(
         AttackError: the output does not depend differentiably on the images.
     """
 
-    def differentiate(part: slice) -> tuple[Tensor, Tensor]:
+    def differentiate(part: slice) -> tuple[Tensor, Tensor, Tensor]:
         return input_gradient(view, images[part], labels[part], objective)
 
     parts = in_chunks(view, len(images), differentiate)
-    logits, gradient = (torch.cat(each) for each in zip(*parts, strict=True))
+    logits, _, gradient = (torch.cat(each) for each in zip(*parts, strict=True))
     return logits, gradient
 
 

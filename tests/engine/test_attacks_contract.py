@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from torch import Tensor, nn
 
 from engine import catalog
@@ -148,6 +149,19 @@ def test_noise_belongs_to_the_image() -> None:
     assert not any(torch.isclose(other, whole).float().mean() > 0.1 for other in others)
     same = ImageNoise(twins, labels[:1].repeat(2), seed=1).uniform(torch.arange(2), restart=0)
     assert torch.equal(same[0], same[1])
+
+
+def test_noise_is_uniform_and_independent_from_image_to_image() -> None:
+    images = torch.rand(200, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    noise = ImageNoise(images, torch.zeros(200, dtype=torch.int64), seed=0)
+    drawn = noise.uniform(torch.arange(200), restart=0).flatten(1).double()
+    assert stats.kstest(drawn.flatten(), "uniform", (-1, 2)).pvalue > 0.01
+    # Standard deviation of a correlation of 64 values: 1/8; 19,900 pairs reach 4.4 of them.
+    apart = torch.corrcoef(drawn).fill_diagonal_(0.0)
+    assert apart.abs().max() < 0.6
+    assert apart.std() == pytest.approx(1 / 8, rel=0.1)
+    # Small tables have as many bits: the last digits are no zeros.
+    assert (noise.table(torch.arange(200), "few", (2,)) * 2**24 % 2).mean() > 0.3
 
 
 class _Odd(nn.Module):
