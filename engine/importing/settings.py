@@ -54,7 +54,6 @@ def settle(
     options = _options(told, patient, images)
     fixed = told is not None or patient.settled
     usual = trials.CONVENTIONS.get(patient.layout, "")
-
     already = kept_by_zeros(patient.state, patient.scores)
 
     def network(kept: float | None) -> nn.Module:
@@ -73,16 +72,21 @@ def settle(
         for kept in shares
         for place, option in enumerate(options)
     }
+    cells = _candidates(grid, patient, fixed)
+    if len(cells) > 1:
+        _look_again(grid, cells, model, images, macs, device)
+    kept, place = cells[trials.best([grid[cell] for cell in cells], usual)]
+    return _setting(patient, network(kept), grid, options, (kept, place), fixed)
+
+
+def _candidates(grid: Grid, patient: Patient, fixed: bool) -> list[Cell]:
+    """What may be chosen: nothing but what was told, and of that what is most accurate."""
     cells = [
         cell
         for cell in grid
         if (not patient.kept_known or cell[0] == patient.kept) and (not fixed or cell[1] == 0)
     ]
-    cells = [cells[place] for place in trials.as_accurate([grid[cell] for cell in cells])]
-    if len(cells) > 1:
-        _look_again(grid, cells, model, images, macs, device)
-    kept, place = cells[trials.best([grid[cell] for cell in cells], usual)]
-    return _setting(patient, network(kept), grid, options, (kept, place), fixed)
+    return [cells[place] for place in trials.as_accurate([grid[cell] for cell in cells])]
 
 
 def _look_again(
