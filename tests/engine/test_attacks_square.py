@@ -56,6 +56,24 @@ def test_no_gradient_is_taken_and_the_budget_holds(norm: str) -> None:
         assert len(result.notes) == (precision == "bf16")
 
 
+def test_images_that_are_done_cost_no_queries() -> None:
+    """A thousand queries on half of a batch must not cost what they cost on the whole."""
+    model, images, labels = trained()
+    images, labels = images[:100], model(images[:100]).argmax(dim=1)
+    labels[70:] = (labels[70:] + 1) % 10
+    sizes: list[int] = []
+
+    def watch(batch: Tensor) -> Tensor:
+        sizes.append(len(batch))
+        return batch
+
+    spec = {"name": "square", "eps": 1e-4, "n_queries": 5}
+    result = run_attack(Wrapped(model, before=watch), images, labels, spec)
+    assert (~result.broken).sum() == 70
+    assert sizes[0] == 100
+    assert all(70 <= size <= 70 * (1 + 1 / 16) for size in sizes[1:])
+
+
 @pytest.mark.parametrize(("shape", "queries"), [((1, 4, 6), 1000), ((3, 5, 7), 2500)])
 def test_binary_affine_closed_form_linf(shape: tuple[int, int, int], queries: int) -> None:
     model, images, labels, _ = case(2, shape)

@@ -1,12 +1,14 @@
 """APGD and FAB beside the reference AutoAttack, at its settings, on the bundled models.
 
-Prints robust accuracies and seconds; ours must not be weaker by more than 0.6 points.
+Prints robust accuracies and seconds; ours must not be weaker by more than 0.6 points in the mean
+over some seeds: the random starts alone move a single run of either side by half a point.
 """
 
 from __future__ import annotations
 
 import time
 import warnings
+from statistics import mean
 
 import pytest
 import torch
@@ -27,12 +29,14 @@ RADII = {
     ("digits-resnet-at", "L2"): 0.8,
 }
 
+SEEDS = {"apgd-ce": 5, "apgd-dlr": 5, "apgd-t": 3, "fab-t": 1}
+
 
 def _reference(
-    name: str, model: nn.Module, images: Tensor, labels: Tensor, norm: str, eps: float
+    name: str, model: nn.Module, images: Tensor, labels: Tensor, norm: str, eps: float, seed: int
 ) -> float:
     """Robust accuracy of the reference implementation, judged by our rules."""
-    shared = {"norm": norm, "eps": eps, "seed": 0, "device": "cpu"}
+    shared = {"norm": norm, "eps": eps, "seed": seed, "device": "cpu"}
     attack = {
         "apgd-ce": lambda: APGDAttack(model, loss="ce", **shared),
         "apgd-dlr": lambda: APGDAttack(model, loss="dlr", **shared),
@@ -58,15 +62,17 @@ def test_not_weaker_than_the_reference(attack: str, name: str, norm: str) -> Non
     test = load(DatasetSpec(name="digits"), seed=0)
     images, labels = test.images[:500], test.labels[:500]
     eps = RADII[name, norm]
+    spec = {"name": attack, "eps": eps, "norm": norm}
+    seeds = range(SEEDS[attack])
     start = time.perf_counter()
-    result = run_attack(model, images, labels, {"name": attack, "eps": eps, "norm": norm})
+    broken = [run_attack(model, images, labels, spec, seed=seed).broken for seed in seeds]
     middle = time.perf_counter()
-    theirs = _reference(attack, model, images, labels, norm, eps)
+    theirs = [_reference(attack, model, images, labels, norm, eps, seed) for seed in seeds]
     end = time.perf_counter()
-    ours = 1 - float(result.broken.float().mean())
+    ours = [1 - float(each.float().mean()) for each in broken]
     print(
-        f"\n{attack:9} {name:17} {norm:4} {eps:<5} n={len(images)}"
-        f"  ours {ours:7.2%} in {middle - start:5.1f} s"
-        f"  reference {theirs:7.2%} in {end - middle:5.1f} s"
+        f"\n{attack:9} {name:17} {norm:4} {eps:<5} n={len(images)} seeds={len(seeds)}"
+        f"  ours {mean(ours):7.2%} in {middle - start:5.1f} s"
+        f"  reference {mean(theirs):7.2%} in {end - middle:5.1f} s"
     )
-    assert ours <= theirs + 0.006
+    assert mean(ours) <= mean(theirs) + 0.006
