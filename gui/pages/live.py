@@ -160,7 +160,9 @@ class LivePage(Page):
                 del self._states[run_id]
 
     def _fill(self, rows: list[Row]) -> None:
-        fill_box(self.runs, [(_run_title(row), row["run_id"]) for row in rows])
+        short = shortened(row["compression"] for row in rows)
+        titles = [(_run_title(row, short[row["compression"]]), row["run_id"]) for row in rows]
+        fill_box(self.runs, titles)
         if self.follow.isChecked() or self.run_id not in self._rows:
             self.run_id = self.lab.client.running or (rows[0]["run_id"] if rows else None)
         self.runs.setCurrentIndex(self.runs.findData(self.run_id))
@@ -321,6 +323,6 @@ class LivePage(Page):
             writer.writerows((step, share, loss.get(step)) for step, share in state.curve)
 
 
-def _run_title(row: Row) -> str:
-    name = f"{row['run_id']}  {row['model']}, {row['compression']}, {row['attack']}"
+def _run_title(row: Row, compression: str) -> str:
+    name = f"{row['run_id']}  {row['model']}, {compression}, {row['attack']}"
     return name if row["status"] == "finished" else f"{name}  ({row['status']})"

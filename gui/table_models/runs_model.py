@@ -15,6 +15,7 @@ from PySide6.QtCore import (
 )
 from PySide6.QtGui import QColor
 
+from engine.report.naming import shortened
 from gui import theme
 from gui.evidence import LEVEL_ROLES, worst
 from gui.table_models.run_columns import COLUMNS, Column, Row, flag_words
@@ -28,14 +29,20 @@ _STATUS_COLOURS = {"failed": "danger", "cancelled": "muted", "waiting": "muted",
 
 
 class RunsModel(QAbstractTableModel):
-    """Rows of ``Store.results``; ``ROW_ROLE`` gives the whole row."""
+    """Rows of ``Store.results``; ``ROW_ROLE`` gives the whole row.
+
+    Variants are named without spelled-out parameters where that tells them apart; the tooltip
+    has all of them.
+    """
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.rows: list[Row] = []
+        self._short: dict[str, str] = {}
 
     def set_rows(self, rows: Sequence[Row]) -> None:
         """Show these; cells change in place while the runs stay the same."""
+        self._short = shortened(row["compression"] for row in rows)
         old = [row["run_id"] for row in self.rows]
         if [row["run_id"] for row in rows] != old:
             self.beginResetModel()
@@ -67,7 +74,8 @@ class RunsModel(QAbstractTableModel):
         row, column = self.rows[index.row()], COLUMNS[index.column()]
         match role:
             case _ROLE.DisplayRole:
-                return column.text(row)
+                text = column.text(row)
+                return self._short[text] if column.id == "compression" else text
             case _ROLE.TextAlignmentRole:
                 return _alignment(column)
             case _ROLE.ToolTipRole | _ROLE.AccessibleDescriptionRole:

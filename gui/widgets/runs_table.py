@@ -14,12 +14,16 @@ from gui.table_models.runs_model import ROW_ROLE, RunsModel, RunsProxy
 
 _FLAGS = QItemSelectionModel.SelectionFlag
 _WIDTHS = {
-    "run_id": 80,
-    "model": 140,
-    "compression": 144,
-    "attack": 148,
-    "robust_accuracy": 176,
-    "status": 92,
+    "run_id": 64,
+    "model": 136,
+    "compression": 236,
+    "attack": 136,
+    "clean_accuracy": 84,
+    "robust_accuracy": 164,
+    "compression_rate": 68,
+    "size_bytes": 80,
+    "status": 88,
+    "tags": 72,
     "study": 216,
 }
 # The arrow of the sorted column stands above its title, where it hides no letter.

@@ -17,7 +17,7 @@ from pytestqt.qtbot import QtBot
 from gui import files
 from gui.lab import Lab
 from gui.table_models.run_columns import COLUMNS, size_text
-from gui.table_models.runs_model import ROW_ROLE
+from gui.table_models.runs_model import ROW_ROLE, RunsModel
 from tests.gui.fake_results import MASKED, FakeResults
 from tests.gui.page_kit import Desk
 
@@ -164,6 +164,27 @@ def test_an_export_that_cannot_be_written_says_so(
     desk.page("runs")._export(".csv")
 
     assert desk.messages[-1].level == "error"
+
+
+def test_variants_have_short_names_where_these_tell_them_apart() -> None:
+    model = RunsModel()
+    long = "hydra 10% prune_epochs=6 batch_size=64"
+    twins = ["kd 5ep lr=0.1", "kd 5ep lr=0.2"]
+    names = [long, *twins]
+    usual = {column.id: None for column in COLUMNS} | {"flags": (), "status": "finished"}
+    rows = [usual | {"run_id": i, "compression": name} for i, name in enumerate(names)]
+    model.set_rows(rows)
+
+    def cells(role: Qt.ItemDataRole) -> list[Any]:
+        column = PLACE["compression"]
+        return [model.index(i, column).data(role) for i in range(model.rowCount())]
+
+    assert cells(Qt.ItemDataRole.DisplayRole) == ["hydra 10%", *twins]
+    assert cells(Qt.ItemDataRole.ToolTipRole) == names
+
+    # One of the twins is gone, so the other needs no more words.
+    model.set_rows(rows[:2])
+    assert cells(Qt.ItemDataRole.DisplayRole) == ["hydra 10%", "kd 5ep"]
 
 
 def test_copying_gives_what_is_seen(desk: Desk) -> None:
