@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from engine import catalog
 from engine.attacks import StepPoint, run_attack
 from engine.attacks.ball import linf_bounds
+from engine.attacks.guard import arithmetic
 from engine.attacks.noise import ImageNoise
 from engine.attacks.registry import REGISTRY, create
 from engine.errors import AttackError, Cancelled, CrumpleError
@@ -162,6 +163,20 @@ def test_noise_is_uniform_and_independent_from_image_to_image() -> None:
     assert apart.std() == pytest.approx(1 / 8, rel=0.1)
     # Small tables have as many bits: the last digits are no zeros.
     assert (noise.table(torch.arange(200), "few", (2,)) * 2**24 % 2).mean() > 0.3
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_verdicts_on_a_gpu_know_no_tf32(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = torch.backends.cudnn
+    monkeypatch.setattr(flags, "allow_tf32", True)
+    monkeypatch.setattr(flags, "benchmark", True)
+    with arithmetic(torch.device("cuda"), exact=exact):
+        assert flags.allow_tf32 is not exact
+        assert flags.deterministic
+        assert not flags.benchmark
+    assert flags.allow_tf32
+    assert not flags.deterministic
+    assert flags.benchmark
 
 
 class _Odd(nn.Module):
