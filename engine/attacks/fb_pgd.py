@@ -54,7 +54,8 @@ class FoolboxPGD:
             if step:
                 wrong_since = _since(wrong_since, look.wrong, first + step)
                 search.note(first + step, look, step_size, believed=look.wrong.sum())
-            if search.due(step):
+            # At the last step, too: from the verdict on, what is believed would count twice.
+            if search.due(step) or step == self.steps - 1:
                 search.report()
             points = torch.clamp(points + step_size * gradient.sign(), *bounds)
         last = first + self.steps

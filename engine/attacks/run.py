@@ -52,7 +52,8 @@ def run_attack(
             bf16 on GPUs with units for it, else fp32. Minimum-norm attacks, random search and
             foreign attacks always search in fp32.
         seed: of all randomness; each image gets its own noise, whatever its batch.
-        observer: called with a ``StepPoint`` after every step.
+        observer: called with a ``StepPoint`` for every step; of steps that follow each other
+            fast, with several at once, about 20 times a second.
         should_stop: polled between steps.
 
     Raises:

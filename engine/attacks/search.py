@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -251,6 +252,8 @@ class Search:
         rows = torch.arange(len(self.images), device=self.images.device)
         self.check_stop()
         outputs = self._verdict(rows, self.images, clean=True)
+        # Kept for the whole call: a model may write its next logits into the same memory.
+        outputs = dataclasses.replace(outputs, logits=outputs.logits.clone())
         self.broken |= outputs.predictions != self.labels
         self.broken_at_step[self.broken], self.distance[self.broken] = 0, 0.0
         self._judged |= True

@@ -124,7 +124,7 @@ class RunsTable(QTableView):
             self.scrollTo(first)
 
     def as_tsv(self) -> str:
-        """The selected rows with their visible columns, as seen, with a header line."""
+        """The selected rows with their visible columns, with a header line; names in full."""
         header = self.horizontalHeader()
         order = [header.logicalIndex(place) for place in range(header.count())]
         places = [place for place in order if not self.isColumnHidden(place)]

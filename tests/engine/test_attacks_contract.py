@@ -179,6 +179,33 @@ def test_verdicts_on_a_gpu_know_no_tf32(exact: bool, monkeypatch: pytest.MonkeyP
     assert flags.benchmark
 
 
+class _SameBuffer(nn.Module):
+    """Writes its logits into the same memory at every forward, as a captured graph does."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.buffer = model, torch.zeros(0)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.model(images)
+        if len(self.buffer) < len(logits):
+            self.buffer = torch.zeros_like(logits)
+        self.buffer[: len(logits)] = logits
+        return self.buffer[: len(logits)]
+
+
+@pytest.mark.parametrize("attack", ["apgd-t", "fab-t", "square"])
+def test_a_model_may_reuse_the_memory_of_its_logits(attack: str) -> None:
+    model, images, labels = _batch(40)
+    spec = {"name": attack, "eps": 0.1}
+    spec |= {"n_queries": 40} if attack == "square" else {"steps": 10}
+    usual = run_attack(model, images, labels, spec)
+    result = run_attack(_SameBuffer(model), images, labels, spec, view=model)
+    assert torch.equal(result.broken, usual.broken)
+    assert torch.equal(result.broken_at_step, usual.broken_at_step)
+    assert torch.equal(result.adversarial, usual.adversarial)
+
+
 class _Odd(nn.Module):
     """Draws random numbers in its forward; fails, or gives NaN, from some call on."""
 
@@ -288,11 +315,12 @@ def test_forwards_are_those_the_model_saw(attack: str) -> None:
     assert int(result.backwards.sum()) > 0
 
 
+@pytest.mark.parametrize("eps", [0.1, 0.5], ids=["some hold", "all break"])
 @pytest.mark.parametrize("attack", ALL)
-def test_telemetry_agrees_with_the_result(attack: str) -> None:
+def test_telemetry_agrees_with_the_result(attack: str, eps: float) -> None:
     model, images, labels = _batch(60)
     points: list[StepPoint] = []
-    result = run_attack(model, images, labels, {"name": attack, "eps": 0.1}, observer=points.append)
+    result = run_attack(model, images, labels, {"name": attack, "eps": eps}, observer=points.append)
     assert [p.step for p in points] == [p.step for p in result.curve]
     assert [p.step for p in points] == list(range(len(points)))
     for point in result.curve:

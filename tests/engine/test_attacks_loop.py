@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from engine.attacks import AttackResult, chunks, run_attack
+from engine.attacks import AttackResult, StepPoint, chunks, run_attack
 from engine.attacks.loop import SignStep
 from tests.engine.attack_models import Affine, Wrapped, trained
 
@@ -81,8 +81,10 @@ def _batch() -> tuple[Affine, Tensor, Tensor]:
 
 @pytest.mark.parametrize("spec", ATTACKS, ids=lambda spec: spec["name"])
 def test_the_host_does_not_wait_for_a_step(
-    spec: dict[str, Any], strided: Callable[[int], None]
+    spec: dict[str, Any], strided: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Reports at every step that is due, however fast the machine is.
+    monkeypatch.setattr("engine.attacks.telemetry._INTERVAL", 0.0)
     model, images, labels = _batch()
     # So weak that nothing breaks on the way, or every verdict would be a reason to wait.
     weak = {**spec, "eps": 1e-5} if "eps" in spec else spec
@@ -248,3 +250,16 @@ def test_bf16_is_about_as_strong_as_fp32() -> None:
         }
         broken = {name: int(result.broken.sum()) for name, result in results.items()}
         assert broken["bf16"] >= broken["fp32"] - max(2, 0.006 * len(images)), broken
+
+
+def test_what_is_believed_counts_once_whatever_the_stride(strided: Callable[[int], None]) -> None:
+    model, images, labels = trained()
+    spec = {"name": "fb-pgd", "eps": 0.1, "steps": 10}
+    told = {}
+    for stride in (1, 8):
+        strided(stride)
+        points: list[StepPoint] = []
+        run_attack(model, images[:60], labels[:60], spec, observer=points.append)
+        told[stride] = [(point.step, point.broken, point.active) for point in points]
+    assert told[8] == told[1]
+    assert 0 < told[1][-1][1] < 60

@@ -187,8 +187,10 @@ def test_variants_have_short_names_where_these_tell_them_apart() -> None:
     assert cells(Qt.ItemDataRole.DisplayRole) == ["hydra 10%", "kd 5ep"]
 
 
-def test_copying_gives_what_is_seen(desk: Desk) -> None:
+def test_copying_gives_the_columns_that_are_seen_with_names_in_full(desk: Desk) -> None:
+    desk.lab.store.db.execute("UPDATE runs SET compression = 'kd 5ep lr=0.1' WHERE id = 3")
     page = desk.page("runs")
+    page.refresh()
     page.table.show_column(PLACE["tags"], False)
     page.table.select([3, 11])
     QTest.keyClick(page.table, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
@@ -198,6 +200,7 @@ def test_copying_gives_what_is_seen(desk: Desk) -> None:
     assert len(lines) == 3
     assert "Tags" not in head
     assert {line.split("\t")[head.index("Run")] for line in lines[1:]} == {"3", "11"}
+    assert "kd 5ep lr=0.1" in {line.split("\t")[head.index("Compression")] for line in lines[1:]}
 
 
 def test_columns_filter_and_order_survive_a_restart(desk: Desk) -> None:
