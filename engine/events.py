@@ -12,6 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+INTERVAL = 0.05
+"""Seconds between two messages of one run at least (20 a second)."""
+
 CURVE_POINTS = 500
 """Entries of a live curve at most; longer ones are thinned before they travel."""
 

@@ -9,11 +9,8 @@ import numpy as np
 
 from engine.attacks import StepPoint
 from engine.batch_pace import BatchPace
-from engine.events import CURVE_POINTS, Emit, RunProgress
+from engine.events import CURVE_POINTS, INTERVAL, Emit, RunProgress
 from engine.workload import Part
-
-INTERVAL = 0.05
-"""Seconds between two messages of one run at least (20 a second)."""
 
 Marks = tuple[tuple[int, str], ...]
 

@@ -43,8 +43,16 @@ def l2_project(images: Tensor, points: Tensor, eps: float) -> Tensor:
 
 def norms(images: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     """(N) L2 and Linf norms of the perturbations, float64."""
-    delta = (points.double() - images.double()).flatten(1)
-    return delta.norm(dim=1), delta.abs().amax(dim=1)
+    return _l2(images, points), _linf(images, points)
+
+
+def _l2(images: Tensor, points: Tensor) -> Tensor:
+    lengths: Tensor = (points.double() - images.double()).flatten(1).norm(dim=1)
+    return lengths
+
+
+def _linf(images: Tensor, points: Tensor) -> Tensor:
+    return (points.double() - images.double()).flatten(1).abs().amax(dim=1)
 
 
 @dataclass(frozen=True)
@@ -79,5 +87,4 @@ class Threat:
 
     def length(self, images: Tensor, points: Tensor) -> Tensor:
         """(N) sizes of the perturbations in the norm, float64; Euclidean if there is none."""
-        delta = (points.double() - images.double()).flatten(1)
-        return delta.abs().amax(dim=1) if self.norm == "Linf" else delta.norm(dim=1)
+        return (_linf if self.norm == "Linf" else _l2)(images, points)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -57,9 +57,8 @@ def forked_rng(seed: int) -> Iterator[None]:
         random.setstate(saved_python)
 
 
-def arithmetic(
-    device: torch.device, *, bf16: bool = False, exact: bool = False
-) -> AbstractContextManager[object]:
+@contextmanager
+def arithmetic(device: torch.device, *, bf16: bool = False, exact: bool = False) -> Iterator[None]:
     """Fix the precision of what runs inside, whatever autocast the caller is in.
 
     Args:
@@ -67,24 +66,18 @@ def arithmetic(
         bf16: run under bfloat16 autocast.
         exact: no TF32, so that fp32 on a GPU means fp32.
     """
-    cast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
-    if device.type != "cuda":
-        return cast
-    cudnn = torch.backends.cudnn
-    flags = cudnn.flags(
-        enabled=cudnn.enabled,
-        benchmark=False,
-        deterministic=True,
-        allow_tf32=cudnn.allow_tf32 and not exact,
-    )
-    return _both(cast, flags)
-
-
-@contextmanager
-def _both(
-    first: AbstractContextManager[object], second: AbstractContextManager[object]
-) -> Iterator[None]:
-    with first, second:
+    with ExitStack() as stack:
+        stack.enter_context(torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16))
+        if device.type == "cuda":
+            cudnn = torch.backends.cudnn
+            stack.enter_context(
+                cudnn.flags(
+                    enabled=cudnn.enabled,
+                    benchmark=False,
+                    deterministic=True,
+                    allow_tf32=cudnn.allow_tf32 and not exact,
+                )
+            )
         yield
 
 

@@ -21,15 +21,6 @@ def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.logsumexp(others, dim=1) - true
 
 
-def odds_and_margin(
-    logits: Tensor, labels: Tensor, odds: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """``log_odds``, unless they are known already, and ``margin`` at once."""
-    true, others = _split(logits, labels)
-    odds = torch.logsumexp(others, dim=1) - true if odds is None else odds
-    return odds, true - others.amax(dim=1)
-
-
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     """The label's logit minus the largest other one; negative means misclassified."""
     true, others = _split(logits, labels)

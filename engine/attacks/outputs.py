@@ -41,14 +41,13 @@ class Look:
 
         ``loss`` (N) is the objective's value, if it is known already.
         """
-        own = objective is losses.log_odds
-        if loss is None and not own:
+        if loss is None:
             loss = objective(logits, labels if goals is None else goals)
-        odds, margin = losses.odds_and_margin(logits, labels, loss if own else None)
-        loss = odds if loss is None else loss
+        own = objective is losses.log_odds
+        odds = loss if own else losses.log_odds(logits, labels)
         predictions = predict(logits)
         wrong = (predictions != labels) & (predictions >= 0)
-        return cls(loss, losses.cross_entropy_of(odds), margin, wrong)
+        return cls(loss, losses.cross_entropy_of(odds), losses.margin(logits, labels), wrong)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -132,7 +129,7 @@ class Search:
             return input_gradient(self.view, points[part], aims[part], objective, bf16=self.bf16)
 
         parts = in_chunks(self.view, len(rows), differentiate)
-        logits, loss, gradient = (_joined(each) for each in zip(*parts, strict=True))
+        logits, loss, gradient = (torch.cat(each) for each in zip(*parts, strict=True))
         _count(self.forwards, rows, among)
         _count(self.backwards, rows, among)
         finite = gradient.flatten(1).abs().amax(dim=1).isfinite()
@@ -143,7 +140,7 @@ class Search:
     def glance(self, rows: Tensor, points: Tensor, among: Tensor | None = None) -> Look:
         """Forward on the attack view, without any consequence for the points."""
         self.check_stop()
-        logits = _joined(self._forward(self.view, points, exact=False)).float()
+        logits = torch.cat(self._forward(self.view, points, exact=False)).float()
         _count(self.forwards, rows, among)
         return Look.at(logits[: len(rows)], self.labels[rows])
 
@@ -252,8 +249,6 @@ class Search:
         rows = torch.arange(len(self.images), device=self.images.device)
         self.check_stop()
         outputs = self._verdict(rows, self.images, clean=True)
-        # Kept for the whole call: a model may write its next logits into the same memory.
-        outputs = dataclasses.replace(outputs, logits=outputs.logits.clone())
         self.broken |= outputs.predictions != self.labels
         self.broken_at_step[self.broken], self.distance[self.broken] = 0, 0.0
         self._judged |= True
@@ -268,15 +263,13 @@ class Search:
             for part in parts:
                 check_logits(part, self.labels)
         _count(self.forwards, rows)
-        return Outputs.of(_joined(parts)[: len(rows)].float())
+        # Joining copies, even one part: a model may write its next logits into the same memory.
+        return Outputs.of(torch.cat(parts)[: len(rows)].float())
 
     def _forward(self, model: nn.Module, points: Tensor, *, exact: bool) -> list[Tensor]:
         """Logits in pieces; the rows after those of the points fill the batch up."""
         size = min(bucket(len(points), _SIZES), len(self.images))
-        lacking = size - len(points)
-        filled = points
-        if lacking > 0:
-            filled = torch.cat([points, points[:1].expand(lacking, -1, -1, -1)])
+        filled = torch.cat([points, points[:1].expand(max(size - len(points), 0), -1, -1, -1)])
 
         def forward(part: slice) -> Tensor:
             with torch.no_grad(), arithmetic(points.device, exact=exact):
@@ -284,10 +277,6 @@ class Search:
                 return logits
 
         return in_chunks(model, len(filled), forward)
-
-
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    return torch.cat(tuple(parts)) if len(parts) > 1 else parts[0]
 
 
 def _count(counter: Tensor, rows: Tensor, among: Tensor | None = None) -> None:

@@ -10,9 +10,7 @@ from torch import Tensor
 
 from engine.attacks.outputs import Look
 from engine.attacks.result import Observer, StepPoint
-
-_INTERVAL = 0.05
-"""Seconds between two reports that nothing but the observer waits for."""
+from engine.events import INTERVAL
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,8 @@ class Telemetry:
 
     @property
     def due(self) -> bool:
-        """Whether an observer has waited long enough for news: 20 times a second are plenty."""
-        return time.perf_counter() - self._flushed >= _INTERVAL
+        """Whether news can be told on again: more often nobody would hear of them."""
+        return time.perf_counter() - self._flushed >= INTERVAL
 
     @property
     def seconds(self) -> float:

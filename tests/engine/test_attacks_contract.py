@@ -167,7 +167,9 @@ def test_noise_is_uniform_and_independent_from_image_to_image() -> None:
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_verdicts_on_a_gpu_know_no_tf32(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exact_arithmetic_on_a_gpu_knows_no_tf32(
+    exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     flags = torch.backends.cudnn
     monkeypatch.setattr(flags, "allow_tf32", True)
     monkeypatch.setattr(flags, "benchmark", True)

@@ -84,7 +84,7 @@ def test_the_host_does_not_wait_for_a_step(
     spec: dict[str, Any], strided: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Reports at every step that is due, however fast the machine is.
-    monkeypatch.setattr("engine.attacks.telemetry._INTERVAL", 0.0)
+    monkeypatch.setattr("engine.attacks.telemetry.INTERVAL", 0.0)
     model, images, labels = _batch()
     # So weak that nothing breaks on the way, or every verdict would be a reason to wait.
     weak = {**spec, "eps": 1e-5} if "eps" in spec else spec
