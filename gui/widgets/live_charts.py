@@ -10,7 +10,7 @@ from PySide6.QtCore import Qt
 
 from gui import theme
 from gui.live_state import LiveState, Marks, Points
-from gui.widgets.plots import Band, Plot, faint, line_pen, pg
+from gui.widgets.plots import Band, Plot, colour_legend, faint, line_pen, pg
 
 _MARKED = 60
 _LOWEST_NAME, _NAME_GAP = 0.06, 0.075
@@ -122,9 +122,7 @@ class CurveChart(Plot):
         self.line.setPen(line_pen(colour))
         self.line.setSymbolBrush(colour)
         self.line.setSymbolPen(None)
-        self.legend.setLabelTextColor(theme.plot_colours().foreground)
-        # Curves that hold run behind it; it must stay legible.
-        self.legend.setBrush(pg.mkBrush(faint(theme.plot_colours().background, 225)))
+        colour_legend(self.legend)
         if self._name:
             self.legend.addItem(self.line, self._name)
         self._behind = [self._add(one) for one in self._earlier]

@@ -107,6 +107,13 @@ def faint(colour: QColor | str, alpha: int = 60) -> QColor:
     return result
 
 
+def colour_legend(legend: pg.LegendItem) -> None:
+    """The theme's colours, on a ground through which curves still show: none seems to end there."""
+    colours = theme.plot_colours()
+    legend.setLabelTextColor(colours.foreground)
+    legend.setBrush(pg.mkBrush(faint(colours.background, 130)))
+
+
 class Band:
     """The area between two curves."""
 

@@ -10,7 +10,7 @@ import numpy as np
 from gui import theme
 from gui.training import Points, Training
 from gui.widgets.live_charts import PartMarks
-from gui.widgets.plots import Plot, faint, line_pen, pg
+from gui.widgets.plots import Plot, colour_legend, line_pen, pg
 
 _MARKED = 60
 _LONGEST_NAME = 44
@@ -80,8 +80,7 @@ class EpochChart(Plot):
     def _paint(self) -> None:
         self.marks.paint()
         self.legend.clear()
-        self.legend.setBrush(pg.mkBrush(faint(theme.plot_colours().background, 225)))
-        self.legend.setLabelTextColor(theme.plot_colours().foreground)
+        colour_legend(self.legend)
         for line in self._lines:
             style, curve = theme.series(line.style), self.curves[line.key]
             curve.setPen(line_pen(style.colour, dash=style.dash))
