@@ -49,7 +49,7 @@ class Options:
         device: ``auto``, ``cpu``, ``cuda:0``...
         precision: ``auto``, ``fp32`` or ``bf16``: of the search; verdicts are always fp32.
         batch_size: images attacked together; also the unit that survives an interruption.
-            None is what suits the device. What memory does not hold is halved.
+            None is what suits the device and the images. What memory does not hold is halved.
         resume: continue half-finished runs from their last stored batch, else start them anew.
     """
 
@@ -120,15 +120,10 @@ class Runner:
     def __init__(self, store: Writer, emit: Emit, options: Options) -> None:
         self.store, self.emit = store, emit
         self.device = device.resolve(options.device)
-        self.batch_size = options.batch_size or device.batch_size(self.device)
         exact = options.precision == "auto" and not device.fast_bf16(self.device)
-        self.options = replace(
-            options,
-            precision="fp32" if exact else options.precision,
-            batch_size=self.batch_size,
-        )
+        self.options = replace(options, precision="fp32" if exact else options.precision)
         self.variants = Variants(store, self.device)
-        self._transfers = TransferStage(store, emit, self.variants, self.batch_size)
+        self._transfers = TransferStage(store, emit, self.variants)
         self._data: dict[str, ImageSet] = {}
         self._place = ""
 
@@ -226,7 +221,8 @@ class Runner:
         variant = self.variants.get(spec, keys, staged, self._watch(run_id, should_stop))
         gate = self.variants.examine(spec, keys, images, staged)
         variant = self.variants.searched(variant, gate)
-        stage = AttackStage(self.store, self.emit, self.options.precision, self.batch_size)
+        together = self.options.batch_size or device.batch_size(self.device, images.shape)
+        stage = AttackStage(self.store, self.emit, self.options.precision, together)
         staged(
             "attack",
             spec.attack.label,
@@ -240,7 +236,8 @@ class Runner:
                 self.store, run_id, self._parent_run(spec, images), images, variant, gate, black_box
             ),
         )
-        environment = outcome.environment(self.device, self.options, images, variant)
+        options = replace(self.options, batch_size=together)
+        environment = outcome.environment(self.device, options, images, variant)
         self.store.end_run(run_id, "finished", environment=environment, **result)
         self.emit(RunFinished(run_id=run_id, result=self.store.result(run_id)))
 

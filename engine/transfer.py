@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.attacks.guard import preserved
+from engine.device import batch_size
 from engine.diagnostics.checks import forward
 from engine.errors import Cancelled, CrumpleError
 from engine.events import Emit, ShouldStop, StudyStage
@@ -114,13 +115,11 @@ class TransferStage:
         store: where pairs come from and go to.
         emit: where progress goes.
         variants: gives the deployed models.
-        batch_size: examples judged together.
     """
 
-    def __init__(self, store: Writer, emit: Emit, variants: Variants, batch_size: int) -> None:
+    def __init__(self, store: Writer, emit: Emit, variants: Variants) -> None:
         self._store, self._emit, self._variants = store, emit, variants
         self._queue = store.transfer_queue
-        self._batch_size = batch_size
 
     def plan(self, study_id: int) -> None:
         """Let the pairs of a study wait, as far as they are not judged."""
@@ -219,7 +218,7 @@ class TransferStage:
             variant.deployed,
             torch.from_numpy(examples["adversarial"]).to(variant.device),
             torch.tensor([row["label"] for row in source], device=variant.device),
-            self._batch_size,
+            batch_size(variant.device, examples["adversarial"].shape[1:]),
             should_stop,
         )
         found = count(

@@ -147,7 +147,11 @@ def logits(model: nn.Module, images: torch.Tensor, device: torch.device) -> torc
         return in_chunks(model, len(batch), lambda part: model(batch[part].to(device)).cpu())
 
     with torch.inference_mode():
-        found = [one for batch in torch.split(images, batch_size(device)) for one in ask(batch)]
+        found = [
+            one
+            for batch in torch.split(images, batch_size(device, images.shape[1:]))
+            for one in ask(batch)
+        ]
     return torch.cat(found).float()
 
 

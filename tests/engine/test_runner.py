@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine import compression, outcome, runner
+from engine import compression, device, outcome, runner
 from engine.compression import variant as variant_module
 from engine.data import load
 from engine.diagnostics import Duel
@@ -111,6 +111,29 @@ def test_results_do_not_depend_on_interruption_or_batch_size(store: Writer, tmp_
             {**s, "clean_confidence": 0, "adversarial_confidence": 0, "l2": 0, "linf": 0}
             for s in store.samples(1)
         ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "images"),
+    [
+        ("cpu", (1, 8, 8), 250),
+        ("cpu", (3, 32, 32), 100),
+        ("cpu", (3, 224, 224), 16),
+        ("meta", (3, 224, 224), 512),
+    ],
+)
+def test_a_cpu_attacks_more_of_small_images_together(
+    kind: str, shape: tuple[int, ...], images: int
+) -> None:
+    assert device.batch_size(torch.device(kind), shape) == images
+
+
+def test_the_batch_size_that_was_used_is_kept_with_the_run(store: Writer) -> None:
+    study = small_study(dataset={"name": "digits", "limit": 251}, compression=[])
+    events = run(store, study)
+    assert store.run(1)["environment"]["batch_size"] == 250
+    done = [event.done for event in events if isinstance(event, RunProgress) and event.run_id == 1]
+    assert sorted({one for one in done if one}) == [250, 251]
 
 
 def test_without_resume_a_half_finished_run_starts_anew(store: Writer) -> None:

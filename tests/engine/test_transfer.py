@@ -69,8 +69,15 @@ def test_an_output_that_is_not_finite_fools_nobody() -> None:
         misclassified(Broken(), images, labels, 3, lambda: True)
 
 
+@pytest.mark.parametrize("batch", [1, 2, 3, 7])
+def test_examples_are_judged_in_pieces_and_in_order(batch: int) -> None:
+    images, labels = torch.eye(3)[:, :, None, None], torch.tensor([0, 2, 2])
+    found = misclassified(nn.Flatten(), images, labels, batch, lambda: False)
+    assert found.tolist() == [False, True, False]
+
+
 def test_pairs_are_those_of_a_computation_by_hand(store: Writer) -> None:
-    events = run(store, batch_size=7)
+    events = run(store)
     rows = {(row["source_run"], row["target_run"]): row for row in store.transfers("small")}
     assert set(rows) == {(1, 1), (1, 3), (3, 1), (3, 3), (2, 2), (2, 4), (4, 2), (4, 4)}
     for (source, target), row in rows.items():
