@@ -17,7 +17,7 @@ STAGE_VERSIONS = {
     "step": 1,
     "diagnostics": 5,
     "black-box": 2,
-    "attack": 3,
+    "attack": 4,
     "transfer": 1,
 }
 

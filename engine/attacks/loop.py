@@ -12,7 +12,7 @@ from torch import Tensor
 from engine.attacks.lanes import Lanes
 from engine.attacks.search import Search
 
-_FINISHING_SHARE = 0.25
+_FINISHING_SHARE = 0.125
 """Share of the steps that finish in fp32 what a search in bf16 has begun."""
 _ROOM_ON_CPU = 64
 """Lanes up to which a pass of a small network on a CPU costs mostly its overhead."""
@@ -117,7 +117,7 @@ def ascend(search: Search, lanes: Lanes, rule: Rule, steps: int) -> None:
 
 
 def finishing_steps(search: Search, steps: int) -> int:
-    """Number of gradients: all of them, or a quarter if only the finish is left to do."""
+    """Number of gradients: all of them, or an eighth if only the finish is left to do."""
     return math.ceil(_FINISHING_SHARE * steps) if search.finishing else steps
 
 
