@@ -6,11 +6,15 @@ import math
 from dataclasses import dataclass
 
 from engine.attacks.autoattack import PARTS
+from engine.attacks.loop import finishing_steps
+from engine.attacks.run import needs_fp32
 from engine.specs import AttackSpec, make_attack
 
 _LENGTHS = ("steps", "n_queries")
 _ROUNDS = ("restarts", "targets", "binary_search_steps")
 _GRADIENT, _QUERY = 3, 1
+_SHORTENED = frozenset({"pgd", "pgd-l2", "apgd-ce", "apgd-dlr", "apgd-t"})
+"""Attacks that finish in fp32, in fewer steps, what they began in bf16; others begin again."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +43,21 @@ def parts(attack: AttackSpec, classes: int, precision: str) -> tuple[Part, ...]:
     Args:
         attack: the attack.
         classes: of the model; there is at most one target less.
-        precision: of the search; ``bf16`` is followed by a pass in fp32.
+        precision: of the search; unless it is ``fp32``, a pass in bf16 comes first where that
+            can help.
     """
     if attack.name == "autoattack":
         shared = {"eps": attack.params["eps"], "norm": attack.norm}
-        found = tuple(_part(make_attack({"name": name, **shared}), name, classes) for name in PARTS)
+        named = [(make_attack({"name": name, **shared}), name) for name in PARTS]
     else:
-        found = (_part(attack, "", classes),)
-    if precision != "bf16" or not attack.eps:
-        return found
-    return (*(part for part in found if part.cost != _QUERY), *found)
+        named = [(attack, "")]
+    whole = [_part(one, name, classes) for one, name in named]
+    if precision == "fp32":
+        return tuple(whole)
+    exact = [needs_fp32(one) for one, _ in named]
+    fast = [part for part, only in zip(whole, exact, strict=True) if not only]
+    last = [_part(one, name, classes, finishing=bool(fast)) for one, name in named]
+    return (*fast, *last)
 
 
 def length(plan: tuple[Part, ...]) -> int:
@@ -56,14 +65,17 @@ def length(plan: tuple[Part, ...]) -> int:
     return sum(part.steps for part in plan) if all(part.steps for part in plan) else 0
 
 
-def _part(attack: AttackSpec, name: str, classes: int) -> Part:
-    params = attack.params
+def _part(attack: AttackSpec, name: str, classes: int, *, finishing: bool = False) -> Part:
+    params, shorter = attack.params, finishing and attack.name in _SHORTENED
     own = not attack.name.startswith("torchattacks.")
     # The axis of a foreign attack is one step per forward, and how many it makes is not known.
     steps = next((int(params[one]) for one in _LENGTHS if own and one in params), int(own))
     rounds = {one: params[one] for one in _ROUNDS if one in params}
+    if shorter or not params.get("random_start", True):
+        rounds["restarts"] = 1
     if "targets" in rounds:
         # No targets are one round, on the loss of all classes.
         rounds["targets"] = max(min(rounds["targets"], classes - 1), 1)
     cost = _QUERY if "n_queries" in params else _GRADIENT
-    return Part(name, steps * math.prod(rounds.values()), cost)
+    each = finishing_steps(steps, finishing=shorter)
+    return Part(name, each * math.prod(rounds.values()), cost)

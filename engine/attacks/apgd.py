@@ -183,7 +183,7 @@ def climb(
         objective: per-lane loss to climb.
         goals: of each attempt, (N, ...) what the objective gets in place of the labels.
     """
-    steps = finishing_steps(search, settings.steps)
+    steps = finishing_steps(settings.steps, finishing=search.finishing)
     size = 2 * settings.eps * (_FINISHING_SIZE if search.finishing else 1)
 
     def attempt(rows: Tensor, numbers: list[int]) -> None:

@@ -116,9 +116,9 @@ def ascend(search: Search, lanes: Lanes, rule: Rule, steps: int) -> None:
     search.emit(number, lanes.finish(number), rule.step_size)
 
 
-def finishing_steps(search: Search, steps: int) -> int:
+def finishing_steps(steps: int, *, finishing: bool) -> int:
     """Number of gradients: all of them, or an eighth if only the finish is left to do."""
-    return math.ceil(_FINISHING_SHARE * steps) if search.finishing else steps
+    return math.ceil(_FINISHING_SHARE * steps) if finishing else steps
 
 
 def attempts_in_turn(

@@ -54,6 +54,7 @@ class PGD:
         restarts = self.restarts if self.random_start and not search.finishing else 1
         if not self.random_start and self.restarts > 1 and not search.finishing:
             search.notes.append("Restarts were ignored: without a random start all are equal.")
+        steps = finishing_steps(self.steps, finishing=search.finishing)
         objective, goals = attempts(search, lambda _: log_odds, restarts, self.targets)
 
         def climb(rows: Tensor, numbers: list[int]) -> None:
@@ -62,7 +63,7 @@ class PGD:
             points = torch.cat(starts)
             lanes = Lanes(search, rows.repeat(len(numbers)), points, objective, aims)
             rule = self._rule(search.images[rows].repeat(len(numbers), 1, 1, 1), step_size)
-            ascend(search, lanes, rule, finishing_steps(search, self.steps))
+            ascend(search, lanes, rule, steps)
 
         attempts_in_turn(search, len(goals), climb)
 

@@ -101,11 +101,11 @@ def _precision(asked: str, device: torch.device, spec: AttackSpec) -> str:
     if asked not in ("auto", "fp32", "bf16"):
         raise AttackError(f"precision is {asked!r} but must be auto, fp32 or bf16.")
     wanted = asked == "bf16" or (asked == "auto" and fast_bf16(device))
-    return "bf16" if wanted and not _needs_fp32(spec) else "fp32"
+    return "bf16" if wanted and not needs_fp32(spec) else "fp32"
 
 
-def _needs_fp32(spec: AttackSpec) -> bool:
-    """What it looks for, bf16 cannot tell apart: the sides of a boundary, or close margins."""
+def needs_fp32(spec: AttackSpec) -> bool:
+    """Whether bf16 cannot tell apart what it looks for: sides of a boundary, or close margins."""
     foreign = spec.name.startswith(PREFIX)
     return foreign or spec.name in _EXACT or Threat(spec.norm, spec.eps).boundless
 

@@ -13,7 +13,7 @@ from engine.attacks import run_attack
 from engine.data import load, training_images
 from engine.specs import DatasetSpec
 
-IMAGES = {"digits-resnet": 500, "ResNet-18": 32}
+IMAGES = {"digits-resnet": 500, "ResNet-18": 100}
 
 
 @dataclass(frozen=True)

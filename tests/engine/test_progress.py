@@ -178,36 +178,45 @@ def test_an_attack_of_unknown_length_counts_whole_batches(clock: Clock) -> None:
 def test_a_second_pass_in_fp32_goes_on_after_the_first(clock: Clock) -> None:
     spec = make_attack({"name": "pgd", "eps": 0.1, "steps": 10})
     plan = workload.parts(spec, 10, "bf16")
-    assert workload.length(plan) == 20
+    assert workload.length(plan) == 10 + 2
     meter = ProgressMeter(1, 2, (sent := list[RunProgress]()).append, clock, plan)
     meter.start_batch(2)
     clock.now = 1.0
-    meter.step(point(15, 0, 2))
-    assert sent[-1].share == pytest.approx(0.75)
+    meter.step(point(11, 0, 2))
+    assert sent[-1].share == pytest.approx(11 / 12)
 
 
 @pytest.mark.parametrize(
-    ("table", "steps"),
+    ("table", "steps", "finish"),
     [
-        ({"name": "fgsm"}, 1),
-        ({"name": "pgd", "steps": 7, "restarts": 3}, 21),
-        ({"name": "pgd", "steps": 7, "restarts": 3, "targets": 2}, 7 * 3 * 2),
-        ({"name": "apgd-ce", "steps": 5, "targets": 20}, 5 * 9),
-        ({"name": "apgd-t", "steps": 5, "targets": 9, "restarts": 2}, 5 * 9 * 2),
-        ({"name": "square", "n_queries": 70}, 70),
-        ({"name": "cw-l2", "steps": 10, "binary_search_steps": 4}, 40),
-        ({"name": "autoattack"}, 100 + 900 + 900 + 5000),
+        ({"name": "fgsm"}, 1, 1),
+        ({"name": "pgd", "steps": 9, "restarts": 3}, 9 * 3, 2),
+        ({"name": "pgd", "steps": 9, "restarts": 3, "random_start": False}, 9, 2),
+        ({"name": "pgd", "steps": 7, "restarts": 3, "targets": 2}, 7 * 3 * 2, 2),
+        ({"name": "pgd-l2", "steps": 17}, 17, 3),
+        ({"name": "fb-pgd", "steps": 6}, 6, 6),
+        ({"name": "apgd-ce", "steps": 5, "targets": 20}, 5 * 9, 9),
+        ({"name": "apgd-dlr", "steps": 20, "restarts": 2}, 40, 3),
+        ({"name": "apgd-t", "steps": 5, "targets": 9, "restarts": 2}, 5 * 9 * 2, 9),
+        ({"name": "fab-t", "steps": 3, "targets": 4}, 12, 0),
+        ({"name": "square", "n_queries": 70}, 70, 0),
+        ({"name": "cw-l2", "steps": 10, "binary_search_steps": 4}, 40, 0),
+        ({"name": "autoattack"}, 100 + 900 + 900 + 5000, 13 + 9 * 13),
     ],
 )
-def test_the_axis_is_as_long_as_the_attack_really_is(table: dict[str, Any], steps: int) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_axis_is_as_long_as_the_attack_really_is(
+    table: dict[str, Any], steps: int, finish: int, precision: str
+) -> None:
     spec = make_attack({"eps": 1e-6, **table} if table["name"] != "cw-l2" else table)
-    plan = workload.parts(spec, 10, "fp32")
+    plan = workload.parts(spec, 10, precision)
+    steps += finish if precision == "bf16" else 0
     assert workload.length(plan) == steps
     if table["name"] not in ("autoattack", "cw-l2"):
         model = nn.Sequential(nn.Flatten(), nn.Linear(4, 10)).eval()
         images = torch.full((2, 1, 2, 2), 0.5)
         labels = model(images).argmax(dim=1)
-        last = run_attack(model, images, labels, spec).curve[-1]
+        last = run_attack(model, images, labels, spec, precision=precision).curve[-1]
         assert last.step == steps, "no image breaks, so every step is made"
 
 
