@@ -71,10 +71,11 @@ class FABT:
         region = region_of(self.norm, images, self.eps)
         shortest = torch.full(lanes.rows.shape, torch.inf, device=images.device)
         for step in range(self.steps):
-            look, gradient = lanes.peek()
+            running = lanes.running
+            look, gradient = lanes.peek(running)
             points = self._step(images, lanes.points, look.loss, gradient)
             moved = self._length(points - lanes.points).mean()
-            seen, number = search.glance(lanes.rows, points, lanes.running), first + step + 1
+            seen, number = search.glance(lanes.rows, points, running), first + step + 1
             # Up to the overshoot outside the ball, its nearest point may be a mistake as well.
             length = self._length(points - images)
             hit = seen.wrong & (length <= self.eta * self.eps) & (length < shortest)

@@ -90,15 +90,15 @@ class Lanes:
         at = self._found
         return ~(at.seems | at.idle | self._search.broken[at.rows])
 
-    def peek(self) -> tuple[Look, Tensor]:
-        """Loss and gradient at the points."""
+    def peek(self, among: Tensor) -> tuple[Look, Tensor]:
+        """Loss and gradient at the points; ``among`` (M) bool are those that count as queries."""
         at = self._found
-        return self._search.peek(at.rows, at.points, self._objective, at.goals, self.running)
+        return self._search.peek(at.rows, at.points, self._objective, at.goals, among)
 
-    def look(self, step: int) -> tuple[Look, Tensor]:
-        """Loss and gradient at the points; remembers the best ones and those misclassified."""
+    def look(self, step: int, among: Tensor) -> tuple[Look, Tensor]:
+        """As ``peek``; remembers the best points and those misclassified."""
         at = self._found
-        look, gradient = self.peek()
+        look, gradient = self.peek(among)
         better = look.loss > at.loss
         at.best = torch.where(_wide(better, at.points), at.points, at.best)
         at.loss = torch.where(better, look.loss, at.loss)

@@ -59,8 +59,7 @@ class SignStep:
         if self._anchor is not None:
             anchor, before = self._anchor
             # A random model gives another loss, and then another step may follow.
-            away = (points - anchor).flatten(1).abs().amax(dim=1)
-            self._idle = (away == 0) & (loss == before)
+            self._idle = (points == anchor).flatten(1).all(dim=1) & (loss == before)
         if self._count % _WINDOW == 0:
             self._anchor = points, loss
         self._count += 1
@@ -95,7 +94,7 @@ def ascend(search: Search, lanes: Lanes, rule: Rule, steps: int) -> None:
     for step in range(steps):
         number = first + max(step, 1)
         running = lanes.running
-        look, gradient = lanes.look(number)
+        look, gradient = lanes.look(number, running)
         loss, last = look.loss, step == steps - 1
         if step:
             search.note(number, look, rule.step_size, among=running)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -16,17 +17,19 @@ from engine.errors import AttackError
 class Look:
     """What one forward (and backward) says about some points, per image.
 
+    What nobody asks for is not computed.
+
     Attributes:
-        loss: objective that the search climbs.
-        cross_entropy: for the telemetry.
-        margin: the label's logit minus the largest other one.
-        wrong: bool, another class than the label has the top logit, and that logit is finite.
+        logits: (N, K), which nobody else writes to.
+        labels: (N) int64.
+        loss: (N) objective that the search climbs.
+        odds: (N) ``losses.log_odds`` of the logits, if they are known already.
     """
 
+    logits: Tensor
+    labels: Tensor
     loss: Tensor
-    cross_entropy: Tensor
-    margin: Tensor
-    wrong: Tensor
+    odds: Tensor | None
 
     @classmethod
     def at(
@@ -43,11 +46,24 @@ class Look:
         """
         if loss is None:
             loss = objective(logits, labels if goals is None else goals)
-        own = objective is losses.log_odds
-        odds = loss if own else losses.log_odds(logits, labels)
-        predictions = predict(logits)
-        wrong = (predictions != labels) & (predictions >= 0)
-        return cls(loss, losses.cross_entropy_of(odds), losses.margin(logits, labels), wrong)
+        return cls(logits, labels, loss, loss if objective is losses.log_odds else None)
+
+    @cached_property
+    def cross_entropy(self) -> Tensor:
+        """(N), for the telemetry."""
+        odds = losses.log_odds(self.logits, self.labels) if self.odds is None else self.odds
+        return losses.cross_entropy_of(odds)
+
+    @cached_property
+    def margin(self) -> Tensor:
+        """(N) the label's logit minus the largest other one."""
+        return losses.margin(self.logits, self.labels)
+
+    @cached_property
+    def wrong(self) -> Tensor:
+        """(N) bool, another class than the label has the top logit, and that is finite."""
+        top, index = self.logits.max(dim=1)
+        return (index != self.labels) & top.isfinite()
 
 
 @dataclass(frozen=True)
@@ -56,14 +72,20 @@ class Outputs:
 
     logits: Tensor
     predictions: Tensor
-    confidence: Tensor
 
     @classmethod
     def of(cls, logits: Tensor) -> Outputs:
         """Read logits (N, K)."""
-        predictions = predict(logits)
-        confidence = logits.softmax(dim=1).amax(dim=1)
-        return cls(logits, predictions, confidence.masked_fill(predictions < 0, 0.0))
+        return cls(logits, predict(logits))
+
+    def __getitem__(self, lanes: Tensor) -> Outputs:
+        """Those of some of the points."""
+        return Outputs(self.logits[lanes], self.predictions[lanes])
+
+    @property
+    def confidence(self) -> Tensor:
+        """(N) probability of the prediction."""
+        return self.logits.softmax(dim=1).amax(dim=1).masked_fill(self.predictions < 0, 0.0)
 
 
 def predict(logits: Tensor) -> Tensor:

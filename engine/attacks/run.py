@@ -169,7 +169,7 @@ def _confirmed(search: Search) -> tuple[StepPoint, ...]:
 def _notes(search: Search) -> tuple[str, ...]:
     notes = list(search.notes)
     undefined = int((search.clean.predictions < 0).sum())
-    failed = int((search.invalid & ~search.broken).sum())
+    failed = int(((search.invalid > 0) & ~search.broken).sum())
     blind = int((search.blind > 0).sum())
     if undefined:
         notes.append(

@@ -71,11 +71,12 @@ class Search:
 
     def _reset(self, count: int, device: torch.device) -> None:
         self.broken = torch.zeros(count, dtype=torch.bool, device=device)
-        self.invalid, self._judged = self.broken.clone(), self.broken.clone()
+        self._judged = self.broken.clone()
         self.broken_at_step = torch.full((count,), -1, dtype=torch.int64, device=device)
         self.forwards = torch.zeros_like(self.broken_at_step)
         self.backwards = torch.zeros_like(self.broken_at_step)
         self.blind = torch.zeros_like(self.broken_at_step)
+        self.invalid = torch.zeros_like(self.broken_at_step)
         self._best_step = torch.zeros_like(self.broken_at_step)
         self.best = self.images.clone()
         self._best_loss = torch.full((count,), -torch.inf, device=device)
@@ -158,26 +159,48 @@ class Search:
         """
         self.check_stop()
         steps = torch.as_tensor(step, device=rows.device).expand(len(rows))
+        images, labels = self.images[rows], self.labels[rows]
         outputs = self._verdict(rows, points)
-        look = Look.at(outputs.logits, self.labels[rows], objective, goals)
-        length = self.threat.length(self.images[rows], points)
-        valid = self.threat.holds(self.images[rows], points, length) & (outputs.predictions >= 0)
-        self.invalid[rows[~valid]] = True
-        self.keep_best(rows, points, torch.where(valid, look.loss, -torch.inf), steps)
+        look = Look.at(outputs.logits, labels, objective, goals)
+        length = self.threat.length(images, points)
+        valid = self.threat.holds(images, points, length) & (outputs.predictions >= 0)
+        self.invalid.index_add_(0, rows, (~valid).long())
+        won = valid & (outputs.predictions != labels)
         # Of several examples of one image the closest is kept.
-        won = valid & (outputs.predictions != self.labels[rows]) & (length < self.distance[rows])
-        lanes = self._one_each(rows, won.nonzero().squeeze(1), -length)
-        winners = rows[lanes]
-        self.best[winners], self.distance[winners] = points[lanes], length[lanes]
-        fresh = ~self.broken[winners]
-        self.broken_at_step[winners[fresh]] = steps[lanes[fresh]]
-        self.broken[winners] = True
-        # The output of a point is worth keeping if the point is (or has become) the best one.
-        same = (self.best[rows] == points).flatten(1).all(dim=1) & valid
-        self.predictions[rows[same]] = outputs.predictions[same]
-        self.confidence[rows[same]] = outputs.confidence[same]
-        self._judged[rows[same]] = True
+        closer = (won & (length < self.distance[rows])).nonzero().squeeze(1)
+        lanes = self._one_each(rows, closer, -length)
+        if len(lanes):
+            self._accept(rows[lanes], points[lanes], outputs[lanes], length[lanes], steps[lanes])
+        lanes = (valid & ~(won | self.broken[rows])).nonzero().squeeze(1)
+        if len(lanes):
+            self._consider(
+                rows[lanes], points[lanes], outputs[lanes], look.loss[lanes], steps[lanes]
+            )
         return look
+
+    def _accept(
+        self, rows: Tensor, points: Tensor, outputs: Outputs, length: Tensor, steps: Tensor
+    ) -> None:
+        """Examples, closer than those that were known; one row for each image."""
+        before = self.broken_at_step[rows]
+        self.broken_at_step[rows] = torch.where(self.broken[rows], before, steps)
+        self.broken[rows] = True
+        self.best[rows], self.distance[rows] = points, length
+        self._belongs_to_best(rows, outputs)
+
+    def _consider(
+        self, rows: Tensor, points: Tensor, outputs: Outputs, loss: Tensor, steps: Tensor
+    ) -> None:
+        """Points in the threat model that are no examples, of images that are not broken."""
+        self.keep_best(rows, points, loss, steps)
+        # Their output is worth keeping if they are (or have become) the best ones.
+        lanes = (self.best[rows] == points).flatten(1).all(dim=1).nonzero().squeeze(1)
+        self._belongs_to_best(rows[lanes], outputs[lanes])
+
+    def _belongs_to_best(self, rows: Tensor, outputs: Outputs) -> None:
+        self.predictions[rows] = outputs.predictions
+        self.confidence[rows] = outputs.confidence
+        self._judged[rows] = True
 
     def keep_best(self, rows: Tensor, points: Tensor, loss: Tensor, steps: Tensor) -> None:
         """Remember points (M, C, H, W) whose loss (M) is the highest so far of their image."""
@@ -214,12 +237,11 @@ class Search:
         # Outside the threat model, or where the deployed model gives no number, nothing was
         # achieved.
         failed = ~valid
-        self.invalid[rows[failed]] = True
+        self.invalid.index_add_(0, rows, failed.long())
         self.best[rows[failed]] = self.images[rows[failed]]
         self.predictions[rows[failed]] = self.clean.predictions[rows[failed]]
-        self.confidence[rows[failed]] = self.clean.confidence[rows[failed]]
-        self.predictions[rows[valid]] = outputs.predictions[valid]
-        self.confidence[rows[valid]] = outputs.confidence[valid]
+        self.confidence[rows[failed]] = self.clean[rows[failed]].confidence
+        self._belongs_to_best(rows[valid], outputs[valid])
 
     def note(
         self,

@@ -64,7 +64,9 @@ class Square:
                 numbers = draws[:, (query - 1) % _BLOCK]
                 tried = windows.propose(points, self.share(query - 1), numbers)
             look = search.judge(rows, tried, first + query + 1)
-            search.emit(first + query + 1, look, 0.0)
+            search.note(first + query + 1, look, 0.0)
+            if search.telemetry.due:
+                search.report()
             better = look.margin < margins
             points = torch.where(better.view(-1, 1, 1, 1), tried, points)
             margins = torch.where(better, look.margin, margins)

@@ -15,13 +15,26 @@ from engine.events import INTERVAL
 
 @dataclass(frozen=True)
 class _Note:
-    """One step that was not read back yet; ``values`` lie on the device."""
+    """One step that was not read back yet, as ``Telemetry.note`` was told; all on the device."""
 
     step: int
     seconds: float
     part: str
     believed: Tensor | int
-    values: Tensor
+    look: Look
+    step_size: float | Tensor
+    spent: tuple[Tensor, Tensor]
+    among: Tensor | None
+
+    def values(self) -> Tensor:
+        """(5) float64: mean cross-entropy, mean margin, step size, forwards and backwards."""
+        size, device = self.step_size, self.look.loss.device
+        if not isinstance(size, Tensor):
+            # Filled on the device: copying a number there would wait for it.
+            size = torch.full((), size, dtype=torch.float64, device=device)
+        looks = torch.stack([self.look.cross_entropy, self.look.margin])
+        rest = torch.stack([each.double() for each in (size, *self.spent)])
+        return torch.cat([_finite_means(looks, self.among), rest])
 
 
 class Telemetry:
@@ -59,7 +72,7 @@ class Telemetry:
         believed: Tensor | int = 0,
         among: Tensor | None = None,
     ) -> None:
-        """Take note of a step without waiting for the device.
+        """Take note of a step without waiting for the device; the arithmetic is left to ``flush``.
 
         Args:
             step: its number.
@@ -70,17 +83,10 @@ class Telemetry:
             believed: images that look broken, but will have no verdict before the flush.
             among: (M) bool, the points that count; all if None.
         """
-        if not isinstance(step_size, Tensor):
-            # Filled on the device: copying a number there would wait for it.
-            step_size = torch.full((), step_size, dtype=torch.float64, device=look.margin.device)
-        values = torch.cat(
-            [
-                _finite_means(torch.stack([look.cross_entropy, look.margin]), among),
-                step_size.double().view(1),
-                torch.stack(spent).sum(dim=1).double(),
-            ]
+        totals = spent[0].sum(), spent[1].sum()
+        self._waiting.append(
+            _Note(step, self.seconds, part, believed, look, step_size, totals, among)
         )
-        self._waiting.append(_Note(step, self.seconds, part, believed, values))
 
     def flush(self, broken_at_step: Tensor) -> None:
         """Read everything back at once and tell the observer.
@@ -95,7 +101,7 @@ class Telemetry:
         known = broken_by(broken_at_step, [note.step for note in waiting])
         believed = [torch.as_tensor(note.believed, device=known.device) for note in waiting]
         counts = (known + torch.stack(believed)).tolist()
-        table = torch.stack([note.values for note in waiting]).tolist()
+        table = torch.stack([note.values() for note in waiting]).tolist()
         for note, count, row in zip(waiting, counts, table, strict=True):
             self._emit(note, count, row)
 
