@@ -45,6 +45,7 @@ class ParamForm(QWidget):
         self._entry = catalog.find(section, entry_id)
         self.fields: dict[str, Field] = {}
         self.errors: dict[str, QLabel] = {}
+        self._titles: dict[str, QLabel] = {}
         self.folds: dict[str, Fold] = {}
         self._groups = grouped(self._entry.params)
         grids = {group: self._grid(group) for group, names in self._groups.items() if names}
@@ -59,7 +60,7 @@ class ParamForm(QWidget):
             inside = QWidget()
             inside.setLayout(grid)
             column.addWidget(self._folded(group, inside) if group else inside)
-        self._tell_folds()
+        self._show_acting()
 
     def _grid(self, group: str) -> QGridLayout:
         grid = QGridLayout()
@@ -74,14 +75,30 @@ class ParamForm(QWidget):
         self.folds[group] = Fold(title, inside, self._entry.title)
         return self.folds[group]
 
-    def _tell_folds(self) -> None:
-        """Say on each fold how many parameters it hides, and how many were changed."""
+    def _idle(self) -> frozenset[str]:
+        """What does nothing beside the other values as they stand, and is not in error."""
+        given = {name: field.value() for name, field in self.fields.items()}
+        found = {name: value for name, value in given.items() if value is not None}
+        wrong = (name for name, error in self.errors.items() if error.text())
+        return self._entry.params.idle(found).difference(wrong)
+
+    def _show_acting(self) -> None:
+        """Hide what does nothing; its value stays for when it does something again."""
+        idle = self._idle()
+        for name, field in self.fields.items():
+            for part in (self._titles[name], field):
+                part.setVisible(name not in idle)
         for group, fold in self.folds.items():
-            names = self._groups[group]
-            changed = sum(self.fields[name].differs() for name in names)
-            fold.tell(f"{len(names)}, {changed} changed" if changed else str(len(names)))
-            if any(self.errors[name].text() for name in names):
-                fold.open(True)
+            names = [name for name in self._groups[group] if name not in idle]
+            fold.setVisible(bool(names))
+            self._tell_fold(fold, names)
+
+    def _tell_fold(self, fold: Fold, names: list[str]) -> None:
+        """Say on a fold how many parameters it hides, and how many were changed."""
+        changed = sum(self.fields[name].differs() for name in names)
+        fold.tell(f"{len(names)}, {changed} changed" if changed else str(len(names)))
+        if any(self.errors[name].text() for name in names):
+            fold.open(True)
 
     def _add(self, grid: QGridLayout, name: str, info: FieldInfo) -> None:
         title = info.title or name
@@ -98,12 +115,12 @@ class ParamForm(QWidget):
         grid.addWidget(label, row, 0, Qt.AlignmentFlag.AlignVCenter)
         grid.addWidget(field, row, 1)
         grid.addWidget(error, row + 1, 0, 1, 2)
-        self.fields[name], self.errors[name] = field, error
+        self.fields[name], self.errors[name], self._titles[name] = field, error, label
         field.changed.connect(lambda: self._edited(name))
 
     def _edited(self, name: str) -> None:
         self._check(name)
-        self._tell_folds()
+        self._show_acting()
         self.changed.emit()
 
     def put(self, table: Mapping[str, Any]) -> None:
@@ -112,11 +129,19 @@ class ParamForm(QWidget):
             field.given = name in table
             field.put(table.get(name, field.default))
             self._check(name)
-        self._tell_folds()
+        self._show_acting()
 
     def values(self) -> dict[str, Any]:
-        """The table for a study file: what it named before, and what is not the default."""
-        written = {name: field.written() for name, field in self.fields.items()}
+        """The table for a study file: what it named before, and what is not the default.
+
+        What does nothing and was not named is left out.
+        """
+        idle = self._idle()
+        written = {
+            name: field.written()
+            for name, field in self.fields.items()
+            if field.given or name not in idle
+        }
         return {name: value for name, value in written.items() if value is not None}
 
     def _check(self, name: str) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from engine.catalog.entry import Entry, Number, Params, Section, format_number, section
+from engine.catalog.entry import (
+    Conditions,
+    Entry,
+    Number,
+    Params,
+    Section,
+    format_number,
+    section,
+)
 
 
 class EpsParams(Params):
@@ -65,6 +73,8 @@ def tries(restarts: int, targets: int = 0) -> str:
 
 class PgdParams(EpsParams):
     """Parameters of PGD with sign steps."""
+
+    only_with: ClassVar[Conditions] = {"restarts": ("random_start", (True,))}
 
     steps: int = Field(40, ge=1, le=10_000, title="steps", description="Gradient steps.")
     step_size: Number | None = Field(

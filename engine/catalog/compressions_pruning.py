@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from engine.catalog.entry import Entry, Number, Params
+from engine.catalog.entry import Conditions, Entry, Number, Params
 from engine.catalog.shared_fields import BatchParams, Recipe, like
-from engine.catalog.training import Schedule
+from engine.catalog.training import OF_RECIPE, Schedule
 
 
 class _Magnitude(Params):
@@ -53,6 +53,14 @@ class _Magnitude(Params):
 
 class MagnitudeParams(BatchParams, _Magnitude):
     """Parameters of magnitude pruning; those of the training are of ``gradual`` alone."""
+
+    only_with: ClassVar[Conditions] = {
+        **dict.fromkeys(BatchParams.model_fields, ("schedule", ("gradual",))),
+        **dict.fromkeys(
+            ("training", "epochs", "ramp_epochs", "lr", "lr_schedule"), ("schedule", ("gradual",))
+        ),
+        **OF_RECIPE,
+    }
 
     @model_validator(mode="after")
     def _arrives(self) -> Self:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from engine.catalog.compressions_training import RetrainParams
-from engine.catalog.entry import Entry, Number, Params, setting
+from engine.catalog.entry import Conditions, Entry, Number, Params, setting
 
 _BITS = {"lsq": (2, 8), "dorefa": (1, 8), "binary": (1, 1)}
 """The fewest and the most bits of a weight, by method."""
@@ -85,6 +85,14 @@ class _Quantised(Params):
 
 class QatParams(RetrainParams, _Quantised):
     """Parameters of quantisation-aware training: the quantisers, and a training recipe."""
+
+    only_with: ClassVar[Conditions] = {
+        "steps": ("method", ("lsq", "binary")),  # first and last layer of binary may be LSQ
+        "division": ("method", ("dorefa",)),
+        "bound": ("method", ("binary",)),
+        "lr_factor": ("method", ("binary",)),
+        "rescale": ("method", ("dorefa", "binary")),
+    }
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

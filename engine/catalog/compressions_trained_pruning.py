@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from engine.catalog.entry import Entry, Number, Params
+from engine.catalog.entry import Conditions, Entry, Number, Params
 from engine.catalog.shared_fields import BatchParams, Recipe, like
+from engine.catalog.training import OF_RECIPE
 
 _NO_RETRAINING = "With 0 it is left to a later fine-tuning step."
 
@@ -68,6 +69,8 @@ class _Hydra(Params):
 
 class HydraParams(BatchParams, _Hydra):
     """Parameters of Hydra."""
+
+    only_with: ClassVar[Conditions] = OF_RECIPE
 
     def label(self, title: str) -> str:
         return f"{title} {self.density * 100:.4g}%{self.changed('density')}"

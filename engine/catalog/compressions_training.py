@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from engine.catalog.architectures import SAME, StudentParams
-from engine.catalog.entry import Entry, Number, Params, format_number, setting
+from engine.catalog.entry import Conditions, Entry, Number, Params, format_number, setting
 from engine.catalog.training import (
+    OF_RECIPE,
     RECIPES,
     SCHEDULES,
     Schedule,
@@ -28,6 +29,8 @@ class _Trained(Params):
 
 class RetrainParams(TradesParams, _Trained):
     """A training recipe and its parameters, gentler by default, for steps that train."""
+
+    only_with: ClassVar[Conditions] = OF_RECIPE
 
     epochs: int = Field(10, ge=1, le=10_000, title="epochs", description="Passes over the data.")
     batch_size: int = Field(64, ge=2, le=65_536, title="batch size", description="Images a step.")

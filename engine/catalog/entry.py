@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -39,6 +39,9 @@ Number = Annotated[float, BeforeValidator(as_number)]
 """A float that may be written as a fraction in study files and forms."""
 
 
+Conditions = Mapping[str, tuple[str, tuple[object, ...]]]
+"""For the name of a parameter, another parameter and the values of it that it needs."""
+
 _WITHIN = ("ramp", "warm")
 """Epochs of these names are counted within others."""
 
@@ -54,9 +57,34 @@ class Params(BaseModel):
     the window, ``crumple list`` and the error messages are made from them. Units go into
     ``json_schema_extra={"unit": ...}``. Forms fold away what has a ``"group"`` there, under its
     name, for example ``"training"`` or ``"more"``; ``catalog.group_of`` finds it.
+
+    Attributes:
+        only_with: parameters that do something only where another one has one of some values.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    only_with: ClassVar[Conditions] = {}
+
+    @classmethod
+    def idle(cls, given: Mapping[str, Any]) -> frozenset[str]:
+        """The parameters that do nothing beside these values; what is not given is the default.
+
+        Where a list of values is given, one that needs the parameter is enough.
+        """
+        conditions: dict[str, tuple[str, tuple[object, ...]]] = {}
+        for base in reversed(cls.__mro__):
+            conditions |= vars(base).get("only_with", {})
+
+        def acts(name: str) -> bool:
+            if name not in conditions:
+                return True
+            other, values = conditions[name]
+            found = given.get(other, cls.model_fields[other].default)
+            tried = found if isinstance(found, list) else [found]
+            return acts(other) and any(one in values for one in tried)
+
+        return frozenset(name for name in cls.model_fields if not acts(name))
 
     def label(self, title: str) -> str:
         """A short text that tells this setting from its neighbours in one study."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from engine.catalog.entry import Entry, Number, Params, Section, section
+from engine.catalog.entry import Conditions, Entry, Number, Params, Section, section
 
 _FOLDED: dict[str, JsonValue] = {"group": "training"}
 """For what is seldom changed."""
@@ -23,6 +23,11 @@ SCHEDULES = (
 
 class StandardParams(Params):
     """Parameters of a training run."""
+
+    only_with: ClassVar[Conditions] = {
+        "momentum": ("optimizer", ("sgd",)),
+        "nesterov": ("optimizer", ("sgd",)),
+    }
 
     epochs: int = Field(60, ge=1, le=10_000, title="epochs", description="Passes over the data.")
     batch_size: int = Field(
@@ -140,6 +145,14 @@ RECIPES: dict[str, type[StandardParams]] = {
     "trades": TradesParams,
 }
 """The parameter model of each training recipe."""
+
+
+OF_RECIPE: Conditions = {
+    name: ("training", tuple(kind for kind, model in RECIPES.items() if name in model.model_fields))
+    for name in TradesParams.model_fields
+    if name not in StandardParams.model_fields
+}
+"""Where a parameter ``training`` chooses the recipe: which recipes the others are of."""
 
 
 def group_of(params: type[Params], name: str) -> str:

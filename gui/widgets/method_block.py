@@ -7,7 +7,6 @@ from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, Signal
 from PySide6.QtWidgets import (
-    QCheckBox,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -16,6 +15,7 @@ from PySide6.QtWidgets import (
 
 from engine import catalog
 from gui.forms import ParamForm
+from gui.widgets.elided_check_box import ElidedCheckBox
 from gui.widgets.icon_button import IconButton
 
 
@@ -45,7 +45,7 @@ class MethodBlock(QFrame):
         self._section, self.entry_id, self.extra = section, entry_id, extra
         self.form: ParamForm | None = None
         self._source: QLabel | None = None
-        self.box = QCheckBox(entry.title)
+        self.box = ElidedCheckBox(entry.title)
         self.box.setAccessibleName(entry.title)
         self.box.setToolTip("\n".join(filter(None, (entry.summary, entry.limits, entry.paper))))
         self._column = QVBoxLayout(self)

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from engine import catalog, paths
+from engine.catalog.training import RECIPES
 from engine.errors import SpecError
 from engine.specs import DatasetSpec, Study, make_attack, make_step
 from tests.helpers.studies import small_study
@@ -157,6 +159,35 @@ def test_numbers_are_shown_as_people_write_them(value: float) -> None:
 def test_rubbish_is_no_number_and_takes_no_time(text: str) -> None:
     with pytest.raises(SpecError, match="eps"):
         make_attack({"name": "pgd", "eps": text})
+
+
+@pytest.mark.parametrize("kind", list(RECIPES))
+@pytest.mark.parametrize("entry_id", ["finetune", "qat", "hydra"])
+def test_what_a_recipe_does_not_know_is_idle_beside_it(entry_id: str, kind: str) -> None:
+    model = catalog.find("compressions", entry_id).params
+    unknown = RECIPES["trades"].model_fields.keys() - RECIPES[kind].model_fields.keys()
+    idle = model.idle({"training": kind, "method": "lsq"})
+    assert idle & RECIPES["trades"].model_fields.keys() == unknown & model.model_fields.keys()
+
+
+def test_a_condition_can_hang_on_another_one() -> None:
+    model = catalog.find("compressions", "magnitude").params
+    assert model.model_fields.keys() - model.idle({}) == {"sparsity", "scope", "schedule"}
+    gradual = model.idle({"schedule": "gradual", "training": "trades"})
+    assert not gradual
+    assert "eps" in model.idle({"schedule": "one-shot", "training": "trades"})
+    assert "eps" not in model.idle({"schedule": ["one-shot", "gradual"], "training": "pgd-at"})
+
+
+@pytest.mark.parametrize("section", ["compressions", "attacks", "training"])
+def test_conditions_name_parameters_and_values_that_exist(section: str) -> None:
+    for entry in catalog.section(section).values():
+        for base in entry.params.__mro__:
+            for name, (other, values) in vars(base).get("only_with", {}).items():
+                fields = entry.params.model_fields
+                assert name in fields
+                for value in values:
+                    assert TypeAdapter(fields[other].annotation).validate_python(value) == value
 
 
 def test_a_dataset_is_named_by_its_source() -> None:

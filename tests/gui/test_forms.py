@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PySide6.QtWidgets import QApplication, QLineEdit
+from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from engine import catalog, specs
@@ -86,6 +86,61 @@ def test_a_bad_value_is_explained_under_its_field(
     assert form.fields[name].control.property("invalid") is True
     assert typed(form, name, "1") == ""
     assert form.fields[name].control.property("invalid") is False
+
+
+def choose(form: ParamForm, name: str, text: str) -> None:
+    """Pick from a list as a person does."""
+    control = form.fields[name].control
+    assert isinstance(control, QComboBox)
+    control.setCurrentText(text)
+    control.activated.emit(control.currentIndex())
+
+
+def seen(form: ParamForm) -> set[str]:
+    """What is shown, folded or not."""
+    return {name for name, field in form.fields.items() if not field.isHidden()}
+
+
+def test_what_does_nothing_is_neither_shown_nor_written_nor_lost(qtbot: QtBot) -> None:
+    form = ParamForm("compressions", "magnitude")
+    qtbot.addWidget(form)
+    assert seen(form) == {"sparsity", "scope", "schedule"}
+    assert form.folds["training"].isHidden()
+    choose(form, "schedule", "gradual")
+    assert {"training", "epochs", "ramp_epochs", "momentum"} <= seen(form)
+    assert not {"eps", "attack_steps", "beta"} & seen(form)
+    choose(form, "training", "pgd-at")
+    assert {"eps", "attack_steps", "attack_mode"} <= seen(form)
+    assert "beta" not in seen(form)
+    typed(form, "eps", "0.15")
+    assert form.values() == {"schedule": "gradual", "training": "pgd-at", "eps": 0.15}
+    choose(form, "training", "standard")
+    assert form.values() == {"schedule": "gradual"}
+    choose(form, "schedule", "one-shot")
+    assert (seen(form), form.values()) == ({"sparsity", "scope", "schedule"}, {})
+    choose(form, "schedule", "gradual")
+    choose(form, "training", "trades")
+    assert form.values()["eps"] == 0.15
+    assert "beta" in seen(form)
+
+
+def test_a_sweep_shows_what_one_of_its_values_needs(qtbot: QtBot) -> None:
+    form = ParamForm("attacks", "pgd")
+    qtbot.addWidget(form)
+    form.put({"random_start": False})
+    assert "restarts" not in seen(form)
+    form.put({"random_start": [False, True]})
+    assert "restarts" in seen(form)
+
+
+def test_what_a_file_named_comes_back_although_it_does_nothing(qtbot: QtBot) -> None:
+    form = ParamForm("compressions", "finetune")
+    qtbot.addWidget(form)
+    form.put({"training": "standard", "eps": 0.15})
+    assert "eps" not in seen(form)
+    assert form.values() == {"training": "standard", "eps": 0.15}
+    form.put({"training": "standard", "eps": 15})
+    assert "eps" in seen(form), "what is wrong must be seen"
 
 
 def test_an_empty_field_means_the_default(qtbot: QtBot) -> None:

@@ -13,15 +13,18 @@ from PySide6.QtWidgets import (
     QHeaderView,
     QLineEdit,
     QPlainTextEdit,
+    QScrollArea,
     QWidget,
 )
 from pytestqt.qtbot import QtBot
 
+from engine import paths
 from gui import theme
 from gui.lab import Lab
 from gui.main_window import MainWindow
 from gui.pages import PAGES, page_class
 from gui.widgets.empty_state import EmptyState
+from gui.widgets.method_block import MethodBlock
 
 CONTROLS = (
     QAbstractButton,
@@ -81,6 +84,25 @@ def test_fits_a_small_screen_and_names_its_controls(
     assert window.minimumSizeHint().height() <= 720
     assert window.size() == QSize(1280, 720)
     assert nameless(window) == []
+
+
+def test_every_method_fits_into_its_column(qtbot: QtBot, lab: Lab) -> None:
+    window = shown(qtbot, lab, "new")
+    window.load_study(paths.resources() / "studies" / "systems-digits.toml")
+    widths = {
+        area.viewport().width() - area.widget().minimumSizeHint().width()
+        for area in window.findChildren(QScrollArea)
+        if area.isVisible()
+    }
+    assert len(widths) >= 2
+    assert min(widths) >= 0
+    blocks = window.findChildren(MethodBlock)
+    long = next(one.box for one in blocks if one.entry_id == "iad-2")
+    assert "\u2026" in long.shown_text()
+    assert long.shown_text().endswith("(IAD-II)")
+    assert (
+        long.accessibleName() == long.text() == "Introspective distillation, two teachers (IAD-II)"
+    )
 
 
 @pytest.mark.parametrize("page_id", [one for one in PAGES if one != "new"])
