@@ -15,7 +15,7 @@ STAGE_VERSIONS = {
     "data": 1,
     "variant": 4,
     "step": 1,
-    "diagnostics": 5,
+    "diagnostics": 6,
     "black-box": 2,
     "attack": 4,
     "transfer": 1,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from engine.memory import memory_errors
 
@@ -49,7 +49,9 @@ def in_chunks(model: nn.Module, count: int, work: Callable[[slice], _T]) -> list
         part = slice(start, min(start + size, count))
         try:
             with memory_errors():
-                done.append(work(part))
+                found = work(part)
+                # The whole is left as it is: what is made of it is the caller's.
+                done.append(found if part == slice(0, count) else _own(found))
         except torch.OutOfMemoryError:
             if size == 1:
                 raise
@@ -62,3 +64,10 @@ def in_chunks(model: nn.Module, count: int, work: Callable[[slice], _T]) -> list
             if torch.accelerator.is_available():
                 torch.accelerator.empty_cache()
     return done
+
+
+def _own(found: Any) -> Any:
+    """A copy of a tensor or of several: a model may write its next outputs into the same memory."""
+    if isinstance(found, tuple):
+        return tuple(map(_own, found))
+    return found.clone() if isinstance(found, Tensor) else found

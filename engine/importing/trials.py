@@ -143,16 +143,13 @@ def logits(model: nn.Module, images: torch.Tensor, device: torch.device) -> torc
     """(N, classes) on the CPU, in eval mode."""
     model = model.to(device).eval()
 
-    def ask(batch: torch.Tensor) -> list[torch.Tensor]:
-        return in_chunks(model, len(batch), lambda part: model(batch[part].to(device)).cpu())
+    def ask(batch: torch.Tensor) -> torch.Tensor:
+        parts = in_chunks(model, len(batch), lambda part: model(batch[part].to(device)).cpu())
+        return torch.cat(parts)
 
     with torch.inference_mode():
-        found = [
-            one
-            for batch in torch.split(images, batch_size(device, images.shape[1:]))
-            for one in ask(batch)
-        ]
-    return torch.cat(found).float()
+        size = batch_size(device, images.shape[1:])
+        return torch.cat([ask(batch) for batch in torch.split(images, size)]).float()
 
 
 def outcome(

@@ -15,7 +15,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from engine import catalog
-from engine.attacks import StepPoint, run_attack
+from engine.attacks import StepPoint, chunks, run_attack
 from engine.attacks.ball import Threat, linf_bounds
 from engine.attacks.guard import arithmetic
 from engine.attacks.noise import ImageNoise
@@ -197,10 +197,13 @@ class _SameBuffer(nn.Module):
         return self.buffer[: len(logits)]
 
 
-def test_a_model_may_reuse_the_memory_of_its_logits() -> None:
+@pytest.mark.parametrize("fits", [40, 15])
+def test_a_model_may_reuse_the_memory_of_its_logits(fits: int) -> None:
     model, images, labels = _batch(40)
+    reusing = _SameBuffer(model)
+    chunks._FITS[reusing] = fits
     options: dict[str, Any] = {"seed": 0, "observer": None, "should_stop": None}
-    search = Search(_SameBuffer(model), model, images, labels, Threat("Linf", 0.1), **options)
+    search = Search(reusing, model, images, labels, Threat("Linf", 0.1), **options)
     search.judge(torch.arange(40), (images + 0.1).clamp(max=1), step=1)
     # The later parts of AutoAttack rank their targets by these.
     assert torch.allclose(search.clean.logits, model(images), atol=1e-5)
@@ -373,8 +376,10 @@ def test_bf16_search_keeps_fp32_verdicts() -> None:
     assert fast.precision == "bf16"
     survived = ~fast.broken
     assert survived.any()
-    # A quarter of the steps finishes in fp32; one less where bf16 believed in an example.
-    assert (fast.backwards[survived].sub(10 + 3).abs() <= 1).all()
+    # An eighth of the steps finishes in fp32; less is spent where bf16 believed in an example.
+    spent = fast.backwards[survived]
+    assert spent.max() == 10 + 2
+    assert spent.min() >= 10
     assert torch.equal(model(fast.adversarial).argmax(dim=1) != labels, fast.broken)
     assert int(fast.broken.sum()) >= int(exact.broken.sum()) - 1
     assert not torch.equal(fast.adversarial, exact.adversarial)
