@@ -50,6 +50,8 @@ def run(study: Path, db: Path | None, device: str, precision: str, resume: bool)
     path = db or paths.default_database()
     catalog.use_library(models_of(path))
     wanted = Study.from_toml(study)
+    for sentence in wanted.unused():
+        click.echo(f"Note: {study.name}: {sentence}", err=True)
     devices.set_threads()
     devices.resolve(device)
     if not path.exists():

@@ -263,6 +263,26 @@ class Study(Spec):
         ]
         return _unique(found)
 
+    def unused(self) -> tuple[str, ...]:
+        """Sentences on parameters that are named but do nothing beside the others."""
+        steps = [
+            ("compressions", f"compression {number}", step)
+            for number, table in enumerate(self.compressions, 1)
+            for step in table.get("steps", [table])
+        ]
+        attacks = [
+            ("attacks", f"attack {number}", table) for number, table in enumerate(self.attacks, 1)
+        ]
+        return tuple(
+            f"{where} {table['name']!r}: {name} does nothing unless {other} is "
+            f"{' or '.join(_as_written(value) for value in values)}."
+            for section, where, table in (*steps, *attacks)
+            for name, (other, values) in catalog.find(section, table["name"])
+            .params.idle(table)
+            .items()
+            if name in table
+        )
+
     def runs(self) -> tuple[Run, ...]:
         """Every run, variant by variant; the base variant of a model comes first."""
         return tuple(
@@ -278,6 +298,11 @@ class Study(Spec):
                 _unique(list(self.models)), self.recipes(), self.attack_specs()
             )
         )
+
+
+def _as_written(value: object) -> str:
+    """A value of a choice as study files have it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 _FILE_KEYS = ("name", "seed", "keep_images", "dataset", "model", "compression", "attack")

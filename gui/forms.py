@@ -80,7 +80,7 @@ class ParamForm(QWidget):
         given = {name: field.value() for name, field in self.fields.items()}
         found = {name: value for name, value in given.items() if value is not None}
         wrong = (name for name, error in self.errors.items() if error.text())
-        return self._entry.params.idle(found).difference(wrong)
+        return frozenset(self._entry.params.idle(found)).difference(wrong)
 
     def _show_acting(self) -> None:
         """Hide what does nothing; its value stays for when it does something again."""

@@ -39,8 +39,11 @@ Number = Annotated[float, BeforeValidator(as_number)]
 """A float that may be written as a fraction in study files and forms."""
 
 
-Conditions = Mapping[str, tuple[str, tuple[object, ...]]]
-"""For the name of a parameter, another parameter and the values of it that it needs."""
+Condition = tuple[str, tuple[object, ...]]
+"""Another parameter, and the values of it that are needed."""
+
+Conditions = Mapping[str, Condition]
+"""What parameters need, by their names."""
 
 _WITHIN = ("ramp", "warm")
 """Epochs of these names are counted within others."""
@@ -67,24 +70,26 @@ class Params(BaseModel):
     only_with: ClassVar[Conditions] = {}
 
     @classmethod
-    def idle(cls, given: Mapping[str, Any]) -> frozenset[str]:
-        """The parameters that do nothing beside these values; what is not given is the default.
+    def idle(cls, given: Mapping[str, Any]) -> dict[str, Condition]:
+        """The parameters that do nothing beside these values, and what they would need.
 
-        Where a list of values is given, one that needs the parameter is enough.
+        What is not given is the default. Where a list of values is given, one that needs the
+        parameter is enough.
         """
-        conditions: dict[str, tuple[str, tuple[object, ...]]] = {}
+        conditions: dict[str, Condition] = {}
         for base in reversed(cls.__mro__):
             conditions |= vars(base).get("only_with", {})
 
-        def acts(name: str) -> bool:
+        def unmet(name: str) -> Condition | None:
             if name not in conditions:
-                return True
+                return None
             other, values = conditions[name]
             found = given.get(other, cls.model_fields[other].default)
             tried = found if isinstance(found, list) else [found]
-            return acts(other) and any(one in values for one in tried)
+            return unmet(other) or (None if set(tried) & set(values) else conditions[name])
 
-        return frozenset(name for name in cls.model_fields if not acts(name))
+        found = {name: unmet(name) for name in cls.model_fields}
+        return {name: condition for name, condition in found.items() if condition}
 
     def label(self, title: str) -> str:
         """A short text that tells this setting from its neighbours in one study."""

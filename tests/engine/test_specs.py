@@ -166,17 +166,34 @@ def test_rubbish_is_no_number_and_takes_no_time(text: str) -> None:
 def test_what_a_recipe_does_not_know_is_idle_beside_it(entry_id: str, kind: str) -> None:
     model = catalog.find("compressions", entry_id).params
     unknown = RECIPES["trades"].model_fields.keys() - RECIPES[kind].model_fields.keys()
-    idle = model.idle({"training": kind, "method": "lsq"})
+    idle = model.idle({"training": kind, "method": "lsq"}).keys()
     assert idle & RECIPES["trades"].model_fields.keys() == unknown & model.model_fields.keys()
 
 
 def test_a_condition_can_hang_on_another_one() -> None:
     model = catalog.find("compressions", "magnitude").params
-    assert model.model_fields.keys() - model.idle({}) == {"sparsity", "scope", "schedule"}
+    assert model.model_fields.keys() - model.idle({}).keys() == {"sparsity", "scope", "schedule"}
     gradual = model.idle({"schedule": "gradual", "training": "trades"})
     assert not gradual
     assert "eps" in model.idle({"schedule": "one-shot", "training": "trades"})
     assert "eps" not in model.idle({"schedule": ["one-shot", "gradual"], "training": "pgd-at"})
+
+
+def test_what_is_named_but_does_nothing_is_told_with_what_it_needs() -> None:
+    study = small_study(
+        compression=[
+            {"name": "magnitude", "epochs": 5, "eps": 0.1},
+            {"name": "magnitude", "epochs": 5, "eps": 0.1, "schedule": "gradual"},
+            {"steps": [{"name": "finetune", "training": ["standard", "pgd-at"], "eps": 0.1}]},
+        ],
+        attack=[{"name": "pgd", "random_start": False, "restarts": 3}],
+    )
+    assert study.unused() == (
+        "compression 1 'magnitude': epochs does nothing unless schedule is gradual.",
+        "compression 1 'magnitude': eps does nothing unless schedule is gradual.",
+        "compression 2 'magnitude': eps does nothing unless training is pgd-at or trades.",
+        "attack 1 'pgd': restarts does nothing unless random_start is true.",
+    )
 
 
 @pytest.mark.parametrize("section", ["compressions", "attacks", "training"])
