@@ -73,7 +73,7 @@ def import_(
     """
     library = models_of(db or paths.default_database())
     catalog.use_library(library)
-    devices.set_threads()
+    devices.prepare_host()
     request = Request(
         file=file,
         dataset=dataset_of(dataset, root, folder, npz, limit, None, resize, crop),

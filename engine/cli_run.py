@@ -52,7 +52,7 @@ def run(study: Path, db: Path | None, device: str, precision: str, resume: bool)
     wanted = Study.from_toml(study)
     for sentence in wanted.unused():
         click.echo(f"Note: {study.name}: {sentence}", err=True)
-    devices.set_threads()
+    devices.prepare_host()
     devices.resolve(device)
     if not path.exists():
         check(wanted)  # before a database is made for nothing

@@ -72,7 +72,7 @@ def train(
     """
     library = models_of(db or paths.default_database())
     catalog.use_library(library)
-    devices.set_threads()
+    devices.prepare_host()
     spec = dataset_of(dataset, root, folder, npz, limit, train_limit)
     if spec is None:
         raise SpecError("There is nothing to learn from.", "Give --dataset, --folder or --npz.")

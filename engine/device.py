@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from engine.errors import SpecError
+from engine.memory import keep_freed_memory
 
 _AMPERE = 8
 """Compute capability of the first GPUs with matrix units for bfloat16."""
@@ -71,6 +72,12 @@ def describe(device: torch.device) -> str:
         return f"cpu, {threads} thread{'s' if threads != 1 else ''}"
     name = torch.get_device_module(device).get_device_name(device)
     return f"{device} {name}"
+
+
+def prepare_host(reserve: int = 0) -> None:
+    """Make the process ready for long computations: its threads, and its memory."""
+    set_threads(reserve)
+    keep_freed_memory()
 
 
 def set_threads(reserve: int = 0) -> None:

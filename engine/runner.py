@@ -30,7 +30,7 @@ from engine.events import (
     StudyFinished,
     StudyQueued,
 )
-from engine.memory import memory_errors
+from engine.memory import give_back_freed_memory, memory_errors
 from engine.plan import learns, run_keys
 from engine.specs import DatasetSpec, Run, Study
 from engine.store import Queued, RunKeys, Writer
@@ -302,6 +302,7 @@ class Runner:
         row = next(row for row in self.store.studies() if row["id"] == study_id)
         summary = Summary(row["finished"], row["failed"], row["cancelled"])
         if not row["waiting"] and not row["running"]:
+            give_back_freed_memory()
             self._transfers.plan(study_id)
             self.emit(
                 StudyFinished(

@@ -43,7 +43,7 @@ def main(connection: Connection, settings: Settings) -> None:
 def _serve(connection: Connection, settings: Settings) -> None:
     if hasattr(os, "nice"):
         os.nice(5)
-    device.set_threads(settings.reserve)
+    device.prepare_host(settings.reserve)
     catalog.use_library(models_of(settings.database))
     with Writer(settings.database) as store:
         channel = _Channel(connection)
