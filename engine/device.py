@@ -14,7 +14,7 @@ from engine.memory import keep_freed_memory
 _AMPERE = 8
 """Compute capability of the first GPUs with matrix units for bfloat16."""
 
-_VALUES_ON_CPU, _FEWEST, _MOST = 100 * 3 * 32 * 32, 16, 250
+_VALUES_ON_CPU, _FEWEST, _MOST = 100 * 3 * 32 * 32, 16, 500
 """Pixel values that a CPU attacks together, and bounds on the number of images."""
 
 
@@ -58,7 +58,7 @@ def batch_size(device: torch.device, shape: Sequence[int]) -> int:
     """Images of this shape (C, H, W) to attack together.
 
     Many fill an accelerator. On a CPU few let results be stored often, and small images need
-    more than large ones for a step to be worth its overhead: 250 of 8x8, 100 of 3x32x32.
+    more than large ones for a step to be worth its overhead: 500 of 8x8, 100 of 3x32x32.
     """
     if device.type != "cpu":
         return 512

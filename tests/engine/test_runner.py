@@ -116,7 +116,8 @@ def test_results_do_not_depend_on_interruption_or_batch_size(store: Writer, tmp_
 @pytest.mark.parametrize(
     ("kind", "shape", "images"),
     [
-        ("cpu", (1, 8, 8), 250),
+        ("cpu", (1, 8, 8), 500),
+        ("cpu", (1, 28, 28), 391),
         ("cpu", (3, 32, 32), 100),
         ("cpu", (3, 224, 224), 16),
         ("meta", (3, 224, 224), 512),
@@ -129,11 +130,11 @@ def test_a_cpu_attacks_more_of_small_images_together(
 
 
 def test_the_batch_size_that_was_used_is_kept_with_the_run(store: Writer) -> None:
-    study = small_study(dataset={"name": "digits", "limit": 251}, compression=[])
-    events = run(store, study)
-    assert store.run(1)["environment"]["batch_size"] == 250
-    done = [event.done for event in events if isinstance(event, RunProgress) and event.run_id == 1]
-    assert sorted({one for one in done if one}) == [250, 251]
+    run(store, small_study(compression=[]))
+    events = run(store, small_study(name="again", seed=1, compression=[]), batch_size=7)
+    last = next(event.run_id for event in events if isinstance(event, RunFinished))
+    sizes = [store.run(run_id)["environment"]["batch_size"] for run_id in (1, last)]
+    assert sizes == [500, 7]
 
 
 def test_without_resume_a_half_finished_run_starts_anew(store: Writer) -> None:
