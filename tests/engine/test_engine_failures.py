@@ -52,9 +52,10 @@ def _failing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def marked(folder: Path, count: int, *places: int) -> dict[str, str]:
-    """Digits of the test set; those that a run attacks at these places carry the mark."""
+    """Digits of the test set, over and over; those attacked at these places carry the mark."""
     digits = load(DatasetSpec(name="digits"), 0)
-    images, labels = digits.images[:count].numpy(), digits.labels[:count].numpy()
+    images = np.resize(digits.images.numpy(), (count, *digits.shape))
+    labels = np.resize(digits.labels.numpy(), count)
     spec = {"npz": str(folder / "marked.npz")}
     np.savez(spec["npz"], x=images, y=labels)
     order = load(DatasetSpec(**spec), 0).indices.numpy()
@@ -237,7 +238,7 @@ def test_a_model_that_ends_its_process_is_given_up_after_two_deaths(
 ) -> None:
     """Whether it is the first or the last, the study goes on and is finished."""
     place = 1 - models.index(HEALTHY)
-    run_ids = watched.go(study(*models, dataset=marked(tmp_path, 300, 280)))
+    run_ids = watched.go(study(*models, dataset=marked(tmp_path, 600, 580)))
     for _ in range(2):
         died = watched.wait(WorkerDied)
         assert died.run_id == run_ids[place]
@@ -257,7 +258,7 @@ def test_a_model_that_ends_its_process_is_given_up_after_two_deaths(
 def test_a_model_that_hangs_can_be_cancelled_and_the_study_goes_on(
     watched: Watched, tmp_path: Path
 ) -> None:
-    hung, healthy = watched.go(study("hang", HEALTHY, dataset=marked(tmp_path, 300, 280)))
+    hung, healthy = watched.go(study("hang", HEALTHY, dataset=marked(tmp_path, 600, 580)))
     watched.wait(RunProgress)
     end = time.monotonic() + 60
     while not (tmp_path / "hangs").exists() and time.monotonic() < end:
