@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from engine import catalog
 from engine.attacks.autoattack import PARTS
 from engine.attacks.loop import finishing_steps
 from engine.attacks.run import needs_fp32
@@ -54,8 +55,7 @@ def parts(attack: AttackSpec, classes: int, precision: str) -> tuple[Part, ...]:
     whole = [_part(one, name, classes) for one, name in named]
     if precision == "fp32":
         return tuple(whole)
-    exact = [needs_fp32(one) for one, _ in named]
-    fast = [part for part, only in zip(whole, exact, strict=True) if not only]
+    fast = [part for (one, _), part in zip(named, whole, strict=True) if not needs_fp32(one)]
     last = [_part(one, name, classes, finishing=bool(fast)) for one, name in named]
     return (*fast, *last)
 
@@ -70,8 +70,9 @@ def _part(attack: AttackSpec, name: str, classes: int, *, finishing: bool = Fals
     own = not attack.name.startswith("torchattacks.")
     # The axis of a foreign attack is one step per forward, and how many it makes is not known.
     steps = next((int(params[one]) for one in _LENGTHS if own and one in params), int(own))
-    rounds = {one: params[one] for one in _ROUNDS if one in params}
-    if shorter or not params.get("random_start", True):
+    idle = catalog.find("attacks", attack.name).params.idle(params)
+    rounds = {one: params[one] for one in _ROUNDS if one in params and one not in idle}
+    if shorter:
         rounds["restarts"] = 1
     if "targets" in rounds:
         # No targets are one round, on the loss of all classes.

@@ -98,12 +98,12 @@ class Params(BaseModel):
     def training_epochs(self) -> int:
         """Epochs of all trainings of this step together; 0 if it does not train."""
         given = self.model_dump()
-        if given.get("schedule") == "one-shot":
-            return 0
+        idle = self.idle(given)
         return sum(
             int(value)
             for name, value in given.items()
-            if name == "epochs" or (name.endswith("_epochs") and not name.startswith(_WITHIN))
+            if name not in idle
+            and (name == "epochs" or (name.endswith("_epochs") and not name.startswith(_WITHIN)))
         )
 
     def requested(self) -> dict[str, float]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import subprocess
-import sys
 
 import pytest
+
+from tests.helpers.fresh_process import printed
 
 pytestmark = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="only glibc has these options"
@@ -39,16 +38,7 @@ print((before - resident()) // {SIZE // 2})
 
 def measured(**chosen: str) -> list[int]:
     """How often ten tensors were fetched anew as a whole; whether one was given back."""
-    others = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    done = subprocess.run(
-        [sys.executable, "-c", CODE],
-        env=others | chosen,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return [int(word) for word in done.stdout.split()]
+    return [int(word) for word in printed(CODE, without=("MALLOC_",), chosen=chosen)]
 
 
 def test_a_tensor_takes_the_memory_of_the_one_before_until_all_is_given_back() -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
+
+from tests.helpers.fresh_process import printed
 
 NAMES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
@@ -21,14 +19,5 @@ NAMES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     ids=["nothing chosen", "policy chosen", "count chosen"],
 )
 def test_what_the_person_chose_stands(chosen: dict[str, str], expected: list[str]) -> None:
-    others = {name: value for name, value in os.environ.items() if name not in NAMES}
     code = f"import os, engine; print(*(os.environ.get(name) for name in {NAMES}))"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=others | chosen,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stdout.split() == expected
+    assert printed(code, without=NAMES, chosen=chosen) == expected
