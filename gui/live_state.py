@@ -252,5 +252,6 @@ def figures(state: LiveState) -> dict[str, str]:
         # Before the first batch is judged, the curve is all there is.
         texts["robust"] = f"{100 * state.curve[-1][1]:.1f} % so far"
     if state.images_per_second:
-        texts["speed"] = f"{state.images_per_second:.3g} a second"
+        speed = state.images_per_second
+        texts["speed"] = f"{speed:,.0f} a second" if speed >= 100 else f"{speed:.3g} a second"
     return texts

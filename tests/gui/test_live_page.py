@@ -302,6 +302,15 @@ def test_durations(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("speed", "text"),
+    [(0.0456, "0.0456"), (1.26, "1.26"), (99.94, "99.9"), (745.4, "745"), (1019.6, "1,020")],
+)
+def test_a_speed_is_written_as_people_write_it(speed: float, text: str) -> None:
+    state = LiveState(1, images_per_second=speed)
+    assert figures(state)["speed"] == f"{text} a second"
+
+
 def test_the_first_batch_already_tells_an_accuracy_and_shows_its_point(
     desk: Desk, tell: Tell
 ) -> None:
