@@ -32,8 +32,8 @@ def _numbers(
 @click.command("import")
 @click.argument("file")
 @dataset_options
-@click.option("--resize", type=int, metavar="PX", help="ImageNet: the shorter side.")
-@click.option("--crop", type=int, metavar="PX", help="ImageNet: the square cut from the middle.")
+@click.option("--resize", type=int, metavar="PX", help="The shorter side of pictures.")
+@click.option("--crop", type=int, metavar="PX", help="The square cut from their middle.")
 @click.option("--arch", metavar="NAME", help="The architecture, where it is not recognised.")
 @click.option("--name", help="What to call the model; the name of the file if left out.")
 @click.option("--density", type=float, metavar="K", help="Share of weights that Hydra masks keep.")

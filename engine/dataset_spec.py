@@ -9,6 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from engine import catalog, paths
 from engine.catalog.datasets import ROOTED
+from engine.pictures import Cut
+
+CUT = ("folder", "imagenet")
+"""The datasets whose pictures may be brought to one size."""
+
+_IMAGENET = Cut(256, 224)
 
 
 class Spec(BaseModel):
@@ -22,8 +28,9 @@ class DatasetSpec(Spec):
 
     ``root`` is the folder that holds a published dataset, None the usual one. ``limit`` takes a
     stratified, seeded subset of the test images and ``train_limit`` one of the training images;
-    None means all. ``resize`` and ``crop`` are for imagenet: the shorter side and the square
-    cut from the middle, in pixels.
+    None means all. ``resize`` and ``crop`` are the shorter side and the square cut from the
+    middle, in pixels: of imagenet 256 and 224 if not given; a folder of which neither is given
+    holds pictures of one size, and one of the two stands for both.
     """
 
     name: str = ""
@@ -50,11 +57,11 @@ class DatasetSpec(Spec):
         if self.root is not None and self.id not in ROOTED:
             raise ValueError(f"takes root only with the name {', '.join(ROOTED)}")
         for key in ("resize", "crop"):
-            if getattr(self, key) is not None and self.id != "imagenet":
-                raise ValueError(f"takes {key} only with the name imagenet")
-        if self.id == "imagenet" and self.crop_size > self.resize_size:
+            if getattr(self, key) is not None and self.id not in CUT:
+                raise ValueError(f"takes {key} only with a folder or the name imagenet")
+        if self.cut is not None and self.cut.crop > self.cut.resize:
             raise ValueError(
-                f"cannot crop {self.crop_size} from pictures resized to {self.resize_size}"
+                f"cannot crop {self.cut.crop} from pictures resized to {self.cut.resize}"
             )
         return self
 
@@ -74,14 +81,12 @@ class DatasetSpec(Spec):
         return self.root or str(usual_root(self.name))
 
     @property
-    def resize_size(self) -> int:
-        """The shorter side of an ImageNet picture before it is cropped."""
-        return self.resize or 256
-
-    @property
-    def crop_size(self) -> int:
-        """The side of an ImageNet picture."""
-        return self.crop or 224
+    def cut(self) -> Cut | None:
+        """How pictures are brought to one size; None if they stay as they are."""
+        if self.id == "imagenet":
+            return Cut(self.resize or _IMAGENET.resize, self.crop or _IMAGENET.crop)
+        given = self.resize or self.crop
+        return Cut(given, self.crop or given) if given else None
 
 
 def usual_root(name: str) -> Path:

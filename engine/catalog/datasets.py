@@ -79,7 +79,7 @@ def entries() -> Section:
                 "with one directory per class each."
             ),
             paper="",
-            limits="All pictures must have the size the model expects.",
+            limits="Pictures of other sizes than the model's need resize and crop.",
         ),
         Entry(
             id="npz",

@@ -17,6 +17,8 @@ import numpy as np
 
 from engine.catalog.models import ModelCard
 from engine.dataset_spec import DatasetSpec
+from engine.errors import DataError
+from engine.pictures import GREY, Cut, Header, header
 
 _MOST_LOOKED_AT = 24
 """Class directories of which one picture is opened."""
@@ -29,7 +31,6 @@ _PUBLISHED = {
     "svhn": ((3, 32, 32), 10),
 }
 _TESTS = ("test", "val")
-_GREY = ("1", "L", "LA")
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,13 @@ class Look:
         shape: (C, H, W); None if it cannot be told.
         classes: their number; None if it cannot be told.
         at_least: there may be more classes than that.
+        mixed: pictures of a folder were seen to differ in size, and nothing brings them to one.
     """
 
     shape: tuple[int, int, int] | None = None
     classes: int | None = None
     at_least: bool = False
+    mixed: bool = False
 
 
 def look_at(spec: DatasetSpec) -> Look:
@@ -53,10 +56,11 @@ def look_at(spec: DatasetSpec) -> Look:
         shape, classes = _PUBLISHED[spec.id]
         return Look(shape, classes)
     if spec.id == "imagenet":
-        return Look((3, spec.crop_size, spec.crop_size))  # a part of ImageNet may lack classes
+        assert spec.cut is not None
+        return Look((3, spec.cut.crop, spec.cut.crop))  # a part of ImageNet may lack classes
     try:
         if spec.folder:
-            return _folder(Path(spec.folder).expanduser())
+            return _folder(Path(spec.folder).expanduser(), spec.cut)
         return _archive(Path(spec.npz or "").expanduser())
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile):
         return Look()  # what is wrong there is said when the study starts
@@ -64,6 +68,8 @@ def look_at(spec: DatasetSpec) -> Look:
 
 def misfit(look: Look, card: ModelCard) -> str:
     """Why a model cannot take such images and what to do, in one line; empty if it may."""
+    if look.mixed:
+        return "Does not fit: the pictures differ in size. Bring them to one size."
     if look.shape is not None and look.shape != card.shape:
         return (
             f"Does not fit: the images are {_size(look.shape)}, the model takes "
@@ -84,7 +90,7 @@ def _size(shape: tuple[int, int, int]) -> str:
     return f"{shape[1]}x{shape[2]}{colour}"
 
 
-def _folder(root: Path) -> Look:
+def _folder(root: Path, cut: Cut | None) -> Look:
     names = _directories(root)
     tests = [root / name for name in _TESTS if name in names]
     if tests and set(names) <= {"train", *_TESTS} and _directories(tests[0]):
@@ -95,9 +101,12 @@ def _folder(root: Path) -> Look:
     headers = [found for name in looked if (found := _header(root / name)) is not None]
     if not headers:
         return Look(None, len(names))
-    grey = all(mode in _GREY for mode, _ in headers)
-    width, height = headers[0][1]
-    return Look((1 if grey else 3, height, width), len(names))
+    channels = 1 if all(one.mode in GREY for one in headers) else 3
+    if cut is not None:
+        return Look((channels, cut.crop, cut.crop), len(names))
+    if len({one[1:] for one in headers}) > 1:
+        return Look(None, len(names), mixed=True)
+    return Look((channels, headers[0].height, headers[0].width), len(names))
 
 
 def _directories(root: Path) -> list[str]:
@@ -105,15 +114,12 @@ def _directories(root: Path) -> list[str]:
         return sorted(one.name for one in found if one.is_dir() and not one.name.startswith("."))
 
 
-def _header(directory: Path) -> tuple[str, tuple[int, int]] | None:
-    """Mode and size of one picture of a class."""
-    from PIL import Image
-
+def _header(directory: Path) -> Header | None:
+    """Of one picture of a class."""
     for path in itertools.islice(_files(directory), 3):
         try:
-            with Image.open(path) as picture:
-                return picture.mode, picture.size
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return header(path)
+        except DataError:
             continue
     return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +10,26 @@ import numpy.typing as npt
 from engine.data.image_set import Labels
 from engine.data.source import Part, Source, expanded
 from engine.errors import DataError
+from engine.pictures import GREY, Cut, decode, endings, header
 
-_GREY = {"1", "L", "LA"}
-_COLOUR = {"RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB"}
 _TEST = ("test", "val")
 _LAYOUT = (
-    "Expected: one directory per class, with pictures of equal size inside; or train/ and test/ "
+    "Expected: one directory per class, with pictures inside; or train/ and test/ "
     "with one directory per class each."
 )
 
 
-def open_folder(name: str, part: Part) -> Source | None:
+def open_folder(name: str, part: Part, cut: Cut | None = None) -> Source | None:
     """Look through a folder; the pixels are decoded only when they are wanted.
 
     The folder holds a directory per class, all test images; or it holds ``test`` (or ``val``)
     and perhaps ``train``, each with a directory per class. Grey pictures stay one channel; if
     any picture of the part has colour, all become RGB.
+
+    Args:
+        name: the folder; ``~`` is the home folder.
+        part: which part.
+        cut: how pictures are brought to one size; None if they have one already.
 
     Returns:
         The part; None if the folder has no training images.
@@ -42,14 +45,14 @@ def open_folder(name: str, part: Part) -> Source | None:
     if other is not None:
         _same_classes(root, classes, other)
     files = [(file, number) for number, path in enumerate(classes) for file in _some(path)]
-    target, (width, height) = _common(root, [file for file, _ in files])
+    target, size = _common(root, [file for file, _ in files], cut)
 
     def read(chosen: Labels) -> npt.NDArray[np.uint8]:
-        return np.stack([_decode(files[row][0], target) for row in chosen])
+        return np.stack([decode(files[row][0], target, cut) for row in chosen])
 
     labels = np.array([number for _, number in files], dtype=np.int64)
-    shape = (1 if target == "L" else 3, height, width)
-    return Source(labels, tuple(path.name for path in classes), shape, read)
+    channels = 1 if target == "L" else 3
+    return Source(labels, tuple(path.name for path in classes), (channels, *size), read)
 
 
 def _parts(root: Path, part: Part) -> tuple[Path | None, Path | None]:
@@ -74,21 +77,23 @@ def _same_classes(root: Path, classes: list[Path], other: Path) -> None:
         )
 
 
-def _common(root: Path, files: list[Path]) -> tuple[str, tuple[int, int]]:
-    """The mode that holds all pictures, and the size (width, height) that all have."""
-    modes, size = set(), None
-    for file in files:
-        mode, this = _header(file)
-        modes.add(mode)
-        size = size or this
-        if this != size:
+def _common(root: Path, files: list[Path], cut: Cut | None) -> tuple[str, tuple[int, int]]:
+    """The mode that holds all pictures, and the size (height, width) that all come to have."""
+    headers = [header(file) for file in files]
+    mode = "L" if {one.mode for one in headers} <= GREY else "RGB"
+    if cut is not None:
+        return mode, (cut.crop, cut.crop)
+    first = headers[0]  # every class has a picture
+    for file, one in zip(files, headers, strict=True):
+        if one[1:] != first[1:]:
+            side = min(min(found.width, found.height) for found in headers)
             raise DataError(
-                f"The pictures in {root} differ in size: {file.name} is {this[0]}x{this[1]}, "
-                f"{files[0].name} is {size[0]}x{size[1]}.",
-                "Bring all pictures to the size the model expects.",
+                f"The pictures in {root} differ in size: {file.name} is {one.width}x{one.height}, "
+                f"{files[0].name} is {first.width}x{first.height}.",
+                "Bring them to the size the model takes: resize is the shorter side, crop the "
+                f"square cut from the middle, for example resize = {side} and crop = {side}.",
             )
-    assert size is not None  # every class has a picture
-    return "L" if modes <= _GREY else "RGB", size
+    return mode, (first.height, first.width)
 
 
 def _classes(root: Path) -> list[Path]:
@@ -110,16 +115,8 @@ def _some(directory: Path) -> list[Path]:
 
 def pictures(directory: Path) -> list[Path]:
     """The files in a directory that Pillow reads by their ending, sorted."""
-    known = _endings()
+    known = endings()
     return [path for path in entries(directory) if path.suffix.lower() in known and path.is_file()]
-
-
-@cache
-def _endings() -> frozenset[str]:
-    from PIL import Image
-
-    endings = Image.registered_extensions().items()
-    return frozenset(ending for ending, kind in endings if kind in Image.OPEN)
 
 
 def entries(directory: Path) -> list[Path]:
@@ -134,37 +131,3 @@ def entries(directory: Path) -> list[Path]:
         raise DataError(
             f"The folder {directory} cannot be read: {error.strerror}.", "Check its permissions."
         ) from None
-
-
-def _header(file: Path) -> tuple[str, tuple[int, int]]:
-    from PIL import Image
-
-    try:
-        with Image.open(file) as picture:
-            mode, size = picture.mode, picture.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise unreadable(file) from None
-    if mode not in _GREY | _COLOUR:
-        raise DataError(
-            f"The picture {file} has the pixel format {mode}, but 8 bits a channel are needed.",
-            "Convert it to 8-bit grey or RGB.",
-        )
-    return mode, size
-
-
-def _decode(file: Path, mode: str) -> npt.NDArray[np.uint8]:
-    from PIL import Image
-
-    try:
-        with Image.open(file) as picture:
-            pixels = np.asarray(picture.convert(mode))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise unreadable(file) from None
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-
-
-def unreadable(file: Path) -> DataError:
-    """The error for a picture that cannot be decoded."""
-    return DataError(
-        f"The picture {file} cannot be read.", "It may be truncated: replace or remove it."
-    )

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.folder import entries, pictures, unreadable
+from engine.data.folder import entries, pictures
 from engine.data.image_set import Labels
 from engine.data.source import Part, Source, expanded
 from engine.errors import DataError
+from engine.pictures import Cut, decode
 
 CLASSES = 1000
 MAPPING = "LOC_synset_mapping.txt"
@@ -26,7 +27,7 @@ _HINT = (
 )
 
 
-def open_imagenet(root: str, part: Part, resize: int, crop: int) -> Source | None:
+def open_imagenet(root: str, part: Part, cut: Cut) -> Source | None:
     """Look through the folder of a part; pictures are decoded only when they are wanted.
 
     The label of a picture is the place of its synset in the sorted list of all 1,000, which is
@@ -36,8 +37,7 @@ def open_imagenet(root: str, part: Part, resize: int, crop: int) -> Source | Non
     Args:
         root: holds ``val`` and perhaps ``train``; or is itself the validation folder.
         part: which of the two.
-        resize: the shorter side after resizing.
-        crop: the side of the square cut from the middle.
+        cut: how pictures are brought to one size.
 
     Raises:
         DataError: it is missing, empty, or its classes cannot be told.
@@ -53,10 +53,10 @@ def open_imagenet(root: str, part: Part, resize: int, crop: int) -> Source | Non
         raise DataError(f"The folder {folder} holds no pictures.", _HINT)
 
     def read(chosen: Labels) -> npt.NDArray[np.uint8]:
-        return np.stack([_decode(files[row][0], resize, crop) for row in chosen])
+        return np.stack([decode(files[row][0], "RGB", cut) for row in chosen])
 
     labels = np.array([label for _, label in files], dtype=np.int64)
-    return Source(labels, names, (3, crop, crop), read)
+    return Source(labels, names, (3, cut.crop, cut.crop), read)
 
 
 def _part_folder(root: Path, part: Part) -> Path | None:
@@ -115,16 +115,3 @@ def _names() -> tuple[str, ...]:
     from torchvision.models import ResNet50_Weights
 
     return tuple(ResNet50_Weights.DEFAULT.meta["categories"])
-
-
-def _decode(file: Path, resize: int, crop: int) -> npt.NDArray[np.uint8]:
-    from PIL import Image
-    from torchvision.transforms import functional as F
-
-    try:
-        with Image.open(file) as picture:
-            small = F.resize(picture.convert("RGB"), [resize], F.InterpolationMode.BILINEAR)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise unreadable(file) from None
-    pixels: npt.NDArray[np.uint8] = F.pil_to_tensor(F.center_crop(small, [crop])).numpy()
-    return pixels

@@ -74,7 +74,7 @@ def misfit(image_set: ImageSet, card: ModelCard) -> DataError | None:
         return DataError(
             f"The images of {image_set.label!r} are {have} (channels x height x width) but the "
             f"model {card.id!r} takes {want}.",
-            "Choose another model, or convert the pictures to that size and colour.",
+            _converted(image_set, card),
         )
     count = len(image_set.class_names)
     # An archive may lack the highest classes. All others know how many there are; a folder
@@ -86,6 +86,14 @@ def misfit(image_set: ImageSet, card: ModelCard) -> DataError | None:
             "Choose a model that was trained on these classes.",
         )
     return None
+
+
+def _converted(image_set: ImageSet, card: ModelCard) -> str:
+    """What to do where the shape of the images differs from what a model takes."""
+    channels, height, width = card.shape
+    if image_set.id == "folder" and image_set.shape[0] == channels and height == width:
+        return f"Bring the pictures to that size with resize = {height} and crop = {width}."
+    return "Choose another model, or convert the pictures to that size and colour."
 
 
 def check_fits(image_set: ImageSet, card: ModelCard) -> None:
@@ -104,11 +112,12 @@ def _open(spec: DatasetSpec, part: Part) -> Source | None:
         case "digits":
             return digits.test() if part == "test" else digits.training()
         case "folder":
-            return folder.open_folder(spec.folder or "", part)
+            return folder.open_folder(spec.folder or "", part, spec.cut)
         case "npz":
             return npz.open_npz(spec.npz or "", part)
         case "imagenet":
-            return imagenet.open_imagenet(spec.place, part, spec.resize_size, spec.crop_size)
+            assert spec.cut is not None
+            return imagenet.open_imagenet(spec.place, part, spec.cut)
         case "mnist":
             return mnist.open_mnist(spec.place, part)
         case "svhn":

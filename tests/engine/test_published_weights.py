@@ -47,7 +47,7 @@ def test_numbers_are_those_of_torchvision(one: object) -> None:
     )
     said = (one.parameters, one.accuracy, one.megabytes, one.resize, one.crop)  # type: ignore[attr-defined]
     assert said == pytest.approx(found, abs=1e-5)
-    assert DatasetSpec.model_validate(one.images()).crop_size == transforms.crop_size[0]  # type: ignore[attr-defined]
+    assert DatasetSpec.model_validate(one.images()).cut == (one.resize, one.crop)
 
 
 def test_what_a_package_says_of_its_download_is_no_result(
