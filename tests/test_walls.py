@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import gui
+from tests.helpers.patience import HANG
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = {"torch", "torchvision", "torchattacks"}
@@ -42,14 +43,14 @@ def assert_loads_without(modules: list[str], forbidden: set[str]) -> None:
         "sys.exit(' '.join(name for name in found if name in sys.modules) or 0)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=HANG
     )
     assert done.returncode == 0, f"{modules}: loads {done.stderr}"
 
 
 def test_the_contracts_hold() -> None:
     command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"Contracts: {len(contracts())} kept, 0 broken." in done.stdout
 

@@ -44,7 +44,7 @@ def lab(tmp_path: Path, qapp: QApplication) -> Iterator[Lab]:
 def run(qtbot: QtBot, dialog: ImportDialog) -> None:
     process = dialog._process
     assert process is not None
-    with qtbot.waitSignal(process.destroyed, timeout=120_000):
+    with qtbot.waitSignal(process.destroyed):
         pass
     assert dialog.report is not None, dialog.message.accessibleName()
 

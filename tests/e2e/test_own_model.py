@@ -30,7 +30,6 @@ from gui.pages.compare import ComparePage
 from gui.pages.new import NewPage
 from tests.helpers.checkpoints import ask, lively, pictures
 
-_LONG = 120_000
 _CONTROL, _SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 pytestmark = [
     pytest.mark.slow,
@@ -86,7 +85,6 @@ def fill(qtbot: QtBot, field: QLineEdit, text: str) -> None:
     qtbot.keyClicks(field, text)
 
 
-@pytest.mark.timeout(300)
 def test_from_a_network_to_a_chart(
     qtbot: QtBot, window: MainWindow, own: tuple[Path, Path]
 ) -> None:
@@ -109,7 +107,7 @@ def test_from_a_network_to_a_chart(
     )
     qtbot.keyClick(window, Qt.Key.Key_Return, _CONTROL)
     assert window.page_id == "live"
-    qtbot.waitUntil(lambda: bool(ended), timeout=_LONG)
+    qtbot.waitUntil(lambda: bool(ended))
     assert (ended[0].finished, ended[0].failed) == (2, 0)
     with qtbot.waitActive(window):  # without a window manager nobody gives the keyboard back
         window.activateWindow()
@@ -124,7 +122,7 @@ def _import(qtbot: QtBot, window: MainWindow, file: Path, folder: Path) -> None:
     fill(qtbot, dialog.form.file, str(file))
     fill(qtbot, dialog.form.place.path, str(folder))
     click(qtbot, dialog.examine)
-    qtbot.waitUntil(lambda: dialog.report is not None, timeout=_LONG)
+    qtbot.waitUntil(lambda: dialog.report is not None)
     assert dialog.view.verdict.text().startswith("Healthy: 100.0% of 120 images")
     with qtbot.waitActive(window):
         click(qtbot, dialog.study)

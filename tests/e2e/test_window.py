@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.patience import HANG
+
 SUITE = Path(__file__).with_name("window_suite.py")
 
 
 @pytest.mark.xvfb
 @pytest.mark.slow
-@pytest.mark.timeout(700)
+@pytest.mark.timeout(4 * HANG)
 def test_the_whole_job_in_a_real_window(tmp_path: Path) -> None:
     xvfb = shutil.which("xvfb-run")
     if xvfb is None:
@@ -40,7 +42,7 @@ def test_the_whole_job_in_a_real_window(tmp_path: Path) -> None:
     ]
     environment = {**os.environ, "QT_QPA_PLATFORM": "xcb"}
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=680
+        command, env=environment, capture_output=True, text=True, check=False, timeout=4 * HANG - 60
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert " passed" in done.stdout

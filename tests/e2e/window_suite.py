@@ -5,7 +5,6 @@ Not collected by itself: ``test_window`` runs it under Xvfb.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +30,7 @@ from gui import theme
 from gui.engine_client import QtEngineClient
 from gui.lab import Lab
 from gui.main_window import MainWindow
+from tests.helpers.patience import until
 
 W = TypeVar("W", bound=QWidget)
 
@@ -89,13 +89,9 @@ class Person:
             QTest.keyClick(self.window.windowHandle(), letter)
         self.press("Tab")
 
-    def until(self, true: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+    def until(self, true: Callable[[], Any], what: str) -> Any:
         """Watch until something happens."""
-        end = time.monotonic() + seconds
-        while not (result := true()):
-            assert time.monotonic() < end, f"waited in vain for: {what}"
-            QTest.qWait(20)
-        return result
+        return until(true, what, lambda: QTest.qWait(20))
 
     def heard(self, kind: type[events.Event], **fields: object) -> list[Any]:
         return [
@@ -216,7 +212,7 @@ def _watch(person: Person, live: Any) -> list[tuple[str, str, str, int]]:
         seen.append((*texts, _points(live)))
         return values["phase"].text() == "finished"
 
-    person.until(ended, "the end of AutoAttack", 240)
+    person.until(ended, "the end of AutoAttack")
     return seen
 
 
@@ -254,14 +250,14 @@ def _points(live: Any) -> int:
 
 def _stop(person: Person, run_id: int) -> None:
     person.click(person.find("Stop the running run", QWidget))
-    person.until(lambda: person.heard(events.RunCancelled, run_id=run_id), "the stop", 3)
+    person.until(lambda: person.heard(events.RunCancelled, run_id=run_id), "the stop")
     assert not person.heard(events.WorkerDied), "it had to be killed"
     person.until(lambda: person.heard(events.RunFinished, run_id=3), "the run after the next")
     person.press("Ctrl+2")
     person.click(person.find("Pause", QWidget))
     person.until(lambda: person.window.lab.client.paused, "the pause")
     person.press("Ctrl+Period")
-    person.until(lambda: person.window.lab.client.running is None, "the second stop", 3)
+    person.until(lambda: person.window.lab.client.running is None, "the second stop")
 
 
 def _inspect(person: Person) -> None:
@@ -275,9 +271,9 @@ def _inspect(person: Person) -> None:
     person.press("Return")
     person.until(lambda: person.window.page_id == "inspector", "the Inspector")
     counter = person.window.page().position
-    person.until(lambda: counter.text() == "1 of 200", "the first image", 10)
+    person.until(lambda: counter.text() == "1 of 200", "the first image")
     person.press("Right")
-    person.until(lambda: counter.text() == "2 of 200", "the next image", 10)
+    person.until(lambda: counter.text() == "2 of 200", "the next image")
 
 
 def _export(person: Person, path: Path) -> None:

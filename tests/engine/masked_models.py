@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from engine import catalog, compression, models
-from engine.data import training_images
 from engine.specs import make_step
+from tests.helpers import trained_nets
 
 
 class Around(nn.Module):
@@ -85,24 +85,18 @@ def _after_each_relu(model: nn.Module, make: Callable[[], nn.Module]) -> nn.Modu
     return model
 
 
+def winners_net() -> nn.Sequential:
+    """Three convolutions with k-WTA at 5 %."""
+    layers: list[nn.Module] = []
+    for channels, stride in ((1, 1), (32, 2), (32, 1)):
+        layers += [nn.Conv2d(channels, 32, 3, stride, padding=1), WinnersTakeAll(0.05)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(512, 10))
+
+
 @cache
 def winners_take_all() -> nn.Module:
-    """Three convolutions with k-WTA at 5 %, trained on the digits for about two seconds."""
-    train = training_images("digits")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        layers: list[nn.Module] = []
-        for channels, stride in ((1, 1), (32, 2), (32, 1)):
-            layers += [nn.Conv2d(channels, 32, 3, stride, padding=1), WinnersTakeAll(0.05)]
-        model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(512, 10))
-        optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-        for _ in range(8):
-            for rows in torch.randperm(len(train.labels)).split(64):
-                loss = nn.functional.cross_entropy(model(train.images[rows]), train.labels[rows])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-    return model.eval().requires_grad_(False)
+    """The net above, trained on the digits."""
+    return trained_nets.load("winners-take-all", winners_net()).requires_grad_(False)
 
 
 MASKED: dict[str, Callable[[], nn.Module]] = {

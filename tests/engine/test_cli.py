@@ -21,6 +21,7 @@ from engine.specs import Study
 from engine.store import RESULT_COLUMNS, TRANSFER_COLUMNS, Store
 from tests.helpers.curve_store import add_transfers
 from tests.helpers.filled_store import STUDY, fill
+from tests.helpers.patience import HANG
 from tests.helpers.studies import small_study
 
 
@@ -195,12 +196,12 @@ def test_light_commands_load_neither_torch_nor_qt(arguments: list[str]) -> None:
         "import sys; from engine.cli import main; main(sys.argv[1:], standalone_mode=False); "
         "assert not {'torch', 'PySide6', 'matplotlib', 'scipy'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", script, *arguments], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script, *arguments], check=True, timeout=HANG)
 
 
 def test_python_m_engine_is_the_command(db: Path) -> None:
     command = [sys.executable, "-m", "engine", "results", "--db", str(db), "--format", "csv"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=HANG)
     assert len(done.stdout.splitlines()) == 7
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +26,7 @@ from engine.events import (
 )
 from engine.specs import DatasetSpec, Study
 from engine.store import Store, Writer
+from tests.helpers.patience import until
 from tests.helpers.studies import endless_study, small_study
 
 E = TypeVar("E", bound=Event)
@@ -43,17 +43,16 @@ class Watched:
 
     def wait(self, kind: type[E], where: Callable[[E], bool] = lambda _: True) -> E:
         """The next event that fits, after the last one waited for."""
-        end = time.monotonic() + 90
-        while time.monotonic() < end:
-            self.events += self.client.drain()
-            while self._place < len(self.events):
-                event = self.events[self._place]
-                self._place += 1
-                if isinstance(event, kind) and where(event):
-                    return event
-            time.sleep(0.01)
-        names = [type(event).__name__ for event in self.events[-9:]]
-        raise AssertionError(f"no {kind.__name__} came; last: {names}")
+        return until(lambda: self._next(kind, where), kind.__name__)  # type: ignore[no-any-return]
+
+    def _next(self, kind: type[E], where: Callable[[E], bool]) -> E | None:
+        self.events += self.client.drain()
+        while self._place < len(self.events):
+            event = self.events[self._place]
+            self._place += 1
+            if isinstance(event, kind) and where(event):
+                return event
+        return None
 
     def go(self, study: Study) -> tuple[int, ...]:
         self.client.submit(study)
@@ -89,10 +88,8 @@ def test_cancel_stops_a_running_run_and_the_next_one_starts(watched: Watched) ->
         endless_study(model=[{"name": "digits-resnet"}, {"name": "digits-resnet-at"}])
     )
     watched.wait(RunProgress)
-    begun = time.monotonic()
     watched.client.cancel([first])
     watched.wait(RunCancelled)
-    assert time.monotonic() - begun < 60, "a hang, not a timing"
     watched.wait(RunStarted, lambda event: event.run_id == second)
     watched.client.cancel([second])
     watched.wait(RunCancelled, lambda event: event.run_id == second)

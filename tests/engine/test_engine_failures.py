@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from tests.engine.failing_models import (
     install_in_workers,
 )
 from tests.engine.test_client import Watched
+from tests.helpers.patience import until
 from tests.helpers.studies import small_study
 
 COMPUTED = ("n", "clean_accuracy", "robust_accuracy", "ci_low", "ci_high", "queries_per_sample")
@@ -260,9 +260,7 @@ def test_a_model_that_hangs_can_be_cancelled_and_the_study_goes_on(
 ) -> None:
     hung, healthy = watched.go(study("hang", HEALTHY, dataset=marked(tmp_path, 600, 580)))
     watched.wait(RunProgress)
-    end = time.monotonic() + 60
-    while not (tmp_path / "hangs").exists() and time.monotonic() < end:
-        time.sleep(0.01)
+    until((tmp_path / "hangs").exists, "the model to hang")
     watched.client.cancel([hung])
     died = watched.wait(WorkerDied)
     assert died.run_id == hung

@@ -21,6 +21,7 @@ from engine.report.naming import method, namer, shortened, sweep
 from engine.store import Row, Store
 from tests.helpers import curve_store
 from tests.helpers.filled_store import fill
+from tests.helpers.patience import HANG
 
 Drawn = tuple[list[Row], dict[int, list[Row]]]
 OF_RESULTS = ("pareto", "curve", "bars", "heatmap")
@@ -220,7 +221,7 @@ def test_drawing_leaves_matplotlib_as_it_was(drawn: Drawn) -> None:
 
 def test_pyplot_is_never_imported() -> None:
     script = "import engine.report.charts, sys; assert 'matplotlib.pyplot' not in sys.modules"
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=HANG)
 
 
 def test_names_leave_out_what_labels_spell_out_unless_it_tells_variants_apart() -> None:

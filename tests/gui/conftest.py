@@ -23,6 +23,7 @@ from gui.engine_client import QtEngineClient
 from gui.lab import Lab
 from tests.gui.fake_results import FakeResults, fill
 from tests.gui.fakes import FakeEngineClient
+from tests.helpers.patient_bot import PatientBot
 
 Tell = Callable[..., None]
 
@@ -72,6 +73,12 @@ def nothing_left_behind(qapp: QApplication) -> Iterator[None]:
 def errors_fail_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the hooks to pytest; the program's own would only report what went wrong."""
     monkeypatch.setattr(hooks, "install", lambda: None)
+
+
+@pytest.fixture
+def qtbot(qapp: QApplication, request: pytest.FixtureRequest) -> PatientBot:
+    """pytest-qt's robot, which waits as long as everything else here."""
+    return PatientBot(request)
 
 
 @pytest.fixture

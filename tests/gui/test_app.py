@@ -18,6 +18,7 @@ from gui import __main__ as program
 from gui import app as app_module
 from gui import hooks
 from gui.main_window import MainWindow
+from tests.helpers.patience import HANG
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,7 +30,7 @@ def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "QT_QPA_PLATFORM": "offscreen", **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG,
         check=False,
     )
 
@@ -161,7 +162,7 @@ def test_control_c_in_the_terminal_ends_it_cleanly(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "started\n"
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=HANG)
     assert (process.returncode, out) == (0, "closed\n"), err
     assert "Traceback" not in err
 

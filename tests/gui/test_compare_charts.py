@@ -251,10 +251,8 @@ def test_data_picture_and_figure_of_each_chart(
     target = tmp_path / "figure.svg"
     monkeypatch.setattr(files, "ask_save", lambda *_: target)
     page._export_figure(".svg")
-    desk.qtbot.waitUntil(
-        lambda: str(target) in desk.messages[-1].text and target.exists(), timeout=90_000
-    )
-    desk.qtbot.waitUntil(lambda: desk.messages[-1].level == "ok", timeout=90_000)
+    desk.qtbot.waitUntil(lambda: str(target) in desk.messages[-1].text and target.exists())
+    desk.qtbot.waitUntil(lambda: desk.messages[-1].level == "ok")
     assert "magnitude 50%" in "".join(ElementTree.parse(target).getroot().itertext())
 
 

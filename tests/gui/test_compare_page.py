@@ -283,7 +283,7 @@ def test_the_figure_is_drawn_in_another_process(
     monkeypatch.setattr(files, "ask_save", lambda *_: target)
     page = desk.page("compare")
     page._export_figure(".svg")
-    desk.qtbot.waitUntil(lambda: desk.messages[-1].level == "ok", timeout=60_000)
+    desk.qtbot.waitUntil(lambda: desk.messages[-1].level == "ok")
 
     assert str(target) in desk.messages[-1].text
     text = "".join(ElementTree.parse(target).getroot().itertext())
@@ -296,7 +296,7 @@ def test_a_figure_that_cannot_be_written_says_why(
     monkeypatch.setattr(files, "ask_save", lambda *_: tmp_path / "missing" / "figure.svg")
     page = desk.page("compare")
     page._export_figure(".svg")
-    desk.qtbot.waitUntil(lambda: desk.messages[-1].level == "error", timeout=60_000)
+    desk.qtbot.waitUntil(lambda: desk.messages[-1].level == "error")
 
     assert "cannot be written" in desk.messages[-1].text
 

@@ -51,7 +51,7 @@ def finish(qtbot: QtBot, dialog: ImportDialog, arguments: list[str]) -> None:
     """Let a process of ours answer, and wait until the dialog has heard it."""
     dialog.run(arguments)
     assert dialog._process is not None
-    with qtbot.waitSignal(dialog._process.destroyed, timeout=20_000):
+    with qtbot.waitSignal(dialog._process.destroyed):
         pass
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PySide6.QtWidgets import QLabel
+from PySide6.QtCore import QSettings
+from PySide6.QtWidgets import QApplication, QLabel
 from pytestqt.qtbot import QtBot
 
 from engine import events
@@ -18,6 +19,7 @@ from engine.statistics import wilson
 from gui import files, theme
 from gui.lab import Lab
 from gui.live_state import LiveState, _marks, duration, figures, stored_state
+from gui.widgets.live_charts import CurveChart
 from tests.gui.fake_results import MASKED, FakeResults
 from tests.gui.page_kit import Desk
 
@@ -322,10 +324,15 @@ def test_the_first_batch_already_tells_an_accuracy_and_shows_its_point(
 
 
 @pytest.mark.parametrize(("steps", "whole"), [(1, True), (40, False)])
-def test_a_short_attack_has_no_fractions_of_a_step(desk: Desk, steps: int, whole: bool) -> None:
-    page = desk.page("live")
-    page.curve.show_state(LiveState(1, steps=steps))
-    axis = page.curve.plotItem.getAxis("bottom")
+def test_a_short_attack_has_no_fractions_of_a_step(
+    qtbot: QtBot, qapp: QApplication, settings: QSettings, steps: int, whole: bool
+) -> None:
+    theme.install(qapp, settings, "light")
+    # Alone: on the page the curves of earlier runs come when they are read, with their own span.
+    chart = CurveChart()
+    qtbot.addWidget(chart)
+    chart.show_state(LiveState(1, steps=steps))
+    axis = chart.plotItem.getAxis("bottom")
     ticks = [place for _, places in axis.tickValues(0, steps, 600) for place in places]
     assert ticks
     assert all(place == int(place) for place in ticks) or not whole

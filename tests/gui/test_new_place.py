@@ -189,7 +189,7 @@ def test_the_command_line_fetches_what_the_page_then_finds(
         assert command[:2] == ["-m", "engine"]
         text = str(splits).replace("'", '"')
         process = run(place, script, text, *command[2:])
-        with qtbot.waitSignals([place.changed, process.destroyed], timeout=60_000):
+        with qtbot.waitSignals([place.changed, process.destroyed]):
             pass
     assert place.note.text() == f"All files are in {usual}."
     assert not place.button.isVisible()

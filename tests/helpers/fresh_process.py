@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from tests.helpers.patience import HANG
+
 
 def printed(code: str, *, without: tuple[str, ...], chosen: Mapping[str, str]) -> list[str]:
     """The words that the code prints.
@@ -22,7 +24,7 @@ def printed(code: str, *, without: tuple[str, ...], chosen: Mapping[str, str]) -
         env=others | dict(chosen),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG,
         check=True,
     )
     return done.stdout.split()
