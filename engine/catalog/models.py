@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterable
@@ -21,6 +22,9 @@ Origin = Literal["bundled", "imported", "trained", "downloaded"]
 
 EXPORTED = "exported"
 """The architecture of a model that is stored as the exported program itself."""
+
+_PROGRAM = "program-2-"
+"""Begins their fingerprints; the number is that of the way in which they become modules."""
 
 
 class _Part(BaseModel):
@@ -69,7 +73,8 @@ class ModelCard(_Part):
         clean_accuracy: share of the test images classified correctly.
         test_images: number of test images.
         interval: 95 % Wilson interval of the clean accuracy, if it was written down.
-        fingerprint: SHA-256 over the names, shapes and bytes of all tensors.
+        fingerprint: SHA-256 over the names, shapes and bytes of all tensors; of an exported
+            program ``program_fingerprint``.
         recipe: how it was trained (training id, parameters, seed, versions), as far as known.
         origin: where it comes from.
         source: the file it was imported from.
@@ -105,14 +110,30 @@ class ModelCard(_Part):
     remark: str = ""
 
 
+def program_fingerprint(program: bytes, normalisation: Normalisation | None) -> str:
+    """Of an exported program, what scales its images and how this version turns it into modules."""
+    scaling = "" if normalisation is None else f"{normalisation.mean} {normalisation.std}"
+    return (
+        _PROGRAM + hashlib.sha256(hashlib.sha256(program).digest() + scaling.encode()).hexdigest()
+    )
+
+
 def read_card(path: Path) -> ModelCard:
     """Read one card.
+
+    The fingerprint of a program that another version imported is taken anew: its layers were
+    other modules there, so nothing that was made from them fits those of today.
 
     Raises:
         ModelError: the file is missing, is no JSON or lacks a field.
     """
     try:
-        return ModelCard.model_validate(json.loads(path.read_text("utf-8")))
+        card = ModelCard.model_validate(json.loads(path.read_text("utf-8")))
+        if card.architecture == EXPORTED and not card.fingerprint.startswith(_PROGRAM):
+            program = path.with_suffix(".pt2").read_bytes()
+            renewed = program_fingerprint(program, card.normalisation)
+            card = card.model_copy(update={"fingerprint": renewed})
+        return card
     except (OSError, ValueError, ValidationError, RecursionError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"The model card {path.name} cannot be read: {reason}.") from error

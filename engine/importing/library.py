@@ -95,11 +95,13 @@ def store(
     file = report.file if origin == "downloaded" else Path(report.file.partition(":")[0]).stem
     title = name or file
     architecture = EXPORTED if program is not None else report.architecture
-    identity = (report.sha256, architecture, fingerprint_of(module, program))
+    scaling = report.normalisation
+    normalisation = Normalisation(mean=scaling.mean, std=scaling.std) if scaling else None
+    print_ = fingerprint_of(module, program, normalisation)
+    identity = (report.sha256, architecture, print_)
     id_ = free_id(title, folder, name is not None, lambda old: _identity(old) == identity)
     old = _card(folder, id_)
     stamp = datetime.now(UTC).strftime("%Y-%m-%d")
-    scaling = report.normalisation
     fields = {
         "id": id_,
         "title": old.title if old and name is None else title,
@@ -115,7 +117,7 @@ def store(
         "interval": report.interval,
         "origin": origin,
         "source": Source(file=report.file, sha256=report.sha256, format=report.format),
-        "normalisation": (Normalisation(mean=scaling.mean, std=scaling.std) if scaling else None),
+        "normalisation": normalisation,
         "history": (
             *(old.history if old else ()),
             f"{stamp} {origin} from {report.file}; measured on {report.images} images of "

@@ -5,14 +5,13 @@ A model of the user's own making has its exported program, ``<id>.pt2``, in plac
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from engine.catalog import ModelCard
-from engine.catalog.models import EXPORTED, Normalisation, folder_of
+from engine.catalog.models import EXPORTED, Normalisation, folder_of, program_fingerprint
 from engine.errors import ModelError
 from engine.models.normalised import Normalised
 from engine.models.program import read_program
@@ -46,7 +45,7 @@ def load(card: ModelCard, folder: Path | None = None) -> nn.Module:
         program = ((folder or folder_of(card)) / f"{card.id}.pt2").read_bytes()
     else:
         load_tensors(module, (folder or folder_of(card)) / f"{card.id}.safetensors")
-    if fingerprint_of(module, program) != card.fingerprint:
+    if fingerprint_of(module, program, card.normalisation) != card.fingerprint:
         raise ModelError(
             f"The weights of {card.id} are not those its card describes.",
             "Card and weights belong together: restore both, import or train the model again.",
@@ -89,7 +88,7 @@ def save(
     Raises:
         OSError: it cannot be written; a model that was there before is there still.
     """
-    print_ = fingerprint_of(module, program)
+    print_ = fingerprint_of(module, program, fields.get("normalisation"))
     card = ModelCard(**fields, parameters=count_parameters(module), fingerprint=print_)
     kind, content = (".safetensors", tensor_bytes(module)) if program is None else (".pt2", program)
     described = json_bytes(card.model_dump(mode="json"))
@@ -97,9 +96,10 @@ def save(
     return card
 
 
-def fingerprint_of(module: nn.Module, program: bytes | None) -> str:
-    """Of the tensors; of a program also its own, as equal tensors may be wired otherwise."""
-    found = fingerprint(module)
+def fingerprint_of(
+    module: nn.Module, program: bytes | None, normalisation: Normalisation | None
+) -> str:
+    """Of the tensors; of a program its own, as equal tensors may be wired otherwise."""
     if program is None:
-        return found
-    return hashlib.sha256(found.encode() + hashlib.sha256(program).digest()).hexdigest()
+        return fingerprint(module)
+    return program_fingerprint(program, normalisation)

@@ -15,7 +15,7 @@ import torch
 from engine.errors import ModelError
 
 _OPERATOR_NAMES = """
-conv1d conv2d convolution _convolution linear addmm mm bmm matmul einsum batch_norm
+conv1d conv2d conv_transpose2d convolution _convolution linear addmm mm bmm matmul einsum batch_norm
 native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training layer_norm
 native_layer_norm group_norm native_group_norm instance_norm relu relu_ relu6 relu6_ leaky_relu
 leaky_relu_ elu elu_ celu selu prelu gelu silu silu_ mish hardtanh hardtanh_ hardswish
@@ -23,6 +23,7 @@ hardswish_ hardsigmoid hardsigmoid_ sigmoid sigmoid_ tanh tanh_ softplus softmax
 log_softmax _log_softmax threshold clamp clamp_ clamp_min clamp_max max_pool2d
 max_pool2d_with_indices avg_pool2d adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d
 avg_pool1d adaptive_avg_pool1d local_response_norm dropout dropout_ feature_dropout
+feature_dropout_ alpha_dropout alpha_dropout_ feature_alpha_dropout feature_alpha_dropout_
 native_dropout stochastic_depth pad constant_pad_nd reflection_pad2d replication_pad2d
 upsample_nearest2d upsample_bilinear2d view reshape flatten unflatten permute transpose t
 numpy_T unsqueeze squeeze expand expand_as slice select narrow index index_select gather chunk
