@@ -7,12 +7,14 @@ that died, and kills one that does not answer a cancel. The worker answers every
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import multiprocessing
+import os
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -43,6 +45,23 @@ MAX_EARLY_DEATHS = 3
 def _enter(connection: Connection, settings: Settings) -> None:
     # By name: the window imports this module and must not import torch through it.
     importlib.import_module("engine.worker").main(connection, settings)
+
+
+@contextlib.contextmanager
+def _no_current_folder() -> Iterator[None]:
+    """Processes started here import nothing from the current folder.
+
+    A spawned one is ``python -c``, which would look there first: for a struct.py, for instance.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 class EngineClient:
@@ -217,7 +236,8 @@ class _WorkerProcess:
         self._process: SpawnProcess = context.Process(
             target=_enter, args=(theirs, told), name="crumple-worker", daemon=True
         )
-        self._process.start()
+        with _no_current_folder():
+            self._process.start()
         theirs.close()
 
     def send(self, command: Command, grace: float) -> bool:

@@ -11,9 +11,12 @@ _KILL_MS = 2000
 
 
 def engine_arguments(*command: str) -> list[str]:
-    """The command line, after the executable, of a command of the engine."""
+    """The command line, after the executable, of a command of the engine.
+
+    The current folder is not looked into (-P): an engine.py or json.py there is none of ours.
+    """
     # A frozen program is the command line itself and takes no -m.
-    module = () if getattr(sys, "frozen", False) else ("-m", "engine")
+    module = () if getattr(sys, "frozen", False) else ("-P", "-m", "engine")
     return [*module, *command]
 
 

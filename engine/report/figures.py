@@ -5,8 +5,9 @@ Everything here works on matplotlib's objects; pyplot and its global state are n
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,8 +83,6 @@ def draw_chart(kind: str, rows: Sequence[Row], details: Details | None = None) -
     Raises:
         CrumpleError: no such kind, or nothing to draw.
     """
-    from matplotlib import rc_context
-
     from engine.report import charts, security_chart, transfer_chart
 
     if kind not in KINDS:
@@ -100,8 +99,23 @@ def draw_chart(kind: str, rows: Sequence[Row], details: Details | None = None) -
         "security": lambda: security_chart.security(finished, more),
         "transfer": lambda: transfer_chart.transfer(finished, more),
     }
-    with rc_context(_STYLE):
+    with _style():
         return painters[kind]()
+
+
+@contextlib.contextmanager
+def _style() -> Iterator[None]:
+    """Our settings on matplotlib's own defaults.
+
+    What a matplotlibrc in the current folder says has no part in it: it could have text set by
+    TeX, another program.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
 
 
 def check_suffix(path: Path) -> str:
@@ -124,11 +138,9 @@ def save_chart(figure: Figure, path: Path) -> None:
     Raises:
         CrumpleError: the suffix is unknown, or the file cannot be written.
     """
-    from matplotlib import rc_context
-
     suffix = check_suffix(path)
     picture = io.BytesIO()
-    with rc_context(_STYLE):
+    with _style():
         figure.savefig(picture, format=suffix[1:], metadata=_METADATA[suffix])
     try:
         path.write_bytes(picture.getvalue())
