@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -86,6 +87,25 @@ def mcnemar_greater(only_a: int, only_b: int) -> float:
         raise ValueError("counts of pairs cannot be negative")
     n = only_a + only_b
     return _subsets(n, only_b) / (1 << n)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values of several tests, in their order: none is rejected by accident.
+
+    Args:
+        p_values: of each test, in [0,1].
+
+    Returns:
+        What to compare with the level of all tests together, in [0,1].
+
+    Source: Holm 1979, Scandinavian Journal of Statistics 6(2), 65-70.
+    """
+    adjusted = [1.0] * len(p_values)
+    highest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, (len(p_values) - rank) * p_values[place])
+        adjusted[place] = min(highest, 1.0)
+    return adjusted
 
 
 def _subsets(n: int, most: int) -> int:

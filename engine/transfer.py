@@ -42,7 +42,7 @@ from engine.errors import Cancelled, CrumpleError
 from engine.events import Emit, ShouldStop, StudyStage
 from engine.memory import memory_errors
 from engine.plan import transfer_key
-from engine.store import Pair, Row, RunKeys, Writer
+from engine.store import Pair, Row, RunKeys, Writer, packed
 from engine.training import Watch
 from engine.variants import LoadedVariant, Variants
 
@@ -143,16 +143,21 @@ class TransferStage:
             Cancelled: it was told to stop; what is judged stays, the rest waits.
         """
         waiting = self._queue.waiting(study_id)
-        done = 0
+        done, last = 0, None
         try:
             for target, group in itertools.groupby(waiting, key=lambda pair: pair.target):
                 pairs = list(group)
                 row = self._store.run(target)
+                if last and last["variant_key"] != row["variant_key"]:
+                    self._store.refresh_verdicts(last["id"])
+                last = row
                 detail = f"{row['model']} · {row['compression']} · {row['attack']}"
                 self._tell(study_id, detail, done, len(waiting))
                 self._target(row, pairs, should_stop)
                 done += len(pairs)
         finally:
+            if last:
+                self._store.refresh_verdicts(last["id"])
             if waiting:
                 self._tell(study_id, "", done, len(waiting))
 
@@ -221,14 +226,15 @@ class TransferStage:
             batch_size(variant.device, examples["adversarial"].shape[1:]),
             should_stop,
         )
+        fooled = wrong.cpu().numpy()
         found = count(
-            wrong.cpu().numpy(),
+            fooled,
             _clean(source),
             np.array([row["broken"] for row in source], bool),
             _clean(target),
         )
         seconds = time.perf_counter() - begun
-        self._queue.finish(pair, {**vars(found), "seconds": seconds})
+        self._queue.finish(pair, {**vars(found), "wrong": packed(fooled), "seconds": seconds})
 
 
 def _clean(samples: Sequence[Row]) -> Flags:

@@ -92,6 +92,8 @@ def entries() -> Section:
             paper=f"{_APGD}, algorithm 1",
             params=ApgdUntargetedParams,
             norm="Linf",
+            traits=frozenset({"gradient", "iterative", "drops broken"}),
+            kinds=frozenset({"cross-entropy"}),
         ),
         Entry(
             id="apgd-dlr",
@@ -101,6 +103,8 @@ def entries() -> Section:
             paper=f"{_APGD}, eq. 6",
             params=ApgdUntargetedParams,
             norm="Linf",
+            traits=frozenset({"gradient", "iterative", "drops broken"}),
+            kinds=frozenset({"margin"}),
         ),
         Entry(
             id="apgd-t",
@@ -110,6 +114,8 @@ def entries() -> Section:
             paper=f"{_APGD}, eq. 7",
             params=ApgdTargetedParams,
             norm="Linf",
+            traits=frozenset({"gradient"}),
+            kinds=frozenset({"margin"}),
         ),
         Entry(
             id="fab-t",
@@ -119,5 +125,7 @@ def entries() -> Section:
             paper="Croce 2020, arXiv 1907.02044",
             params=FabParams,
             norm="Linf",
+            traits=frozenset({"gradient"}),
+            kinds=frozenset({"closest"}),
         ),
     )

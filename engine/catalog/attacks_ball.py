@@ -108,6 +108,7 @@ def entries() -> Section:
             paper="Goodfellow 2015, arXiv 1412.6572, eq. 1",
             params=FgsmParams,
             norm="Linf",
+            traits=frozenset({"gradient", "single step"}),
         ),
         Entry(
             id="pgd",
@@ -117,5 +118,7 @@ def entries() -> Section:
             paper="Madry 2018, arXiv 1706.06083, eq. 4",
             params=PgdParams,
             norm="Linf",
+            traits=frozenset({"gradient", "iterative", "drops broken"}),
+            kinds=frozenset({"cross-entropy"}),
         ),
     )

@@ -38,6 +38,7 @@ def entries() -> Section:
             paper="Andriushchenko 2020, arXiv 1912.00049",
             params=SquareParams,
             norm="Linf",
+            kinds=frozenset({"gradient-free"}),
         ),
         Entry(
             id="autoattack",
@@ -47,5 +48,7 @@ def entries() -> Section:
             paper="Croce 2020, arXiv 2003.01690",
             params=AutoAttackParams,
             norm="Linf",
+            traits=frozenset({"gradient"}),
+            kinds=frozenset({"cross-entropy", "margin", "closest", "gradient-free"}),
         ),
     )

@@ -50,6 +50,8 @@ def entries() -> Section:
             paper="Madry 2018, arXiv 1706.06083, eq. 4",
             params=PgdL2Params,
             norm="L2",
+            traits=frozenset({"gradient", "iterative", "drops broken"}),
+            kinds=frozenset({"cross-entropy"}),
         ),
         Entry(
             id="fb-pgd",
@@ -59,5 +61,7 @@ def entries() -> Section:
             paper="Rauber 2020, JOSS 5(53), 2607",
             params=FoolboxPgdParams,
             norm="Linf",
+            traits=frozenset({"gradient", "iterative"}),
+            kinds=frozenset({"cross-entropy"}),
         ),
     )

@@ -103,6 +103,8 @@ def entries() -> Section:
             paper="Carlini 2017, arXiv 1608.04644, section VI.A",
             params=CwL2Params,
             norm="L2",
+            traits=frozenset({"gradient"}),
+            kinds=frozenset({"closest"}),
         ),
         Entry(
             id="ddn",
@@ -112,6 +114,8 @@ def entries() -> Section:
             paper="Rony 2019, arXiv 1811.09600, algorithm 1",
             params=DdnParams,
             norm="L2",
+            traits=frozenset({"gradient"}),
+            kinds=frozenset({"closest"}),
         ),
         Entry(
             id="fmn",
@@ -121,6 +125,8 @@ def entries() -> Section:
             paper="Pintor 2021, arXiv 2102.12827, algorithm 1",
             params=FmnParams,
             norm="L2",
+            traits=frozenset({"gradient"}),
+            kinds=frozenset({"closest"}),
         ),
         Entry(
             id="deepfool",
@@ -130,5 +136,6 @@ def entries() -> Section:
             paper="Moosavi-Dezfooli 2016, arXiv 1511.04599, algorithm 2",
             params=DeepFoolParams,
             norm="L2",
+            traits=frozenset({"gradient"}),
         ),
     )

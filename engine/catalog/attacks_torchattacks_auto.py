@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from engine.catalog.attacks_ball import EpsParams, NormParams
-from engine.catalog.attacks_torchattacks_base import eot_iter, library_entry
-from engine.catalog.entry import Entry, Number, Params, Section, format_number, section
+from engine.catalog.attacks_torchattacks_base import STEPS, eot_iter, library_entry
+from engine.catalog.entry import Entry, Kind, Number, Params, Section, Trait, format_number, section
 
 
 def _restarts() -> int:
@@ -140,8 +140,18 @@ _FAMILY = "AutoAttack"
 _APGD = "Croce 2020, arXiv 2003.01690"
 
 
-def _entry(name: str, summary: str, paper: str, params: type[Params], limits: str = "") -> Entry:
-    return library_entry(name, _FAMILY, summary, paper, params, "Linf", limits)
+def _entry(
+    name: str,
+    summary: str,
+    paper: str,
+    params: type[Params],
+    limits: str = "",
+    traits: tuple[Trait, ...] = STEPS,
+    kinds: tuple[Kind, ...] = (),
+) -> Entry:
+    return library_entry(
+        name, _FAMILY, summary, paper, params, "Linf", limits, traits=traits, kinds=kinds
+    )
 
 
 def entries() -> Section:
@@ -154,6 +164,7 @@ def entries() -> Section:
             _APGD,
             ApgdParams,
             "Loss dlr: 3 classes.",
+            kinds=("cross-entropy",),
         ),
         _entry(
             "APGDT",
@@ -161,12 +172,14 @@ def entries() -> Section:
             _APGD,
             ApgdTargetedParams,
             "4 classes.",
+            kinds=("margin",),
         ),
         _entry(
             "FAB",
             "FAB with 10 steps, where the authors and fab-t use 100; counts if in the ball.",
             "Croce 2020, arXiv 1907.02044",
             FabParams,
+            kinds=("closest",),
         ),
         _entry(
             "Square",
@@ -174,6 +187,8 @@ def entries() -> Section:
             "Andriushchenko 2020, arXiv 1912.00049",
             SquareParams,
             tile,
+            traits=(),
+            kinds=("gradient-free",),
         ),
         _entry(
             "AutoAttack",
@@ -182,6 +197,8 @@ def entries() -> Section:
             _APGD,
             AutoAttackParams,
             f"4 classes, version rand 3. {tile}",
+            traits=("gradient",),
+            kinds=("gradient-free",),
         ),
         library_entry(
             "SPSA",

@@ -7,7 +7,10 @@ from typing import Any
 from pydantic import Field
 
 from engine.catalog.attacks_ball import EpsParams
-from engine.catalog.entry import Entry, Number, Params, format_number
+from engine.catalog.entry import Entry, Kind, Number, Params, Trait, format_number
+
+STEPS: tuple[Trait, ...] = ("gradient", "iterative")
+"""Traits of what follows the gradient in a ball, step by step."""
 
 
 def library_entry(
@@ -18,6 +21,8 @@ def library_entry(
     params: type[Params],
     norm: str,
     limits: str = "",
+    traits: tuple[Trait, ...] = (),
+    kinds: tuple[Kind, ...] = (),
 ) -> Entry:
     """The entry of one class of the library."""
     return Entry(
@@ -29,6 +34,8 @@ def library_entry(
         params=params,
         limits=limits,
         norm=norm,
+        traits=frozenset(traits),
+        kinds=frozenset(kinds),
     )
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from engine.catalog.attacks_ball import EpsParams
 from engine.catalog.attacks_torchattacks_base import (
+    STEPS,
     L2StepParams,
     StepParams,
     decay,
@@ -16,7 +17,7 @@ from engine.catalog.attacks_torchattacks_base import (
     random_start,
     tiny_divisor,
 )
-from engine.catalog.entry import Entry, Number, Params, Section, section
+from engine.catalog.entry import Entry, Kind, Number, Params, Section, Trait, section
 
 
 class BimParams(StepParams):
@@ -123,12 +124,30 @@ _SALMAN = "Salman 2019, arXiv 1906.04584"
 _SMOOTHED = "PGD on a smoothed classifier; weak on a model that sees no noise, where"
 
 
-def _linf(name: str, summary: str, paper: str, params: type[Params], limits: str = "") -> Entry:
-    return library_entry(name, "gradient, Linf", summary, paper, params, "Linf", limits)
+_ONE_STEP: tuple[Trait, ...] = ("gradient", "single step")
+_CE: tuple[Kind, ...] = ("cross-entropy",)
 
 
-def _l2(name: str, summary: str, paper: str, params: type[Params]) -> Entry:
-    return library_entry(name, "gradient, L2", summary, paper, params, "L2")
+def _linf(
+    name: str,
+    summary: str,
+    paper: str,
+    params: type[Params],
+    limits: str = "",
+    traits: tuple[Trait, ...] = STEPS,
+    kinds: tuple[Kind, ...] = _CE,
+) -> Entry:
+    family = "gradient, Linf"
+    return library_entry(
+        name, family, summary, paper, params, "Linf", limits, traits=traits, kinds=kinds
+    )
+
+
+def _l2(
+    name: str, summary: str, paper: str, params: type[Params], kinds: tuple[Kind, ...] = _CE
+) -> Entry:
+    family = "gradient, L2"
+    return library_entry(name, family, summary, paper, params, "L2", traits=STEPS, kinds=kinds)
 
 
 def entries() -> Section:
@@ -138,12 +157,21 @@ def entries() -> Section:
 
 def _plain() -> tuple[Entry, ...]:
     return (
-        _linf("FGSM", "One sign step.", "Goodfellow 2015, arXiv 1412.6572", EpsParams),
+        _linf(
+            "FGSM",
+            "One sign step.",
+            "Goodfellow 2015, arXiv 1412.6572",
+            EpsParams,
+            traits=_ONE_STEP,
+            kinds=(),
+        ),
         _linf(
             "FFGSM",
             "One sign step from a random start.",
             "Wong 2020, arXiv 2001.03994",
             FfgsmParams,
+            traits=_ONE_STEP,
+            kinds=(),
         ),
         _linf(
             "BIM",
@@ -179,6 +207,7 @@ def _varied() -> tuple[Entry, ...]:
             "PGD away from the clean prediction in KL divergence, as in TRADES; sees no label.",
             "Zhang 2019, arXiv 1901.08573",
             StepParams,
+            kinds=(),
         ),
         _linf(
             "UPGD",
@@ -193,7 +222,7 @@ def _varied() -> tuple[Entry, ...]:
             "Schwinn 2021, arXiv 2105.10304",
             JitterParams,
         ),
-        _linf("PGDRS", f"{_SMOOTHED} pgd is stronger.", _SALMAN, PgdRsParams),
+        _linf("PGDRS", f"{_SMOOTHED} pgd is stronger.", _SALMAN, PgdRsParams, kinds=()),
     )
 
 
@@ -205,5 +234,5 @@ def _other_norm() -> tuple[Entry, ...]:
             "Madry 2018, arXiv 1706.06083",
             PgdL2Params,
         ),
-        _l2("PGDRSL2", f"{_SMOOTHED} pgd-l2 is stronger.", _SALMAN, PgdRsL2Params),
+        _l2("PGDRSL2", f"{_SMOOTHED} pgd-l2 is stronger.", _SALMAN, PgdRsL2Params, kinds=()),
     )

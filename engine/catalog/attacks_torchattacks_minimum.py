@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from engine.catalog.attacks_torchattacks_base import kappa, library_entry
-from engine.catalog.entry import Entry, Number, Params, Section, format_number, section
+from engine.catalog.entry import Entry, Number, Params, Section, Trait, format_number, section
 
 
 def span_ends(span: str) -> tuple[int, int]:
@@ -176,6 +176,7 @@ def _euclidean() -> tuple[Entry, ...]:
             "Carlini 2017, arXiv 1608.04644",
             CwParams,
             "L2",
+            traits=("gradient",),
         ),
         library_entry(
             "DeepFool",
@@ -186,6 +187,7 @@ def _euclidean() -> tuple[Entry, ...]:
             "Moosavi-Dezfooli 2016, arXiv 1511.04599",
             DeepFoolParams,
             "L2",
+            traits=("gradient",),
         ),
         library_entry(
             "EADEN",
@@ -194,13 +196,22 @@ def _euclidean() -> tuple[Entry, ...]:
             "Chen 2018, arXiv 1709.04114",
             EadParams,
             "L2",
+            traits=("gradient",),
         ),
     )
 
 
 def _sparse() -> tuple[Entry, ...]:
-    def entry(name: str, summary: str, paper: str, params: type[Params], limits: str = "") -> Entry:
-        return library_entry(name, "sparse, no ball", summary, paper, params, "", limits)
+    def entry(
+        name: str,
+        summary: str,
+        paper: str,
+        params: type[Params],
+        limits: str = "",
+        traits: tuple[Trait, ...] = ("gradient",),
+    ) -> Entry:
+        family = "sparse, no ball"
+        return library_entry(name, family, summary, paper, params, "", limits, traits=traits)
 
     return (
         entry(
@@ -221,6 +232,7 @@ def _sparse() -> tuple[Entry, ...]:
             "small and weak.",
             "Su 2019, arXiv 1710.08864",
             OnePixelParams,
+            traits=(),
         ),
         entry(
             "Pixle",
@@ -228,6 +240,7 @@ def _sparse() -> tuple[Entry, ...]:
             "Pomponi 2022, arXiv 2202.02236",
             PixleParams,
             "Square images.",
+            traits=(),
         ),
         entry(
             "JSMA",

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from engine.catalog.attacks_torchattacks_base import (
+    STEPS,
     StepParams,
     decay,
     library_entry,
@@ -116,7 +117,7 @@ _ONE_SHAPE = "Square images."
 
 
 def _entry(name: str, summary: str, params: type[Params], paper: str, limits: str = "") -> Entry:
-    return library_entry(name, _FAMILY, summary, paper, params, "Linf", limits)
+    return library_entry(name, _FAMILY, summary, paper, params, "Linf", limits, traits=STEPS)
 
 
 def entries() -> Section:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -123,6 +123,19 @@ class NoParams(Params):
     """For entries that take no parameters."""
 
 
+Trait = Literal["gradient", "iterative", "drops broken", "single step"]
+"""What an attack does, for those that judge it.
+
+- gradient: it follows the gradient of the model;
+- iterative: its telemetry has a point for each of its ``steps``, in a ball;
+- drops broken: images leave it when they break, so that its margin is that of the survivors;
+- single step: it looks at the gradient once.
+"""
+
+Kind = Literal["cross-entropy", "margin", "closest", "gradient-free"]
+"""What a search climbs, or that it looks for the closest example, or that it needs no gradient."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One thing that Crumple offers.
@@ -136,6 +149,9 @@ class Entry:
         params: the parameter model.
         limits: when it cannot be used, in words; empty if always.
         norm: for attacks, the norm that eps is measured in: "Linf", "L2" or "" (none).
+        traits: of attacks: what they do.
+        kinds: of attacks: the kinds of search inside them that count as evidence; empty for
+            references, loose bounds and single steps.
     """
 
     id: str
@@ -146,6 +162,8 @@ class Entry:
     params: type[Params] = NoParams
     limits: str = ""
     norm: str = ""
+    traits: frozenset[Trait] = frozenset()
+    kinds: frozenset[Kind] = frozenset()
 
     def label(self, params: Params) -> str:
         """A short text for tables and legends."""

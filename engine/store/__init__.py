@@ -15,6 +15,7 @@ from engine.store.columns import (
 from engine.store.store import Row, Store
 from engine.store.transfers import Pair, TransferQueue
 from engine.store.usage import ModelUsage
+from engine.store.verdicts import packed
 from engine.store.writer import Queued, RunKeys, Writer
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "Store",
     "TransferQueue",
     "Writer",
+    "packed",
 ]

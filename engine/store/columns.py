@@ -38,6 +38,7 @@ MORE_COLUMNS = (
     "transfer_n",
     "black_box_accuracy",
     "black_box_n",
+    "worst_case",
     "seed",
     "steps",
     "tags",

@@ -116,3 +116,13 @@ def _transfers(db: Database) -> None:
     )
     db.execute("CREATE INDEX transfers_by_target ON transfers (target_run)")
     db.execute("CREATE INDEX transfers_by_status ON transfers (status)")
+
+
+@migrations(name="0004_verdicts")
+def _verdicts(db: Database) -> None:
+    # What the rivals of a run say about it, and which checks were made of it, as JSON.
+    db.execute("ALTER TABLE runs ADD COLUMN verdict TEXT")
+    db.execute("ALTER TABLE runs ADD COLUMN checks TEXT")
+    # Which of the kept examples fool the target: a bit each.
+    db.execute("ALTER TABLE transfers ADD COLUMN wrong BLOB")
+    db.execute("CREATE INDEX runs_by_variant ON runs (variant_key)")

@@ -141,12 +141,12 @@ class Store:
         return _result_row(self.run(run_id))
 
     def run(self, run_id: int) -> Row:
-        """Everything stored of one run, with spec, flags and environment decoded."""
+        """Everything stored of one run; spec, flags, verdict, checks and environment decoded."""
         rows = self._query(f"{_RUN_ROWS} WHERE runs.id = ?", (run_id,))
         if not rows:
             raise StoreError(f"There is no run {run_id} in {self.path}.")
-        row = rows[0]
-        for column in ("spec", "flags", "environment"):
+        row = _with_verdict(rows[0])
+        for column in ("spec", "environment"):
             row[column] = json.loads(row[column])
         return row
 
@@ -356,10 +356,17 @@ class Store:
 
 def _result_row(row: Row) -> Row:
     # A database of an earlier version that is only read lacks the columns that came later.
-    result = {name: row.get(name) for name in (*RESULT_COLUMNS, *MORE_COLUMNS)}
-    if isinstance(result["flags"], str):
-        result["flags"] = json.loads(result["flags"])
-    return result
+    row = _with_verdict(row) if isinstance(row["flags"], str) else row
+    return {name: row.get(name) for name in (*RESULT_COLUMNS, *MORE_COLUMNS)}
+
+
+def _with_verdict(row: Row) -> Row:
+    """A row with its JSON read, and its own flags followed by those of its rivals."""
+    decoded = {name: json.loads(row.get(name) or "{}") for name in ("verdict", "checks")}
+    flags = json.loads(row["flags"]) + decoded["verdict"].get("flags", [])
+    survivors, n = decoded["verdict"].get("survivors"), row["n"]
+    worst = survivors / n if n and survivors is not None else None
+    return {**row, **decoded, "flags": flags, "worst_case": worst}
 
 
 def _mean_telemetry(points: list[Row]) -> Row:

@@ -17,6 +17,7 @@ from engine.store import artifacts
 from engine.store.artifacts import Arrays
 from engine.store.store import Row, Store
 from engine.store.transfers import TransferQueue
+from engine.store.verdicts import refresh_verdicts
 
 
 class RunKeys(NamedTuple):
@@ -203,13 +204,18 @@ class Writer(Store):
             )
 
     def end_run(self, run_id: int, status: str, **columns: Any) -> None:
-        """A run ends: finished with its result columns, failed with its message, cancelled."""
+        """A run ends: finished with its result columns, failed with its message, cancelled.
+
+        Once finished it counts in the verdicts of all runs of its variant on its images.
+        """
         values = {
             name: json.dumps(value) if isinstance(value, list | dict) else value
             for name, value in columns.items()
         }
         with self.db.atomic():
             self.db.table("runs").update(run_id, {"status": status, "finished": now(), **values})
+            if status == "finished":
+                refresh_verdicts(self.db, run_id)
 
     def add_batch(
         self, run_id: int, batch: Row, samples: Sequence[Row], kept: Arrays | None
@@ -252,6 +258,10 @@ class Writer(Store):
             (run_id,),
         )
         return [{**row, "notes": json.loads(row["notes"])} for row in rows]
+
+    def refresh_verdicts(self, run_id: int) -> None:
+        """Judge a run again, and all that share variant and images with it."""
+        refresh_verdicts(self.db, run_id)
 
     # -- stages ----------------------------------------------------------------------------
 

@@ -1,0 +1,137 @@
+"""Verdicts of runs in the light of all that is stored of the same variant and images.
+
+They are taken again for all runs of a variant whenever one of them finishes or its
+transferred examples are judged, so that reading a table costs nothing more.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlite_utils import Database
+
+from engine.statistics import FloatArray
+from engine.verdict import Finding, judge, strong_kinds
+
+Row = dict[str, Any]
+
+_SIBLINGS = """
+    SELECT other.id, other.attack, other.eps, other.norm, other.spec, other.checks
+    FROM runs AS one JOIN runs AS other ON other.variant_key = one.variant_key
+    WHERE one.id = ? AND other.status = 'finished' AND (other.data_key = one.data_key
+        OR json_extract(other.environment, '$.data_fingerprint')
+            = json_extract(one.environment, '$.data_fingerprint'))
+    ORDER BY other.id
+"""
+
+
+_TRANSFERS = """
+    SELECT target_run, source_run, wrong, kept, source.norm, source.eps, source.attack
+    FROM transfers JOIN runs AS source ON source.id = source_run
+    WHERE target_run IN ({marks}) AND transfers.status = 'finished' AND source_run != target_run
+        AND wrong IS NOT NULL
+    ORDER BY target_run, source_run
+"""
+
+
+def refresh_verdicts(db: Database, run_id: int) -> None:
+    """Judge all finished runs again that share variant and images with this one."""
+    siblings = list(db.query(_SIBLINGS, (run_id,)))
+    distances = _distances(db, siblings)
+    length = len(distances.get(run_id, ()))
+    siblings = [row for row in siblings if length and len(distances[row["id"]]) == length]
+    own = {row["id"]: _finding(row, distances[row["id"]]) for row in siblings}
+    known = [*own.values(), *_checked(siblings, own), *_transferred(db, own, length)]
+    with db.atomic():
+        for number, finding in own.items():
+            verdict = judge(finding, [one for one in known if one is not finding])
+            db.execute(
+                "UPDATE runs SET verdict = ? WHERE id = ?",
+                (json.dumps(verdict.to_dict()), number),
+            )
+
+
+def _finding(row: Row, distances: FloatArray) -> Finding:
+    attack = json.loads(row["spec"])["attack"]
+    return Finding(
+        run=row["id"],
+        title=f"{row['attack']} (run {row['id']})",
+        norm=row["norm"],
+        eps=row["eps"],
+        distances=distances,
+        attack=attack["name"],
+        kinds=strong_kinds(attack),
+    )
+
+
+def _distances(db: Database, rows: Iterable[Row]) -> dict[int, FloatArray]:
+    """(N) distances of the examples of runs, by id, each in the norm of its run."""
+    norms = {row["id"]: row["norm"] for row in rows}
+    marks = ",".join("?" * len(norms))
+    found: dict[int, list[float]] = {number: [] for number in norms}
+    samples = db.execute(
+        "SELECT run_id, broken, clean_prediction != label, l2, linf FROM samples "
+        f"WHERE run_id IN ({marks}) ORDER BY run_id, place",
+        tuple(norms),
+    )
+    for number, broken, wrong, l2, linf in samples:
+        distance = linf if norms[number] == "Linf" else l2
+        found[number].append(0.0 if wrong else distance if broken else np.inf)
+    return {number: np.array(values, float) for number, values in found.items()}
+
+
+def _checked(rows: Iterable[Row], own: Mapping[int, Finding]) -> list[Finding]:
+    """What the checks of runs broke of their survivors, added to what the runs broke."""
+    found = []
+    for row in rows:
+        made = json.loads(row["checks"] or "{}").get("survivors", [])
+        for check in made:
+            if not check["broken"]:
+                continue
+            distances = own[row["id"]].distances.copy()
+            distances[check["broken"]] = row["eps"]
+            title = f"{check['attack']} on what {own[row['id']].title} left"
+            found.append(Finding(row["id"], title, row["norm"], row["eps"], distances))
+    return found
+
+
+def _transferred(db: Database, own: Mapping[int, Finding], length: int) -> list[Finding]:
+    """Examples of other variants that break this one, those tried on one run together."""
+    marks = ",".join("?" * len(own))
+    pairs = list(db.query(_TRANSFERS.format(marks=marks), tuple(own)))
+    by_target = itertools.groupby(pairs, key=lambda row: row["target_run"])
+    return [_together(db, list(rows), length) for _, rows in by_target]
+
+
+def _together(db: Database, pairs: Sequence[Row], length: int) -> Finding:
+    """The closest example that any source gives of each image that was tried."""
+    norm, eps = pairs[0]["norm"], pairs[0]["eps"]
+    far = (
+        _distances(db, ({"id": row["source_run"], "norm": norm} for row in pairs))
+        if (eps is None)
+        else {}
+    )
+    found, most = np.full(length, np.nan), (-1, 0)
+    for row in pairs:
+        wrong = unpacked(row["wrong"], row["kept"])
+        reach = far[row["source_run"]][: row["kept"]] if eps is None else eps
+        found[: row["kept"]] = np.fmin(found[: row["kept"]], np.where(wrong, reach, np.inf))
+        most = max(most, (int(wrong.sum()), row["source_run"]))
+    sources = f"run {most[1]}" if len(pairs) == 1 else f"run {most[1]} and {len(pairs) - 1} more"
+    title = f"{pairs[0]['attack']} transferred from {sources}"
+    return Finding(most[1], title, norm, eps, found)
+
+
+def packed(wrong: NDArray[np.bool_]) -> bytes:
+    """(K) bool as the store keeps it."""
+    return np.packbits(wrong).tobytes()
+
+
+def unpacked(stored: bytes, count: int) -> NDArray[np.bool_]:
+    """What was ``packed``."""
+    return np.unpackbits(np.frombuffer(stored, np.uint8), count=count).astype(bool)
