@@ -210,14 +210,15 @@ def input_bits(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str,
     """Bits of what each convolution and linear layer reads; 32 if it is not quantised.
 
     A layer counts as reading codes if every number it is given has left one quantiser before:
-    also through a maximum or a reshape, but not through a mean or a sum.
+    also through a maximum or a reshape, but not through a mean or a sum. Of a layer that is
+    called several times the most bits count.
     """
     levels: list[tuple[torch.Tensor, int]] = []
     bits: dict[str, int] = {}
 
     def read(name: str, x: torch.Tensor) -> None:
         found = [one for values, one in levels if bool(torch.isin(x, values).all())]
-        bits[name] = min(found, default=_FP32)
+        bits[name] = max(min(found, default=_FP32), bits.get(name, 0))
 
     handles = [
         quantiser.register_forward_hook(
@@ -244,5 +245,6 @@ def _bytes(bits: int) -> int:
 
 
 def _numbers(model: nn.Module) -> int:
-    """All fp32 numbers a model needs: parameters and buffers, but no counters."""
-    return sum(t.numel() for t in model.state_dict().values() if t.is_floating_point())
+    """All fp32 numbers a model needs: parameters and buffers once each, but no counters."""
+    found = {id(t): t for t in model.state_dict(keep_vars=True).values()}
+    return sum(t.numel() for t in found.values() if t.is_floating_point())

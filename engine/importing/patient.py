@@ -21,6 +21,7 @@ from engine.models.outside import Published, auxiliary, fetch
 from engine.models.program import read_program
 from engine.models.program_check import checked_archive
 from engine.models.registry import Shape, bare, build
+from engine.models.tensors import tied_parameters
 
 CHECK_SHAPE = (3, 32, 32)
 
@@ -166,9 +167,7 @@ def from_program(path: Path, shape: Shape) -> Patient:
     module, complete = read_program(path, shape)
     with torch.no_grad():
         classes = module(torch.zeros(1, *shape)).shape[1]
-    notes = [] if complete else [
-        "Some of its layers cannot be turned into modules: it can be attacked, but not compressed."
-    ]  # fmt: skip
+    notes = [] if complete else [_bare(module.meta["mixed"])]
     return Patient(
         format=PROGRAM,
         architecture=EXPORTED,
@@ -179,6 +178,16 @@ def from_program(path: Path, shape: Shape) -> Patient:
         program=checked_archive(path),
         compressible=complete,
         notes=notes,
+    )
+
+
+def _bare(mixed: tuple[str, ...]) -> str:
+    if not mixed:
+        return "Some of its layers cannot be turned into modules: it can be attacked, but not " \
+            "compressed."  # fmt: skip
+    return (
+        f"The weight {', '.join(map(repr, mixed))} is used in different ways, so no module can "
+        "stand for it: the network can be attacked, but not compressed."
     )
 
 
@@ -223,6 +232,12 @@ def from_published(name: str, images: ImageSet) -> Patient:
 
 def _rebuilt(published: Published, name: str, shape: Shape, classes: int) -> nn.Module:
     """The network as it will be built from the library: it must say what the fetched one says."""
+    tied = tied_parameters(published.module)
+    if tied:
+        raise ModelError(
+            f"The network of {name} has one parameter under several names: {', '.join(tied)}.",
+            "Export it by torch.export and import the .pt2.",
+        )
     state = published.module.state_dict()
     expected = bare(published.architecture, shape, classes).state_dict()
     if {key: one.shape for key, one in expected.items()} != {

@@ -61,9 +61,8 @@ def skeleton(card: ModelCard, folder: Path | None = None) -> nn.Module:
     """
     if card.architecture == EXPORTED:
         path = (folder or folder_of(card)) / f"{card.id}.pt2"
-        module, _ = read_program(path, card.shape)
-    else:
-        module = build(card.architecture, card.shape, card.classes)
+        return normalised(read_program(path, card.shape)[0], card.normalisation)
+    module = build(card.architecture, card.shape, card.classes)
     return normalised(module, card.normalisation)
 
 

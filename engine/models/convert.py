@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from engine.errors import ModelError
 from engine.models.program_freedom import free
 from engine.models.program_layers import attribute, layer_of
+from engine.models.shared import CONVOLUTIONS, Part, Sharing, sharing, unite
 
 aten = torch.ops.aten
 
@@ -45,7 +46,9 @@ def as_modules(graph_module: fx.GraphModule, name: str) -> tuple[fx.GraphModule,
 
     Returns:
         The new module, and whether every weight of a convolution or a matrix product lies in a
-        module. Products of what is computed from the image, as in attention, hold none.
+        module. Products of what is computed from the image, as in attention, hold none. Calls
+        with the same tensors call one module; ``meta["mixed"]`` names the weights that are used
+        in different ways, and so lie in none.
 
     Raises:
         ModelError: other inputs or outputs, or the program was exported in training mode.
@@ -56,6 +59,13 @@ def as_modules(graph_module: fx.GraphModule, name: str) -> tuple[fx.GraphModule,
     weights = _Weights()
     complete = True
     free(graph_module.graph, _only_input(graph_module, name))
+    unite(graph_module)
+    shared = sharing(graph_module)
+    places: dict[object, str] = {}
+
+    def given(one: fx.Node) -> fx.Node:
+        return _given(one, made, graph, root, graph_module, shared)
+
     for node in graph_module.graph.nodes:
         if node.op == "call_module" and not node.users:
             continue  # checks of the input
@@ -64,20 +74,23 @@ def as_modules(graph_module: fx.GraphModule, name: str) -> tuple[fx.GraphModule,
             graph.output(made[_only_output(node, name)])
         elif node.op == "get_attr":
             made[node] = node
-        elif node.op == "call_function" and (module := layer_of(node, graph_module, name)):
-            place = node.name
-            root.add_module(place, module)
+        elif (module := _layer(node, graph_module, name, shared)) is not None:
+            part = shared.parts.get(node, Part((node,)))
+            place = places.setdefault(part.key, node.name)
+            if place == node.name:
+                root.add_module(place, module)
             made[node] = graph.call_module(place, (made[node.args[0]],))
-            made[node].name = place
+            made[node].name = node.name
+            if part.bias is not None:
+                made[node] = _plus(graph, made[node], given(part.bias), node, shared)
         else:
             complete &= node.target not in _WITH_WEIGHTS or not weights.read_by(node)
-            made[node] = graph.node_copy(
-                node, lambda one: _given(one, made, graph, root, graph_module)
-            )
+            made[node] = graph.node_copy(node, given)
     converted = fx.GraphModule(root, graph)
     converted.graph.eliminate_dead_code()
     converted.delete_all_unused_submodules()
     converted.recompile()
+    converted.meta["mixed"] = shared.mixed
     if not any(parameter.requires_grad for parameter in converted.parameters()):
         converted.requires_grad_(True)  # frozen for its use, not to keep a part from learning
     return converted, complete and any(
@@ -129,8 +142,34 @@ def _only_output(node: fx.Node, name: str) -> fx.Node:
     return found
 
 
+def _layer(node: fx.Node, module: fx.GraphModule, name: str, shared: Sharing) -> nn.Module | None:
+    """The module of a call; without its bias where that stands apart."""
+    if node.op != "call_function":
+        return None
+    layer = layer_of(node, module, name)
+    if layer is None or not shared.allows(node):
+        return None
+    if node in shared.parts and shared.parts[node].bias is not None:
+        layer.register_parameter("bias", None)
+    return layer
+
+
+def _plus(
+    graph: fx.Graph, value: fx.Node, bias: fx.Node, call: fx.Node, shared: Sharing
+) -> fx.Node:
+    """What a layer without bias gives, and a bias that belongs to no layer."""
+    if call.target in CONVOLUTIONS and shared.parts[call].bias not in shared.columns:
+        bias = graph.call_function(aten.reshape.default, (bias, [-1, 1, 1]))
+    return graph.call_function(aten.add.Tensor, (value, bias))
+
+
 def _given(
-    node: fx.Node, made: dict[fx.Node, Any], graph: fx.Graph, root: nn.Module, old: fx.GraphModule
+    node: fx.Node,
+    made: dict[fx.Node, Any],
+    graph: fx.Graph,
+    root: nn.Module,
+    old: fx.GraphModule,
+    shared: Sharing,
 ) -> fx.Node:
     """The new node of an old one; a parameter that is still used bare moves along."""
     if node.op != "get_attr" or made[node] is not node:
@@ -138,6 +177,8 @@ def _given(
         return found
     flat = str(node.target).replace(".", "_")
     value = attribute(old, node)
+    if node in shared.columns:
+        value = nn.Parameter(value.detach().reshape(-1, 1, 1), value.requires_grad)
     if isinstance(value, nn.Parameter):
         root.register_parameter(flat, value)
     else:

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from engine.errors import ModelError
 from engine.models.convert import as_modules
@@ -23,7 +23,7 @@ _BATCH = 3
 _MANY = 96  # memory may grow with the number of images, but not faster
 
 
-def read_program(path: Path, shape: tuple[int, int, int]) -> tuple[nn.Module, bool]:
+def read_program(path: Path, shape: tuple[int, int, int]) -> tuple[fx.GraphModule, bool]:
     """Load an exported program as a network for any number of images.
 
     Args:
@@ -39,7 +39,7 @@ def read_program(path: Path, shape: tuple[int, int, int]) -> tuple[nn.Module, bo
     """
     content = _content(path)
     program = _load(content, path.name)
-    module, complete = as_modules(program.module(check_guards=False), path.name)
+    module, complete = as_modules(_unlifted(program, path.name), path.name)
     _compare(program, module, shape, path.name)
     return module.eval(), complete
 
@@ -66,6 +66,19 @@ def _load(content: bytes, name: str) -> torch.export.ExportedProgram:
         ) from None
     finally:
         log.setLevel(level)
+
+
+def _unlifted(program: torch.export.ExportedProgram, name: str) -> fx.GraphModule:
+    try:
+        module = program.module(check_guards=False)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0][:160]
+        raise ModelError(
+            f"The exported program {name} cannot be read: {reason.rstrip('.')}.",
+            "No part of a network may be called 'code' or 'graph': rename it and export again.",
+        ) from None
+    assert isinstance(module, fx.GraphModule)
+    return module
 
 
 def _compare(

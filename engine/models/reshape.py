@@ -30,7 +30,10 @@ def fit_shapes(module: nn.Module, shapes: Shapes) -> None:
         ModelError: a layer is missing or has a shape that it cannot take.
     """
     for name, layer in module.named_modules():
-        if not isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d) or layer.weight is None:
+        if not isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+            _fit_bare(name, layer, shapes)
+            continue
+        if layer.weight is None:
             continue
         shape = _stored(shapes, name)
         if shape == tuple(layer.weight.shape):
@@ -38,6 +41,14 @@ def fit_shapes(module: nn.Module, shapes: Shapes) -> None:
         if shape is None or len(shape) != layer.weight.dim() or 0 in shape:
             raise _refusal(name)
         _fit(name, layer, shape)
+
+
+def _fit_bare(name: str, layer: nn.Module, shapes: Shapes) -> None:
+    """Parameters that belong to no layer, such as a bias that several convolutions have."""
+    for key, old in list(layer.named_parameters(recurse=False)):
+        shape = shapes.get(f"{name}.{key}" if name else key)
+        if shape is not None and shape != tuple(old.shape) and len(shape) == old.dim():
+            setattr(layer, key, nn.Parameter(old.new_zeros(shape), old.requires_grad))
 
 
 def _stored(shapes: Shapes, name: str) -> tuple[int, ...] | None:

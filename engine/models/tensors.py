@@ -34,6 +34,14 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+def tied_parameters(module: nn.Module) -> tuple[str, ...]:
+    """The names of one parameter that stands under several; empty if each has one name."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return tuple(next((found for found in names.values() if len(found) > 1), ()))
+
+
 def tensor_bytes(module: nn.Module) -> bytes:
     """All tensors of a module in the safetensors format."""
     state = {name: tensor.cpu().contiguous() for name, tensor in module.state_dict().items()}
