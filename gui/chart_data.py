@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.report.cells import csv_text
 from engine.report.naming import BASE, in_order, is_flagged, method, namer, sweep
 from engine.report.tables import percent, with_interval
 from engine.statistics import wilson
@@ -59,6 +59,7 @@ class Point:
     words: str
     family: str
     method: str = ""
+    compression: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def _point(row: Row, x: Axis, y: Axis) -> Point:
         words=describe(row),
         family=sweep(row),
         method=method(row),
+        compression=row["compression"],
     )
 
 
@@ -158,13 +160,18 @@ def wants_log(series: Sequence[Series]) -> bool:
 
 def write_csv(path: Path, series: Sequence[Series], x: Axis, y: Axis) -> None:
     """Write the points that are drawn, one per row."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("series", "run_id", x.id, y.id, "ci_low", "ci_high", "flagged"))
-        for one in series:
-            for point in one.points:
-                shares = (point.y, point.low, point.high)
-                writer.writerow((one.name, point.run_id, point.x, *shares, int(point.flagged)))
+    columns = ("series", "run_id", "compression", x.id, y.id, "ci_low", "ci_high", "flagged")
+    path.write_text(
+        csv_text(
+            columns,
+            (
+                (one.name, p.run_id, p.compression, p.x, p.y, p.low, p.high, int(p.flagged))
+                for one in series
+                for p in one.points
+            ),
+        ),
+        "utf-8",
+    )
 
 
 Baseline = Callable[[Row], Row | None]

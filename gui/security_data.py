@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from engine.report.cells import csv_text
 from engine.report.naming import is_flagged
 from engine.report.security import Check, Line, Panel
 from engine.report.tables import percent
@@ -79,18 +79,19 @@ def note_of(lines: Sequence[Line], marks: Sequence[tuple[str, str]]) -> tuple[st
 def write_security_csv(path: Path, lines: Sequence[Line]) -> None:
     """Write the curves and the points that check them, one value per row."""
     columns = ("series", "run_id", "what", "attack", "eps", "robust_accuracy", "ci_low", "ci_high")
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((*columns, "p_value"))
-        for line in lines:
-            curve, row = line.curve, line.row
-            head = (line.name, row["run_id"], "curve", row["attack"])
-            values = (curve.eps, curve.robust_accuracy, curve.ci_low, curve.ci_high)
-            for numbers in zip(*(one.tolist() for one in values), strict=True):
-                writer.writerow((*head, *numbers, ""))
-            for check in line.checks:
-                rival = check.row
-                p_value = check.verdict.p_value if check.verdict else ""
-                shares = (rival["robust_accuracy"], rival["ci_low"], rival["ci_high"])
-                head = (line.name, rival["run_id"], "check", rival["attack"])
-                writer.writerow((*head, rival["eps"], *shares, p_value))
+    rows = (row for line in lines for row in _csv_rows(line))
+    path.write_text(csv_text((*columns, "p_value"), rows), "utf-8")
+
+
+def _csv_rows(line: Line) -> Iterator[tuple[object, ...]]:
+    curve, row = line.curve, line.row
+    head = (line.name, row["run_id"], "curve", row["attack"])
+    values = (curve.eps, curve.robust_accuracy, curve.ci_low, curve.ci_high)
+    for numbers in zip(*(one.tolist() for one in values), strict=True):
+        yield (*head, *numbers, "")
+    for check in line.checks:
+        rival = check.row
+        p_value = check.verdict.p_value if check.verdict else ""
+        shares = (rival["robust_accuracy"], rival["ci_low"], rival["ci_high"])
+        head = (line.name, rival["run_id"], "check", rival["attack"])
+        yield (*head, rival["eps"], *shares, p_value)

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from engine.report.cells import one_line
+
 Row = Mapping[str, Any]
 Namer = Callable[[Row], str]
 
@@ -33,10 +35,11 @@ def namer(rows: Sequence[Row], fields: Sequence[str]) -> Namer:
 
     def name(row: Row) -> str:
         values = (row.get(field) for field in shown)
-        return ", ".join(
+        words = ", ".join(
             short.get(str(value), str(value)) if field == "compression" else _text(field, value)
             for field, value in zip(shown, values, strict=True)
         )
+        return one_line(words)
 
     return name
 

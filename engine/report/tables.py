@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import SpecError
+from engine.report.cells import csv_text, markdown, one_line
 from engine.report.naming import shortened
 from engine.store import MORE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS
 
@@ -34,7 +34,7 @@ def results_text(rows: Sequence[Row], format_: str) -> str:
         SpecError: no such format.
     """
     if format_ == "csv":
-        return _csv([_flat(row) for row in rows], (*RESULT_COLUMNS, *MORE_COLUMNS))
+        return csv_text((*RESULT_COLUMNS, *MORE_COLUMNS), map(_flat, rows))
     if format_ == "json":
         return _json(rows)
     if format_ in _TABULATE:
@@ -54,7 +54,7 @@ def samples_bytes(rows: Sequence[Row], images: Mapping[str, NDArray[Any]], forma
         SpecError: no such format.
     """
     if format_ == "csv":
-        return _csv(rows, SAMPLE_COLUMNS).encode()
+        return csv_text(SAMPLE_COLUMNS, rows).encode()
     if format_ == "json":
         return _json(rows).encode()
     if format_ == "npz":
@@ -73,14 +73,6 @@ def _flat(row: Row) -> dict[str, Any]:
 def flag_ids(row: Row) -> str:
     """The ids of a run's flags, joined by semicolons."""
     return ";".join(flag["id"] for flag in row["flags"])
-
-
-def _csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _json(rows: Sequence[Row]) -> str:
@@ -129,7 +121,7 @@ def _number(name: str, digits: str) -> Callable[[Row], str]:
 
 def _plain(name: str) -> Callable[[Row], str]:
     def cell(row: Row) -> str:
-        return "" if row[name] is None else str(row[name])
+        return "" if row[name] is None else one_line(str(row[name]))
 
     return cell
 
@@ -152,15 +144,21 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
 }
 
 
+_NUMERIC = {"run", "n", "rate", "bytes", "clean %", "robust % [95 %]", "queries", "seconds"}
+
+
 def _for_reading(rows: Sequence[Row], style: str) -> str:
     from tabulate import tabulate
 
     short = shortened(row["compression"] or "" for row in rows)
     rows = [{**row, "compression": short[row["compression"] or ""]} for row in rows]
     cells = [[cell(row) for cell in _COLUMNS.values()] for row in rows]
+    numeric = [name in _NUMERIC for name in _COLUMNS]
     if style == "github":
-        cells = [[text.replace("|", "\\|") for text in line] for line in cells]
-    numeric = {"run", "n", "rate", "bytes", "clean %", "robust % [95 %]", "queries", "seconds"}
-    align = ["right" if name in numeric else "left" for name in _COLUMNS]
+        cells = [
+            [text if number else markdown(text) for text, number in zip(line, numeric, strict=True)]
+            for line in cells
+        ]
+    align = ["right" if number else "left" for number in numeric]
     text: str = tabulate(cells, list(_COLUMNS), style, disable_numparse=True, colalign=align)
     return text + "\n"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import SpecError
+from engine.report.cells import csv_text, one_line
 from engine.report.naming import namer
 from engine.report.tables import percent
 from engine.store import TRANSFER_COLUMNS
@@ -85,11 +84,7 @@ def transfers_text(rows: Sequence[Row], format_: str) -> str:
         SpecError: no such format.
     """
     if format_ == "csv":
-        text = io.StringIO()
-        writer = csv.DictWriter(text, TRANSFER_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue()
+        return csv_text(TRANSFER_COLUMNS, rows)
     if format_ == "json":
         return json.dumps(list(rows), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if format_ == "table":
@@ -104,11 +99,13 @@ def _table(rows: Sequence[Row]) -> str:
     titles = ("attack", "source", "target", "n", "transfer % [95 %]", "kept", "accuracy % [95 %]")
     cells = [
         [
-            row["attack"],
+            one_line(row["attack"]),
             _end(row, "source"),
             _end(row, "target"),
             _whole(row["n"]),
-            interval(row, "transfer_rate", "rate") if row["status"] != "failed" else row["message"],
+            interval(row, "transfer_rate", "rate")
+            if row["status"] != "failed"
+            else one_line(row["message"]),
             _whole(row["kept"]),
             interval(row, "accuracy", "accuracy"),
         ]
@@ -120,7 +117,7 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def _end(row: Row, end: str) -> str:
-    return f"{row[f'{end}_run']}: {row[f'{end}_model']}, {row[f'{end}_compression']}"
+    return one_line(f"{row[f'{end}_run']}: {row[f'{end}_model']}, {row[f'{end}_compression']}")
 
 
 def _whole(count: int | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -23,6 +22,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine import events
+from engine.report.cells import csv_text
 from engine.report.naming import shortened
 from engine.store import Row
 from gui import files
@@ -312,15 +312,13 @@ class LivePage(Page):
         state = self.state()
         if state is None:
             return
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            if self.board.view == TRAINING:
-                writer.writerow(COLUMNS)
-                writer.writerows(state.training.rows())
-                return
-            writer.writerow(("step", "robust_accuracy", "loss"))
+        if self.board.view == TRAINING:
+            text = csv_text(COLUMNS, state.training.rows())
+        else:
             loss = dict(state.loss)
-            writer.writerows((step, share, loss.get(step)) for step, share in state.curve)
+            points = ((step, share, loss.get(step)) for step, share in state.curve)
+            text = csv_text(("step", "robust_accuracy", "loss"), points)
+        path.write_text(text, "utf-8")
 
 
 def _run_title(row: Row, compression: str) -> str:

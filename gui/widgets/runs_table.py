@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from PySide6.QtCore import QItemSelectionModel, QModelIndex, QSettings, Qt
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
+from engine.report.cells import cell
 from engine.store import Row
 from gui.table_models.run_columns import COLUMNS
 from gui.table_models.run_filter import RunFilter
@@ -130,7 +131,7 @@ class RunsTable(QTableView):
         places = [place for place in order if not self.isColumnHidden(place)]
         lines = [[COLUMNS[place].title for place in places]]
         lines += [[COLUMNS[place].text(row) for place in places] for row in self.selected()]
-        return "\n".join("\t".join(line) for line in lines) + "\n"
+        return "\n".join("\t".join(map(cell, line)) for line in lines) + "\n"
 
 
 def _known() -> str:

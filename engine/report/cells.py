@@ -1,0 +1,65 @@
+"""Words of other people in files: names stay one line, and are no formula and no markup.
+
+Names of folders, files, models and studies are whatever somebody called them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+FORMULA = tuple("=+-@＝＋－＠")
+"""What a cell may begin with to be taken for a formula by one spreadsheet or another."""
+
+_MARKDOWN = re.compile(r"[\\`*\[\]<>|~&]|(?<!\w)_|_(?!\w)")
+
+
+def one_line(text: str) -> str:
+    """The text without line ends and other characters that are not seen or that steer a screen."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def cell(value: Any) -> Any:
+    """A value for a table that a spreadsheet may open.
+
+    Numbers stay numbers. Text that would be a formula gets an apostrophe in front, which
+    spreadsheets take for "this is text".
+    """
+    if not isinstance(value, str):
+        return value
+    text = one_line(value)
+    if not text.lstrip().startswith(FORMULA) or _is_number(text):
+        return text
+    return f"'{text}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text
+
+
+def markdown(text: str) -> str:
+    """The text as it is to be read, in a cell of a Markdown table."""
+    return _MARKDOWN.sub(lambda found: f"\\{found[0]}", one_line(text))
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any] | Mapping[str, Any]]) -> str:
+    """A CSV file: a line of column names, and one per row.
+
+    Args:
+        columns: their names.
+        rows: each has the values in this order, or by these names and perhaps more.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        values = [row[name] for name in columns] if isinstance(row, Mapping) else row
+        writer.writerow([cell(value) for value in values])
+    return text.getvalue()
