@@ -130,9 +130,14 @@ def test_a_flag_shows_as_icon_and_in_words(desk: Desk) -> None:
         for line in range(20)
         if page.table.proxy.index(line, column).data(Qt.ItemDataRole.DecorationRole)
     }
-    assert flagged == {desk.results.flagged}
+    stored = desk.lab.store.results()
+    assert flagged == {row["run_id"] for row in stored if row["flags"]}
+    assert desk.results.flagged in flagged
+    beaten = [row for row in stored if row["attack"].startswith("fgsm") and row["flags"]]
+    assert beaten, "of two attacks on one variant the weaker one is flagged"
+    assert {flag["id"] for row in beaten for flag in row["flags"]} == {"stronger-attack"}
 
-    page.table.select(flagged)
+    page.table.select([desk.results.flagged])
     index = page.table.currentIndex().siblingAtColumn(column)
     assert index.data(Qt.ItemDataRole.ToolTipRole) == MASKED["text"]
 
