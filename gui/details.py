@@ -9,8 +9,6 @@ from PySide6.QtGui import QFocusEvent, QShowEvent
 from PySide6.QtWidgets import (
     QFrame,
     QLabel,
-    QLineEdit,
-    QPlainTextEdit,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
@@ -28,13 +26,14 @@ from gui.lab import Lab
 from gui.method_facts import method_facts
 from gui.steps import step_lights
 from gui.widgets.facts import ComparedFacts, Fact, Facts
+from gui.widgets.inputs import LineEdit, TextEdit
 from gui.widgets.layer_sheet import LayerSheet
 from gui.widgets.traffic_light import SummaryBanner, TrafficLight
 
 WIDTH = 320
 
 
-class _Note(QPlainTextEdit):
+class _Note(TextEdit):
     """A note that is written when it loses the focus."""
 
     left = Signal()
@@ -70,12 +69,11 @@ class DetailsPanel(QFrame):
         self._body.setFrameShape(QFrame.Shape.NoFrame)
         self._body.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._body.setAccessibleName("Facts about the run")
-        self.tags, self.note = QLineEdit(), _Note()
+        self.tags, self.note = LineEdit(), _Note()
         self.tags.setPlaceholderText("tags, separated by commas")
         self.tags.setAccessibleName("Tags of the run")
         self.note.setPlaceholderText("note")
         self.note.setAccessibleName("Note on the run")
-        self.note.setTabChangesFocus(True)
         self.note.setFixedHeight(80)
         column = QVBoxLayout(self)
         column.setContentsMargins(16, 16, 16, 16)

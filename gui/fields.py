@@ -9,9 +9,10 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from PySide6.QtCore import QSignalBlocker, Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLineEdit, QWidget
+from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QWidget
 
 from engine.catalog import format_number
+from gui.widgets.inputs import ComboBox, LineEdit
 
 _SEPARATOR = ", "
 
@@ -92,7 +93,7 @@ class TextField(Field):
     """A number or a word, or several."""
 
     def __init__(self, info: FieldInfo) -> None:
-        self._line = QLineEdit()
+        self._line = LineEdit()
         super().__init__(info, self._line)
         auto = info.default is None
         self._line.setPlaceholderText("auto" if auto else show(info.default))
@@ -146,7 +147,7 @@ class ChoiceField(Field):
     """One of a few words; a sweep of a study file is one more choice."""
 
     def __init__(self, info: FieldInfo, options: tuple[Any, ...]) -> None:
-        self._combo = QComboBox()
+        self._combo = ComboBox()
         super().__init__(info, self._combo)
         self._values: list[Any] = []
         for option in options:

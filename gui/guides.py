@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QTextBrowser, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QTextBrowser, QVBoxLayout, QWidget
 
 from engine import paths
+from gui.widgets.dialog import Dialog
 
 GUIDES = {"own-model": "your own model and pictures"}
 """Files of ``resources/help`` and what they are about."""
 
 
-class GuideWindow(QDialog):
+class GuideWindow(Dialog):
     """One guide; the main window stays usable beside it, Escape closes."""
 
     def __init__(self, name: str, parent: QWidget) -> None:

@@ -6,9 +6,8 @@ import json
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QCloseEvent
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import (
-    QDialog,
     QHBoxLayout,
     QLabel,
     QProgressBar,
@@ -23,7 +22,9 @@ from gui.import_form import ImportForm
 from gui.import_process import ImportProcess, import_arguments
 from gui.import_words import in_window, wanted_field
 from gui.lab import Lab
+from gui.widgets.dialog import Dialog
 from gui.widgets.icon_button import TextButton
+from gui.widgets.inputs import add_key, dropped_path
 from gui.widgets.message_bar import Message, MessageBar
 from gui.widgets.note_line import NoteLine
 from gui.widgets.report_view import ReportView
@@ -35,7 +36,7 @@ _SURE = (
 )
 
 
-class ImportDialog(QDialog):
+class ImportDialog(Dialog):
     """One import after the other; the window stays usable meanwhile.
 
     Signals:
@@ -73,6 +74,8 @@ class ImportDialog(QDialog):
         self.setWindowTitle("Import a model")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.resize(760, 600)
+        self.setAcceptDrops(True)
+        self.examine.setToolTip("Examine and import (Ctrl+Enter)")
         self.words = QLabel(
             "The checkpoint doctor recognises format, architecture and normalisation, measures "
             "the clean accuracy, and puts the model into the library if it is healthy."
@@ -91,9 +94,7 @@ class ImportDialog(QDialog):
             *(self.back, self.another, self.keep, self.library, self.study),
             *(self.cancel, self.examine),
         ):
-            button.setAutoDefault(False)
             last.addWidget(button)
-        self.examine.setDefault(True)
         column = QVBoxLayout(self)
         column.setContentsMargins(16, 16, 16, 16)
         for widget in (self.words, self.message):
@@ -112,6 +113,12 @@ class ImportDialog(QDialog):
         self.library.clicked.connect(lambda: self.show_model.emit(self._model()))
         self.study.clicked.connect(self._use)
         self.form.changed.connect(self._form_changed)
+        for keys in ("Ctrl+Return", "Ctrl+Enter"):
+            add_key(self, keys, self._start_by_key, within=True)
+
+    def _start_by_key(self) -> None:
+        if self.examine.isVisible():
+            self.start()
 
     def _remember(self) -> None:
         """The images of last time."""
@@ -248,6 +255,17 @@ class ImportDialog(QDialog):
     def _use(self) -> None:
         self.use.emit(self._model(), self.form.images())
         self.close()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if self._process is None and dropped_path(event.mimeData()) is not None:
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """A file dropped beside the fields is the one to import."""
+        path = dropped_path(event.mimeData())
+        if path is not None:
+            event.acceptProposedAction()
+            self.open_file(str(path))
 
     def reject(self) -> None:
         """Escape stops what runs first, and closes then."""

@@ -9,12 +9,9 @@ from typing import Any
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFormLayout,
     QHBoxLayout,
-    QLineEdit,
     QPushButton,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
@@ -24,6 +21,7 @@ from gui import files
 from gui.import_words import FIELDS
 from gui.pages.new_place import PlaceBox
 from gui.widgets.fold import Fold
+from gui.widgets.inputs import ComboBox, LineEdit, PathEdit, SpinBox
 from gui.widgets.note_line import NoteLine
 
 _MOST = 10_000_000
@@ -49,12 +47,12 @@ class ImportForm(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.file, self.choose = QLineEdit(), QPushButton("Choose…")
-        self.function, self.trust = QLineEdit(), QCheckBox(_TRUST)
+        self.file, self.choose = PathEdit(), QPushButton("Choose…")
+        self.function, self.trust = LineEdit(), QCheckBox(_TRUST)
         self.code_note = NoteLine("About Python files")
-        self.dataset, self.place = QComboBox(), PlaceBox()
-        self.limit = QSpinBox()
-        self.lines = {key: QLineEdit() for key in _HINTS}
+        self.dataset, self.place = ComboBox(), PlaceBox()
+        self.limit = SpinBox()
+        self.lines = {key: LineEdit() for key in _HINTS}
         self._datasets = list(catalog.section("datasets"))
         self._crops: dict[str, Any] = {}
         self._lay_out()

@@ -7,14 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QModelIndex, Qt, Signal
-from PySide6.QtGui import QKeySequence, QShortcut, QShowEvent, QUndoCommand, QUndoStack
+from PySide6.QtGui import QKeySequence, QShowEvent, QUndoCommand, QUndoStack
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
-    QDialog,
     QHBoxLayout,
     QHeaderView,
-    QLineEdit,
     QSplitter,
     QTableView,
     QVBoxLayout,
@@ -30,7 +28,9 @@ from gui.favourites import Favourites
 from gui.lab import Lab
 from gui.model_commands import DeleteModel, EditModel, RestoreModel, check_unused
 from gui.table_models.library_model import ROW_ROLE, STAR, LibraryFilter, LibraryModel, LibraryRow
+from gui.widgets.dialog import Dialog
 from gui.widgets.icon_button import TextButton
+from gui.widgets.inputs import LineEdit, add_key
 from gui.widgets.message_bar import Message, MessageBar
 from gui.widgets.model_view import ModelView
 
@@ -47,7 +47,7 @@ ORIGINS = (
 _WIDTHS = (28, 200, 92, 64, 92, 100, 108, 56)
 
 
-class LibraryWindow(QDialog):
+class LibraryWindow(Dialog):
     """A window of its own, beside which the main window stays usable.
 
     Args:
@@ -70,7 +70,7 @@ class LibraryWindow(QDialog):
         super().__init__(parent)
         self._lab, self._undo, self._changed = lab, undo, changed
         self._favourites = Favourites(lab.settings)
-        self.search, self.origin = QLineEdit(), QComboBox()
+        self.search, self.origin = LineEdit(), QComboBox()
         self.message, self.card = MessageBar(), ModelView()
         self.table, self.model = QTableView(), LibraryModel(self)
         self.proxy = LibraryFilter(self)
@@ -90,7 +90,6 @@ class LibraryWindow(QDialog):
         self.origin.setAccessibleName("Origin")
         for text, key in ORIGINS:
             self.origin.addItem(text, key)
-        self.import_button.setAutoDefault(False)
         self._set_up_table()
         top = QHBoxLayout()
         top.addWidget(self.search, 1)
@@ -141,16 +140,21 @@ class LibraryWindow(QDialog):
         self._add_keys()
 
     def _add_keys(self) -> None:
-        within = Qt.ShortcutContext.WidgetWithChildrenShortcut
-        for keys, widget, slot in (
-            (QKeySequence(Qt.Key.Key_Delete), self.table, lambda: self._asked("delete")),
-            (QKeySequence(Qt.Key.Key_Return), self.table, lambda: self._asked("use")),
-            (QKeySequence(Qt.Key.Key_Asterisk), self.table, self._toggle_star),
-            (QKeySequence(QKeySequence.StandardKey.Find), self, self.search.setFocus),
-            (QKeySequence(QKeySequence.StandardKey.Undo), self, self._undo.undo),
-            (QKeySequence("Ctrl+Shift+Z"), self, self._undo.redo),
-        ):
-            QShortcut(keys, widget, slot, context=within)
+        add_key(self.table, Qt.Key.Key_Delete, lambda: self._asked("delete"))
+        add_key(self.table, Qt.Key.Key_Return, lambda: self._asked("use"))
+        add_key(self.table, Qt.Key.Key_Enter, lambda: self._asked("use"))
+        add_key(self.table, Qt.Key.Key_Asterisk, self._toggle_star)
+        add_key(self, QKeySequence.StandardKey.Find, self.search.setFocus, within=True)
+        add_key(self, QKeySequence.StandardKey.Undo, self._undo.undo, within=True)
+        add_key(self, "Ctrl+Shift+Z", self._undo.redo, within=True)
+
+    def leave_field(self, field: QWidget | None) -> None:
+        if field is self.search and self.search.text():
+            self.search.clear()
+            return
+        if field is not self.search:
+            self.card.revert()
+        self.table.setFocus()
 
     # -- what is shown ---------------------------------------------------------------------
 
@@ -192,6 +196,8 @@ class LibraryWindow(QDialog):
         self.origin.setCurrentIndex(0)
         self._filter()
         self._choose(model_id)
+        self.table.setFocus()
+        self.table.setFocus()
 
     def _choose(self, key: str) -> None:
         places = range(self.proxy.rowCount())

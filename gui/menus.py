@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject
 from PySide6.QtGui import QAction, QKeySequence
-from PySide6.QtWidgets import QMenu
+from PySide6.QtWidgets import QApplication, QMenu, QWidget
 
 from gui import theme
 from gui.actions import ACTIONS, MENUS, Action
+from gui.widgets.inputs import takes_text
 
 if TYPE_CHECKING:
     from gui.main_window import MainWindow
@@ -28,6 +29,9 @@ class Menus(QObject):
             self.menus[title] = window.menuBar().addMenu(f"&{title}")
             self._fill(self.menus[title], title)
         theme.current().changed.connect(self._recolour)
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        app.focusChanged.connect(self._share_keys)
 
     def trigger(self, action: Action) -> None:
         """Do it, if it makes sense now."""
@@ -66,6 +70,13 @@ class Menus(QObject):
         # aboutToHide comes before triggered; the click of an enabled entry still arrives.
         for action in actions:
             self.actions[action.id].setEnabled(True)
+
+    def _share_keys(self, _before: QWidget | None, now: QWidget | None) -> None:
+        """While a field has the keyboard, undoing is about what is typed in it."""
+        for action in ACTIONS:
+            if action.id in ("undo", "redo"):
+                keys = () if takes_text(now) else action.shortcuts
+                self.actions[action.id].setShortcuts([QKeySequence(text) for text in keys])
 
     def _recolour(self) -> None:
         for action in ACTIONS:

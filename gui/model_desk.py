@@ -14,6 +14,7 @@ from gui.files import CHECKPOINT_ENDINGS
 from gui.import_dialog import ImportDialog
 from gui.library_window import LibraryWindow
 from gui.table_models.run_filter import FilterText
+from gui.widgets.inputs import dropped_path
 from gui.widgets.message_bar import Message
 
 if TYPE_CHECKING:
@@ -125,8 +126,6 @@ class ModelDesk(QObject):
 
 def dropped_file(data: QMimeData) -> Path | None:
     """The one file of this machine that is dragged, if it may be a model or a study."""
-    urls = data.urls() if data.hasUrls() else []
-    if len(urls) != 1 or not urls[0].isLocalFile():
-        return None
-    file = Path(urls[0].toLocalFile())
-    return file if file.suffix.lower() in (*CHECKPOINT_ENDINGS, _STUDY) else None
+    file = dropped_path(data)
+    known = (*CHECKPOINT_ENDINGS, _STUDY)
+    return file if file is not None and file.suffix.lower() in known else None

@@ -9,11 +9,8 @@ from pydantic import ValidationError
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFormLayout,
     QLabel,
-    QLineEdit,
-    QSpinBox,
 )
 
 from engine import catalog
@@ -23,6 +20,7 @@ from engine.dataset_spec import DatasetSpec
 from gui.pages.new_models import ModelList
 from gui.pages.new_place import OWN, PlaceBox
 from gui.widgets.column import Column
+from gui.widgets.inputs import ComboBox, LineEdit, SpinBox
 
 _CROPS = ("resize", "crop")
 _MOST = 10_000_000
@@ -40,10 +38,10 @@ class DataColumn(Column):
 
     def __init__(self) -> None:
         super().__init__("1  Model and data")
-        self.name = QLineEdit()
+        self.name = LineEdit()
         self.name.setMaxLength(120)
         self.model_list = ModelList()
-        self.dataset, self.place = QComboBox(), PlaceBox()
+        self.dataset, self.place = ComboBox(), PlaceBox()
         self.limit = _number("All images", _MOST)
         self.train_limit = _number("All images", _MOST)
         self._crops: dict[str, int] = {}
@@ -160,8 +158,8 @@ class DataColumn(Column):
         return data | (self._crops if kind == "imagenet" else {})
 
 
-def _number(zero: str, most: int) -> QSpinBox:
-    box = QSpinBox()
+def _number(zero: str, most: int) -> SpinBox:
+    box = SpinBox()
     box.setRange(0, most)
     box.setGroupSeparatorShown(True)
     box.setSpecialValueText(zero)

@@ -9,7 +9,6 @@ from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
     QHBoxLayout,
-    QLineEdit,
     QProgressBar,
     QPushButton,
     QVBoxLayout,
@@ -20,6 +19,7 @@ from engine.catalog.datasets import FILES, ROOTED, missing_files
 from engine.specs import usual_root
 from gui import files
 from gui.download_process import DownloadProcess, download_arguments
+from gui.widgets.inputs import PathEdit
 from gui.widgets.note_line import NoteLine
 
 OWN = ("folder", "npz")
@@ -43,7 +43,7 @@ class PlaceBox(QWidget):
         super().__init__()
         self._kind = ""
         self._download: DownloadProcess | None = None
-        self.path = QLineEdit()
+        self.path = PathEdit()
         self.path.setAccessibleName("Path of the images")
         self.choose = QPushButton("Choose…")
         self.note = NoteLine("Whether the dataset is there")

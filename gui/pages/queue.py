@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -28,6 +28,7 @@ from gui.pages.base import Page
 from gui.table_models.queue_model import NAME, PROGRESS, REASON, QueueModel
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.icon_button import TextButton
+from gui.widgets.inputs import add_key
 from gui.widgets.progress_delegate import ProgressDelegate
 
 _HIDE = "queue/hide_finished"
@@ -132,9 +133,7 @@ class QueuePage(Page):
         self.table.selectionModel().selectionChanged.connect(self._selection_changed)
         self.table.doubleClicked.connect(lambda index: self._open_run(self.model.row(index.row())))
         theme.current().changed.connect(self.table.viewport().update)
-        delete = QShortcut(QKeySequence(QKeySequence.StandardKey.Delete), self.table)
-        delete.setContext(Qt.ShortcutContext.WidgetShortcut)
-        delete.activated.connect(self.cancel)
+        add_key(self.table, QKeySequence.StandardKey.Delete, self.cancel)
 
     # -- what is shown ---------------------------------------------------------------------
 

@@ -6,10 +6,9 @@ from functools import partial
 from typing import Any
 
 from PySide6.QtCore import QPoint, Qt
-from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
+from PySide6.QtGui import QGuiApplication, QKeySequence
 from PySide6.QtWidgets import (
     QHBoxLayout,
-    QLineEdit,
     QMenu,
     QPushButton,
     QStackedWidget,
@@ -29,6 +28,7 @@ from gui.table_models.run_filter import FilterError, FilterText, parse
 from gui.table_models.runs_model import ROW_ROLE
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.filter_line import FilterLine
+from gui.widgets.inputs import LineEdit, add_key
 from gui.widgets.message_bar import Message
 from gui.widgets.note_line import NoteLine
 from gui.widgets.runs_table import RunsTable
@@ -53,7 +53,7 @@ class RunsPage(Page):
         self.filter_note = NoteLine("Filter message")
         self.table = RunsTable(lab.settings)
         self.note = NoteLine("Runs message")
-        self.tag_line = QLineEdit()
+        self.tag_line = LineEdit()
         self.stack = QStackedWidget()
         self.empty = EmptyState(
             "runs",
@@ -88,6 +88,7 @@ class RunsPage(Page):
         layout.addWidget(self.filter_note)
         layout.addWidget(self.stack, 1)
         layout.addLayout(self._bottom())
+        self.setFocusProxy(self.table)
 
     def _bottom(self) -> QHBoxLayout:
         self.tag_line.setAccessibleName("Tags of the selected runs")
@@ -121,14 +122,10 @@ class RunsPage(Page):
         self.table.horizontalHeader().customContextMenuRequested.connect(self._header_menu)
         self.tag_line.returnPressed.connect(self._tag)
         theme.current().changed.connect(self.table.viewport().update)
-        within = Qt.ShortcutContext.WidgetWithChildrenShortcut
-        for keys, widget, slot in (
-            (QKeySequence(Qt.Key.Key_Delete), self.table, self._hide),
-            (QKeySequence(QKeySequence.StandardKey.Copy), self.table, self.copy),
-            (QKeySequence(Qt.Key.Key_T), self.table, self._start_tagging),
-            (QKeySequence(Qt.Key.Key_Escape), self.tag_line, self._stop_tagging),
-        ):
-            QShortcut(keys, widget, slot, context=within)
+        add_key(self.table, Qt.Key.Key_Delete, self._hide)
+        add_key(self.table, QKeySequence.StandardKey.Copy, self.copy)
+        add_key(self.table, Qt.Key.Key_T, self._start_tagging)
+        add_key(self.tag_line, Qt.Key.Key_Escape, self._stop_tagging)
 
     # -- state -----------------------------------------------------------------------------
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import QEvent, QObject, Qt, Signal
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QFrame, QLineEdit, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from gui import theme
 from gui.actions import Action
+from gui.widgets.inputs import LineEdit
 
 _WIDTH = 520
 
@@ -26,7 +27,7 @@ class CommandPalette(QFrame):
     def __init__(self, host: QWidget) -> None:
         super().__init__(host)
         self.setObjectName("palette")
-        self.field = QLineEdit()
+        self.field = LineEdit()
         self.field.setPlaceholderText("Type what you want to do…")
         self.field.setAccessibleName("Search for an action")
         self.list = QListWidget()

@@ -37,7 +37,7 @@ class ExamplePanel(QFrame):
         self._shown: tuple[Examples, int] | None = None
         self.viewport = Viewport(self)
         self.views = {key: ImageView(title, self.viewport) for key, title in _TITLES.items()}
-        self.captions = {key: QLabel() for key in _TITLES}
+        self.captions = {key: QLabel() for key in _TITLES if key != "delta"}
         self.amplification = QSlider(Qt.Orientation.Horizontal)
         self.factor_label = QLabel()
         self.absolute = QCheckBox("absolute")
@@ -63,14 +63,13 @@ class ExamplePanel(QFrame):
         for column, (key, title) in enumerate(_TITLES.items()):
             head = QLabel(title)
             head.setProperty("role", "heading")
-            caption = self.captions[key]
-            caption.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
             grid.addWidget(head, 0, column, Qt.AlignmentFlag.AlignCenter)
             grid.addWidget(self.views[key], 1, column)
-            caption.setAlignment(Qt.AlignmentFlag.AlignCenter)
-            if key != "delta":
-                grid.addWidget(caption, 2, column)
             grid.setColumnStretch(column, 1)
+        for column, caption in enumerate(self.captions.values()):
+            caption.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+            caption.setAlignment(Qt.AlignmentFlag.AlignCenter)
+            grid.addWidget(caption, 2, column)
         grid.setRowStretch(1, 1)
         controls = QHBoxLayout()
         controls.addStretch()

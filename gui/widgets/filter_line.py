@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QLineEdit
-
 from gui.table_models.run_filter import HELP
+from gui.widgets.inputs import LineEdit
 
 
-class FilterLine(QLineEdit):
+class FilterLine(LineEdit):
     """Takes words and comparisons (see ``run_filter``)."""
 
     def __init__(self, example: str) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QDialog,
     QLabel,
     QTableWidget,
     QTableWidgetItem,
@@ -17,12 +16,13 @@ from PySide6.QtWidgets import (
 
 from engine.store import Row
 from gui.cost import LAYER_COLUMNS, formula, layer_texts
+from gui.widgets.dialog import Dialog
 
 _SIZE = (1240, 420)
 _VERTICALLY = Qt.AlignmentFlag.AlignVCenter
 
 
-class LayerSheet(QDialog):
+class LayerSheet(Dialog):
     """One row per convolution and linear layer above their total; Escape closes."""
 
     def __init__(self, title: str, accounting: Row, parent: QWidget) -> None:

@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
-    QPlainTextEdit,
     QPushButton,
     QToolButton,
     QVBoxLayout,
@@ -20,6 +19,7 @@ from PySide6.QtWidgets import (
 
 from engine.errors import CrumpleError
 from gui import theme
+from gui.widgets.inputs import TextEdit
 
 Level = Literal["info", "ok", "warning", "error"]
 _ICONS = {"info": "help", "ok": "finished", "warning": "failed", "error": "failed"}
@@ -68,7 +68,7 @@ class MessageBar(QFrame):
         self._close = QToolButton()
         self._close.setProperty("flat", True)
         self._close.setAccessibleName("Dismiss this message")
-        self._details = QPlainTextEdit()
+        self._details = TextEdit()
         self._details.setReadOnly(True)
         self._details.setAccessibleName("Details of the message")
         self._details.setMaximumHeight(160)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QResizeEvent
-from PySide6.QtWidgets import QLineEdit
 
 from engine import catalog
 from engine.catalog import Entry
 from gui.widgets.icon_button import TextButton
+from gui.widgets.inputs import LineEdit
 from gui.widgets.method_block import MethodBlock
 
 _LAST = ("minimum", "gradient-free", "torchattacks")
@@ -110,7 +110,7 @@ class MethodGroup(TextButton):
         return len(before)
 
 
-class SearchLine(QLineEdit):
+class SearchLine(LineEdit):
     """Filters while one types; the arrows move through what is found, Enter ticks it.
 
     Signals:

@@ -10,8 +10,6 @@ from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
-    QPlainTextEdit,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
@@ -26,12 +24,13 @@ from gui.import_words import images_word, in_two
 from gui.table_models.library_model import LibraryRow
 from gui.widgets.facts import Fact, Facts
 from gui.widgets.icon_button import TextButton
+from gui.widgets.inputs import LineEdit, TextEdit
 from gui.widgets.traffic_light import LightIcon
 
 _REMARK_HEIGHT = 64
 
 
-class _Remark(QPlainTextEdit):
+class _Remark(TextEdit):
     left = Signal()
 
     def focusOutEvent(self, event: QFocusEvent) -> None:
@@ -53,7 +52,7 @@ class ModelView(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._row: LibraryRow | None = None
-        self.title, self.remark = QLineEdit(), _Remark()
+        self.title, self.remark = LineEdit(), _Remark()
         self._area = QScrollArea()
         self.buttons = {
             "use": TextButton("new", "Use in a new study", primary=True),
@@ -71,7 +70,6 @@ class ModelView(QWidget):
         self.remark.setAccessibleName("Remark on the model")
         self.remark.setPlaceholderText("Remark")
         self.remark.setFixedHeight(_REMARK_HEIGHT)
-        self.remark.setTabChangesFocus(True)
         self._area.setWidgetResizable(True)
         self._area.setFrameShape(QFrame.Shape.NoFrame)
         self._area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -81,8 +79,6 @@ class ModelView(QWidget):
         row.addStretch()
         for key, button in self.buttons.items():
             button.clicked.connect(lambda _=False, key=key: self.asked.emit(key))
-            if isinstance(button, QPushButton):
-                button.setAutoDefault(False)
             row.addWidget(button)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -121,6 +117,13 @@ class ModelView(QWidget):
         for key, button in self.buttons.items():
             button.setVisible(shown[key])
         self._area.setWidget(_inside(row))
+
+    def revert(self) -> None:
+        """Forget what is being typed."""
+        row, self._row = self._row, None
+        for field in (self.title, self.remark):
+            field.clearFocus()
+        self.show_row(row)
 
     def _edited(self) -> None:
         card = self._row.card if self._row else None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeySequence
-from PySide6.QtWidgets import QDialog, QGridLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from gui.actions import ACTIONS, MENUS
+from gui.widgets.dialog import Dialog
 from gui.widgets.step_row import COPY, MOVE_UP
 
 PAGE_KEYS = (
@@ -17,7 +18,7 @@ PAGE_KEYS = (
 )
 
 
-class ShortcutSheet(QDialog):
+class ShortcutSheet(Dialog):
     """The shortcuts by menu; Escape closes."""
 
     def __init__(self, parent: QWidget) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QVBoxLayout
 
 from engine import catalog
 from gui.forms import ParamForm
 from gui.widgets.icon_button import IconButton
+from gui.widgets.inputs import ComboBox, add_key
 
 MOVE_UP, MOVE_DOWN, COPY = "Ctrl+Shift+Up", "Ctrl+Shift+Down", "Ctrl+D"
 
@@ -39,7 +39,7 @@ class StepRow(QFrame):
         self._ids = ids
         self.number = QLabel()
         self.number.setProperty("role", "heading")
-        self.combo = QComboBox()
+        self.combo = ComboBox()
         self.combo.addItems([catalog.find("compressions", one).title for one in ids])
         self.combo.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -70,9 +70,7 @@ class StepRow(QFrame):
         self.copy.clicked.connect(self.copied)
         self.remove.clicked.connect(self.removed)
         for keys, button in ((MOVE_UP, self.up), (MOVE_DOWN, self.down), (COPY, self.copy)):
-            shortcut = QShortcut(QKeySequence(keys), self)
-            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-            shortcut.activated.connect(button.click)
+            add_key(self, keys, button.click, within=True)
 
     def _new_form(self) -> ParamForm:
         form = ParamForm("compressions", self._ids[self.combo.currentIndex()])

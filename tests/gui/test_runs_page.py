@@ -88,6 +88,7 @@ def test_the_selection_is_told_and_stays_with_its_runs(desk: Desk) -> None:
 def test_deleting_can_be_undone(desk: Desk) -> None:
     page = desk.page("runs")
     page.table.select([2, 5])
+    page.setFocus()
     QTest.keyClick(page.table, Qt.Key.Key_Delete)
     assert not {2, 5} & set(shown(page, "run_id"))
 
@@ -198,6 +199,7 @@ def test_copying_gives_the_columns_that_are_seen_with_names_in_full(desk: Desk) 
     page.refresh()
     page.table.show_column(PLACE["tags"], False)
     page.table.select([3, 11])
+    page.setFocus()
     QTest.keyClick(page.table, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
 
     lines = QGuiApplication.clipboard().text().strip().split("\n")
