@@ -232,7 +232,7 @@ def _measure(
     )
     weights = sum(layer.weights for layer in layers)
     nonzero = sum(layer.density * layer.weights for layer in layers)
-    opinion = judge(logits, images.labels, setting.doubts)
+    opinion = judge(logits, images.labels, setting.doubts, patient.stated)
     report = Report(
         file=Path(request.file).name,
         sha256=patient.sha256,

@@ -16,6 +16,7 @@ from engine.importing.read import PROGRAM, State, read, sha256
 from engine.importing.recognise import Fit, recognise
 from engine.importing.report import Scaling
 from engine.importing.source import Confirm, export_source
+from engine.importing.stated import Stated
 from engine.importing.unwrap import unwrap
 from engine.models.outside import Published, auxiliary, fetch
 from engine.models.program import read_program
@@ -42,6 +43,7 @@ class Patient:
         module: the network itself, where it does not come from a state dict.
         program: the exported program to store.
         scaling: normalisation that came with the weights; ``settled`` says it is not in doubt.
+        stated: accuracies that stand beside the weights.
     """
 
     format: str
@@ -60,8 +62,14 @@ class Patient:
     compressible: bool = True
     scaling: Scaling | None = None
     settled: bool = False
+    stated: Stated = ()
     dropped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is a whole network, with the normalisation inside if it has one."""
+        return self.module is not None and not self.settled
 
     def network(self, shape: Shape, kept: float | None) -> nn.Module:
         """A network with the weights; with scores, the subnet that keeps this share."""
@@ -114,6 +122,7 @@ def from_file(
         sha256=sha256(path),
         state=fit.state,
         scores=_renamed(scores, fit),
+        stated=found.stated,
         dropped=found.dropped,
         notes=found.notes,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from engine.importing import trials
 from engine.importing.patient import Patient
 from engine.importing.report import Scaling
 from engine.importing.scores import PLAUSIBLE, kept_by_zeros
+from engine.importing.stated import agree
 from engine.importing.verdict import Doubt
 
 Cell = tuple[float | None, int]
@@ -53,7 +54,6 @@ def settle(
     shares = [patient.kept] if not patient.scores else _shares(patient.kept)
     options = _options(told, patient, images)
     fixed = told is not None or patient.settled
-    usual = trials.CONVENTIONS.get(patient.layout, "")
     already = kept_by_zeros(patient.state, patient.scores)
 
     def network(kept: float | None) -> nn.Module:
@@ -75,18 +75,29 @@ def settle(
     cells = _candidates(grid, patient, fixed)
     if len(cells) > 1:
         _look_again(grid, cells, model, images, macs, device)
-    kept, place = cells[trials.best([grid[cell] for cell in cells], usual)]
-    return _setting(patient, network(kept), grid, options, (kept, place), fixed)
+    at = cells[_best(patient, [grid[cell] for cell in cells], fixed)]
+    return _setting(patient, network(at[0]), grid, options, at, fixed)
 
 
 def _candidates(grid: Grid, patient: Patient, fixed: bool) -> list[Cell]:
-    """What may be chosen: nothing but what was told, and of that what is most accurate."""
+    """What may be chosen: nothing but what was told, and of that what is most accurate.
+
+    Of a complete network also what it is without a normalisation.
+    """
     cells = [
         cell
         for cell in grid
         if (not patient.kept_known or cell[0] == patient.kept) and (not fixed or cell[1] == 0)
     ]
-    return [cells[place] for place in trials.as_accurate([grid[cell] for cell in cells])]
+    equal = [cells[place] for place in trials.as_accurate([grid[cell] for cell in cells])]
+    none = [(kept, place) for kept, place in cells if place == 0 and patient.complete]
+    return list(dict.fromkeys([*none, *equal]))
+
+
+def _best(patient: Patient, outcomes: list[trials.Outcome], fixed: bool) -> int:
+    if patient.complete and not fixed:
+        return trials.best_complete(outcomes)
+    return trials.best(outcomes, trials.CONVENTIONS.get(patient.layout, ""), patient.stated)
 
 
 def _look_again(
@@ -101,8 +112,9 @@ def _look_again(
     begin = len(grid[cells[0]].right)
     more = range(begin, trials.more_images(macs, len(cells), images))
     for cell in cells if more else ():
-        further = trials.outcome(grid[cell].label, model(cell), images, more, device)
-        grid[cell] = grid[cell].joined(further)
+        one = grid[cell]
+        further = trials.outcome(one.label, model(cell), images, more, device, one.sharpness)
+        grid[cell] = one.joined(further)
 
 
 def _shares(kept: float | None) -> list[float | None]:
@@ -156,12 +168,14 @@ def _setting(
         column = [grid[share, other] for other in ([place] if fixed else range(len(options)))]
         densities[share] = column[trials.best(column)]
     others = [one for one, is_chosen in scalings if not is_chosen]
-    doubts, notes = _normalisation_doubts(chosen, others, fixed), []
+    usual = trials.CONVENTIONS.get(patient.layout) == chosen.label
+    known = fixed or patient.complete or (usual and agree(patient.stated, *chosen.interval))
+    tries = len(others) if patient.complete else 1
+    doubts, notes = _normalisation_doubts(chosen, others, known, tries), []
     for share, one in densities.items():
         if share != kept and trials.clearly_better(one, chosen):
             doubts.append(Doubt("density", f"{share:g}", one.accuracy, chosen.accuracy, kept))
     if not fixed and others:
-        usual = trials.CONVENTIONS.get(patient.layout) == chosen.label
         notes.append(_by_how_much(chosen, others, usual))
     rivals = [one for share, one in densities.items() if share != kept]
     if patient.scores and not patient.kept_known:
@@ -177,15 +191,15 @@ def _setting(
 
 
 def _normalisation_doubts(
-    chosen: trials.Outcome, others: list[trials.Outcome], fixed: bool
+    chosen: trials.Outcome, others: list[trials.Outcome], known: bool, tries: int = 1
 ) -> list[Doubt]:
-    """Rivals that are clearly better; and, if nobody told which, those that may well be."""
+    """Rivals that are clearly better; and, if it is not known which, those that may well be."""
     doubts = []
     for one in others:
         kind = ""
-        if trials.clearly_better(one, chosen):
+        if trials.clearly_better(one, chosen, tries):
             kind = "normalisation"
-        elif not fixed and trials.perhaps_better(one, chosen):
+        elif not known and trials.perhaps_better(one, chosen):
             kind = "unclear normalisation"
         if kind:
             doubts.append(Doubt(kind, one.label, *trials.accuracies(one, chosen)))
@@ -208,4 +222,4 @@ def _by_how_much(chosen: trials.Outcome, others: list[trials.Outcome], usual: bo
 
 def _labelled(share: float | None, one: trials.Outcome) -> trials.Outcome:
     text = "k = 1 (mask ignored)" if share == 1 else f"k = {share:g}"
-    return trials.Outcome(text, one.right, one.losses)
+    return replace(one, label=text)

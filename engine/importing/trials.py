@@ -16,8 +16,9 @@ from engine.compression.counting import count_macs, images_within
 from engine.data import ImageSet
 from engine.device import batch_size
 from engine.importing.report import Scaling, Trial
+from engine.importing.stated import Stated, agree
 from engine.models.normalised import Normalised
-from engine.statistics import mcnemar_greater
+from engine.statistics import mcnemar_greater, wilson
 
 SIGNIFICANCE = 0.01
 _FEWEST, _MOST = 128, 500
@@ -44,6 +45,13 @@ _GREY = (
 )
 
 
+_OWN = "the dataset's own"
+
+_SHARPEST = 30.0
+"""Largest root mean square of logits whose losses are compared."""
+_SHARPNESSES = 32
+
+
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """One setting on the trial images.
@@ -51,12 +59,15 @@ class Outcome:
     Attributes:
         label: in words.
         right: (N,) bool.
-        losses: (N,) float64 cross-entropies; infinite if a logit is not finite.
+        losses: (N,) float64 cross-entropies of the logits times ``sharpness``; infinite if a
+            logit is not finite.
+        sharpness: what fits these logits best.
     """
 
     label: str
     right: torch.Tensor
     losses: torch.Tensor
+    sharpness: float = 1.0
 
     @property
     def loss(self) -> float:
@@ -68,10 +79,17 @@ class Outcome:
         """Share classified correctly."""
         return int(self.right.sum()) / len(self.right)
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the accuracy."""
+        low, high = wilson(int(self.right.sum()), len(self.right))
+        return float(low), float(high)
+
     def joined(self, further: Outcome) -> Outcome:
         """Together with the same setting on the images that follow."""
         right = torch.cat([self.right, further.right])
-        return Outcome(self.label, right, torch.cat([self.losses, further.losses]))
+        losses = torch.cat([self.losses, further.losses])
+        return Outcome(self.label, right, losses, self.sharpness)
 
     def trial(self, chosen: bool) -> Trial:
         """The line of the report."""
@@ -90,7 +108,7 @@ def scalings(images: ImageSet) -> list[Scaling | None]:
     mean, std = _statistics(images)
     found: list[Scaling | None] = [None, *(_COLOUR if images.shape[0] == 3 else _GREY)]
     if bool((std > 0).all()):
-        own = Scaling(label="the dataset's own", mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+        own = Scaling(label=_OWN, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
         found.append(own)
     return found
 
@@ -153,15 +171,54 @@ def logits(model: nn.Module, images: torch.Tensor, device: torch.device) -> torc
 
 
 def outcome(
-    label: str, model: nn.Module, images: ImageSet, rows: range, device: torch.device
+    label: str,
+    model: nn.Module,
+    images: ImageSet,
+    rows: range,
+    device: torch.device,
+    sharpness: float | None = None,
 ) -> Outcome:
-    """Try one model on a range of the images."""
+    """Try one model on a range of the images.
+
+    Args:
+        label: of the setting.
+        model: with the setting.
+        images: all there are.
+        rows: those to try.
+        device: where to compute.
+        sharpness: as found on the images before these; None to find it.
+    """
     chosen = slice(rows.start, rows.stop)
-    found, labels = logits(model, images.images[chosen], device), images.labels[chosen]
-    losses = F.cross_entropy(found, labels, reduction="none").double()
+    return outcome_of(
+        label, logits(model, images.images[chosen], device), images.labels[chosen], sharpness
+    )
+
+
+def outcome_of(
+    label: str, found: torch.Tensor, labels: torch.Tensor, sharpness: float | None = None
+) -> Outcome:
+    """What logits (N, classes) are worth; the same for these times any number above 0.
+
+    Larger logits alone have a lower cross-entropy wherever most images are right, so losses are
+    compared at the temperature that fits each setting best (Guo 2017, arXiv 1706.04599).
+    """
+    right = found.argmax(dim=1) == labels
     if not bool(found.isfinite().all()):
-        losses = torch.full_like(losses, float("inf"))
-    return Outcome(label, found.argmax(dim=1) == labels, losses)
+        return Outcome(label, right, torch.full((len(labels),), math.inf, dtype=torch.float64))
+    wide = found.double()
+    if sharpness is None:
+        sharpness = _sharpness(wide, labels)
+    return Outcome(
+        label, right, F.cross_entropy(wide * sharpness, labels, reduction="none"), sharpness
+    )
+
+
+def _sharpness(found: torch.Tensor, labels: torch.Tensor) -> float:
+    """The factor of logits with the lowest mean cross-entropy, of a grid that goes with them."""
+    spread = float((found - found.mean(dim=1, keepdim=True)).square().mean().sqrt())
+    steepest = _SHARPEST / spread if spread else 1.0
+    factors = [steepest * 2 ** (-step / 2) for step in range(_SHARPNESSES)]
+    return min(factors, key=lambda one: float(F.cross_entropy(found * one, labels)))
 
 
 CONVENTIONS = {
@@ -180,20 +237,53 @@ def as_accurate(outcomes: Sequence[Outcome]) -> list[int]:
     return [place for place, one in enumerate(outcomes) if not clearly_better(top, one)]
 
 
-def best(outcomes: Sequence[Outcome], convention: str = "") -> int:
-    """The setting that fits: the lowest loss, or the family's convention if that is no worse.
+def best(outcomes: Sequence[Outcome], convention: str = "", stated: Stated = ()) -> int:
+    """The setting that fits.
 
     Neighbouring normalisations, such as the constants of CIFAR-10 and ImageNet, differ by less
-    than a few hundred images can tell. No worse is a setting that is neither clearly less
-    accurate than the most accurate one, nor clearly higher in loss than the lowest of those.
+    than a few hundred images can tell. Ties are settings that are neither clearly less accurate
+    than the most accurate one, nor clearly higher in loss than the lowest of those unless the
+    file states just their accuracy. Of these counts, in this order: what the family is published
+    with; what the file states; published constants before the images' own; the lowest loss.
     """
     equal = as_accurate(outcomes)
     lowest = min(equal, key=lambda place: (outcomes[place].loss, place))
-    for place in equal:
-        one = outcomes[place]
-        if one.label == convention and not clearly_lower(outcomes[lowest], one):
-            return place
-    return lowest
+
+    def agrees(place: int) -> bool:
+        return bool(stated) and agree(stated, *outcomes[place].interval)
+
+    ties = [
+        place
+        for place in equal
+        if agrees(place) or not clearly_lower(outcomes[lowest], outcomes[place])
+    ]
+    return min(
+        ties,
+        key=lambda place: (
+            outcomes[place].label != convention,
+            not agrees(place),
+            outcomes[place].label == _OWN,
+            outcomes[place].loss,
+            place,
+        ),
+    )
+
+
+def best_complete(outcomes: Sequence[Outcome]) -> int:
+    """The setting of a complete network, which normalises inside if it does at all.
+
+    So it is none, unless another is clearly more accurate, however many were tried.
+    """
+    none = next(place for place, one in enumerate(outcomes) if one.label == label_of(None))
+    tries = len(outcomes) - 1
+    better = [
+        place
+        for place, one in enumerate(outcomes)
+        if place != none and clearly_better(one, outcomes[none], tries)
+    ]
+    if not better:
+        return none
+    return better[best([outcomes[place] for place in better])]
 
 
 def _together(first: Outcome, second: Outcome) -> int:
@@ -213,9 +303,12 @@ def _gained_lost(first: Outcome, second: Outcome) -> tuple[int, int]:
     return int((one & ~other).sum()), int((other & ~one).sum())
 
 
-def clearly_better(first: Outcome, second: Outcome) -> bool:
-    """Whether the first is right more often on the same images (one-sided exact McNemar test)."""
-    return mcnemar_greater(*_gained_lost(first, second)) < SIGNIFICANCE
+def clearly_better(first: Outcome, second: Outcome, tries: int = 1) -> bool:
+    """Whether the first is right more often on the same images (one-sided exact McNemar test).
+
+    ``tries`` is how many are compared with the second (Bonferroni).
+    """
+    return mcnemar_greater(*_gained_lost(first, second)) < SIGNIFICANCE / tries
 
 
 def clearly_lower(first: Outcome, second: Outcome) -> bool:

@@ -11,6 +11,7 @@ import torch
 
 from engine.errors import ModelError
 from engine.importing.read import State
+from engine.importing.stated import Stated, plain_number, stated_accuracy
 
 WRAPPERS = ("state_dict", "net", "model", "model_state_dict", "model_state", "swa_state_dict",
             "state_dict_ema", "ema")  # fmt: skip
@@ -37,7 +38,7 @@ class Unwrapped:
         dropped: what was left out, and why.
         notes: what else was seen.
         scaling: mean and std per channel, if the checkpoint holds them.
-        facts: numbers that were saved beside the weights.
+        stated: accuracies that were saved beside the weights.
     """
 
     state: State
@@ -45,6 +46,7 @@ class Unwrapped:
     dropped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     scaling: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    stated: Stated = ()
 
 
 def unwrap(tree: Any, name: str, part: str | None = None) -> Unwrapped:
@@ -60,6 +62,7 @@ def unwrap(tree: Any, name: str, part: str | None = None) -> Unwrapped:
     """
     weights, steps, notes = _weights(tree, name, part)
     found = Unwrapped(_tensors_only(weights, name), steps, notes=notes)
+    found.stated = stated_accuracy(tree)
     if isinstance(tree, Mapping) and "admm" in tree:
         found.dropped.append("admm: the variables U and Z of ADMM training")
         found.notes.append(
@@ -108,22 +111,18 @@ def _weights(
         f"The file also holds weights under {key!r}; to import those: --part {key}."
         for key in known[1:]
     ]
-    return inside[known[0]], [f"under {known[0]!r}", *_facts(tree)], notes
+    return inside[known[0]], [f"under {known[0]!r}", *_facts(tree, stated_accuracy(tree))], notes
 
 
-def _facts(tree: Mapping[Any, Any]) -> list[str]:
+def _facts(tree: Mapping[Any, Any], stated: Stated) -> list[str]:
     """Numbers beside the weights that say what they are."""
-    wanted = ("epoch", "best_prec1", "acc", "best_acc", "test_nat_acc", "best_sa", "best_ra")
-    found = []
-    for key in wanted:
-        value = tree.get(key)
-        if isinstance(value, torch.Tensor) and value.numel() == 1:
-            value = value.item()
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            continue
-        if -_MOST_FACT < value < _MOST_FACT:
-            found.append(f"{key} {float(value):.6g}")
-    return found
+    others = {key: plain_number(tree.get(key)) for key in ("epoch", "best_ra")}
+    named = {one.name: one.value for one in stated}
+    return [
+        f"{key} {value:.6g}"
+        for key, value in {**others, **named}.items()
+        if value is not None and -_MOST_FACT < value < _MOST_FACT
+    ]
 
 
 def _tensors_only(weights: Mapping[Any, Any], name: str) -> State:

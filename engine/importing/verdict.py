@@ -8,6 +8,8 @@ import torch
 
 from engine.diagnostics.checks import check_accuracy, check_probabilities, guess_in_words
 from engine.importing.report import Health
+from engine.importing.stated import Stated, agree, nearest
+from engine.statistics import wilson
 
 
 @dataclass(frozen=True)
@@ -56,30 +58,51 @@ class Opinion:
     sentence: str
 
 
-def judge(logits: torch.Tensor, labels: torch.Tensor, doubts: tuple[Doubt, ...]) -> Opinion:
+def judge(
+    logits: torch.Tensor, labels: torch.Tensor, doubts: tuple[Doubt, ...], stated: Stated = ()
+) -> Opinion:
     """Is this network what it claims to be?
 
     Args:
         logits: (N, classes).
         labels: (N,) true classes.
         doubts: settings that fit better.
+        stated: accuracies that stand in the file.
     """
     count, classes = logits.shape
     right = int((logits.argmax(dim=1) == labels).sum())
     share = f"{right / count:.1%} of {count} images are classified correctly"
     strongest = max(doubts, key=lambda one: one.better, default=None)
+    other = _contradiction(right, count, stated)
     reason = f" Perhaps {strongest.sentence()}." if strongest else ""
+    more = f" Beside that, {other}." if other else ""
     if not bool(logits.isfinite().all()):
         return Opinion("not healthy", "Not healthy: its outputs are not finite.")
     guess = guess_in_words(labels, classes)
     if check_accuracy(logits, labels):
-        return Opinion("not healthy", f"Not healthy: {share}, near {guess}.{reason}")
+        return Opinion("not healthy", f"Not healthy: {share}, near {guess}.{reason}{more}")
     if check_probabilities(logits):
         return Opinion(
             "doubtful",
             "Doubtful: its outputs are probabilities, not logits, on which losses flatten and "
-            f"attacks weaken; take the softmax off the network. {share}.{reason}",
+            f"attacks weaken; take the softmax off the network. {share}.{reason}{more}",
         )
     if strongest:
-        return Opinion("doubtful", f"Doubtful: {strongest.sentence()}; {share}.")
+        return Opinion("doubtful", f"Doubtful: {strongest.sentence()}; {share}.{more}")
+    if other:
+        return Opinion("doubtful", f"Doubtful: {other}.")
     return Opinion("healthy", f"Healthy: {share}, well above {guess}.")
+
+
+def _contradiction(right: int, count: int, stated: Stated) -> str:
+    """What the file says of itself, if it lies outside the interval of what was measured."""
+    low, high = (float(end) for end in wilson(right, count))
+    if not stated or agree(stated, low, high):
+        return ""
+    one = nearest(stated, right / count)
+    return (
+        f"the file states {one.words()}, but {right / count:.1%} of {count} images are classified "
+        f"correctly (95 % interval {low:.1%} to {high:.1%}): these are other images (another "
+        "split, another encoding), the normalisation is another, or what is stated was measured "
+        "otherwise (under attack, at another epoch)"
+    )
