@@ -5,19 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from engine import catalog, paths
 from engine.catalog.datasets import ROOTED
 from engine.pictures import Cut
+from engine.strict import Strict
 
 CUT = ("folder", "imagenet")
 """The datasets whose pictures may be brought to one size."""
 
+MOST_IMAGES = 10**9
+
 _IMAGENET = Cut(256, 224)
 
 
-class Spec(BaseModel):
+class Spec(Strict):
     """Base of all specs: frozen, strict about names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -37,8 +40,8 @@ class DatasetSpec(Spec):
     folder: str | None = None
     npz: str | None = None
     root: str | None = Field(None, min_length=1)
-    limit: int | None = Field(None, ge=1)
-    train_limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(None, ge=1, le=MOST_IMAGES)
+    train_limit: int | None = Field(None, ge=1, le=MOST_IMAGES)
     resize: int | None = Field(None, ge=1, le=4096)
     crop: int | None = Field(None, ge=1, le=4096)
 
@@ -58,7 +61,7 @@ class DatasetSpec(Spec):
             raise ValueError(f"takes root only with the name {', '.join(ROOTED)}")
         for key in ("resize", "crop"):
             if getattr(self, key) is not None and self.id not in CUT:
-                raise ValueError(f"takes {key} only with a folder or the name imagenet")
+                raise ValueError(f"takes {key} only with the name imagenet or a folder")
         if self.cut is not None and self.cut.crop > self.cut.resize:
             raise ValueError(
                 f"cannot crop {self.cut.crop} from pictures resized to {self.cut.resize}"

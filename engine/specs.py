@@ -15,13 +15,16 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from engine import catalog
 from engine.catalog.architectures import SAME
+from engine.dataset_spec import MOST_IMAGES, Spec
 from engine.dataset_spec import DatasetSpec as DatasetSpec
-from engine.dataset_spec import Spec
 from engine.dataset_spec import usual_root as usual_root
 from engine.errors import SpecError
 from engine.recipe_rules import refuse
 
 _T = TypeVar("_T")
+
+_LONGEST = 80
+"""Characters of a value in an error."""
 
 
 def content_key(*parts: Any) -> str:
@@ -159,9 +162,19 @@ def spec_error(error: ValidationError, where: str, known: tuple[str, ...] = ()) 
     if first["type"] == "missing":
         return SpecError(f"{where}: the key {field!r} is missing.")
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    shown = "" if isinstance(value, dict | BaseModel) or not first["loc"] else f" is {value!r} but"
+    plain = not isinstance(value, dict | BaseModel) and first["loc"]
+    shown = f" is {_quoted(value)} but" if plain else ""
     label = f"{where}: {field}" if first["loc"] else where
     return SpecError(f"{label}{shown} {message}.")
+
+
+def _quoted(value: Any) -> str:
+    """A value as study files have it, cut where it is long."""
+    try:
+        text = str(value).lower() if isinstance(value, bool) else repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        text = f"a number of {value.bit_length():,} bits"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def expand(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -191,7 +204,9 @@ class Study(Spec):
 
     name: str = Field(min_length=1, max_length=120)
     seed: int = Field(0, ge=0, lt=2**31)
-    keep_images: int = Field(200, ge=0, description="Images whose examples a run keeps.")
+    keep_images: int = Field(
+        200, ge=0, le=MOST_IMAGES, description="Images whose examples a run keeps."
+    )
     dataset: DatasetSpec
     models: tuple[ModelSpec, ...] = Field(alias="model", min_length=1)
     compressions: tuple[dict[str, Any], ...] = Field((), alias="compression")
@@ -230,7 +245,7 @@ class Study(Spec):
             SpecError: the file is missing, is no TOML, or asks for something impossible.
         """
         try:
-            data = tomllib.loads(path.read_text("utf-8"))
+            data = tomllib.loads(path.read_text("utf-8-sig"))
         except OSError as error:
             raise SpecError(f"The study file {path} cannot be read: {error.strerror}.") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

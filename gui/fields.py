@@ -28,13 +28,16 @@ def parse(text: str) -> Any:
 
 
 def _parse_one(text: str) -> Any:
+    if "_" in text:  # Python would read 1_0 as 10
+        return text
     for kind in (int, float):
         try:
             return kind(text)
         except ValueError:
             continue
     try:
-        float(Fraction(text.replace(" ", "")))
+        text = text.replace(" ", "") if "/" in text else text
+        float(Fraction(text))
     except OverflowError:
         return math.inf
     except (ValueError, ZeroDivisionError):

@@ -6,18 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BeforeValidator, ConfigDict
 
-
-def as_number(value: Any) -> Any:
-    """Read ``"8/255"`` as the number it means; leave everything else to pydantic."""
-    if not isinstance(value, str):
-        return value
-    numerator, *denominator = value.split("/")
-    try:
-        return float(numerator) / float(*denominator) if denominator else float(numerator)
-    except (ValueError, TypeError, ZeroDivisionError):
-        raise ValueError("is not a number or a fraction such as 8/255") from None
+from engine.strict import Strict
+from engine.strict import as_number as as_number
 
 
 def format_number(value: float) -> str:
@@ -53,7 +45,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-class Params(BaseModel):
+class Params(Strict):
     """Base of all parameter models: frozen, strict about names, finite numbers only.
 
     Every field carries a title, a description, bounds and a default, because the forms of

@@ -10,11 +10,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import ConfigDict, ValidationError, field_validator
 
 from engine import paths
 from engine.catalog.entry import Entry, Section, section
 from engine.errors import ModelError
+from engine.strict import Strict
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ _PROGRAM = "program-2-"
 """Begins their fingerprints; the number is that of the way in which they become modules."""
 
 
-class _Part(BaseModel):
+class _Part(Strict):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 

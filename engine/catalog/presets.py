@@ -6,13 +6,14 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from engine import paths
 from engine.catalog import compressions
+from engine.strict import Strict
 
 
-class Preset(BaseModel):
+class Preset(Strict):
     """A recipe to start from.
 
     Attributes:

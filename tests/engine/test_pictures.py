@@ -201,8 +201,8 @@ def test_pictures_of_another_size_than_the_models_are_told_how_to_fit(tmp_path: 
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"name": "digits", "crop": 8}, "crop only with a folder or the name imagenet"),
-        ({"npz": "a.npz", "resize": 8}, "resize only with a folder or the name imagenet"),
+        ({"name": "digits", "crop": 8}, "crop only with the name imagenet or a folder"),
+        ({"npz": "a.npz", "resize": 8}, "resize only with the name imagenet or a folder"),
         ({"folder": "x", "resize": 8, "crop": 9}, "cannot crop 9 from pictures resized to 8"),
         ({"name": "imagenet", "crop": 300}, "cannot crop 300 from pictures resized to 256"),
     ],
