@@ -14,7 +14,7 @@ from engine import workload
 from engine.attacks import AttackResult, StepPoint, run_attack
 from engine.data import ImageSet
 from engine.events import Emit, ShouldStop
-from engine.memory import memory_errors
+from engine.memory import give_back_device_memory, memory_errors
 from engine.progress import ProgressMeter
 from engine.specs import Run
 from engine.store import Row, RunKeys, Writer
@@ -116,8 +116,7 @@ def _in_batches(attack: Callable[[int, int], None], start: int, end: int, size: 
             start = stop
         else:  # not inside ``except``, whose traceback holds on to the tensors
             size = (stop - start) // 2
-            if torch.accelerator.is_available():
-                torch.accelerator.empty_cache()
+            give_back_device_memory()
 
 
 def _fits(attack: Callable[[int, int], None], start: int, stop: int) -> bool:

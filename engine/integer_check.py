@@ -133,6 +133,8 @@ def row(variant: Variant, context: Context, staged: Staged) -> dict[str, Any]:
     def run() -> dict[str, Any]:
         try:
             return check(variant, context).model_dump(mode="json")
+        except torch.AcceleratorError:
+            raise
         except Exception as error:  # noqa: BLE001  a check that fails must not cost the variant
             return {"skipped": f"The integer check failed: {type(error).__name__}: {error}"}
 

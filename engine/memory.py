@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,27 +15,41 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Numbers of glibc's options (malloc.h)."""
 _MOST = 2**31 - 1
 
-_CPU_WORDS = ("DefaultCPUAllocator", "bad_alloc")
-"""What the plain RuntimeError says that torch raises where the memory of the CPU ends."""
+_FULL = re.compile(
+    r"DefaultCPUAllocator|bad_alloc|out of memory|OUT_OF_(?:DEVICE_|HOST_)?MEMORY"
+    r"|ALLOC_FAILED|ALLOCATION_FAILED|AllocFailed|unable to find an engine to execute"
+    r"|NOT_INITIALIZED when calling `?(?:cublas|cudnn|cusolverDn|cusparse|hipblas)Create",
+    re.IGNORECASE,
+)
+"""What is said by the plain RuntimeError that torch raises where memory ends elsewhere than in
+its allocator of an accelerator: in that of the CPU, in the runtime (``CUDA error: out of memory``),
+in cuBLAS, cuDNN, cuSOLVER and their kin of other makers, which also find no engine that fits into
+what is left, or no room for their own handle."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ended, of the host or of a device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _FULL.search(str(error)) is not None
 
 
 @contextmanager
 def memory_errors() -> Iterator[None]:
-    """Inside, running out of memory is ``torch.OutOfMemoryError`` on every device.
+    """Inside, running out of memory is ``torch.OutOfMemoryError`` wherever it happens.
 
-    By itself torch raises that on accelerators only, its CPU allocator a plain RuntimeError,
+    By itself torch raises that where its allocator of an accelerator ends. Its CPU allocator, the
+    libraries and the runtime of a GPU raise a plain RuntimeError or ``torch.AcceleratorError``,
     and NumPy and Python raise MemoryError.
     """
     try:
         yield
     except torch.OutOfMemoryError:
         raise
-    except MemoryError as error:
-        raise torch.OutOfMemoryError(str(error) or "out of memory") from error
-    except RuntimeError as error:
-        if not any(words in str(error) for words in _CPU_WORDS):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
-        raise torch.OutOfMemoryError(str(error)) from error
+        raise torch.OutOfMemoryError(str(error) or "out of memory") from error
 
 
 def keep_freed_memory() -> None:
@@ -53,6 +68,12 @@ def keep_freed_memory() -> None:
 def give_back_freed_memory() -> None:
     """Return to the system what was freed; for when there is nothing to do."""
     _call("malloc_trim", 0)
+
+
+def give_back_device_memory() -> None:
+    """Return to the driver what torch keeps of the memory of an accelerator."""
+    if torch.accelerator.is_available():
+        torch.accelerator.empty_cache()
 
 
 def _call(function: str, *numbers: int) -> None:

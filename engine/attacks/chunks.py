@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from engine.memory import memory_errors
+from engine.memory import give_back_device_memory, memory_errors
 
 _T = TypeVar("_T")
 
@@ -61,8 +61,7 @@ def in_chunks(model: nn.Module, count: int, work: Callable[[slice], _T]) -> list
         # Only here: inside the handler the traceback would keep what did not fit alive.
         if full:
             size = _FITS[model] = size // 2
-            if torch.accelerator.is_available():
-                torch.accelerator.empty_cache()
+            give_back_device_memory()
     return done
 
 

@@ -33,8 +33,8 @@ def input_gradient(
         # The backward of a matrix product would follow an autocast of the caller.
         with arithmetic(points.device), memory_errors():
             (gradient,) = torch.autograd.grad(total, leaf, allow_unused=True)
-    except torch.OutOfMemoryError:
-        raise
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
+        raise  # of the device, not of the view
     except RuntimeError as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise AttackError(f"The attack view cannot be differentiated: {reason}.", _HINT) from error

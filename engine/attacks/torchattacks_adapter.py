@@ -25,7 +25,7 @@ from engine.attacks.torchattacks_checks import refuse
 from engine.attacks.torchattacks_monitor import Monitor
 from engine.catalog.attacks_torchattacks_minimum import span_ends
 from engine.errors import AttackError
-from engine.memory import memory_errors
+from engine.memory import give_back_device_memory, memory_errors
 
 PREFIX = "torchattacks."
 
@@ -75,12 +75,15 @@ class TorchattacksAttack:
         lost = 0
         while waiting:
             rows = waiting.pop()
+            full = False
             try:
                 lost += self._attack(library_class, search, rows, first)
             except torch.OutOfMemoryError:
                 if len(rows) == 1:
                     raise
-                torch.accelerator.empty_cache()
+                full = True
+            if full:  # not inside ``except``, whose traceback holds on to the tensors
+                give_back_device_memory()
                 waiting += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
         if lost:
             search.notes.append(lost_note(lost))
@@ -108,8 +111,8 @@ class TorchattacksAttack:
                 with memory_errors():
                     arguments = self._arguments(library_class, search, seed)
                     found = library_class(monitor, **arguments)(images, labels)
-            except torch.OutOfMemoryError:
-                raise
+            except (torch.OutOfMemoryError, torch.AcceleratorError):
+                raise  # of the device, not of the model
             except _FAILURES as error:
                 raise AttackError(
                     f"{PREFIX}{self.class_name} failed on this model: {error}.",

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from engine.memory import memory_errors
+
 Labels = npt.NDArray[np.int64]
 
 _FULL = 255.0
@@ -113,9 +115,11 @@ class ImageSet:
         if not isinstance(self.images, torch.Tensor) or self.images.device == device:
             return self
         try:
-            moved = replace(self, images=self.images.to(device), labels=self.labels.to(device))
+            with memory_errors():
+                images, labels = self.images.to(device), self.labels.to(device)
         except torch.OutOfMemoryError:
             return self
+        moved = replace(self, images=images, labels=labels)
         moved.__dict__["fingerprint"] = self.fingerprint  # once, before the images have moved
         return moved
 

@@ -13,6 +13,7 @@ from engine.diagnostics.examine import Report, examine
 from engine.diagnostics.flags import Flag
 from engine.diagnostics.straight_through import StraightThrough
 from engine.errors import AttackError
+from engine.memory import memory_errors
 
 TWINS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "straight-through": StraightThrough,
@@ -83,8 +84,9 @@ def choose_view(
 def _try(deployed: nn.Module, twin: nn.Module, *rest: Tensor | nn.Module | None) -> Report | None:
     """The report on a twin; None if the model cannot be run like that."""
     try:
-        return examine(deployed, twin, *rest)  # type: ignore[arg-type]
-    except torch.OutOfMemoryError:
+        with memory_errors():
+            return examine(deployed, twin, *rest)  # type: ignore[arg-type]
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
         raise
     except (RuntimeError, TypeError, ValueError, AttackError):
         return None

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from engine.memory import memory_errors
+
 Compute = Callable[[Tensor], Tensor]
 Slope = Callable[[Tensor, Tensor], Tensor | float]
 
@@ -199,7 +201,10 @@ class _PassThrough(TorchFunctionMode):
             return value
         floats = tuple(self._float_of(each) for each in args)
         try:
-            ramp = _ON_FLOATS.get(name, func)(*floats, **options)
+            with memory_errors():
+                ramp = _ON_FLOATS.get(name, func)(*floats, **options)
+        except (torch.OutOfMemoryError, torch.AcceleratorError):
+            raise
         except (RuntimeError, TypeError, IndexError):  # no such operation on floats
             return value
         plain = value.dequantize() if value.is_quantized else value
