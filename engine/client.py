@@ -158,8 +158,9 @@ class EngineClient:
                 return
             self._forget_wakes()  # what was asked of this one does not start the next
             early_deaths = 0 if worker.was_ready else early_deaths + 1
-            self._add(WorkerDied(reason=worker.epitaph(), run_id=worker.running))
-            if early_deaths >= MAX_EARLY_DEATHS or worker.refused:
+            final = early_deaths >= MAX_EARLY_DEATHS or worker.refused
+            self._add(WorkerDied(reason=worker.epitaph(), run_id=worker.running, final=final))
+            if final:
                 if self._wait_for_command():
                     return
                 early_deaths = 0
@@ -225,7 +226,8 @@ class _WorkerProcess:
         self.connection, theirs = context.Pipe()
         self.was_ready = False
         self.told_to_leave = False
-        self.refused = ""
+        self.refused = False
+        self._reason = ""
         self.running: int | None = None
         self._title = self._place = ""
         self._deadline: float | None = None
@@ -267,7 +269,7 @@ class _WorkerProcess:
             case WorkerReady():
                 self.was_ready = True
             case WorkerDied():
-                self.refused = event.reason
+                self._reason, self.refused = event.reason, event.final
             case QueueChanged():
                 self._unanswered.popleft()
             case RunStarted():
@@ -322,8 +324,8 @@ class _WorkerProcess:
     def epitaph(self) -> str:
         """Why it ended, in a sentence."""
         code = self._process.exitcode
-        if self.refused:
-            return self.refused
+        if self._reason:
+            return self._reason
         if self._killed:
             return f"The run did not stop in time{self._place}, so its process was ended."
         if code is not None and code < 0:

@@ -50,5 +50,13 @@ class TrainingError(CrumpleError):
     """Training cannot go on, for example because the loss is no longer finite."""
 
 
+class DeviceLost(CrumpleError):
+    """The device answers nobody in this process any more; only a fresh process can go on.
+
+    After an illegal access or a failed assertion in one of its kernels a GPU refuses every
+    further call of the process.
+    """
+
+
 class Cancelled(Exception):
     """The work was stopped on request; not an error."""

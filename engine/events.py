@@ -33,24 +33,28 @@ class WorkerReady(Event):
     Attributes:
         device: where it computes, for example ``cpu`` or ``cuda:0``.
         description: the device in words, for the status bar.
+        devices: name and description of all that this machine has.
     """
 
     pid: int
     device: str
     description: str
+    devices: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerDied(Event):
-    """The worker process ended without being asked to; a fresh one is being started.
+    """The worker process ended without being asked to; a fresh one is started, unless ``final``.
 
     Attributes:
         reason: one sentence.
         run_id: what it was working on, if anything.
+        final: a fresh one would end like it, so none is started until something is asked for.
     """
 
     reason: str
     run_id: int | None = None
+    final: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ The worker process of the window, the command line and the tests all come throug
 
 from __future__ import annotations
 
+import gc
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,7 @@ from engine import catalog, device, outcome, workload
 from engine.attack_stage import AttackStage
 from engine.data import ImageSet, check_fits, forget_training, training_for
 from engine.data import load as load_images
-from engine.errors import Cancelled, CrumpleError, SpecError
+from engine.errors import Cancelled, CrumpleError, DeviceLost, SpecError
 from engine.events import (
     Emit,
     EpochFinished,
@@ -30,7 +31,7 @@ from engine.events import (
     StudyFinished,
     StudyQueued,
 )
-from engine.memory import give_back_freed_memory, memory_errors
+from engine.memory import give_back_device_memory, give_back_freed_memory, memory_errors
 from engine.plan import learns, run_keys
 from engine.specs import DatasetSpec, Run, Study
 from engine.store import Queued, RunKeys, Writer
@@ -100,17 +101,23 @@ def run(
     """Run a study to its end in this process.
 
     Raises:
+        DeviceLost: a run took the device away from this process; the runs after it still wait.
         CrumpleError: the study cannot be queued (data missing, model does not fit).
     """
     runner = Runner(store, emit, options or Options())
     queued = runner.enqueue(study)
-    while not should_stop():
-        run_id = store.next_waiting(queued.run_ids)
-        if run_id is None:
-            break
-        runner.execute(run_id, should_stop)
+    try:
+        while not should_stop():
+            run_id = store.next_waiting(queued.run_ids)
+            if run_id is None:
+                break
+            runner.execute(run_id, should_stop)
+    except DeviceLost:
+        runner.study_summary(queued.study_id)
+        raise
     summary = runner.study_summary(queued.study_id)
     runner.transfer(queued.study_id, should_stop)
+    runner.rest()
     return summary
 
 
@@ -160,8 +167,22 @@ class Runner:
         )
 
     def execute(self, run_id: int, should_stop: ShouldStop) -> None:
-        """Run one run to its end; errors end the run, not the queue."""
+        """Run one run to its end; errors end the run, not the queue.
+
+        Raises:
+            DeviceLost: the error also took the device away; only a fresh process can go on.
+        """
         self._place = ""
+        lost = self._try(run_id, should_stop)
+        if lost:
+            self.store.move(run_id, to_front=False)  # tried again, it does not stop the others
+            raise DeviceLost(
+                f"Run {run_id} failed and took the device with it: {lost}.",
+                "The other runs still wait: run the study again with --resume.",
+            )
+
+    def _try(self, run_id: int, should_stop: ShouldStop) -> str:
+        """As ``execute``; says why the device is lost, if it is."""
         try:
             with memory_errors():
                 self._execute(run_id, should_stop)
@@ -192,6 +213,8 @@ class Runner:
                 "This is a fault of the program or the model; see the details.",
                 traceback.format_exc(),
             )
+            return device.lost(error, self.device)
+        return ""
 
     def _fail(self, run_id: int, message: str, hint: str, trace: str = "") -> None:
         message = f"{self._place}{message}"
@@ -302,7 +325,6 @@ class Runner:
         row = next(row for row in self.store.studies() if row["id"] == study_id)
         summary = Summary(row["finished"], row["failed"], row["cancelled"])
         if not row["waiting"] and not row["running"]:
-            give_back_freed_memory()
             self._transfers.plan(study_id)
             self.emit(
                 StudyFinished(
@@ -318,6 +340,17 @@ class Runner:
         """Judge the examples of each run of a study on the other variants, where that waits.
 
         Told to stop, it leaves the rest waiting.
+
+        Raises:
+            DeviceLost: a pair took the device away; the pairs after it still wait.
         """
         with suppress(Cancelled):
             self._transfers.run(study_id, should_stop)
+
+    def rest(self) -> None:
+        """Let go of data and models, and of their memory; for when there is nothing to do."""
+        self._data = {}
+        self.variants.forget()
+        gc.collect()  # modules with hooks stand in cycles
+        give_back_device_memory()
+        give_back_freed_memory()

@@ -36,9 +36,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.attacks.guard import preserved
-from engine.device import batch_size
+from engine.device import batch_size, lost
 from engine.diagnostics.checks import forward
-from engine.errors import Cancelled, CrumpleError
+from engine.errors import Cancelled, CrumpleError, DeviceLost
 from engine.events import Emit, ShouldStop, StudyStage
 from engine.memory import memory_errors
 from engine.plan import transfer_key
@@ -140,7 +140,8 @@ class TransferStage:
         """Judge what waits of a study; a pair that fails is stored with its reason.
 
         Raises:
-            Cancelled: it was told to stop; what is judged stays, the rest waits.
+                Cancelled: it was told to stop; what is judged stays, the rest waits.
+            DeviceLost: a pair took the device away from this process; the rest waits.
         """
         waiting = self._queue.waiting(study_id)
         done, last = 0, None
@@ -178,7 +179,7 @@ class TransferStage:
                     with self._failures(left[:1]):
                         self._pair(left[0], variant, clean, should_stop)
                     left.pop(0)
-        except Cancelled:
+        except (Cancelled, DeviceLost):
             self._queue.leave(left, "waiting")
             raise
 
@@ -188,15 +189,21 @@ class TransferStage:
         try:
             with memory_errors():
                 yield
-        except Cancelled:
+        except (Cancelled, DeviceLost):
             raise
         except CrumpleError as error:
             self._queue.fail(pairs, str(error))
         except OSError as error:
             self._queue.fail(pairs, f"A file cannot be read or written: {error}.")
-        except Exception as error:  # noqa: BLE001  a bug in one pair must not end the study
+        except Exception as error:  # a bug in one pair must not end the study
             first = str(error).strip().split("\n")[0]
             self._queue.fail(pairs, f"{type(error).__name__}: {first}")
+            why = lost(error, self._variants.device)
+            if why:
+                raise DeviceLost(
+                    f"Judging transferred examples took the device away: {why}.",
+                    "The other pairs still wait: run the study again with --resume.",
+                ) from error
 
     def _load(self, row: Row, should_stop: ShouldStop) -> LoadedVariant:
         keys = RunKeys(row["key"], row["variant_key"], row["data_key"])

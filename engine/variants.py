@@ -60,7 +60,7 @@ class Variants:
     """Makes, stores and loads variants; the last one and its parent stay in memory."""
 
     def __init__(self, store: Writer, device: torch.device) -> None:
-        self._store, self._device = store, device
+        self._store, self.device = store, device
         self._recipes = RecipeStage(store)
         self._loaded: dict[str, LoadedVariant] = {}
         self._parents: dict[str, nn.Module] = {}
@@ -77,6 +77,7 @@ class Variants:
             watch: is told of the epochs of steps that train, and may stop them.
         """
         if keys.variant not in self._loaded:
+            self._loaded = {}  # the memory of the one before is for the next
             payload = self._store.stage(keys.variant)
             if payload and compression.is_stored(self._store.variant_folder(keys.variant)):
                 loaded = self._load(keys, payload)
@@ -84,6 +85,10 @@ class Variants:
                 loaded = self._make(spec, keys, staged, watch)
             self._loaded = {keys.variant: loaded}
         return self._loaded[keys.variant]
+
+    def forget(self) -> None:
+        """Keep no model in memory."""
+        self._loaded, self._parents = {}, {}
 
     def _load(self, keys: RunKeys, payload: Row) -> LoadedVariant:
         variant = compression.load(self._store.variant_folder(keys.variant))
@@ -116,8 +121,8 @@ class Variants:
     def _latency(self, base: nn.Module, variant: Variant, card: catalog.ModelCard) -> list[Row]:
         """Both measured as they would be shipped, on the device that attacks them."""
         models = variant.deployed(), Variant(base, ()).deployed()
-        deployed, parent = (model.to(self._device) for model in models)
-        found = latency.measure(deployed, parent, card.shape, self._device)
+        deployed, parent = (model.to(self.device) for model in models)
+        found = latency.measure(deployed, parent, card.shape, self.device)
         return [one.model_dump(mode="json") for one in found]
 
     def _context(
@@ -133,7 +138,7 @@ class Variants:
             calibration=None if images is None else images.images[:CALIBRATION_IMAGES],
             seed=spec.seed,
             training=images,
-            device=self._device,
+            device=self.device,
             watch=watch,
             teacher=teacher,
             shape=catalog.model_card(spec.model).shape,
@@ -154,11 +159,11 @@ class Variants:
     def _place(self, variant: Variant, accounting: Row) -> LoadedVariant:
         deployed = variant.deployed()
         return LoadedVariant(
-            deployed=deployed.to(self._device),
-            view=variant.attack_view().to(self._device),
+            deployed=deployed.to(self.device),
+            view=variant.attack_view().to(self.device),
             accounting=accounting,
             fingerprint=fingerprint(deployed),
-            device=self._device,
+            device=self.device,
         )
 
     def examine(self, spec: Run, keys: RunKeys, images: ImageSet, staged: Staged) -> Row:
@@ -172,8 +177,8 @@ class Variants:
             return stored
         begun = time.perf_counter()
         variant = self.get(spec, keys, staged)
-        gate = images.images[:GATE_IMAGES].to(self._device)
-        labels = images.labels[:GATE_IMAGES].to(self._device)
+        gate = images.images[:GATE_IMAGES].to(self.device)
+        labels = images.labels[:GATE_IMAGES].to(self.device)
 
         def examine() -> diagnostics.Choice:
             diagnostics.require_logits(variant.deployed, gate, labels)
@@ -218,8 +223,8 @@ class Variants:
             "gradient-free check",
             lambda: diagnostics.black_box_broken(
                 variant.deployed,
-                images.images[:count].to(self._device),
-                images.labels[:count].to(self._device),
+                images.images[:count].to(self.device),
+                images.labels[:count].to(self.device),
                 rival,
                 spec.seed,
                 should_stop,
@@ -231,7 +236,7 @@ class Variants:
     def _affordable(self, keys: RunKeys) -> int:
         """Images of the gradient-free check: fewer for large networks without an accelerator."""
         stored = self._store.stage(keys.variant)
-        if self._device.type != "cpu" or not stored:
+        if self.device.type != "cpu" or not stored:
             return BLACK_BOX_IMAGES
         macs = QUERIES * stored["accounting"]["macs"]
         return images_within(_BUDGET, macs, _FEWEST, BLACK_BOX_IMAGES)
@@ -240,5 +245,5 @@ class Variants:
         if model not in self._parents:
             base = load_model(catalog.model_card(model))
             parent = compression.apply(base, (), compression.Context(calibration=None, seed=0))
-            self._parents = {model: parent.attack_view().to(self._device)}
+            self._parents = {model: parent.attack_view().to(self.device)}
         return self._parents[model]

@@ -11,9 +11,11 @@ import signal
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
+import torch
+
 from engine import catalog, device
 from engine.commands import Cancel, Command, Move, Pause, Retry, Settings, Shutdown, Submit
-from engine.errors import CrumpleError
+from engine.errors import CrumpleError, DeviceLost
 from engine.events import (
     Event,
     QueueChanged,
@@ -34,8 +36,12 @@ def main(connection: Connection, settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C in a terminal is the window's affair
     try:
         _serve(connection, settings)
+    except DeviceLost as error:
+        connection.send(WorkerDied(reason=error.message))
+    except torch.AcceleratorError as error:  # outside of a run
+        connection.send(WorkerDied(reason=f"The device failed: {str(error).splitlines()[0]}."))
     except CrumpleError as error:
-        connection.send(WorkerDied(reason=str(error)))
+        connection.send(WorkerDied(reason=str(error), final=True))
     finally:
         connection.close()
 
@@ -57,6 +63,7 @@ def _serve(connection: Connection, settings: Settings) -> None:
                 pid=os.getpid(),
                 device=str(runner.device),
                 description=device.describe(runner.device),
+                devices=device.found(),
             )
         )
         worker.loop()
@@ -117,7 +124,11 @@ class _Worker:
         while not self._leaving:
             study_id = None if self._paused else self._store.transfer_queue.next_study()
             run_id = None if self._paused else self._store.next_waiting()
-            self._pump(wait=study_id is None and run_id is None)
+            if study_id is None and run_id is None:
+                self._runner.rest()
+                self._pump(wait=True)
+            else:
+                self._pump(wait=False)
             if self._paused or self._leaving:
                 continue
             if study_id is not None:
@@ -129,7 +140,11 @@ class _Worker:
         if self._store.next_waiting([run_id]) is None:
             return  # cancelled a moment ago
         self._running, self._stop_running = {run_id}, False
-        self._runner.execute(run_id, self._should_stop)
+        try:
+            self._runner.execute(run_id, self._should_stop)
+        except DeviceLost:
+            self._tell_studies(run_id)
+            raise
         self._running = set()
         if self._leaving:
             if not self._stop_running:

@@ -126,8 +126,18 @@ class TransferQueue:
         self._end(pairs, "failed", ", message = ?", (message,))
 
     def leave(self, pairs: Sequence[Pair], status: str) -> None:
-        """These pairs go back to ``waiting``, or were ``cancelled`` by a person."""
-        self._set(pairs, "status = ?, attempts = 0", (status,))
+        """Of these pairs, those not judged go back to ``waiting``, or were ``cancelled``."""
+        open_ = [pair for pair in pairs if self._is_open(pair)]
+        self._set(open_, "status = ?, attempts = 0", (status,))
+
+    def _is_open(self, pair: Pair) -> bool:
+        return bool(
+            self._db.execute(
+                "SELECT count(*) FROM transfers WHERE source_run = ? AND target_run = ? "
+                "AND status IN ('waiting', 'running')",
+                (pair.source, pair.target),
+            ).fetchone()[0]
+        )
 
     def recover(self, max_attempts: int) -> None:
         """Let pairs wait again that a dead process left running, unless they ended it before."""

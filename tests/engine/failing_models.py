@@ -39,6 +39,7 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     "python": MemoryError,
     "gpu": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
 }
+ILLEGAL = "CUDA error: an illegal memory access was encountered"
 
 
 def poisoned(images: Tensor) -> Tensor:
@@ -97,6 +98,7 @@ TRICKS: dict[str, Callable[[Tensor, Tensor], Any]] = {
     "late-one-row": lambda images, logits: logits[:1] if len(images) == 7 else logits,
     "late-tuple": lambda images, logits: (logits,) if len(images) == 7 else logits,
     "hang": _on_mark(_hang),
+    "lose-device": _on_mark(lambda: _raise(torch.AcceleratorError(f"{ILLEGAL}\nmore words"))),
     "exit": _on_mark(lambda: os._exit(3)),
     "kill": _on_mark(lambda: os.kill(os.getpid(), signal.SIGKILL)),
     **{f"hungry-{error}": _hungry(8, error) for error in ERRORS},

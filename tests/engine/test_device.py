@@ -52,7 +52,7 @@ def test_an_accelerator_that_was_named_is_refused_with_the_reason(
     accelerator: Callable[..., None],
 ) -> None:
     accelerator("mps", TypeError(NO_FLOAT64))
-    with pytest.raises(SpecError, match="'mps' cannot be used: .*float64.*Use auto, cpu"):
+    with pytest.raises(SpecError, match=r"'mps' cannot be used: .*float64.*Use auto, cpu"):
         device.resolve("mps")
 
 
