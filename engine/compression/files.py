@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
@@ -30,16 +31,20 @@ from engine.models.bundle import skeleton as unfilled
 from engine.models.registry import build
 from engine.models.reshape import Shapes, fit_shapes
 from engine.models.tensors import (
+    fill,
     fingerprint,
     json_bytes,
-    load_tensors,
-    stored_shapes,
+    parsed,
+    read_file,
+    shapes_of,
     tensor_bytes,
     write_atomically,
 )
-from engine.specs import Step, architecture_after, has_student
+from engine.specs import Step, architecture_after, has_student, recipe_label
 
 _NAME = "variant"
+_ASKED = 4
+"""Images that a variant is asked about before it is written."""
 
 
 class _Place(BaseModel):
@@ -70,15 +75,58 @@ class Description(BaseModel):
 def save(variant: Variant, card: ModelCard, folder: Path) -> None:
     """Write a variant so that ``load`` gives the same logits bit by bit.
 
+    It is built once from what would be written, and asked, before anything is.
+
     Args:
         variant: what to write.
         card: of its base model, for the architecture.
         folder: is made if missing; holds one variant.
+
+    Raises:
+        ModelError: it would not be the same again; nothing is written then.
     """
     file = describe(variant, card)
-    write_atomically(folder / f"{_NAME}.safetensors", tensor_bytes(variant.live))
+    tensors = tensor_bytes(variant.live)
+    _read_back(variant, file, tensors)
+    write_atomically(folder / f"{_NAME}.safetensors", tensors)
     # The description comes last: where it is, the variant is complete.
     write_atomically(folder / f"{_NAME}.json", json_bytes(file.model_dump(mode="json")))
+
+
+def _read_back(variant: Variant, file: Description, tensors: bytes) -> None:
+    try:
+        again = _filled(file, tensors, f"{_NAME}.safetensors")
+        same = torch.equal(_answers(variant.live, file), _answers(again, file))
+        same &= fingerprint(again) == file.fingerprint
+    except ModelError as error:
+        raise _unreadable(file, str(error)) from error
+    if not same:
+        raise _unreadable(file, "It gives other logits.")
+
+
+def _answers(live: nn.Module, file: Description) -> torch.Tensor:
+    """Logits of a few images; what layers draw is the same each time."""
+    images = torch.rand(_ASKED, *file.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        return live(images).nan_to_num()  # type: ignore[no-any-return]
+
+
+def _filled(file: Description, content: bytes, name: str) -> nn.Module:
+    """The network of a description with the tensors of its file."""
+    state = parsed(content, name)
+    live = skeleton(file, shapes_of(state))
+    fill(live, state, name)
+    return live
+
+
+def _unreadable(file: Description, reason: str) -> ModelError:
+    steps = recipe_label(file.recipe)
+    return ModelError(
+        f"The variant {steps} of {file.architecture} cannot be stored: built again from its "
+        f"file it would not be the same. {reason}",
+        "Leave out the step that changes the form of the network, and please report this.",
+    )
 
 
 def describe(variant: Variant, card: ModelCard) -> Description:
@@ -130,8 +178,7 @@ def load(folder: Path) -> Variant:
     """
     file = _read(folder / f"{_NAME}.json")
     tensors = folder / f"{_NAME}.safetensors"
-    live = skeleton(file, stored_shapes(tensors))
-    load_tensors(live, tensors)
+    live = _filled(file, read_file(tensors), tensors.name)
     if fingerprint(live) != file.fingerprint:
         raise ModelError(
             f"The weights of the variant in {folder.name} are not those its JSON file describes.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from engine.catalog.training import StandardParams
@@ -83,7 +84,8 @@ def retrain(
     if start is not None and start.score > trained.validation_score:
         best = start.tensors
     model.load_state_dict(best)
-    model.cpu().eval()
+    # As files keep it: in another layout in memory a convolution adds in another order.
+    model.cpu().to(memory_format=torch.contiguous_format).eval()
 
 
 class _Start:

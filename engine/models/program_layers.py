@@ -53,6 +53,8 @@ def layer_of(node: fx.Node, module: fx.GraphModule, name: str) -> nn.Module | No
         return _batch_norm(node, module, name)
     if target in _DROPOUTS:
         return _dropout(node, name)
+    if target in (aten.layer_norm.default, aten.group_norm.default):
+        return _channel_norm(node, module)
     once = isinstance(node.args[0], fx.Node) and len(node.args[0].users) == 1 if node.args else 0
     if target is aten.relu.default or (target is aten.relu_.default and once):
         return nn.ReLU()
@@ -168,6 +170,23 @@ def _count_on(layer: nn.modules.batchnorm._BatchNorm, node: fx.Node, module: nn.
     seen = getattr(module.get_submodule(owner), "num_batches_tracked", None)
     if isinstance(seen, torch.Tensor) and seen.dim() == 0:
         layer.num_batches_tracked = seen.detach().clone()
+
+
+def _channel_norm(node: fx.Node, module: fx.GraphModule) -> nn.Module | None:
+    """LayerNorm or GroupNorm with scale and shift, or with neither."""
+    tensors = _tensors(node, module, range(2, 4))
+    if tensors is None or (tensors[0] is None) != (tensors[1] is None):
+        return None
+    weight, bias = tensors
+    eps, affine = float(_argument(node, 4, 1e-5)), weight is not None
+    if node.target is aten.layer_norm.default:
+        sizes: Any = node.args[1]
+        return _filled(nn.LayerNorm(list(sizes), eps, affine), weight=weight, bias=bias)
+    value, groups = node.args[0], node.args[1]
+    if not affine or not isinstance(value, fx.Node):
+        return None
+    layer = nn.GroupNorm(int(groups), len(weight), eps)  # type: ignore[arg-type]
+    return _filled(layer, weight=weight, bias=bias)
 
 
 def _dropout(node: fx.Node, name: str) -> nn.Module:

@@ -54,36 +54,51 @@ def load_tensors(module: nn.Module, path: Path) -> None:
     Raises:
         ModelError: the file is missing, truncated, or holds another model.
     """
-    state = _parsed(path)
-    expected = {name: _form(tensor) for name, tensor in module.state_dict().items()}
-    found = {name: _form(tensor) for name, tensor in state.items()}
+    fill(module, parsed(read_file(path), path.name), path.name)
+
+
+def fill(module: nn.Module, state: Mapping[str, torch.Tensor], name: str) -> None:
+    """The same from tensors; ``name`` is that of their file, for messages."""
+    expected = {key: _form(tensor) for key, tensor in module.state_dict().items()}
+    found = {key: _form(tensor) for key, tensor in state.items()}
     wrong = sorted(expected.items() ^ found.items())
     if wrong:
         raise ModelError(
-            f"The model file {path.name} does not fit the architecture at {wrong[0][0]!r}.", _HINT
+            f"The model file {name} does not fit the architecture at {wrong[0][0]!r}.", _HINT
         )
     module.load_state_dict(state, strict=True)
 
 
-def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor of a safetensors file.
+def shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor."""
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file of weights.
 
     Raises:
-        ModelError: the file is missing or truncated.
+        ModelError: it is missing or cannot be read.
     """
-    return {name: tuple(tensor.shape) for name, tensor in _parsed(path).items()}
-
-
-def _parsed(path: Path) -> dict[str, torch.Tensor]:
     try:
-        return parse_tensors(path.read_bytes())
+        return path.read_bytes()
     except OSError as error:
         raise ModelError(
             f"The model file {path.name} cannot be read: {error.strerror}.", _HINT
         ) from None
+
+
+def parsed(content: bytes, name: str) -> dict[str, torch.Tensor]:
+    """The tensors in the content of a safetensors file; ``name`` is for messages.
+
+    Raises:
+        ModelError: it is truncated or something else.
+    """
+    try:
+        return parse_tensors(content)
     except (SafetensorError, ValueError, KeyError):
         raise ModelError(
-            f"The model file {path.name} is truncated or no safetensors file.", _HINT
+            f"The model file {name} is truncated or no safetensors file.", _HINT
         ) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from engine.compression.layers import attach, weight_layers
 from engine.compression.mask import Mask
 from engine.errors import ModelError, SpecError
 from engine.models.reshape import fit_shapes
-from engine.models.tensors import stored_shapes
+from engine.models.tensors import parsed, shapes_of
 from engine.specs import make_step
 from tests.helpers.studies import small_study
 
@@ -289,7 +290,7 @@ def test_sizes_are_taken_over_and_nothing_else(base: nn.Module) -> None:
         (nn.Conv2d(4, 8, 3), (8, 4, 5, 5)),
         (nn.Conv2d(4, 8, 3), (8, 4, 3)),
         (nn.Conv2d(4, 8, 3), (0, 4, 3, 3)),
-        (nn.Conv2d(4, 8, 3, groups=2), (6, 2, 3, 3)),
+        (nn.Conv2d(4, 8, 3, groups=2), (7, 2, 3, 3)),
         (nn.Conv2d(4, 4, 3, groups=4), (4, 2, 3, 3)),
         (nn.Linear(4, 2), (2, 4, 1)),
     ],
@@ -304,8 +305,9 @@ def test_shapes_that_no_layer_can_take_are_refused(
 
 def test_only_a_variant_of_this_step_may_be_smaller(base: nn.Module, tmp_path: Path) -> None:
     variant = apply(base, {"name": "channel"}, shape=(1, 8, 8))
-    hidden = compression.Variant(variant.live, ())
-    compression.save(hidden, catalog.model_card("digits-resnet-at"), tmp_path)
+    compression.save(variant, catalog.model_card("digits-resnet-at"), tmp_path)
+    told = json.loads((tmp_path / "variant.json").read_text())
+    (tmp_path / "variant.json").write_text(json.dumps(told | {"recipe": []}))
     with pytest.raises(ModelError, match="does not fit the architecture"):
         compression.load(tmp_path)
 
@@ -314,7 +316,8 @@ def test_a_truncated_file_is_refused(base: nn.Module, tmp_path: Path) -> None:
     variant = apply(base, {"name": "channel"}, shape=(1, 8, 8))
     compression.save(variant, catalog.model_card("digits-resnet-at"), tmp_path)
     tensors = tmp_path / "variant.safetensors"
-    assert stored_shapes(tensors)["0.weight"] == tuple(variant.live[0].weight.shape)  # type: ignore[index]
+    shapes = shapes_of(parsed(tensors.read_bytes(), "variant"))
+    assert shapes["0.weight"] == tuple(variant.live[0].weight.shape)  # type: ignore[index]
     tensors.write_bytes(tensors.read_bytes()[:-100])
     with pytest.raises(ModelError, match="truncated"):
         compression.load(tmp_path)
