@@ -5,6 +5,18 @@ Everything else that is raised is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+_LONGEST = 80
+"""Characters of a value in an error."""
+
+
+def quoted(value: object) -> str:
+    """A value as study files have it, cut where it is long."""
+    try:
+        text = str(value).lower() if isinstance(value, bool) else repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
 
 class CrumpleError(Exception):
     """One clear sentence for the user, and what to do next.

@@ -18,13 +18,10 @@ from engine.catalog.architectures import SAME
 from engine.dataset_spec import MOST_IMAGES, Spec
 from engine.dataset_spec import DatasetSpec as DatasetSpec
 from engine.dataset_spec import usual_root as usual_root
-from engine.errors import SpecError
+from engine.errors import SpecError, quoted
 from engine.recipe_rules import refuse
 
 _T = TypeVar("_T")
-
-_LONGEST = 80
-"""Characters of a value in an error."""
 
 
 def content_key(*parts: Any) -> str:
@@ -158,23 +155,14 @@ def spec_error(error: ValidationError, where: str, known: tuple[str, ...] = ()) 
     value = first.get("input")
     if first["type"] == "extra_forbidden":
         options = f"Known: {', '.join(known)}." if known and len(first["loc"]) == 1 else ""
-        return SpecError(f"{where}: there is no parameter {field!r}.", options)
+        return SpecError(f"{where}: there is no parameter {quoted(field)}.", options)
     if first["type"] == "missing":
         return SpecError(f"{where}: the key {field!r} is missing.")
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     plain = not isinstance(value, dict | BaseModel) and first["loc"]
-    shown = f" is {_quoted(value)} but" if plain else ""
+    shown = f" is {quoted(value)} but" if plain else ""
     label = f"{where}: {field}" if first["loc"] else where
     return SpecError(f"{label}{shown} {message}.")
-
-
-def _quoted(value: Any) -> str:
-    """A value as study files have it, cut where it is long."""
-    try:
-        text = str(value).lower() if isinstance(value, bool) else repr(value)
-    except ValueError:  # Python writes no integer of more than 4,300 digits
-        text = f"a number of {value.bit_length():,} bits"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def expand(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ from engine.catalog.entry import Entry, Params, Section, as_number, format_numbe
 from engine.catalog.formulas import FORMULAS
 from engine.catalog.models import ModelCard, use_library
 from engine.catalog.training import group_of
-from engine.errors import SpecError
+from engine.errors import SpecError, quoted
 
 SECTIONS = ("datasets", "models", "compressions", "training", "attacks")
 
@@ -61,7 +61,7 @@ def find(section_name: str, id_: str) -> Entry:
     near = difflib.get_close_matches(id_, known, n=1)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     kind = section_name.rstrip("s") if section_name != "training" else "training recipe"
-    raise SpecError(f"There is no {kind} {id_!r}.{guess}", f"Known: {', '.join(known)}.")
+    raise SpecError(f"There is no {kind} {quoted(id_)}.{guess}", f"Known: {', '.join(known)}.")
 
 
 def model_card(id_: str) -> ModelCard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,7 @@ ROOTED = (*FILES, "imagenet")
 def missing_files(name: str, root: Path) -> tuple[str, ...]:
     """What of a published dataset is not there, training images included."""
     files = FILES[name]
-    return tuple(one for one in (*files.test, *files.training) if not (root / one).is_file())
+    return tuple(one for one in (*files.test, *files.training) if not os.path.isfile(root / one))
 
 
 def entries() -> Section:

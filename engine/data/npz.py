@@ -54,9 +54,11 @@ def open_npz(name: str, part: Part) -> Source | None:
 
 def _classes(path: Path, key: str, y: np.ndarray[Any, Any]) -> int:
     """One more than the largest label."""
-    if y.dtype.kind not in "iu" or not y.size or y.min() < 0:
-        low = f" from {y.min()}" if y.size else ", empty"
-        raise _error(path, f"{key} must hold integers from 0 up, but is {y.dtype}{low}")
+    if y.dtype.kind not in "iu":
+        raise _error(path, f"{key} must hold integers from 0 up, but is {y.dtype}")
+    if not y.size or y.min() < 0:
+        low = f"goes down to {y.min()}" if y.size else "is empty"
+        raise _error(path, f"{key} must hold integers from 0 up, but {low}")
     if y.max() >= MAX_CLASSES:
         raise _error(path, f"{key} reaches {y.max()}, but classes are numbered from 0 without gaps")
     return int(y.max()) + 1

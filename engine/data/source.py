@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.data.image_set import Labels
-from engine.errors import DataError
+from engine.errors import DataError, quoted
 
 Pixels = npt.NDArray[np.floating[Any]] | npt.NDArray[np.uint8]
 Part = Literal["test", "training"]
@@ -24,14 +25,22 @@ def expanded(name: str) -> Path:
     """The path a person wrote, ``~`` included.
 
     Raises:
-        DataError: nobody knows where that home is.
+        DataError: nobody knows where that home is, or no such path can be.
     """
     try:
-        return Path(name).expanduser()
+        path = Path(name).expanduser()
+        os.stat(path)
     except RuntimeError:
         raise DataError(
             f"The path {name!r} starts in an unknown home folder.", "Write it in full."
         ) from None
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return path  # what should be there is for others to say
+    except OSError as error:
+        raise DataError(
+            f"The path {quoted(name)} cannot be used: {error.strerror}.", "Name another one."
+        ) from None
+    return path
 
 
 def check_labels(labels: Labels, classes: int, where: str) -> Labels:

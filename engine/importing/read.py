@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from engine.errors import ModelError
 from engine.models import safe_pickle
-from engine.models.safe_zip import damaged, open_zip, read_entry
+from engine.models.safe_zip import check_sums, damaged, open_zip, read_entry
 
 State = dict[str, torch.Tensor]
 
@@ -113,9 +113,7 @@ def _read_zip(path: Path, size: int) -> Content:
                 _KINDS,
             )
         pickled = read_entry(archive, pickles[0], path.name)
-        bad = archive.testzip()
-        if bad is not None:
-            raise damaged(path.name, f"the checksum of {bad} is wrong")
+        check_sums(archive, path.name)
     import io
 
     safe_pickle.scan(io.BytesIO(pickled), path.name, size)

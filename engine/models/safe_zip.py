@@ -64,3 +64,17 @@ def read_entry(archive: zipfile.ZipFile, entry: str, name: str) -> bytes:
         return archive.read(entry)
     except (KeyError, zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError) as error:
         raise damaged(name, str(error).strip("'\"").rstrip(".")) from None
+
+
+def check_sums(archive: zipfile.ZipFile, name: str) -> None:
+    """Verify every entry.
+
+    Raises:
+        ModelError: one cannot be read as it is declared, or its checksum is wrong.
+    """
+    try:
+        bad = archive.testzip()
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError) as error:
+        raise damaged(name, str(error).rstrip(".")) from None
+    if bad is not None:
+        raise damaged(name, f"the checksum of {bad} is wrong")

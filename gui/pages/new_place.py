@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ class PlaceBox(QWidget):
         missing = 0
         if self._kind in FILES:
             missing = self._tell_published()
-        elif self._kind == "imagenet" and not self._root().is_dir():
+        elif self._kind == "imagenet" and not os.path.isdir(self._root()):
             self.note.tell(
                 f"There is no folder {self._root()}. ImageNet is fetched from image-net.org by "
                 "hand; then choose the folder that holds val/.",

@@ -253,3 +253,10 @@ def test_a_folder_that_may_not_be_read_is_refused(
     monkeypatch.setattr(Path, "iterdir", forbidden)
     with pytest.raises(DataError, match=r"cannot be read: Permission denied\."):
         data.load(DatasetSpec(folder=str(tmp_path)), 0)
+
+
+@pytest.mark.parametrize("table", [{"folder": "x"}, {"npz": "x"}, {"name": "mnist", "root": "x"}])
+def test_a_path_that_cannot_be_is_refused(table: dict[str, str]) -> None:
+    key = list(table)[-1]
+    with pytest.raises(DataError, match=r"The path 'xxx.* cannot be used: File name too long"):
+        data.load(DatasetSpec.model_validate(table | {key: "x" * 3000}), 0)

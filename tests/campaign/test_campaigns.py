@@ -1,0 +1,46 @@
+"""A short form of each campaign; ``python -m tests.campaign.NAME --rounds N`` is the long one."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from engine.errors import CrumpleError
+from tests.campaign import archives, current_folder, pictures, studies
+from tests.campaign.tally import Attempt, campaign
+
+SHORT: dict[str, tuple[Attempt, int]] = {
+    "studies": (studies.attempt, 120),
+    "pictures": (pictures.attempt, 50),
+    "archives": (archives.attempt, 50),
+    "current_folder": (current_folder.attempt, 2),
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_damaged_input_is_refused_in_one_sentence_or_used_as_what_it_says(name: str) -> None:
+    attempt, rounds = SHORT[name]
+    tally = campaign(name, attempt, rounds, seed=0)
+    assert not tally.crashes, tally.report()
+    assert tally.tried == rounds
+    assert tally.accepted > 0 or name == "current_folder"  # its few rounds may all be refused
+
+
+def _outside(rng: random.Random, folder: Path) -> str:
+    (folder / ".." / "stray").touch()
+    return "stray"
+
+
+def _wordy(rng: random.Random, folder: Path) -> str:
+    raise CrumpleError("two\nlines")
+
+
+def _bug(rng: random.Random, folder: Path) -> str:
+    raise KeyError("bug")
+
+
+@pytest.mark.parametrize("bad", [_outside, _wordy, _bug])
+def test_the_tally_sees_strays_wordy_errors_and_bugs(bad: Attempt) -> None:
+    assert len(campaign("bad", bad, 3, seed=0).crashes) == 3
