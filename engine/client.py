@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from engine.commands import Cancel, Command, Move, Pause, Retry, Settings, Shutdown, Submit
+from engine.commands import Cancel, Command, Halt, Move, Pause, Retry, Settings, Shutdown, Submit
 from engine.events import (
     Event,
     QueueChanged,
@@ -120,6 +120,10 @@ class EngineClient:
         """Take no new run, or go on. A fresh client is paused."""
         self._send(Pause(paused))
 
+    def halt(self) -> None:
+        """Stop what runs and take no new run; ``RunWaits`` tells that it waits again."""
+        self._send(Halt())
+
     def move(self, run_id: int, to_front: bool) -> None:
         """Move a waiting run to the front or the end of the queue."""
         self._send(Move(run_id, to_front))
@@ -191,8 +195,8 @@ class EngineClient:
         """Send what was asked for; False if the process is gone (commands wait for the next)."""
         while self._commands:
             command = self._commands[0]
-            if isinstance(command, Pause):
-                self._paused = command.paused
+            if isinstance(command, Pause | Halt):
+                self._paused = isinstance(command, Halt) or command.paused
             if not worker.send(command, self._grace):
                 return isinstance(command, Shutdown)
             self._commands.popleft()
@@ -233,7 +237,7 @@ class _WorkerProcess:
         self._deadline: float | None = None
         self._first = first
         self._unanswered: deque[Command] = deque(first)
-        self._killed = False
+        self._killed = self._cancelling = False
         told = replace(settings, first=first, last_words=last_words)
         self._process: SpawnProcess = context.Process(
             target=_enter, args=(theirs, told), name="crumple-worker", daemon=True
@@ -244,9 +248,11 @@ class _WorkerProcess:
 
     def send(self, command: Command, grace: float) -> bool:
         """Give a command; False if the process is gone."""
-        hits = isinstance(command, Cancel) and self.running in command.run_ids
+        cancels = isinstance(command, Cancel) and self.running in command.run_ids
+        hits = cancels or (isinstance(command, Halt) and self.running is not None)
         if hits and self._deadline is None:
             self._deadline = time.monotonic() + grace
+        self._cancelling |= cancels
         self.told_to_leave |= isinstance(command, Shutdown)
         try:
             self.connection.send(command)
@@ -279,6 +285,7 @@ class _WorkerProcess:
                 self._place = f" at {self._title}, {event.stage}"
             case RunFinished() | RunFailed() | RunCancelled() if event.run_id == self.running:
                 self.running, self._deadline, self._place = None, None, ""
+                self._cancelling = False
 
     def patience(self) -> float | None:
         """Seconds until a cancel is overdue; None if none is pending."""
@@ -316,9 +323,11 @@ class _WorkerProcess:
         lost = [
             command
             for command in self._unanswered
-            if id(command) not in repeated and not isinstance(command, Pause)
+            if id(command) not in repeated and not isinstance(command, Pause | Halt)
         ]
-        hung = [Cancel((self.running,))] if self._killed and self.running is not None else []
+        hung: list[Command] = []
+        if self._killed and self._cancelling and self.running is not None:
+            hung = [Cancel((self.running,))]
         return [*hung, *lost]
 
     def epitaph(self) -> str:

@@ -37,6 +37,11 @@ class Pause:
 
 
 @dataclass(frozen=True)
+class Halt:
+    """Stop what runs, let it wait again with all that it has finished, and take no new run."""
+
+
+@dataclass(frozen=True)
 class Move:
     """Move a waiting run to the front or the end of the queue."""
 
@@ -49,7 +54,7 @@ class Shutdown:
     """End the process; the running run goes back into the queue."""
 
 
-Command = Submit | Cancel | Retry | Pause | Move | Shutdown
+Command = Submit | Cancel | Retry | Pause | Halt | Move | Shutdown
 
 
 @dataclass(frozen=True)

@@ -234,6 +234,11 @@ class RunCancelled(RunEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunWaits(RunEvent):
+    """A run that was stopped together with the queue (``RunCancelled``) waits in it again."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyFinished(Event):
     """No run of the study is waiting or running any more."""
 

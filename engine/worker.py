@@ -14,13 +14,14 @@ from multiprocessing.connection import Connection
 import torch
 
 from engine import catalog, device
-from engine.commands import Cancel, Command, Move, Pause, Retry, Settings, Shutdown, Submit
+from engine.commands import Cancel, Command, Halt, Move, Pause, Retry, Settings, Shutdown, Submit
 from engine.errors import CrumpleError, DeviceLost
 from engine.events import (
     Event,
     QueueChanged,
     RunCancelled,
     RunFailed,
+    RunWaits,
     StudyRefused,
     WorkerDied,
     WorkerReady,
@@ -100,7 +101,7 @@ class _Worker:
     def __init__(self, channel: _Channel, runner: Runner) -> None:
         self._channel, self._runner, self._store = channel, runner, runner.store
         self._paused = True
-        self._leaving = False
+        self._leaving = self._halting = False
         self._running: set[int] = set()
         self._stop_running = False
 
@@ -146,17 +147,19 @@ class _Worker:
             self._tell_studies(run_id)
             raise
         self._running = set()
-        if self._leaving:
-            if not self._stop_running:
-                self._store.set_status([run_id], "waiting", ["cancelled"])
-            return
-        self._tell_studies(run_id)
+        kept = (self._leaving or self._halting) and not self._stop_running
+        waits = kept and self._store.set_status([run_id], "waiting", ["cancelled"])
+        self._halting = False
+        if waits:
+            self._channel.send(RunWaits(run_id=run_id))
+        elif not self._leaving:
+            self._tell_studies(run_id)
 
     def _transfer(self, study_id: int) -> None:
         """The stage of a study after its runs; stopped by cancelling any run of the study."""
         self._running, self._stop_running = set(self._store.study_runs(study_id)), False
         self._runner.transfer(study_id, self._should_stop)
-        self._running = set()
+        self._running, self._halting = set(), False
         if self._stop_running:
             queue = self._store.transfer_queue
             queue.leave(queue.waiting(study_id), "cancelled")
@@ -167,7 +170,7 @@ class _Worker:
 
     def _should_stop(self) -> bool:
         self._pump(wait=False)
-        return self._stop_running or self._leaving
+        return self._stop_running or self._leaving or self._halting
 
     def _pump(self, *, wait: bool) -> None:
         """Obey what has arrived; with ``wait``, block until something has."""
@@ -186,6 +189,8 @@ class _Worker:
                 self._store.set_status(run_ids, "waiting", ["failed", "cancelled"])
             case Pause(paused):
                 self._paused = paused
+            case Halt():
+                self._paused, self._halting = True, bool(self._running)
             case Move(run_id, to_front):
                 self._store.move(run_id, to_front)
             case Shutdown():

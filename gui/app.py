@@ -77,10 +77,16 @@ def _run(app: QApplication, lab: Lab, options: argparse.Namespace) -> int:
     if options.screenshot:
         return _screenshot(window, options.screenshot)
     # The worker's events wake the interpreter, so that Ctrl+C in a terminal is heard.
-    signal.signal(signal.SIGINT, lambda *_: app.quit())
+    signal.signal(signal.SIGINT, lambda *_: _leave(app, window))
     window.status.set_starting()
     QTimer.singleShot(0, lab.client.start)
     return app.exec()
+
+
+def _leave(app: QApplication, window: MainWindow) -> None:
+    """Ctrl+C in the terminal: nobody is there to answer a question."""
+    window.may_close = True
+    app.quit()
 
 
 def _screenshot(window: MainWindow, file: Path) -> int:

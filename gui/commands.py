@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from PySide6.QtGui import QUndoCommand
 
@@ -78,6 +79,40 @@ class EditNote(QUndoCommand):
     def _write(self, text: str) -> None:
         self._store.annotate(self._run_id, note=text)
         self._changed()
+
+
+class ReplaceDraft(QUndoCommand):
+    """Another study stands in New; made after the fact, so that its first redo does nothing.
+
+    Undone and redone, each side comes back as it was left, with all that was typed since.
+
+    Args:
+        text: what was done.
+        put: shows a draft.
+        draft: the one that stands there now.
+        before: the one that stood there.
+    """
+
+    def __init__(
+        self, text: str, put: Callable[[Any], None], draft: Callable[[], Any], before: Any
+    ) -> None:
+        super().__init__(text)
+        self._put, self._draft, self._other = put, draft, before
+        self._done = True
+
+    def redo(self) -> None:
+        if self._done:
+            self._done = False
+        else:
+            self._swap()
+
+    def undo(self) -> None:
+        self._swap()
+
+    def _swap(self) -> None:
+        present = self._draft()
+        self._put(self._other)
+        self._other = present
 
 
 def run_count(count: int) -> str:

@@ -10,6 +10,7 @@ from engine import events
 from engine.client import EngineClient
 from engine.specs import Study
 from gui.pace import Pace
+from gui.planning import Planning
 
 DRAIN_MS = 50
 CHANGE_MS = 250
@@ -21,15 +22,18 @@ class QtEngineClient(QObject):
     Signals:
         event: one engine event (``engine.events``), coalesced per run.
         rows_changed: rows in the database changed; at most four times a second.
+        planned: what ``planning`` says has changed.
 
     Attributes:
         progress: where each running run stands, attacking or training.
         told: what the running run has told so far, for a page that opens late; of the messages
             that replace each other the last one.
+        planning: what is being done between a start and the first run.
     """
 
     event = Signal(object)
     rows_changed = Signal()
+    planned = Signal()
 
     def __init__(self, client: EngineClient, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -41,6 +45,7 @@ class QtEngineClient(QObject):
         self.progress: dict[int, events.RunProgress | events.EpochFinished] = {}
         self.told: list[events.RunEvent] = []
         self.pace = Pace()
+        self.planning = Planning()
         self._drain_timer = QTimer(self)
         self._drain_timer.setInterval(DRAIN_MS)
         self._drain_timer.timeout.connect(self._drain)
@@ -56,6 +61,7 @@ class QtEngineClient(QObject):
 
     def start(self) -> None:
         """Start the worker in the background and begin to listen."""
+        self.planning.starting = True
         self._client.start()
         self._drain_timer.start()
 
@@ -67,7 +73,9 @@ class QtEngineClient(QObject):
 
     def submit(self, study: Study) -> None:
         """Queue a study; answered by ``StudyQueued`` or ``StudyRefused``."""
+        self.planning.submitted(study.name)
         self._client.submit(study)
+        self.planned.emit()
 
     def cancel(self, run_ids: Sequence[int]) -> None:
         """Stop these runs, waiting or running."""
@@ -81,6 +89,10 @@ class QtEngineClient(QObject):
         """Take no new run, or go on; a running run is finished first."""
         self._client.pause(paused)
 
+    def halt(self) -> None:
+        """Stop what runs, keep it waiting with all it has finished, and take no new run."""
+        self._client.halt()
+
     def move(self, run_id: int, to_front: bool) -> None:
         """Move a waiting run to the front or the end of the queue."""
         self._client.move(run_id, to_front)
@@ -89,6 +101,8 @@ class QtEngineClient(QObject):
         for event in self._client.drain():
             self.pace.note(event)
             self._note(event)
+            if self.planning.note(event):
+                self.planned.emit()
             self.event.emit(event)
 
     def _note(self, event: events.Event) -> None:

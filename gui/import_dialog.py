@@ -217,6 +217,11 @@ class ImportDialog(Dialog):
         self._show()
         self._process.start()
 
+    @property
+    def busy(self) -> bool:
+        """Whether an import works."""
+        return self._process is not None
+
     def stop(self) -> None:
         """End the import; nothing is stored."""
         if self._process is not None:

@@ -81,6 +81,8 @@ class LiveState:
                 return self._stopped(f"failed: {event.message}")
             case events.RunCancelled():
                 return self._stopped("cancelled")
+            case events.RunWaits():
+                return self._stopped("stopped; it waits in the queue")
         return self
 
     def _stopped(self, phase: str) -> LiveState:

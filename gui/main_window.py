@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QByteArray, QUrl
-from PySide6.QtGui import QCloseEvent, QDesktopServices, QUndoCommand, QUndoStack
-from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtGui import (
+    QCloseEvent,
+    QDesktopServices,
+    QGuiApplication,
+    QUndoCommand,
+    QUndoStack,
+)
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QMainWindow,
+    QMessageBox,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from engine import events, paths
 from engine.errors import CrumpleError
-from gui import hooks, theme
+from gui import hooks, leaving, theme
 from gui.actions import ACTIONS, Action
 from gui.details import DetailsPanel
 from gui.guides import GuideWindow
@@ -60,12 +73,17 @@ class MainWindow(QMainWindow):
     Args:
         lab: the results, the engine and the settings; stays open when the window closes.
         page: the page to show first; the one of last time if empty.
+
+    Attributes:
+        may_close: close without asking, whatever works.
     """
 
     def __init__(self, lab: Lab, page: str = "") -> None:
         super().__init__()
         self.lab = lab
         self.page_id = ""
+        self.may_close = False
+        self._question: QMessageBox | None = None
         self._frames: dict[str, _Frame] = {}
         self.undo_stack = QUndoStack(self)
         self.rail, self.stack = Rail(), QStackedWidget()
@@ -102,7 +120,7 @@ class MainWindow(QMainWindow):
         self.rail.chosen.connect(self.show_page)
         self.palette_box.chosen.connect(self._trigger)
         self.details.change.connect(self.change)
-        self.status.stop.connect(self.stop_run)
+        self.status.stop.connect(self.stop_queue)
         self.status.resume.connect(self._resume)
         self.models.changed.connect(self._models_changed)
         self.lab.client.event.connect(self._handle)
@@ -133,6 +151,7 @@ class MainWindow(QMainWindow):
             if isinstance(page, NewPage):
                 page.described.connect(self.details.show_method)
                 page.wanted.connect(lambda id_: self.menus.actions[id_].trigger())
+                page.replaced.connect(self._offer_draft)
             page.go.connect(self.show_page)
             page.change.connect(self.change)
             self._frames[page_id] = _Frame(page)
@@ -220,13 +239,32 @@ class MainWindow(QMainWindow):
         if "new" in self._frames:
             self._new_page().data.model_list.refresh()
 
-    def stop_run(self) -> None:
-        """Stop what runs; what it has finished stays."""
+    def _offer_draft(self, name: str, bring_back: Callable[[], None]) -> None:
+        text = f"{name} has taken the place of your draft."
+        self.toast.show_message(
+            Message(text, "Ctrl+Z brings it back.", button="Undo", action=bring_back)
+        )
+
+    def downloading(self) -> bool:
+        """Whether a dataset is on its way."""
+        return "new" in self._frames and self._new_page().data.place.downloading
+
+    def stop_queue(self) -> None:
+        """Stop what runs and begin nothing else; what it has finished stays."""
+        if self.lab.client.busy:
+            self.lab.client.halt()
+            self.status.set_stopping()
+        if self.lab.client.running is None and self.lab.client.transferring is not None:
+            self._say_stopped("The transfer of examples was stopped, and the queue is paused.")
+
+    def _say_stopped(self, text: str) -> None:
+        hint = "All that was finished is stored; Resume goes on from there."
+        self.toast.show_message(Message(text, hint, button="Resume", action=self._resume))
+
+    def skip_run(self) -> None:
+        """Cancel what runs; the queue goes on with the next run."""
         if self.lab.client.running is not None:
             self.lab.client.cancel([self.lab.client.running])
-            self.status.set_stopping()
-        elif self.lab.client.transferring is not None:
-            self.lab.client.cancel(self.lab.store.study_runs(self.lab.client.transferring))
             self.status.set_stopping()
 
     def _resume(self) -> None:
@@ -256,6 +294,8 @@ class MainWindow(QMainWindow):
             case events.RunFailed():
                 text = f"Run {event.run_id} failed: {event.message}"
                 self._offer("queue", Message(text, event.hint, "error", event.traceback))
+            case events.RunWaits():
+                self._say_stopped(f"Run {event.run_id} was stopped, and the queue is paused.")
             case events.WorkerDied():
                 self._offer("queue", Message(event.reason, "The queue goes on.", "warning"))
             case events.StudyFinished():
@@ -302,9 +342,29 @@ class MainWindow(QMainWindow):
         self.close()
 
     def closeEvent(self, event: QCloseEvent) -> None:
+        if not self._may_go():
+            event.ignore()
+            return
         self.save_state()
         self.models.close()
         super().closeEvent(event)
+
+    def _may_go(self) -> bool:
+        """Whether nothing works, or a person wants to go all the same; asks if need be."""
+        lines = leaving.unfinished(self)
+        if self.may_close or not lines or QGuiApplication.instance().isSavingSession():
+            return True
+        if self._question is None:
+            self._question = leaving.ask(self, lines, self._go)
+            self._question.destroyed.connect(self._forget_question)
+        return False
+
+    def _go(self) -> None:
+        self.may_close = True
+        self.close()
+
+    def _forget_question(self) -> None:
+        self._question = None
 
 
 def _finished(event: events.StudyFinished) -> Message:

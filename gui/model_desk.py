@@ -75,6 +75,11 @@ class ModelDesk(QObject):
             if one is not None:
                 one.close()
 
+    @property
+    def importing(self) -> bool:
+        """Whether a model is being imported."""
+        return self.dialog is not None and self.dialog.busy
+
     def _forget(self) -> None:
         self.dialog = None
 

@@ -35,7 +35,7 @@ class StatusBar(QFrame):
     """Always in sight.
 
     Signals:
-        stop: the running run shall stop.
+        stop: the queue and what runs shall stop.
         resume: the queue shall go on.
     """
 
@@ -66,8 +66,10 @@ class StatusBar(QFrame):
         self.resume_button = QPushButton("Resume")
         self.resume_button.setAccessibleName("Resume the queue")
         self.stop_button = QPushButton("Stop")
-        self.stop_button.setAccessibleName("Stop the running run")
-        self.stop_button.setToolTip("Stop the running run (Ctrl+.)")
+        self.stop_button.setAccessibleName("Stop the queue")
+        self.stop_button.setToolTip(
+            "Stop the queue (Ctrl+.): what runs keeps what it has finished and waits."
+        )
         # A click must not take the keyboard away from the page.
         for button in (self.resume_button, self.stop_button):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
@@ -76,6 +78,7 @@ class StatusBar(QFrame):
         self._run_parts = (self.progress, self.left, self.overall, self.overall_left)
         self.resume_button.clicked.connect(self.resume)
         client.event.connect(self.handle)
+        client.planned.connect(self._show_plan)
         theme.current().changed.connect(self._recolour)
         self._recolour()
         self._show_idle()
@@ -101,7 +104,7 @@ class StatusBar(QFrame):
         self.device.setText("starting engine…")
 
     def set_stopping(self) -> None:
-        """The running run was asked to stop."""
+        """The queue was asked to stop."""
         self.left.setText("stopping…")
         self.stop_button.setEnabled(False)
 
@@ -199,17 +202,24 @@ class StatusBar(QFrame):
         seconds = self._client.pace.queue_left(self._waiting, self._run_left)
         self.overall_left.setText(f"{duration(seconds)} in all" if seconds is not None else "")
 
+    def _show_plan(self) -> None:
+        if not self._client.busy:
+            self._show_idle()
+
     def _show_idle(self) -> None:
+        plan = self._client.planning.words()
         paused = self._client.paused and self._waiting > 0
         runs = f"{self._waiting} run{'' if self._waiting == 1 else 's'} waiting"
-        if paused:
+        if plan:
+            self.job.setText(f"{plan}…")
+        elif paused:
             self.job.setText(f"paused: {runs}")
         else:
             self.job.setText(runs if self._waiting else "nothing to do")
-        self.job.setToolTip("")
+        self.job.setToolTip(plan)
         for widget in self._run_parts:
             widget.hide()
-        self.resume_button.setVisible(paused)
+        self.resume_button.setVisible(paused and not plan)
         self.stop_button.setEnabled(False)
 
     def _recolour(self) -> None:

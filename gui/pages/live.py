@@ -79,6 +79,7 @@ class LivePage(Page):
             "Nothing has run yet. Start a study and its attack curves are drawn here.",
             (("New study", lambda: self.go.emit("new", None)),),
         )
+        self.planning = EmptyState("live", "")
         self.stack = QStackedWidget()
         self._build()
         self._connect()
@@ -103,6 +104,7 @@ class LivePage(Page):
             top.addWidget(widget, 1 if widget is self.runs else 0)
         self.stack.addWidget(self.board)
         self.stack.addWidget(self.empty)
+        self.stack.addWidget(self.planning)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(top)
@@ -112,6 +114,7 @@ class LivePage(Page):
         self.runs.activated.connect(self._chosen)
         self.follow.toggled.connect(self._follow_toggled)
         self.pause.toggled.connect(self._mark)
+        self.lab.client.planned.connect(self._show_board_or_why_not)
 
     # -- following -------------------------------------------------------------------------
 
@@ -122,6 +125,7 @@ class LivePage(Page):
         run_id = event.run_id
         if isinstance(event, events.RunStarted) and self.follow.isChecked():
             self._show(run_id)
+            self._show_board_or_why_not()
         if run_id == self.run_id:
             self._mark()
 
@@ -143,20 +147,35 @@ class LivePage(Page):
         if version == self._seen:
             return
         self._seen = version
-        rows = [row for row in self.lab.store.queue() if row["status"] != "waiting"]
+        told = self._states  # a run that was stopped waits again, and stays in sight
+        rows = [
+            row
+            for row in self.lab.store.queue()
+            if row["status"] != "waiting" or row["run_id"] in told
+        ]
         self._rows = {row["run_id"]: row for row in rows}
         self._forget_what_ended()
         self._fill(sorted(rows, key=lambda row: row["started"] or "", reverse=True))
-        self.stack.setCurrentWidget(self.stack.widget(0) if rows else self.empty)
+        self._show_board_or_why_not()
         for widget in (self.runs, self.pause, self.export_button):
             widget.setEnabled(bool(rows))
         self._mark()
+
+    def _show_board_or_why_not(self) -> None:
+        """Before the first event of a new run, say what is done meanwhile."""
+        plan = self.lab.client.planning.words()
+        if plan and not self.lab.client.busy and self.follow.isChecked():
+            self.planning.text.setText(f"{plan[0].upper()}{plan[1:]}…")
+            self.stack.setCurrentWidget(self.planning)
+        else:
+            self.stack.setCurrentWidget(self.board if self._rows else self.empty)
 
     def _forget_what_ended(self) -> None:
         """Drop live states whose runs are complete: the store knows them better."""
         for run_id in list(self._states):
             row = self._rows.get(run_id)
-            if run_id != self.lab.client.running and row and row["status"] != "running":
+            ended = row is not None and row["status"] not in ("running", "waiting")
+            if run_id != self.lab.client.running and ended:
                 del self._states[run_id]
 
     def _fill(self, rows: list[Row]) -> None:
@@ -178,6 +197,7 @@ class LivePage(Page):
         self._show(int(self.runs.itemData(place)))
 
     def _follow_toggled(self, follow: bool) -> None:
+        self._show_board_or_why_not()
         if follow:
             self._seen = None
             self.refresh()

@@ -17,12 +17,13 @@ from engine.errors import CrumpleError, SpecError
 from engine.specs import Study
 from engine.store import Row
 from gui import files
+from gui.commands import ReplaceDraft
 from gui.estimate import estimate
 from gui.freshness import Version, store_version
 from gui.lab import Lab
 from gui.pages.base import Page
 from gui.pages.new_data import DataColumn
-from gui.pages.new_methods import MethodColumn
+from gui.pages.new_methods import Mark, MethodColumn
 from gui.pages.new_place import OWN
 from gui.widgets.icon_button import TextButton
 from gui.widgets.message_bar import Message
@@ -39,6 +40,8 @@ class NewPage(Page):
     Signals:
         described: a method of the catalogue (section, id) that the details panel should describe.
         wanted: the id of an action of the window.
+        replaced: what has taken the place of a draft with something in it, and a function
+            that brings the draft back.
     """
 
     id = "new"
@@ -46,6 +49,7 @@ class NewPage(Page):
     icon = "new"
     described = Signal(str, str)
     wanted = Signal(str)
+    replaced = Signal(str, object)
 
     def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
         super().__init__(lab, parent)
@@ -143,11 +147,27 @@ class NewPage(Page):
             "attack": self.attacks.tables(),
         }
 
-    def _put(self, draft: Mapping[str, Any]) -> None:
+    def _put(self, draft: Mapping[str, Any], mark: Mark | None = None) -> None:
         self.data.put(draft)
-        self.compressions.put(draft.get("compression", ()))
+        self.compressions.put(draft.get("compression", ()), mark)
         self.attacks.put(draft.get("attack", ()))
         self._changed()
+
+    def _marked(self) -> tuple[dict[str, Any], Mark]:
+        return self.draft(), self.compressions.mark()
+
+    def replace(self, draft: Mapping[str, Any], name: str) -> None:
+        """Show another draft; the present one can be brought back."""
+        before = self._marked()
+        self._put(draft)
+        if self.draft() == before[0]:
+            return
+        command = ReplaceDraft(
+            f"replace the draft by {name}", lambda one: self._put(*one), self._marked, before
+        )
+        self.change.emit(command)
+        if any(before[0][key] for key in ("model", "compression", "attack")):
+            self.replaced.emit(name, lambda: self.replace(before[0], "The draft of before"))
 
     def _changed(self) -> None:
         draft = self.draft()
@@ -221,7 +241,7 @@ class NewPage(Page):
     def open(self, payload: Any) -> None:
         """Show a study, or a study file, that another page names."""
         if isinstance(payload, Study):
-            self._put(payload.to_dict())
+            self.replace(payload.to_dict(), f"“{payload.name}”")
         elif isinstance(payload, Path):
             self.load(payload)
 
@@ -237,13 +257,14 @@ class NewPage(Page):
             draft["dataset"] = {"name": card.dataset}
         if draft["name"] in ("", _UNNAMED):
             draft["name"] = card.title
-        self._put(draft)
+        self.replace(draft, f"A study of {card.title}")
         self.data.models[model_id].setFocus()
 
     def reset(self) -> None:
         """An empty draft."""
-        self._put({})
-        self.setFocus()
+        self.replace({}, "An empty study")
+        # Not into a field, whose Ctrl+Z would be about what is typed there.
+        next(iter(self.data.models.values())).setFocus()
 
     # -- files -----------------------------------------------------------------------------
 
@@ -255,7 +276,7 @@ class NewPage(Page):
             self.notify.emit(Message.of(error))
             return
         self.notify.emit(None)
-        self._put(study.to_dict())
+        self.replace(study.to_dict(), f"“{study.name}”")
         self.start_button.setFocus()
 
     def ask_open(self) -> None:

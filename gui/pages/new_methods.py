@@ -19,6 +19,8 @@ from gui.widgets.method_group import MethodGroup, SearchLine, families, matches
 from gui.widgets.recipe_block import RecipeBlock
 
 Block = MethodBlock | RecipeBlock
+Mark = tuple[int, tuple[int, ...]]
+"""Which study stands in a column, and the tokens of its recipes in order."""
 
 _BASELINE = "none"
 _FEW = 8
@@ -55,7 +57,8 @@ class MethodColumn(Column):
         self._top: list[Block] = []
         self.groups: list[MethodGroup] = []
         self._current: MethodBlock | None = None
-        self.generation = self._tokens = 0
+        self.generation = self._studies = self._tokens = 0
+        self._given: list[int] = []
         self.search = SearchLine(len(self._ids), section)
         self.search.setVisible(len(self._ids) > _FEW)
         self.above.addWidget(self.search)
@@ -101,10 +104,17 @@ class MethodColumn(Column):
 
     # -- the study -------------------------------------------------------------------------
 
-    def put(self, tables: Sequence[Mapping[str, Any]]) -> None:
+    def mark(self) -> Mark:
+        """With it, ``put`` makes the same study of the same tables, for older commands too."""
+        recipes = (block.token for block in self._top if isinstance(block, RecipeBlock))
+        return self.generation, tuple(recipes)
+
+    def put(self, tables: Sequence[Mapping[str, Any]], mark: Mark | None = None) -> None:
         """Show what a study asks for, in its order, then all that it does not use."""
         self._clear()
-        self.generation += 1
+        self._studies += 1
+        self.generation, given = mark or (self._studies, ())
+        self._given = list(given)
         # "none" is part of every study, so a table that names it adds nothing.
         for table in (one for one in tables if one.get("name") != _BASELINE):
             self._insert(table)
@@ -117,6 +127,7 @@ class MethodColumn(Column):
             for family, ids in families(unused, self._section).items():
                 self._add_group(MethodGroup(family, ids))
             self.groups[0].expand(not used)
+        self._given = []
         self._searched("")
 
     def _clear(self) -> None:
@@ -165,6 +176,8 @@ class MethodColumn(Column):
     # -- recipes, for their commands ---------------------------------------------------------
 
     def _token(self) -> int:
+        if self._given:
+            return self._given.pop(0)
         self._tokens += 1
         return self._tokens
 

@@ -159,6 +159,11 @@ class PlaceBox(QWidget):
         else:
             self.start(download_arguments(self._kind, self._root()))
 
+    @property
+    def downloading(self) -> bool:
+        """Whether a download is on its way."""
+        return self._download is not None
+
     def start(self, arguments: list[str]) -> None:
         """Download with this command line and show how far it is."""
         name = self._kind

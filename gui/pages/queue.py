@@ -34,6 +34,7 @@ from gui.widgets.progress_delegate import ProgressDelegate
 _HIDE = "queue/hide_finished"
 _WIDTHS = (48, 264, 216, 112, 112, 88, 264)
 _WORDS = ("running", "waiting", "failed", "cancelled", "finished")
+_EMPTY = "No runs yet. A study puts its runs here."
 _RETRIED = ("failed", "cancelled")
 
 
@@ -59,7 +60,7 @@ class QueuePage(Page):
         self.hide_finished = QCheckBox("Hide finished")
         self.empty = EmptyState(
             "queue",
-            "No runs yet. A study puts its runs here.",
+            _EMPTY,
             (
                 ("New study", lambda: self.go.emit("new", None)),
                 ("Load the example", lambda: self.go.emit("new", paths.example_study())),
@@ -118,12 +119,15 @@ class QueuePage(Page):
         page = QVBoxLayout(self)
         page.setContentsMargins(0, 0, 0, 0)
         page.addWidget(self._stack)
-        self.cancel_button.setToolTip("Cancel the selected runs (Delete)")
+        self.cancel_button.setToolTip(
+            "Cancel the selected runs (Delete); the queue goes on with the next."
+        )
         self.retry_button.setToolTip("Queue the selected failed or cancelled runs again")
         self.hide_finished.setChecked(self.lab.settings.value(_HIDE, "false") == "true")
 
     def _connect(self) -> None:
         client = self.lab.client
+        client.planned.connect(self._show_summary)
         self.pause_button.clicked.connect(lambda: client.pause(not client.paused))
         self.cancel_button.clicked.connect(self.cancel)
         self.retry_button.clicked.connect(self.retry)
@@ -145,6 +149,13 @@ class QueuePage(Page):
             self._show()
         self._show_buttons()
 
+    def _show_summary(self) -> None:
+        counts = Counter(row["status"] for row in self._rows)
+        plan = self.lab.client.planning.words()
+        parts = [f"{counts[word]} {word}" for word in _WORDS if counts[word]]
+        self.summary.setText(", ".join([*([f"{plan}…"] if plan else []), *parts]))
+        self.empty.text.setText(f"{plan[0].upper()}{plan[1:]}…" if plan else _EMPTY)
+
     def _show(self) -> None:
         hidden = self.hide_finished.isChecked()
         shown = [row for row in self._rows if not (hidden and row["status"] == "finished")]
@@ -152,8 +163,7 @@ class QueuePage(Page):
         # Where nothing failed, its room is better spent on the names.
         self.table.setColumnHidden(REASON, not any(row["message"] for row in shown))
         self._stack.setCurrentIndex(0 if self._rows else 1)
-        counts = Counter(row["status"] for row in self._rows)
-        self.summary.setText(", ".join(f"{counts[word]} {word}" for word in _WORDS if counts[word]))
+        self._show_summary()
 
     def handle(self, event: events.Event) -> None:
         moved = isinstance(event, events.RunProgress | events.EpochFinished | events.StageStarted)

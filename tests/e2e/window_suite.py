@@ -249,9 +249,13 @@ def _points(live: Any) -> int:
 
 
 def _stop(person: Person, run_id: int) -> None:
-    person.click(person.find("Stop the running run", QWidget))
-    person.until(lambda: person.heard(events.RunCancelled, run_id=run_id), "the stop")
+    person.click(person.find("Stop the queue", QWidget))
+    person.until(lambda: person.heard(events.RunWaits, run_id=run_id), "the stop")
     assert not person.heard(events.WorkerDied), "it had to be killed"
+    assert not person.heard(events.RunStarted, run_id=3), "the next run began"
+    person.click(person.find("Resume the queue", QWidget))
+    person.until(lambda: person.window.lab.client.running == run_id, "the same run")
+    person.window.menus.actions["skip"].trigger()
     person.until(lambda: person.heard(events.RunFinished, run_id=3), "the run after the next")
     person.press("Ctrl+2")
     person.click(person.find("Pause", QWidget))

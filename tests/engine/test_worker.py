@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from pathlib import Path
 
-from engine.commands import Cancel, Command, Pause, Shutdown, Submit
-from engine.events import Event, RunProgress
+from engine.commands import Cancel, Command, Halt, Pause, Shutdown, Submit
+from engine.events import Event, RunProgress, RunStarted, RunWaits, StudyFinished
 from engine.runner import Options, Runner
 from engine.store import Writer
 from engine.worker import _Worker
@@ -18,8 +18,10 @@ class Window:
 
     def __init__(self, first: list[Command], then: list[Command]) -> None:
         self._coming, self._later = deque(first), then
+        self.heard: list[Event] = []
 
     def send(self, event: Event) -> None:
+        self.heard.append(event)
         if isinstance(event, RunProgress):
             self._coming.extend(self._later)
             self._later = []
@@ -45,3 +47,16 @@ def test_leaving_puts_the_running_run_back(tmp_path: Path) -> None:
 
 def test_a_run_cancelled_while_leaving_stays_cancelled(tmp_path: Path) -> None:
     assert status_after(tmp_path, [Cancel((1,)), Shutdown()]) == "cancelled"
+
+
+def test_a_stopped_queue_keeps_its_run_and_starts_no_other(tmp_path: Path) -> None:
+    """Stop is no cancel: the run waits in its place, and the next one does not begin."""
+    models = [{"name": "digits-resnet"}, {"name": "digits-resnet-at"}]
+    window = Window([Submit(endless_study(model=models)), Pause(False)], [Halt(), Shutdown()])
+    with Writer(tmp_path / "lab.db") as store:
+        _Worker(window, Runner(store, window.send, Options(device="cpu"))).loop()  # type: ignore[arg-type]
+        assert [row["status"] for row in store.queue()] == ["waiting", "waiting"]
+        assert store.next_waiting() == 1
+    kinds = [type(event) for event in window.heard]
+    assert kinds.count(RunStarted) == kinds.count(RunWaits) == 1
+    assert StudyFinished not in kinds

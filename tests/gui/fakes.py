@@ -35,6 +35,9 @@ class FakeEngineClient:
     def pause(self, paused: bool) -> None:
         self.calls.append(("pause", paused))
 
+    def halt(self) -> None:
+        self.calls.append(("halt", None))
+
     def move(self, run_id: int, to_front: bool) -> None:
         self.calls.append(("move", (run_id, to_front)))
 

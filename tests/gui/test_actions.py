@@ -72,7 +72,7 @@ def test_menu_shows_what_makes_sense_now(qtbot: QtBot, lab: Lab) -> None:
     run.aboutToShow.emit()
     state = {one.text(): one.isEnabled() for one in run.actions()}
     assert not state["Start the study"]
-    assert not state["Stop the running run"]
+    assert not state["Stop the queue and what runs"]
     assert state["Resume the queue"]
     run.aboutToHide.emit()
     assert all(one.isEnabled() for one in run.actions())

@@ -289,7 +289,10 @@ def test_the_stage_is_told_in_the_status_bar_and_can_be_stopped(
     window.status.set_counts(0, 6, 6)
     assert "digits-resnet · none" in window.status.job.text()
     window.status.stop_button.click()
-    assert engine.calls[-1] == ("cancel", [1, 2, 3, 4, 5, 6])
+    assert engine.calls[-1] == ("halt", None)
+    assert window.toast.message is not None
+    assert "the queue is paused" in window.toast.message.text
+    window.toast.clear()
     tell(lab, stage("", 1))
     assert window.status.job.text() == "nothing to do"
     assert not window.status.stop_button.isEnabled()

@@ -48,7 +48,7 @@ def test_a_run_from_start_to_end(
     assert bar.progress.value() == bar.progress.maximum() // 2
     assert bar.left.text() == "1:05 left"
     bar.stop_button.click()
-    assert engine.calls == [("cancel", [7])]
+    assert engine.calls == [("halt", None)]
     tell(lab, events.RunCancelled(run_id=7))
     assert not bar.stop_button.isEnabled()
     assert not bar.progress.isVisible()
