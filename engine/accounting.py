@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from engine.compression.counting import count_macs
-from engine.compression.layers import Layer, modules_of, weight_layers, weight_of
+from engine.compression.layers import Layer, bare_matrices, modules_of, weight_layers, weight_of
 from engine.compression.parts import ActivationQuantiser, WeightQuantiser
 from engine.compression.variant import Variant
 from engine.models.tensors import count_parameters, tensor_bytes
@@ -55,6 +55,9 @@ class Accounting(_Record):
 
     Attributes:
         requested: the recipe in words.
+        weights: of all matrices, those that lie in no layer included.
+        bare_weights: of ``weights``, those in no layer, such as embeddings of positions; no step
+            works on them.
         other_macs: of ``macs``, those that no layer here makes, for example in attention.
         activation_bits: of the activations that are quantised; not every layer need read such.
         activation_layers: how many do; None in what an older version stored.
@@ -67,6 +70,7 @@ class Accounting(_Record):
     nonzero_parameters: int
     weights: int
     nonzero_weights: int
+    bare_weights: int = 0
     sparsity: float
     levels: int
     weight_bits: float
@@ -100,8 +104,10 @@ def account(parent: nn.Module, variant: Variant, image_shape: tuple[int, int, in
     model = variant.deployed()
     macs = count_macs(model, image_shape)
     layers = _layers(model, variant, image_shape, macs)
-    weights = sum(layer.weights for layer in layers)
+    bare = bare_matrices(model)
+    weights = sum(layer.weights for layer in layers) + sum(one.numel() for one in bare)
     nonzero = sum(layer.nonzero_weights for layer in layers)
+    nonzero += sum(int(one.count_nonzero()) for one in bare)
     on_codes = [layer for layer in layers if layer.activation_bits < _FP32]
     return Accounting(
         requested=recipe_label(variant.recipe),
@@ -109,9 +115,10 @@ def account(parent: nn.Module, variant: Variant, image_shape: tuple[int, int, in
         nonzero_parameters=sum(int(p.count_nonzero()) for p in model.parameters()),
         weights=weights,
         nonzero_weights=nonzero,
+        bare_weights=sum(one.numel() for one in bare),
         sparsity=1 - nonzero / weights if weights else 0.0,
         levels=max((layer.levels for layer in layers), default=0),
-        weight_bits=_mean_bits(layers),
+        weight_bits=_mean_bits(layers, weights),
         activation_bits=variant.activation_bits or _FP32,
         activation_layers=len(on_codes),
         activation_macs=sum(layer.macs for layer in on_codes),
@@ -147,11 +154,11 @@ def _sizes(
     }
 
 
-def _mean_bits(layers: tuple[LayerAccount, ...]) -> float:
-    weights = sum(layer.weights for layer in layers)
-    if not weights:
-        return float(_FP32)
-    return sum(layer.weight_bits * layer.weights for layer in layers) / weights
+def _mean_bits(layers: tuple[LayerAccount, ...], weights: int) -> float:
+    """Over all weights; those in no layer have 32."""
+    bare = weights - sum(layer.weights for layer in layers)
+    bits = sum(layer.weight_bits * layer.weights for layer in layers) + _FP32 * bare
+    return bits / weights if weights else float(_FP32)
 
 
 def _layers(

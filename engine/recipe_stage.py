@@ -15,6 +15,7 @@ from torch import nn
 from engine import compression, device, diagnostics
 from engine.catalog import ModelCard
 from engine.compression import Context, Variant
+from engine.compression.reach import Layers, shortfall
 from engine.data import ImageSet
 from engine.epoch_log import EpochLog
 from engine.models import fingerprint
@@ -65,7 +66,7 @@ class RecipeStage:
         parts = [spec.recipe[:count] for count in range(len(spec.recipe) + 1)]
         auto = device.training_precision("auto", context.device)
         keys = [
-            variant_key(spec.model_copy(update={"recipe": part}), card.fingerprint, learned, auto)
+            variant_key(spec.model_copy(update={"recipe": part}), card.basis, learned, auto)
             for part in parts
         ]
         steps = {"steps": [step_key(key) for key in keys[1:]]}
@@ -118,6 +119,7 @@ class _Look:
     clean: float | None
     flags: tuple[diagnostics.Flag, ...]
     zero_gradient: float | None
+    layers: Layers
 
 
 class _Gate:
@@ -130,14 +132,14 @@ class _Gate:
 
     def look(self, variant: Variant) -> _Look:
         """Fingerprint, clean accuracy and gradient health of what would be deployed."""
-        deployed = variant.deployed()
+        deployed, layers = variant.deployed(), Layers.of(variant.live)
         if self._images is None or self._labels is None:
-            return _Look(fingerprint(deployed), None, (), None)
+            return _Look(fingerprint(deployed), None, (), None, layers)
         logits = diagnostics.forward(deployed, self._images)
         clean = float((logits.argmax(dim=1) == self._labels).float().mean())
         health = diagnostics.gradient_health(variant.attack_view(), self._images, self._labels)
         flags = (*diagnostics.check_accuracy(logits, self._labels), *health.flags())
-        return _Look(fingerprint(deployed), clean, flags, health.zero_fraction)
+        return _Look(fingerprint(deployed), clean, flags, health.zero_fraction, layers)
 
     def compare(self, step: Step, before: _Look, after: _Look, seconds: float) -> Row:
         """The record of a step."""
@@ -146,6 +148,8 @@ class _Gate:
         if not changed:
             text = f"{step.label} left every weight as it was: this variant equals the one before."
             flags.append(diagnostics.Flag("unchanged", "warning", text))
+        if text := shortfall(step, before.layers, after.layers):
+            flags.append(diagnostics.Flag("partly", "warning", text))
         return {
             "step": step.label,
             "seconds": seconds,

@@ -160,7 +160,7 @@ class Runner:
         return run_keys(
             spec,
             images.fingerprint,
-            card.fingerprint,
+            card.basis,
             self.options.precision,
             training.lesson if training else "",
             device.training_precision("auto", self.device),

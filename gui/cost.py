@@ -11,13 +11,16 @@ from gui.evidence import percent
 from gui.widgets.facts import Compared, Fact
 
 # Title of a group, and label and key of its totals.
-_OTHER = "other_macs"
+_OTHER, _BARE = "other_macs", "bare_weights"
+_RARE = (_OTHER, _BARE)
+"""Of most networks 0, and then left out."""
 _GROUPS = (
     (
         "Cost of the variant",
         (
             ("sparsity", "sparsity"),
             ("weight bits", "weight_bits"),
+            ("weights in no layer", _BARE),
             ("activation bits", "activation_bits"),
             ("levels", "levels"),
             ("parameters", "parameters"),
@@ -112,8 +115,9 @@ def cost_facts(variant: Row, without: Collection[str] = ()) -> list[tuple[str, l
     What an older version did not count is left out, and what is named ``without``.
     """
     accounting = {k: v for k, v in variant.get("accounting", {}).items() if k not in without}
-    if not accounting.get(_OTHER):
-        accounting.pop(_OTHER, None)
+    for key in _RARE:
+        if not accounting.get(key):
+            accounting.pop(key, None)
     groups = [
         (title, [_fact(label, key, accounting) for label, key in totals if key in accounting])
         for title, totals in _GROUPS

@@ -21,11 +21,19 @@ class Formula(NamedTuple):
 FORMULAS: dict[str, Formula] = {
     "parameters": Formula("computed", "number of trained parameters of the deployed model"),
     "nonzero_parameters": Formula("computed", "trained parameters that are not 0"),
-    "weights": Formula("computed", "n = weights of all convolutions and linear layers"),
-    "nonzero_weights": Formula("computed", "z = weights of these layers that are not 0"),
+    "weights": Formula(
+        "computed",
+        "n = weights of all matrices: convolutions, linear layers, and those in no layer",
+    ),
+    "nonzero_weights": Formula("computed", "z = weights of these that are not 0"),
+    "bare_weights": Formula(
+        "computed", "weights in no layer, such as embeddings of positions; no step works on them"
+    ),
     "sparsity": Formula("computed", "1 - z / n"),
     "levels": Formula("computed", "most distinct values in one output channel"),
-    "weight_bits": Formula("computed", "mean bits b of a weight code; 32 if not quantised"),
+    "weight_bits": Formula(
+        "computed", "mean bits b of a weight code over all n; 32 if not quantised"
+    ),
     "activation_bits": Formula(
         "computed",
         "bits a of an activation code that a layer reads, 32 if it reads fp32; in total those "

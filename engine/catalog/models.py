@@ -110,6 +110,15 @@ class ModelCard(_Part):
     compressible: bool = True
     remark: str = ""
 
+    @property
+    def basis(self) -> str:
+        """What the keys of its variants are made from: the fingerprint, and the form of layers.
+
+        Attention has layers of its own now, in which steps find more than before.
+        """
+        attention = self.architecture.startswith("torchvision.vit_")
+        return f"{self.fingerprint} attention" if attention else self.fingerprint
+
 
 def program_fingerprint(program: bytes, normalisation: Normalisation | None) -> str:
     """Of an exported program, what scales its images and how this version turns it into modules."""

@@ -26,6 +26,7 @@ from engine.compression.parts import ActivationPart, Part, WeightPart
 from engine.compression.registry import PARTS
 from engine.compression.variant import Variant
 from engine.errors import ModelError
+from engine.models.attention import open_attention
 from engine.models.bundle import normalised
 from engine.models.bundle import skeleton as unfilled
 from engine.models.registry import build
@@ -157,7 +158,7 @@ def skeleton(file: Description, shapes: Shapes) -> nn.Module:
         live = unfilled(catalog.model_card(file.model)).eval()
     else:
         plain = build(file.architecture, file.shape, file.classes)
-        live = normalised(plain, file.normalisation).eval()
+        live = open_attention(normalised(plain, file.normalisation).eval())
     if any(step.name == "channel" for step in file.recipe):
         fit_shapes(live, shapes)
     for part in file.parts:

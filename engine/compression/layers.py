@@ -19,6 +19,16 @@ def weight_layers(model: nn.Module) -> list[tuple[str, Layer]]:
     return [(name, m) for name, m in model.named_modules() if isinstance(m, Layer)]
 
 
+def bare_matrices(model: nn.Module) -> list[nn.Parameter]:
+    """All parameters that no such layer owns and that are more than one number for each channel."""
+    owned = {id(one) for _, layer in weight_layers(model) for one in layer.parameters(recurse=True)}
+    return [
+        one
+        for one in model.parameters()
+        if id(one) not in owned and sum(size > 1 for size in one.shape) > 1
+    ]
+
+
 def on_weight(layer: nn.Module) -> list[nn.Module]:
     """The parametrizations of a weight, in the order they act."""
     if not parametrize.is_parametrized(layer, "weight"):

@@ -7,6 +7,7 @@ from torch import nn
 from engine.catalog.architectures import SAME
 from engine.compression.context import Context
 from engine.compression.retrain import training_of
+from engine.models.attention import open_attention
 from engine.models.registry import build
 
 
@@ -25,4 +26,5 @@ def student_of(model: nn.Module, student: str, context: Context, step: str) -> n
     if student == SAME:
         return model
     training = training_of(context, step)
-    return build(student, training.shape, len(training.class_names), context.seed)
+    fresh = build(student, training.shape, len(training.class_names), context.seed)
+    return open_attention(fresh)

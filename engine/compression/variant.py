@@ -14,6 +14,7 @@ from engine.compression.context import Context
 from engine.compression.layers import bake, modules_of, on_weight, weight_layers
 from engine.compression.parts import ActivationQuantiser, WeightQuantiser
 from engine.compression.registry import METHODS
+from engine.models.attention import open_attention
 from engine.specs import Recipe, Step, check_recipe
 
 
@@ -83,7 +84,7 @@ def apply(model: nn.Module, recipe: Recipe, context: Context) -> Variant:
         SpecError: the steps do not go together, or one cannot work on this model.
     """
     check_recipe(recipe)
-    variant = Variant(copy.deepcopy(model).eval(), ())
+    variant = Variant(open_attention(copy.deepcopy(model).eval()), ())
     for step in recipe:
         variant = apply_step(variant, step, context)
     return variant

@@ -13,6 +13,7 @@ from torch import nn
 from engine.catalog import ModelCard
 from engine.catalog.models import EXPORTED, Normalisation, folder_of, program_fingerprint
 from engine.errors import ModelError
+from engine.models.attention import open_attention
 from engine.models.normalised import Normalised
 from engine.models.program import read_program
 from engine.models.registry import build
@@ -34,7 +35,8 @@ def load(card: ModelCard, folder: Path | None = None) -> nn.Module:
         folder: where its files lie; by default with the bundled models or in the library.
 
     Returns:
-        The module on the CPU, in eval mode: images in [0,1] to logits.
+        The module on the CPU, in eval mode: images in [0,1] to logits. Its attention has
+        layers (``engine.models.attention``).
 
     Raises:
         ModelError: the weights are missing, damaged or not those of the card.
@@ -50,7 +52,7 @@ def load(card: ModelCard, folder: Path | None = None) -> nn.Module:
             f"The weights of {card.id} are not those its card describes.",
             "Card and weights belong together: restore both, import or train the model again.",
         )
-    return module.eval()
+    return open_attention(module.eval())
 
 
 def skeleton(card: ModelCard, folder: Path | None = None) -> nn.Module:

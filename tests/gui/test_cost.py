@@ -43,6 +43,7 @@ _TOTAL = {
     "sparsity": 0.9,
     "weight_bits": 4.0,
     "other_macs": 320,
+    "bare_weights": 16,
     "rest_bytes": 104,
     "file_bytes": 1_200,
     "deflated_bytes": 300,
