@@ -15,7 +15,7 @@ STAGE_VERSIONS = {
     "data": 1,
     "variant": 4,
     "step": 1,
-    "diagnostics": 6,
+    "diagnostics": 7,
     "black-box": 2,
     "attack": 4,
     "transfer": 1,

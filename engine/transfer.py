@@ -209,12 +209,13 @@ class TransferStage:
         keys = RunKeys(row["key"], row["variant_key"], row["data_key"])
         if should_stop():
             raise Cancelled
-        return self._variants.get(
+        variant = self._variants.get(
             self._store.run_spec(row["id"]),
             keys,
             lambda name, detail, compute: compute(),
             Watch(should_stop=should_stop),
         )
+        return self._variants.as_examined(variant, keys)
 
     def _pair(
         self, pair: Pair, variant: LoadedVariant, target: Sequence[Row], should_stop: ShouldStop

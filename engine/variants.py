@@ -198,8 +198,18 @@ class Variants:
         return payload
 
     def searched(self, variant: LoadedVariant, gate: Row) -> LoadedVariant:
-        """A variant with the attack view that its gate chose (``examine``)."""
-        return replace(variant, view=diagnostics.wrapped(variant.view, gate["twins"]))
+        """A variant as its gate wants it searched and judged (``examine``)."""
+        twins = gate["twins"]
+        return replace(
+            variant,
+            view=diagnostics.wrapped(variant.view, twins),
+            deployed=diagnostics.judged(variant.deployed, twins),
+        )
+
+    def as_examined(self, variant: LoadedVariant, keys: RunKeys) -> LoadedVariant:
+        """A variant as the stored gate of a run wants it; as it is where none is stored."""
+        gate = self._store.stage(diagnostics_key(keys.variant, keys.data))
+        return self.searched(variant, gate) if gate else variant
 
     def black_box(
         self, spec: Run, keys: RunKeys, images: ImageSet, staged: Staged, should_stop: ShouldStop
@@ -217,7 +227,7 @@ class Variants:
         if stored:
             return list(stored["broken"])
         begun = time.perf_counter()
-        variant = self.get(spec, keys, staged)
+        variant = self.as_examined(self.get(spec, keys, staged), keys)
         broken: list[bool] = staged(
             "diagnostics",
             "gradient-free check",

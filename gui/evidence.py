@@ -201,8 +201,20 @@ _CHECKS = (
         ("view-disagrees",),
         figure=_share("view_agreement", "same"),
     ),
-    _Check("random", "Output is deterministic", ("random-output",)),
-    _Check("outputs", "Output is finite", ("nonfinite-output",)),
+    _Check(
+        "random",
+        "Output is deterministic",
+        ("random-output",),
+        figure=_share("predictions_redrawn", "change"),
+    ),
+    _Check(
+        "batch",
+        "Output does not depend on the batch",
+        ("batch-dependent",),
+        figure=_share("depend_on_batch", "depend"),
+        missing=_measured("depend_on_batch"),
+    ),
+    _Check("outputs", "Output is finite", ("nonfinite-output", "masked-classes")),
     _Check("logits", "Output is logits", ("probabilities",)),
     _Check(
         "chance",

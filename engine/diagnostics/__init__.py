@@ -9,8 +9,9 @@ from engine.diagnostics.duel import Duel, compare
 from engine.diagnostics.examine import Report, examine
 from engine.diagnostics.flags import Flag
 from engine.diagnostics.gradients import GradientHealth, gradient_health
+from engine.diagnostics.one_by_one import OneByOne
 from engine.diagnostics.optimisation import lost_flag, unfinished_flag
-from engine.diagnostics.rescue import Choice, choose_view, wrapped
+from engine.diagnostics.rescue import Choice, choose_view, judged, wrapped
 from engine.diagnostics.straight_through import StraightThrough
 from engine.diagnostics.transfer import transfer_check, transfer_flag
 
@@ -20,6 +21,7 @@ __all__ = [
     "Duel",
     "Flag",
     "GradientHealth",
+    "OneByOne",
     "Report",
     "StraightThrough",
     "black_box_broken",
@@ -31,6 +33,7 @@ __all__ = [
     "examine",
     "forward",
     "gradient_health",
+    "judged",
     "lost_flag",
     "require_logits",
     "transfer_check",

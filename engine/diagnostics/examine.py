@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from engine.attacks.guard import preserved
 from engine.compression.counting import count_macs, images_within
-from engine.diagnostics.checks import check_accuracy, check_outputs, check_view, forward
+from engine.diagnostics.checks import check_outputs, check_view
 from engine.diagnostics.flags import Flag
 from engine.diagnostics.gradients import gradient_health
+from engine.diagnostics.repeats import Behaviour, behaviour, draw
 from engine.diagnostics.secants import secant_agreement, secant_flag
 from engine.diagnostics.stress import (
     temperature_duel,
@@ -47,6 +48,7 @@ def examine(
     images: Tensor,
     labels: Tensor,
     parent_view: nn.Module | None = None,
+    known: Behaviour | None = None,
 ) -> Report:
     """Check outputs, accuracy, determinism, agreement and gradients of a variant on one view.
 
@@ -56,18 +58,23 @@ def examine(
         images: (N, C, H, W) clean images, float32 in [0, 1], on the models' device.
         labels: (N) int64.
         parent_view: the attack view of the base model, to compare gradients with.
+        known: what ``ask_again`` said of the deployed model; asked now if None.
     """
     if not len(labels):
         return Report((), {})
-    with preserved(deployed, view, seed=0):
-        first, second = forward(deployed, images), forward(deployed, images)
-        agreement, flags = check_view(first, second, forward(view, images))
+    found = known or ask_again(deployed, images)
+    seen = found.draws or (found.logits,)
+    with preserved(view, seed=0):
+        own = [draw(view, images[: len(one)], seed) for seed, one in enumerate(seen)]
+    agreement, disagrees = check_view(seen, own)
+    accuracy, near = found.accuracy(labels)
     health = gradient_health(view, images, labels, parent_view)
-    flags = check_outputs(first, second) + check_accuracy(first, labels) + flags
+    flags = (*check_outputs(found.logits), *found.flags(), *near, *disagrees, *health.flags())
     numbers: Numbers = {
-        "clean_accuracy": float((first.argmax(dim=1) == labels).float().mean()),
+        "clean_accuracy": accuracy,
         "view_agreement": agreement,
         "gradient_present": health.present,
+        **found.numbers(),
     }
     if health.present:
         numbers |= {
@@ -76,11 +83,18 @@ def examine(
             "gradient_saturated_fraction": health.saturated_fraction,
             "gradient_cosine": health.cosine,
         }
-    report = Report((*flags, *health.flags()), numbers)
+    report = Report(flags, numbers)
     if health.present:
         few = slice(_probed(deployed, images))
-        report = _probe(report, deployed, view, images[few], labels[few])
+        report = _probe(report, deployed, view, images[few], labels[few], found.seeded)
     return report
+
+
+def ask_again(deployed: nn.Module, images: Tensor) -> Behaviour:
+    """What the deployed model says of clean images (N, C, H, W) again and again; N >= 1."""
+    probed = _probed(deployed, images)
+    with preserved(deployed, seed=0):
+        return behaviour(deployed, images, probed)
 
 
 def _probed(deployed: nn.Module, images: Tensor) -> int:
@@ -91,11 +105,19 @@ def _probed(deployed: nn.Module, images: Tensor) -> int:
 
 
 def _probe(
-    report: Report, deployed: nn.Module, view: nn.Module, images: Tensor, labels: Tensor
+    report: Report,
+    deployed: nn.Module,
+    view: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    seeded: bool,
 ) -> Report:
-    """Add what takes more than one gradient: secants, temperature, the unconstrained attack."""
+    """Add what takes more than one gradient: secants, temperature, the unconstrained attack.
+
+    Secants compare two points under one draw, which a model that cannot be seeded does not give.
+    """
     with preserved(deployed, view, seed=0):
-        agreement = secant_agreement(view, images, labels)
+        agreement = secant_agreement(view, images, labels) if seeded else None
         divisor, duel = temperature_duel(view, images, labels)
     survivors = unconstrained_survivors(deployed, view, images, labels)
     found = (

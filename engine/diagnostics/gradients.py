@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -29,8 +30,8 @@ class GradientHealth:
         nonfinite_fraction: share of images with NaN or infinity in a gradient.
         zero_fraction: share of images whose margin gradient is zero at every pixel.
         saturated_fraction: the same for the cross-entropy, which also dies of confidence.
-        cosine: median cosine with the parent's margin gradient; None without a parent or
-            where no image has both gradients.
+        cosine: median cosine with the parent's margin gradient; None without a parent, where
+            that has no gradient, or where no image has both.
         reason: why there is no gradient, empty if there is.
     """
 
@@ -96,7 +97,8 @@ def gradient_health(
             return GradientHealth(present=False, reason=error.message)
         reference = None
         if parent is not None:
-            _, reference = logits_and_gradient(parent, images, labels, losses.margin)
+            with suppress(AttackError):  # nothing to compare with
+                _, reference = logits_and_gradient(parent, images, labels, losses.margin)
     return GradientHealth(
         present=True,
         nonfinite_fraction=_nonfinite_fraction(slope, steep),

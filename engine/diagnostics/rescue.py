@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from engine.attacks.guard import preserved
 from engine.diagnostics.averaged import FORWARDS, Averaged
-from engine.diagnostics.examine import Report, examine
+from engine.diagnostics.checks import forward
+from engine.diagnostics.examine import Report, ask_again, examine
 from engine.diagnostics.flags import Flag
+from engine.diagnostics.one_by_one import OneByOne
+from engine.diagnostics.repeats import Behaviour
 from engine.diagnostics.straight_through import StraightThrough
 from engine.errors import AttackError
 from engine.memory import memory_errors
 
+ALONE = "one-by-one"
 TWINS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    ALONE: OneByOne,
     "straight-through": StraightThrough,
     "averaged": Averaged,
 }
@@ -28,7 +34,8 @@ class Choice:
     """What the gate decided for a variant.
 
     Attributes:
-        twins: keys of ``TWINS`` to wrap the attack view in, innermost first; mostly none.
+        twins: keys of ``TWINS`` to wrap the attack view in, innermost first; mostly none. With
+            ``ALONE``, the deployed model is wrapped in that too (``judged``).
         report: of the view so wrapped, and whether it was.
         random: two forwards of the deployed model differ.
     """
@@ -45,6 +52,11 @@ def wrapped(view: nn.Module, twins: Sequence[str]) -> nn.Module:
     return view
 
 
+def judged(deployed: nn.Module, twins: Sequence[str]) -> nn.Module:
+    """The deployed model as verdicts are given on it."""
+    return OneByOne(deployed) if ALONE in twins else deployed
+
+
 def choose_view(
     deployed: nn.Module,
     view: nn.Module,
@@ -56,7 +68,9 @@ def choose_view(
 
     A straight-through twin is taken if it has gradients where the view has none, or gradients
     that predict what happens where those of the view do not. A random model is averaged
-    unless that makes its gradients worse. If no twin helps, the flags stay as they are.
+    unless that makes its gradients worse. If no twin helps, the flags stay as they are. Where
+    logits depend on who else is in the batch, every image gets a batch of its own, in the view
+    and in the deployed model.
 
     Args:
         deployed: the deployed model.
@@ -65,31 +79,44 @@ def choose_view(
         labels: (N) int64.
         parent_view: the attack view of the base model, to compare gradients with.
     """
-    own = examine(deployed, view, images, labels, parent_view)
-    random = "random-output" in _ids(own)
-    averaged = ("averaged",) if random else ()
-    candidates = [("straight-through", *averaged)] if _trouble(own) else []
-    candidates += [averaged] if random else []
+    if not len(labels):
+        return Choice((), Report((), {}))
+    known = ask_again(deployed, images)
+    alone = (ALONE,) if known.depends_on_batch else ()
+    judge = judged(deployed, alone)
+    if alone:
+        known = _alone(known, judge, images)
+
+    def report_on(twins: tuple[str, ...]) -> Report:
+        parent = None if parent_view is None else wrapped(parent_view, twins)
+        return examine(judge, wrapped(view, twins), images, labels, parent, known)
+
+    own = report_on(alone)
+    averaged = ("averaged",) if known.random else ()
+    candidates = [(*alone, "straight-through", *averaged)] if _trouble(own) else []
+    candidates += [(*alone, *averaged)] if known.random else []
     for twins in candidates:
-        report = _try(deployed, wrapped(view, twins), images, labels, parent_view)
-        if report is None or "view-disagrees" in _ids(report):
+        try:
+            with memory_errors():
+                report = report_on(twins)
+        except (torch.OutOfMemoryError, torch.AcceleratorError):
+            raise
+        except (RuntimeError, TypeError, ValueError, AttackError):
+            continue  # the model cannot be run like that
+        if "view-disagrees" in _ids(report):
             continue
         gain = _trouble(own) - _trouble(report)
-        if gain > 0 or (gain == 0 and twins == averaged):
-            notes = tuple(_note(twin, own) for twin in twins)
-            return Choice(twins, Report((*report.flags, *notes), report.numbers), random)
-    return Choice((), own, random)
+        if gain > 0 or (gain == 0 and twins == (*alone, *averaged)):
+            notes = tuple(_note(twin, own) for twin in twins if twin != ALONE)
+            return Choice(twins, Report((*report.flags, *notes), report.numbers), known.random)
+    return Choice(alone, own, known.random)
 
 
-def _try(deployed: nn.Module, twin: nn.Module, *rest: Tensor | nn.Module | None) -> Report | None:
-    """The report on a twin; None if the model cannot be run like that."""
-    try:
-        with memory_errors():
-            return examine(deployed, twin, *rest)  # type: ignore[arg-type]
-    except (torch.OutOfMemoryError, torch.AcceleratorError):
-        raise
-    except (RuntimeError, TypeError, ValueError, AttackError):
-        return None
+def _alone(known: Behaviour, deployed: nn.Module, images: Tensor) -> Behaviour:
+    """The same, with the logits of images that are alone."""
+    with preserved(deployed, seed=0):
+        logits = forward(deployed, images)
+    return replace(known, logits=logits)
 
 
 def _ids(report: Report) -> set[str]:
