@@ -284,6 +284,7 @@ def test_a_network_without_a_layer_at_work_is_counted(idle: bool) -> None:
     model = _Bare(idle=idle).eval()
     result = account(model, _variant(model), SHAPE)
     assert (result.macs, result.other_macs, result.nonzero_macs) == (640, 640, 640)
-    assert (result.weights, result.sparsity, result.weight_bits) == (6 * idle, 0, 32)
+    assert (result.weights, result.bare_weights) == (640 + 6 * idle, 640)
+    assert (result.sparsity, result.weight_bits) == (0, 32)
     assert result.parameters == 640 + 8 * idle
     assert result.compression_rate == 1
