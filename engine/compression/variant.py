@@ -15,6 +15,7 @@ from engine.compression.layers import bake, modules_of, on_weight, weight_layers
 from engine.compression.parts import ActivationQuantiser, WeightQuantiser
 from engine.compression.registry import METHODS
 from engine.models.attention import open_attention
+from engine.models.denormals import zero_denormals
 from engine.specs import Recipe, Step, check_recipe
 
 
@@ -51,9 +52,10 @@ class Variant:
         return int(found[0].bits) if found else None  # type: ignore[arg-type]
 
     def deployed(self) -> nn.Module:
-        """What would be shipped: a frozen copy in eval mode with plain weights."""
+        """What would be shipped: a frozen copy in eval mode with plain weights, none denormal."""
         model = copy.deepcopy(self.live)
         bake(model)
+        zero_denormals(model)
         return model.eval().requires_grad_(False)
 
     def attack_view(self) -> nn.Module:
@@ -66,6 +68,7 @@ class Variant:
         model = self.deployed()
         if self.activation_bits is None:
             fold_batch_norm(model)
+            zero_denormals(model)
             model.to(memory_format=torch.channels_last)
         return model
 

@@ -12,17 +12,19 @@ from engine.catalog.models import EXPORTED, Origin
 from engine.data import ImageSet
 from engine.errors import ModelError
 from engine.importing import scores as subnets
+from engine.importing.fit import Fit
 from engine.importing.read import PROGRAM, State, read, sha256
-from engine.importing.recognise import Fit, recognise
+from engine.importing.recognise import recognise
 from engine.importing.report import Scaling
 from engine.importing.source import Confirm, export_source
 from engine.importing.stated import Stated
 from engine.importing.unwrap import unwrap
+from engine.models.denormals import in_words, without_denormals, zero_denormals
 from engine.models.outside import Published, auxiliary, fetch
 from engine.models.program import read_program
 from engine.models.program_check import checked_archive
 from engine.models.registry import Shape, bare, build
-from engine.models.tensors import tied_parameters
+from engine.models.tensors import count_parameters, tied_parameters
 
 CHECK_SHAPE = (3, 32, 32)
 
@@ -66,6 +68,17 @@ class Patient:
     dropped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """Set denormal weights to zero, and note how many there were."""
+        count, total = 0, sum(one.numel() for one in self.state.values())
+        for key, value in self.state.items():
+            self.state[key], few = without_denormals(value)
+            count += few
+        if self.module is not None:
+            count, total = zero_denormals(self.module), count_parameters(self.module)
+        if count:
+            self.notes.append(in_words(count, total))
+
     @property
     def complete(self) -> bool:
         """Whether it is a whole network, with the normalisation inside if it has one."""
@@ -102,6 +115,8 @@ def from_file(
     if content.format == PROGRAM:
         return None
     found = unwrap(content.tree, path.name, part)
+    if content.ignored:
+        found.dropped.append(f"objects that are not made: {_few(content.ignored)}")
     plain, scores = subnets.split(found.state)
     heads = auxiliary(plain)
     if heads:
@@ -112,7 +127,9 @@ def from_file(
             f"--density {density:g} has no effect: there are no scores, so the weights are as "
             "dense as they are."
         )
-    fit = recognise(plain, path.name, shape, architecture)
+    fit = recognise(plain, path.name, shape, architecture, found.loading)
+    if fit.assumed:
+        found.notes.append(fit.assumed)
     patient = Patient(
         format=", ".join([content.format, *found.steps]),
         architecture=fit.architecture,
@@ -133,6 +150,11 @@ def from_file(
         patient.scaling = Scaling(label="inside the checkpoint", mean=mean, std=std)
         patient.settled = True
     return patient
+
+
+def _few(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(one[:80] for one in names[:5]) + more
 
 
 def _renamed(scores: State, fit: Fit) -> State:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from engine.errors import ModelError
+from engine.importing.kinds import KINDS, no_checkpoint, refuse_archive, unknown
 from engine.models import safe_pickle
+<<<<<<< HEAD
 from engine.models.safe_zip import check_sums, damaged, open_zip, read_entry
+=======
+from engine.models.safe_zip import damaged, entry_names, open_zip, read_entry
+>>>>>>> 7d3cee5 (Checkpoints are recognised by what they hold, and refused as what they are)
 
 State = dict[str, torch.Tensor]
 
 _LEGACY_MAGIC = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 _LEGACY_PICKLES = 5
-_KINDS = (
-    "A checkpoint is a .pt, .pth, .th, .t7 or .tar of torch.save, a .safetensors, or a .pt2 of "
-    "torch.export."
-)
 _DEEPEST = 4
 PROGRAM = "exported program (.pt2)"
 
@@ -35,10 +37,12 @@ class Content:
     Attributes:
         format: the container, in words.
         tree: tensors in containers of plain Python; None for an exported program.
+        ignored: names of objects in it that were not made.
     """
 
     format: str
     tree: Any
+    ignored: tuple[str, ...] = ()
 
 
 def read(path: Path) -> Content:
@@ -57,7 +61,7 @@ def read(path: Path) -> Content:
         return _read_legacy(path, size, head)
     if len(head) > 8 and (head[8:9] == b"{" or path.suffix == ".safetensors"):  # damaged
         return _read_safetensors(path)
-    raise _unknown(path, head)
+    raise unknown(path.name, head)
 
 
 def _has_header(head: bytes, size: int) -> bool:
@@ -70,64 +74,53 @@ def _has_header(head: bytes, size: int) -> bool:
 
 def _head(path: Path) -> tuple[bytes, int]:
     if path.is_dir():
-        raise ModelError(f"{path} is a folder, not a checkpoint.", _KINDS)
+        raise ModelError(f"{path} is a folder, not a checkpoint.", KINDS)
     try:
         with path.open("rb") as file:
             head, size = file.read(512), os.fstat(file.fileno()).st_size
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ModelError(f"The file {path} cannot be read: {reason}.", _KINDS) from None
+        raise ModelError(f"The file {path} cannot be read: {reason}.", KINDS) from None
     if not head:
         raise ModelError(f"The file {path.name} is empty (0 bytes).", "Copy or download it again.")
     return head, size
 
 
-def _unknown(path: Path, head: bytes) -> ModelError:
-    known = {
-        b"\x89HDF": "a Keras file (HDF5), whose layers torch cannot load without conversion",
-        b"\x1f\x8b": "compressed by gzip; unpack it first",
-    }
-    found = next((text for magic, text in known.items() if head.startswith(magic)), "")
-    if not found and head[257:262] == b"ustar":
-        found = "a tar archive, or a checkpoint of torch before 0.2; save it again with a newer one"
-    if not found:
-        printable = all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head)
-        found = "a text file" if printable else "of an unknown kind"
-    return ModelError(f"The file {path.name} is no checkpoint: it is {found}.", _KINDS)
-
-
 def _read_zip(path: Path, size: int) -> Content:
+    entries = entry_names(path, path.name)
+    refuse_archive(path.name, entries)
+    names = [entry.partition("/")[2] for entry in entries]
     with open_zip(path, path.name) as archive:
-        names = [entry.partition("/")[2] for entry in archive.namelist()]
         if "archive_format" in names or any(name.startswith("models/") for name in names):
             return Content(PROGRAM, None)
-        if "constants.pkl" in names:
-            raise ModelError(
-                f"The file {path.name} is a TorchScript program, which would run code.",
-                "Save the network's state dict, or export it by torch.export.",
-            )
         pickles = [entry for entry in archive.namelist() if entry.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise ModelError(
-                f"The file {path.name} is no checkpoint: it is a zip archive of something else.",
-                _KINDS,
-            )
+            raise no_checkpoint(path.name, "a zip archive of something else")
         pickled = read_entry(archive, pickles[0], path.name)
+<<<<<<< HEAD
         check_sums(archive, path.name)
     import io
 
     safe_pickle.scan(io.BytesIO(pickled), path.name, size)
     return Content("torch.save (zip)", _loaded(path))
+=======
+        bad = archive.testzip()
+        if bad is not None:
+            raise damaged(path.name, f"the checksum of {bad} is wrong")
+    foreign = safe_pickle.scan(io.BytesIO(pickled), path.name, size)
+    return Content("torch.save (zip)", _loaded(path, foreign), tuple(foreign))
+>>>>>>> 7d3cee5 (Checkpoints are recognised by what they hold, and refused as what they are)
 
 
 def _read_legacy(path: Path, size: int, head: bytes) -> Content:
     with path.open("rb") as file:
         count = _LEGACY_PICKLES if _LEGACY_MAGIC in head[:20] else 1
-        for _ in range(count):
-            safe_pickle.scan(file, path.name, size)
+        asked = [safe_pickle.scan(file, path.name, size) for _ in range(count)]
     if count == 1:
-        raise ModelError(f"The file {path.name} is a pickle, but not one of torch.save.", _KINDS)
-    return Content("torch.save (before torch 1.6)", _loaded(path))
+        raise no_checkpoint(path.name, "a pickle, but not one of torch.save")
+    foreign = tuple(dict.fromkeys(one for each in asked for one in each))
+    tree = _loaded(path, foreign)
+    return Content("torch.save (before torch 1.6)", tree, foreign)
 
 
 def _read_safetensors(path: Path) -> Content:
@@ -142,11 +135,14 @@ def _read_safetensors(path: Path) -> Content:
     return Content("safetensors", state)
 
 
-def _loaded(path: Path) -> Any:
-    tree = safe_pickle.load(path, path.name)
+def _loaded(path: Path, foreign: Collection[str]) -> Any:
+    tree = safe_pickle.load(path, path.name, foreign)
     for name, tensor in tensors_in(tree):
         if tensor.layout != torch.strided or tensor.is_quantized:
-            raise ModelError(f"The tensor {name!r} of {path.name} is sparse or quantised.")
+            raise ModelError(
+                f"The tensor {name!r} of {path.name} is sparse or quantised.",
+                "Save it dense and in fp32: tensor.to_dense(), tensor.dequantize().",
+            )
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise damaged(path.name, f"the tensor {name!r} is larger than what is stored of it")
     return tree

@@ -5,72 +5,35 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
 
 from engine.errors import CrumpleError, ModelError
+from engine.importing.chain import fit_chain
+from engine.importing.fit import Fit
 from engine.importing.read import State
 from engine.importing.torchvision_names import SIZES
-from engine.models.layouts import Layout, best_layout
-from engine.models.registry import Shape, bare
+from engine.models.layouts import best_layout
+from engine.models.mlp import widths_of
+from engine.models.registry import BUILDERS, Shape, bare
+from engine.models.small_resnet import NarrowForm
+from engine.models.way_out import by_source
 
 _UNCOUNTED = "num_batches_tracked"
 _SIDE = 32
 _TORCHVISION_SIDE = 224
-_MOST_NAMED = 4
 _MOST_BLOCKS = 150
+_MOST_LISTED = 12
+_MOST_WRONG = 0.4
+"""Tensors that do not fit, as a share of those of the file, up to which one looks like another."""
 
 
-@dataclass(frozen=True)
-class Fit:
-    """How a state dict sits in an architecture.
-
-    Attributes:
-        architecture: its name.
-        layout: the names of tensors that fit best.
-        classes: rows of the head.
-        channels: of the images.
-        state: under our names, with counters that old versions of torch did not have.
-        missing: our names of tensors that the file lacks.
-        extra: its names of tensors that have no place.
-        wrong: what differs in shape, in words.
-    """
-
-    architecture: str
-    layout: Layout
-    classes: int
-    channels: int
-    state: State
-    missing: tuple[str, ...]
-    extra: tuple[str, ...]
-    wrong: tuple[str, ...]
-
-    @property
-    def errors(self) -> int:
-        """Tensors that do not fit."""
-        return len(self.missing) + len(self.extra) + len(self.wrong)
-
-    def complaint(self) -> str:
-        """What does not fit, in words."""
-        parts = [
-            _named(f"it lacks {_count(self.missing)} of {self.architecture}", self.missing),
-            _named(f"it holds {_count(self.extra)} that {self.architecture} has no place for",
-                   self.extra),
-            _named(f"{_count(self.wrong)} of another shape", self.wrong),
-        ]  # fmt: skip
-        return "; ".join(part for part in parts if part)
-
-
-def _count(names: tuple[str, ...]) -> str:
-    return f"{len(names)} tensor{'s' if len(names) != 1 else ''}"
-
-
-def _named(text: str, names: tuple[str, ...]) -> str:
-    more = ", ..." if len(names) > _MOST_NAMED else ""
-    return f"{text} ({', '.join(names[:_MOST_NAMED])}{more})" if names else ""
-
-
-def recognise(state: State, name: str, shape: Shape | None, architecture: str | None) -> Fit:
+def recognise(
+    state: State,
+    name: str,
+    shape: Shape | None,
+    architecture: str | None,
+    loading: tuple[str, str] = ("", ""),
+) -> Fit:
     """The architecture whose tensors are exactly those of a state dict.
 
     Args:
@@ -78,31 +41,36 @@ def recognise(state: State, name: str, shape: Shape | None, architecture: str | 
         name: of the file.
         shape: (C, H, W) of the images, if known; some architectures depend on the side.
         architecture: the one that the user says it is; None to find out.
+        loading: what leads from the file to the state dict (``way_out.by_source``).
 
     Raises:
-        ModelError: none fits; says what comes nearest and which tensors are missing or left.
+        ModelError: none fits; says what comes nearest and which tensors are missing or left, or
+            which there are, and the way that takes any network.
     """
     _check_sizes(state, name)
     found = [fit for one in _candidates(state) if (fit := _try(one, state, shape))]
-    best = min(found, key=lambda fit: fit.errors, default=None)
+    best = min([*found, *fit_chain(state)], key=lambda fit: fit.errors, default=None)
+    way = by_source(name, *loading)
     if architecture is not None:
-        return _forced(state, name, shape, architecture, best)
-    if best is None:
+        return _forced(state, name, shape, architecture, best, way)
+    if best is None or best.errors > _MOST_WRONG * len(state):
         raise ModelError(
-            f"The architecture of {name} is not recognised; its {len(state)} tensors begin with "
-            f"{_first(state)}.",
-            "Name one with --arch, or export the network by torch.export and import the .pt2.",
+            f"The {len(state)} tensors of {name} are of no known architecture: {_listed(state)}.",
+            f"If it is one of those of --arch, name it. {way}",
         )
     if best.errors:
         raise ModelError(
             f"The checkpoint {name} looks most like {best.architecture}, but {best.complaint()}.",
-            "Nothing is loaded in part. Save it complete, or name another architecture by --arch.",
+            f"Nothing is loaded in part: if tensors are missing, save it complete. {way}",
         )
     return best
 
 
-def _first(state: State) -> str:
-    return ", ".join(repr(key[:60]) for key in list(state)[:3]) or "nothing"
+def _listed(state: State) -> str:
+    """The weights with their shapes, the first of many."""
+    weights = [(key, one) for key, one in state.items() if one.dim() >= 2] or list(state.items())
+    named = [f"{key[:60]} {_size(tuple(one.shape))}" for key, one in weights[:_MOST_LISTED]]
+    return ", ".join(named) + (", ..." if len(weights) > _MOST_LISTED else "")
 
 
 def _check_sizes(state: State, name: str) -> None:
@@ -113,16 +81,26 @@ def _check_sizes(state: State, name: str) -> None:
 
 
 def _forced(
-    state: State, name: str, shape: Shape | None, architecture: str, best: Fit | None
+    state: State,
+    name: str,
+    shape: Shape | None,
+    architecture: str,
+    best: Fit | None,
+    way: str,
 ) -> Fit:
-    fit = fit_to(architecture, state, shape)
+    if best is not None and best.architecture == architecture:
+        fit = best
+    elif widths_of(architecture):
+        raise ModelError(f"The tensors of {name} are no such chain of linear layers.", way)
+    else:
+        fit = fit_to(architecture, state, shape)
     if fit.errors:
         better = best is not None and not best.errors and best.architecture != architecture
         raise ModelError(
             f"The checkpoint {name} does not fit {architecture}: {fit.complaint()}.",
             f"Its tensors are those of {best.architecture}: leave out --arch."
             if better and best
-            else "Leave out --arch to have the architecture recognised.",
+            else f"Leave out --arch to have the architecture recognised. {way}",
         )
     return fit
 
@@ -250,10 +228,25 @@ def _resnet(state: State) -> str | None:
 
 
 def _narrow(state: State) -> str | None:
-    if any(key.startswith("layer4.") for key in state) or "linear.weight" not in state:
+    if any(key.startswith("layer4.") for key in state) or not {"linear.weight", "fc.weight"} & set(
+        state
+    ):
         return None
-    blocks = max(_numbered(state, rf"layer{n}\.(\d+)\.") for n in (1, 2, 3))
-    return f"resnet-{6 * blocks + 2}" if blocks else None
+    middles, widths = [], []
+    for stage in (1, 2, 3):
+        count = _numbered(state, rf"layer{stage}\.(\d+)\.")
+        middles.append(tuple(_rows(state, f"layer{stage}.{n}.conv1.weight") for n in range(count)))
+        widths.append(_rows(state, f"layer{stage}.0.conv2.weight"))
+    if not all(middles) or not all(all(stage) for stage in middles):
+        return None
+    kernels = {
+        int(one.shape[-1])
+        for key, one in state.items()
+        if re.fullmatch(r"layer[23]\.0\.(shortcut|downsample)\.0\.weight", key) and one.dim() == 4
+    }
+    kernel = kernels.pop() if kernels else 0
+    name = NarrowForm(tuple(middles), tuple(widths), kernel if kernel in (1, 3) else 0).name
+    return name if name in BUILDERS or NarrowForm.parse(name) else None
 
 
 def _mobile(state: State) -> str | None:

@@ -199,7 +199,7 @@ def _normalisation_doubts(
         kind = ""
         if trials.clearly_better(one, chosen, tries):
             kind = "normalisation"
-        elif not known and trials.perhaps_better(one, chosen):
+        elif not known and one.label != trials.OWN and trials.perhaps_better(one, chosen):
             kind = "unclear normalisation"
         if kind:
             doubts.append(Doubt(kind, one.label, *trials.accuracies(one, chosen)))

@@ -45,7 +45,8 @@ _GREY = (
 )
 
 
-_OWN = "the dataset's own"
+OWN = "the dataset's own"
+"""Mean and deviation of the very images, which no training can have used."""
 
 _SHARPEST = 30.0
 """Largest root mean square of logits whose losses are compared."""
@@ -108,7 +109,7 @@ def scalings(images: ImageSet) -> list[Scaling | None]:
     mean, std = _statistics(images)
     found: list[Scaling | None] = [None, *(_COLOUR if images.shape[0] == 3 else _GREY)]
     if bool((std > 0).all()):
-        own = Scaling(label=_OWN, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+        own = Scaling(label=OWN, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
         found.append(own)
     return found
 
@@ -262,7 +263,7 @@ def best(outcomes: Sequence[Outcome], convention: str = "", stated: Stated = ())
         key=lambda place: (
             outcomes[place].label != convention,
             not agrees(place),
-            outcomes[place].label == _OWN,
+            outcomes[place].label == OWN,
             outcomes[place].loss,
             place,
         ),

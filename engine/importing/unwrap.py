@@ -10,8 +10,10 @@ from typing import Any
 import torch
 
 from engine.errors import ModelError
+from engine.importing.kinds import KINDS
 from engine.importing.read import State
 from engine.importing.stated import Stated, plain_number, stated_accuracy
+from engine.models.safe_pickle import StandIn, whole_network
 
 WRAPPERS = ("state_dict", "net", "model", "model_state_dict", "model_state", "swa_state_dict",
             "state_dict_ema", "ema")  # fmt: skip
@@ -39,6 +41,7 @@ class Unwrapped:
         notes: what else was seen.
         scaling: mean and std per channel, if the checkpoint holds them.
         stated: accuracies that were saved beside the weights.
+        loading: Python that leads from the loaded file to the weights, and their prefix.
     """
 
     state: State
@@ -47,6 +50,7 @@ class Unwrapped:
     notes: list[str] = field(default_factory=list)
     scaling: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     stated: Stated = ()
+    loading: tuple[str, str] = ("", "")
 
 
 def unwrap(tree: Any, name: str, part: str | None = None) -> Unwrapped:
@@ -63,6 +67,7 @@ def unwrap(tree: Any, name: str, part: str | None = None) -> Unwrapped:
     weights, steps, notes = _weights(tree, name, part)
     found = Unwrapped(_tensors_only(weights, name), steps, notes=notes)
     found.stated = stated_accuracy(tree)
+    before = next(iter(found.state))
     if isinstance(tree, Mapping) and "admm" in tree:
         found.dropped.append("admm: the variables U and Z of ADMM training")
         found.notes.append(
@@ -72,24 +77,45 @@ def unwrap(tree: Any, name: str, part: str | None = None) -> Unwrapped:
     _strip(found)
     _take_scaling(found)
     _strip(found)
+    after = next(iter(found.state), before)
+    found.loading = _path_to(tree, weights), before.removesuffix(after)
     _drop_unused_stage(found)
     _to_float(found)
     return found
 
 
+def _path_to(tree: Any, weights: Any) -> str:
+    """Python that follows the loaded file to get the weights."""
+    for key, value in _items(tree) or enumerate(tree):
+        if value is weights:
+            return f"[{key!r}]"
+        if isinstance(value, list | tuple):
+            for place, one in enumerate(value):
+                if one is weights:
+                    return f"[{key!r}][{place}]"
+    return ""
+
+
 def _is_state(value: Any) -> bool:
     return isinstance(value, Mapping) and any(
-        isinstance(one, torch.Tensor) and one.dim() >= 2 for one in value.values()
+        (isinstance(one, torch.Tensor) and one.dim() >= 2)
+        or (isinstance(one, StandIn) and "numpy" in one.origin and str(key).endswith("weight"))
+        for key, one in value.items()
     )
 
 
 def _weights(
     tree: Any, name: str, part: str | None
 ) -> tuple[Mapping[Any, Any], list[str], list[str]]:
-    if not isinstance(tree, Mapping):
+    _refuse_objects(tree, name)
+    states = _listed(tree)
+    if not isinstance(tree, Mapping) and not states:
         kind = type(tree).__name__
-        raise ModelError(f"The file {name} holds a {kind} instead of a state dict.")
-    inside = {str(key): value for key, value in tree.items() if _is_state(value)}
+        raise ModelError(f"The file {name} holds a {kind} instead of a state dict.", KINDS)
+    inside = {
+        **{str(key): value for key, value in _items(tree) if _is_state(value)},
+        **{str(place): value for place, value in enumerate(states)},
+    }
     if part is not None:
         if part not in inside:
             raise ModelError(
@@ -101,10 +127,11 @@ def _weights(
         return tree, ["bare state dict"], []
     known = [key for key in WRAPPERS if key in inside] or list(inside)
     if not known:
-        raise ModelError(f"The file {name} holds no weights: no state dict is in it.")
+        raise ModelError(f"The file {name} holds no weights: no state dict is in it.", KINDS)
     if len(known) > 1 and known[0] not in WRAPPERS:
+        several = f"a list of {len(states)}" if len(states) == len(inside) else "several"
         raise ModelError(
-            f"The file {name} holds several state dicts: {', '.join(known)}.",
+            f"The file {name} holds {several} state dicts: {', '.join(known)}.",
             f"Choose one, for example: --part {known[0]}.",
         )
     notes = [
@@ -114,9 +141,27 @@ def _weights(
     return inside[known[0]], [f"under {known[0]!r}", *_facts(tree, stated_accuracy(tree))], notes
 
 
-def _facts(tree: Mapping[Any, Any], stated: Stated) -> list[str]:
+def _items(tree: Any) -> list[tuple[Any, Any]]:
+    return list(tree.items()) if isinstance(tree, Mapping) else []
+
+
+def _listed(tree: Any) -> list[Any]:
+    """The state dicts of a list, bare or under one of the wrappers' names."""
+    under = [tree.get(key) for key in WRAPPERS] if isinstance(tree, Mapping) else [tree]
+    lists = [one for one in under if isinstance(one, list | tuple) and len(one)]
+    return next((list(one) for one in lists if all(map(_is_state, one))), [])
+
+
+def _refuse_objects(tree: Any, name: str) -> None:
+    """Weights that lie in an object of another program cannot be had without running it."""
+    for key, value in [("", tree), *_items(tree)]:
+        if isinstance(value, StandIn) and (not key or key in WRAPPERS):
+            raise whole_network(name, value.origin)
+
+
+def _facts(tree: Any, stated: Stated) -> list[str]:
     """Numbers beside the weights that say what they are."""
-    others = {key: plain_number(tree.get(key)) for key in ("epoch", "best_ra")}
+    others = {key: plain_number(dict(_items(tree)).get(key)) for key in ("epoch", "best_ra")}
     named = {one.name: one.value for one in stated}
     return [
         f"{key} {value:.6g}"
@@ -132,11 +177,24 @@ def _tensors_only(weights: Mapping[Any, Any], name: str) -> State:
             raise ModelError(f"The state dict of {name} has the key {key!r}, which is no name.")
         if not isinstance(value, torch.Tensor):
             raise ModelError(
-                f"The state dict of {name} holds {key!r}, a {type(value).__name__} instead of a "
-                "tensor."
+                f"The state dict of {name} holds {key!r}, {_called(value)} instead of a tensor.",
+                "Save a state dict of tensors: {key: torch.as_tensor(one) for ...}.",
+            )
+        if value.dim() >= 2 and not value.is_floating_point():
+            raise ModelError(
+                f"The state dict of {name} holds {key!r} as {str(value.dtype)[6:]} instead of "
+                "floating-point numbers, without what scales them.",
+                "Save the weights in fp32, before they were quantised or packed.",
             )
         state[key] = value.detach()
     return state
+
+
+def _called(value: Any) -> str:
+    origin = value.origin if isinstance(value, StandIn) else type(value).__name__
+    if "numpy" in origin or type(value).__module__ == "numpy":
+        return "a NumPy array"
+    return f"an object {origin}" if isinstance(value, StandIn) else f"a {origin}"
 
 
 def _strip(found: Unwrapped) -> None:

@@ -68,12 +68,38 @@ DEEPMIND = Layout("DeepMind wide ResNet")
 HYDRA_VGG = Layout("Hydra VGG")
 AKAMASTER = Layout("akamaster")
 
+
+def _renaming(**names: str) -> Layout:
+    """Of a narrow ResNet with other names, ours first, for its parts."""
+    shown = ", ".join(names.values())
+    edges = {"conv1": ("^", "."), "bn1": ("^", "."), "linear": ("^", "."), "shortcut": (r"\.", ".")}
+    read, write = [], []
+    for ours, theirs in names.items():
+        before, after = edges[ours]
+        lead = "." if before == r"\." else ""
+        read.append((rf"{before}{theirs}\.", f"{lead}{ours}{after}"))
+        write.append((rf"{before}{ours}\.", f"{lead}{theirs}{after}"))
+    return Layout(f"narrow ResNet with {shown}", tuple(read), tuple(write))
+
+
+NARROW = (
+    AKAMASTER,
+    *(
+        _renaming(**stem, **shortcut, **head)
+        for stem in ({}, {"conv1": "conv", "bn1": "bn"})
+        for shortcut in ({}, {"shortcut": "downsample"})
+        for head in ({}, {"linear": "fc"})
+        if stem or shortcut or head
+    ),
+)
+"""Programs differ in what they call the stem, the shortcuts and the head."""
+
 _BY_ARCHITECTURE = (
     (r"wrn-\d+-\d+", (TRADES_WRN, OWN)),
     (r"swish-wrn-\d+-\d+", (DEEPMIND,)),
     (r"preact-resnet-18", (PREACT, OWN)),
     (r"resnet-18(-w\d+)?|mobilenet-v2", (KUANGLIU,)),
-    (r"resnet-\d+", (AKAMASTER,)),
+    (r"resnet-[\d.]+(-.*)?", NARROW),
     (r"vgg-16-bn", (HYDRA_VGG,)),
 )
 

@@ -11,11 +11,12 @@ from torch import nn
 from engine.errors import ModelError
 from engine.models.digits_cnn import digits_cnn
 from engine.models.digits_resnet import digits_resnet, digits_resnet_small, digits_resnet_tiny
+from engine.models.mlp import mlp, widths_of
 from engine.models.mobilenet_v2 import mobilenet_v2
 from engine.models.outside import OUTSIDE
 from engine.models.preact_resnet import preact_resnet_18
 from engine.models.resnet import ResNet18, resnet_18
-from engine.models.small_resnet import DEPTHS, narrow_resnet
+from engine.models.small_resnet import DEPTHS, NarrowForm, narrow_resnet
 from engine.models.swish_wide_resnet import SwishWideResNet
 from engine.models.vgg import vgg_16_bn
 from engine.models.wide_resnet import WideResNet, wrn_28_4, wrn_28_10, wrn_34_10
@@ -35,7 +36,7 @@ BUILDERS: dict[str, Builder] = {
     "wrn-34-10": wrn_34_10,
     "mobilenet-v2": mobilenet_v2,
     "vgg-16-bn": vgg_16_bn,
-    **{f"resnet-{depth}": narrow_resnet(depth) for depth in DEPTHS},
+    **{f"resnet-{depth}": narrow_resnet(NarrowForm.of_depth(depth)) for depth in DEPTHS},
 }
 """From (C, H, W) and a number of classes to a network with fresh weights; sides of 8 or more.
 
@@ -100,13 +101,19 @@ def _builder(architecture: str) -> Builder:
             sizes = {name: int(number) for name, number in found.groupdict().items()}
             _check(architecture, sizes)
             return lambda shape, classes: kind(shape[0], classes, **sizes)
+    form, widths = NarrowForm.parse(architecture), widths_of(architecture)
+    if form:
+        return narrow_resnet(form)
+    if widths:
+        return mlp(widths)
     package, _, name = architecture.partition(".")
     if package in OUTSIDE and name:
         return lambda shape, classes: OUTSIDE[package](name, shape, classes)
     raise ModelError(
         f"There is no architecture {architecture!r}.",
         f"Known: {', '.join(BUILDERS)}, wrn-DEPTH-WIDTH, swish-wrn-DEPTH-WIDTH, resnet-18-wWIDTH, "
-        f"torchvision.NAME, timm.NAME, robustbench.THREAT.NAME.",
+        f"resnet-DEPTH-1x1, resnet-DEPTH-3x3, mlp-INPUTS-WIDTH-..., "
+        "torchvision.NAME, timm.NAME, robustbench.THREAT.NAME.",
     )
 
 

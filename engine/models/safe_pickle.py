@@ -1,8 +1,9 @@
 """Pickles of torch, read without running anything.
 
-Each is first walked opcode by opcode, so that a file that needs more than tensors and numbers is
-refused by the name of what it asks for, and nothing is allocated that the file cannot fill. Then
-torch loads it with ``weights_only``, which is the wall itself.
+Each is first walked opcode by opcode, so that nothing is allocated that the file cannot fill, and
+a file that asks for what only an attack needs is refused by its name. Then torch loads it with
+``weights_only``, which is the wall itself. Objects of other programs become ``StandIn``s, which
+know their names and do nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from __future__ import annotations
 import io
 import pickletools
 import warnings
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections import OrderedDict
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +22,7 @@ import torch
 
 from engine.errors import ModelError
 from engine.models.safe_zip import damaged
+from engine.models.way_out import by_source
 
 MOST_PICKLE_BYTES = 16 * 2**20
 """The pickle of a checkpoint holds names and shapes; the largest known are below 1 MB."""
@@ -49,6 +54,21 @@ ALLOWED = {
 }
 """Everything a state dict, its numbers, an optimiser's and a scheduler's state are made of."""
 
+_DANGEROUS = {
+    *("os", "posix", "nt", "sys", "subprocess", "shutil", "builtins", "__builtin__"),
+    *("importlib", "runpy", "pty", "socket", "ctypes", "webbrowser", "multiprocessing"),
+}
+"""Modules that no checkpoint needs, but attacks do; all names in them are refused ..."""
+_HARMLESS = {
+    f"{module}.{name}"
+    for module in ("builtins", "__builtin__")
+    for name in ("set", "frozenset", "complex", "bytearray", "slice", "range", "object",
+                 "dict", "list", "tuple", "int", "float", "str", "bytes", "bool", "type")
+}  # fmt: skip
+"""... but these, which optimisers and settings hold; they are stand-ins too."""
+_QUANTISED = {"torch._utils._rebuild_qtensor", "torch.QInt8Storage", "torch.QUInt8Storage",
+              "torch.QInt32Storage"}  # fmt: skip
+
 _OTHER_CALLS = ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEWOBJ_EX")
 _INTEGERS = ("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "INT", "LONG")
 
@@ -56,9 +76,31 @@ _SAVE_AGAIN = (
     "Only tensors and plain numbers are read. Where you trust the file, save its state dict again "
     "by torch.save, or export the network by torch.export."
 )
+_FLOAT = (
+    "Crumple quantises models itself: import the state dict of the network before it was "
+    "quantised, or save {key: one.dequantize() if one.is_quantized else one for ...}."
+)
 
 
-def scan(stream: IO[bytes], name: str, file_bytes: int) -> None:
+class StandIn:
+    """What stands in a loaded file for an object of another program; it holds nothing.
+
+    Attributes:
+        origin: the name of the class or function that the file asks for.
+    """
+
+    origin = ""
+    dump_patches = False  # torch asks classes of whole networks in old files
+
+    def __new__(cls, *_: object, **__: object) -> StandIn:
+        """Whatever the file gives is dropped."""
+        return super().__new__(cls)
+
+    def __setstate__(self, _: object) -> None:
+        """Likewise."""
+
+
+def scan(stream: IO[bytes], name: str, file_bytes: int) -> list[str]:
     """Walk one pickle to its end.
 
     Args:
@@ -66,15 +108,19 @@ def scan(stream: IO[bytes], name: str, file_bytes: int) -> None:
         name: of the file, for messages.
         file_bytes: no storage may claim more elements than these.
 
+    Returns:
+        The names of what it asks for beside tensors and numbers, in their order; for ``load``.
+
     Raises:
-        ModelError: it would call something that is not allowed, or is damaged.
+        ModelError: it asks for what only an attack needs, holds quantised tensors, or is damaged.
     """
     last = 0
+    foreign: dict[str, None] = {}
     begun = stream.tell()
     try:
         for opcode, argument, _ in pickletools.genops(stream):
             if opcode.name == "GLOBAL":
-                _check_global(str(argument).replace(" ", "."), name)
+                foreign |= dict.fromkeys(_foreign(str(argument).replace(" ", "."), name))
             elif opcode.name in _OTHER_CALLS:
                 raise _refused(name, "objects in a form that torch.save does not write")
             elif opcode.name in _INTEGERS and isinstance(argument, int):
@@ -91,11 +137,21 @@ def scan(stream: IO[bytes], name: str, file_bytes: int) -> None:
         raise
     except Exception as error:  # noqa: BLE001  any bytes may stand here
         raise damaged(name, f"no pickle ({type(error).__name__})") from None
+    return list(foreign)
 
 
-def _check_global(found: str, name: str) -> None:
-    if found not in ALLOWED:
+def _foreign(found: str, name: str) -> list[str]:
+    """The name, unless it is of tensors and numbers."""
+    if found in ALLOWED:
+        return []
+    if found in _HARMLESS:
+        return [found]
+    if found in _QUANTISED:
+        raise ModelError(f"The file {name} holds quantised tensors (int8), not weights in fp32.",
+                         _FLOAT)  # fmt: skip
+    if found.partition(".")[0] in _DANGEROUS:
         raise _refused(name, found)
+    return [found]
 
 
 def _refused(name: str, what: str) -> ModelError:
@@ -103,23 +159,68 @@ def _refused(name: str, what: str) -> ModelError:
                       _SAVE_AGAIN)  # fmt: skip
 
 
-def load(file: Path | bytes, name: str) -> Any:
+def load(file: Path | bytes, name: str, foreign: Collection[str] = ()) -> Any:
     """Load a checkpoint that ``scan`` has passed.
 
+    Args:
+        file: the path, or the bytes.
+        name: of the file, for messages.
+        foreign: the names that ``scan`` has found.
+
     Returns:
-        What was saved: tensors on the CPU in containers of plain Python.
+        What was saved: tensors on the CPU in containers of plain Python, and ``StandIn``s.
 
     Raises:
         ModelError: torch refuses it, or it is damaged.
     """
     source: Any = io.BytesIO(file) if isinstance(file, bytes) else file
+    stands = [(_stand_in(one), one) for one in foreign]
+    known = [*_numpy_globals(), *stands, *((one, _modern(origin)) for one, origin in stands)]
     try:
-        with torch.serialization.safe_globals(_numpy_globals()), warnings.catch_warnings():
+        with torch.serialization.safe_globals(known), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001  torch raises whatever a damaged file leads to
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if foreign:
+            raise whole_network(name, next(iter(foreign))) from None
         raise damaged(name, reason.rstrip(". ")[:160]) from None
+
+
+def whole_network(name: str, what: str) -> ModelError:
+    """The error for a file whose weights lie within objects of a program."""
+    return ModelError(
+        f"The file {name} holds a whole network, or other objects of the program that saved it "
+        f"({what}), instead of a state dict; making them could run code.",
+        f"Where you trust the file, save the weights alone: torch.save(torch.load({name!r}, "
+        "weights_only=False).state_dict(), 'weights.pth'). " + by_source("weights.pth"),
+    )
+
+
+def _modern(origin: str) -> str:
+    """What torch calls a name of Python 2, which pickles of this form have."""
+    module, _, name = origin.rpartition(".")
+    module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+    return f"{module}.{name}"
+
+
+def _mapping(*_: object) -> OrderedDict[Any, Any]:
+    return OrderedDict()
+
+
+def _listing(*_: object) -> list[Any]:
+    return []
+
+
+_CONTAINERS: dict[str, Any] = {"collections.defaultdict": _mapping, "collections.deque": _listing}
+"""What torch fills after it was made, so that a stand-in would not do."""
+
+
+def _stand_in(origin: str) -> Any:
+    """A class of its own for each name, as torch tells them apart by identity."""
+    if origin in _CONTAINERS:
+        return _CONTAINERS[origin]
+    return type("StandIn", (StandIn,), {"origin": origin})
 
 
 def _numpy_globals() -> list[Any]:

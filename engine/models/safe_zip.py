@@ -19,6 +19,19 @@ def damaged(name: str, reason: str = "") -> ModelError:
     )
 
 
+def entry_names(file: Path, name: str) -> list[str]:
+    """The names of the entries of an archive of any kind; nothing in it is unpacked.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        raise damaged(name, str(error).rstrip(".")) from None
+
+
 def open_zip(file: Path | IO[bytes], name: str) -> zipfile.ZipFile:
     """Open an archive whose entries hold no more bytes than the file.
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+import collections
+import datetime
+import enum
+import functools
 import io
 import json
 import os
 import pickle
 import struct
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +25,7 @@ from safetensors.torch import save as save_safetensors
 
 from engine.errors import CrumpleError, ModelError
 from engine.importing.doctor import Request, import_model
+from engine.importing.patient import from_file
 from engine.importing.read import read
 from engine.models import safe_pickle
 from engine.specs import DatasetSpec
@@ -96,6 +103,29 @@ def torchscript(_: Path) -> bytes:
     return buffer.getvalue()
 
 
+def deflated_torchscript(_: Path) -> bytes:
+    """As torch.jit.save writes it: the code deflated, the tensors stored."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as target:
+        target.writestr("m/data.pkl", b"")
+        target.writestr("m/code/__torch__.py", b"x" * 5000, zipfile.ZIP_DEFLATED)
+        target.writestr("m/constants.pkl", b"")
+    return buffer.getvalue()
+
+
+def archive(entry: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as target:
+        target.writestr(entry, b"12")
+    return buffer.getvalue()
+
+
+def quantised() -> dict[str, torch.Tensor]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {"a.weight": torch.quantize_per_tensor(torch.rand(3, 3), 0.1, 0, torch.qint8)}
+
+
 def npz(_: Path) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, x=np.zeros(3))
@@ -121,7 +151,20 @@ CASES: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "keras": (lambda t: b"\x89HDF\r\n\x1a\n" + b"\0" * 600, "Keras"),
     "tar": (tarred, "tar archive"),
     "torchscript": (torchscript, "TorchScript"),
-    "npz": (npz, "zip archive of something else"),
+    "torchscript, deflated": (deflated_torchscript, "TorchScript"),
+    "npz": (npz, "a NumPy archive"),
+    "keras, zip": (lambda t: archive("model.weights.h5"), "Keras"),
+    "zip of something else": (lambda t: archive("a/b.txt"), "zip archive of something else"),
+    "onnx": (lambda t: b"\x08\n\x12\x07pytorch\x1a\x052.9" + b"\0" * 99, "is an ONNX model"),
+    "web page": (lambda t: b"<!DOCTYPE html><html>" + b"x" * 600, "a web page"),
+    "git lfs": (lambda t: b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+    "tflite": (lambda t: b"\x1c\0\0\0TFL3" + b"\0" * 99, "TensorFlow Lite"),
+    "one array": (lambda t: b"\x93NUMPY\x01\0" + b"\0" * 99, "one NumPy array"),
+    "quantised": (lambda t: zipped(quantised()), r"holds quantised tensors \(int8\)"),
+    "quantised, legacy": (lambda t: legacy(quantised()), r"holds quantised tensors \(int8\)"),
+    "integers": (lambda t: zipped({"a.weight": torch.ones(3, 3, dtype=torch.int8)}),
+                 "'a.weight' as int8"),
+    "arrays": (lambda t: zipped({"a.weight": np.zeros((3, 3))}), "'a.weight', a NumPy array"),
     "a list": (lambda t: zipped([torch.zeros(2)]), "a list instead of a state dict"),
     "no weights": (lambda t: zipped({"epoch": 3}), "no weights"),
 }  # fmt: skip
@@ -138,6 +181,73 @@ def test_refused(case: str, tmp_path: Path) -> None:
     assert not trace.exists()
     assert not (tmp_path / "library").exists()
     assert "\n" not in caught.value.message
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Schedule:
+    """Writes a file as soon as it is made from a pickle."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __setstate__(self, state: dict[str, Path]) -> None:
+        state["trace"].touch()
+
+
+def company(trace: Path) -> dict[str, object]:
+    """What training programs leave beside the weights."""
+    table: collections.defaultdict[str, list[int]] = collections.defaultdict(list)
+    table["a"].append(1)
+    return {
+        "args": argparse.Namespace(lr=0.1, nested=argparse.Namespace(x=1)),
+        "schedule": Schedule(trace),
+        "losses": np.zeros((3, 2)),
+        "table": table,
+        "queue": collections.deque([1, 2, 3]),
+        "when": datetime.datetime(2020, 1, 1),
+        "colour": Colour.RED,
+        "factory": functools.partial(dict, a=1),
+        "set": {1, 2},
+        "frozen": frozenset({1}),
+        "path": trace,
+        "type": torch.int8,
+    }
+
+
+@pytest.mark.parametrize("pack", [zipped, legacy])
+def test_objects_beside_the_weights_are_named_and_never_made(
+    pack: Callable[[object], bytes], tmp_path: Path
+) -> None:
+    trace, path = tmp_path / "trace", tmp_path / "m.pth.tar"
+    weights = state()
+    path.write_bytes(pack({"state_dict": weights, **company(trace), "best_top1": 91.42}))
+    found = from_file(path, part=None, architecture=None, density=None, shape=None)
+    assert found is not None
+    assert not trace.exists()
+    assert found.architecture == "resnet-18-w4"
+    assert all(torch.equal(found.state[key], one) for key, one in weights.items())
+    (line,) = (one for one in found.dropped if "objects that are not made" in one)
+    assert "argparse.Namespace" in line
+    assert f"{__name__}.Schedule" in line
+    assert [one.value for one in found.stated] == [91.42]
+
+
+def test_the_object_would_have_been_made(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    pickle.loads(pickle.dumps(Schedule(trace), 2))
+    assert trace.exists()
+
+
+def test_weights_within_an_object_are_not_dug_out(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    path.write_bytes(zipped({"model": torch.nn.Linear(2, 2), "epoch": 3}))
+    with pytest.raises(ModelError, match=r"a whole network.*torch.nn.modules.linear") as caught:
+        import_model(Request(file=str(path)), None)
+    assert "state_dict(), 'weights.pth')" in caught.value.hint
+    assert "net.py:make" in caught.value.hint
 
 
 def test_the_payload_would_have_worked(tmp_path: Path) -> None:

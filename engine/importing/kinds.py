@@ -1,0 +1,86 @@
+"""Files that are no checkpoints: what they are, and what to do instead."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from engine.errors import ModelError
+from engine.models.way_out import by_source
+
+KINDS = (
+    "A checkpoint is a .pt, .pth, .th, .t7 or .tar of torch.save, a .safetensors, or a .pt2 of "
+    "torch.export."
+)
+
+_MAGIC = (
+    (0, b"\x89HDF", "a Keras file (HDF5), whose layers torch cannot load without conversion"),
+    (0, b"\x1f\x8b", "compressed by gzip; unpack it first"),
+    (0, b"BZh", "compressed by bzip2; unpack it first"),
+    (0, b"\xfd7zXZ", "compressed by xz; unpack it first"),
+    (0, b"7z\xbc\xaf", "a 7z archive; unpack it first"),
+    (0, b"Rar!", "a RAR archive; unpack it first"),
+    (0, b"\x93NUMPY", "one NumPy array (.npy)"),
+    (0, b"GGUF", "a language model (GGUF)"),
+    (4, b"TFL3", "a TensorFlow Lite model"),
+    (0, b"version https://git-lfs", "a pointer of Git LFS; fetch the file itself: git lfs pull"),
+    (0, b"\x89PNG", "a picture"),
+    (0, b"\xff\xd8\xff", "a picture"),
+    (0, b"%PDF", "a PDF document"),
+    (257, b"ustar", "a tar archive, or a checkpoint of torch before 0.2; save it again with a "
+     "newer one"),
+)  # fmt: skip
+"""Where it stands, how it begins, what it is."""
+
+
+def unknown(name: str, head: bytes) -> ModelError:
+    """The error for a file that begins in an unknown way."""
+    if _is_onnx(name, head):
+        return ModelError(
+            f"The file {name} is an ONNX model, which is not read.",
+            "Import the network that it was exported from: its state dict, or a .pt2 of "
+            "torch.export. Without it, convert the file where you trust it: pip install "
+            "onnx2torch, then "
+            f'net.py with the lines "import onnx2torch" and "def make(): return '
+            f'onnx2torch.convert({name!r}).eval()", and import net.py:make with --trust-code.',
+        )
+    for place, magic, what in _MAGIC:
+        if head[place:].startswith(magic):
+            return no_checkpoint(name, what)
+    if head.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
+        return no_checkpoint(name, "a web page; what was to be downloaded is behind it")
+    printable = all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head)
+    return no_checkpoint(name, "a text file" if printable else "of an unknown kind")
+
+
+def no_checkpoint(name: str, what: str) -> ModelError:
+    """The error for a file of another kind."""
+    return ModelError(f"The file {name} is no checkpoint: it is {what}.", KINDS)
+
+
+def _is_onnx(name: str, head: bytes) -> bool:
+    """A message of protocol buffers: first its version, a small number, then who wrote it or what.
+
+    The fields of ``ModelProto``: ir_version 1, producer_name 2, ..., graph 7, opset_import 8.
+    """
+    version = len(head) > 2 and head[0] == 0x08 and 1 <= head[1] <= 30
+    return version and (name.endswith(".onnx") or head[2] in (0x12, 0x1A, 0x22, 0x3A, 0x42))
+
+
+def refuse_archive(name: str, entries: Collection[str]) -> None:
+    """Name zip archives that hold no checkpoint, by their entries.
+
+    Raises:
+        ModelError: it is one of those.
+    """
+    if entries and all(one.endswith(".npy") for one in entries):
+        raise no_checkpoint(name, "a NumPy archive (.npz)")
+    if "model.weights.h5" in entries:
+        raise no_checkpoint(name, "a Keras file, whose layers torch cannot load without conversion")
+    inner = {one.partition("/")[2] for one in entries}
+    if "constants.pkl" in inner or any(one.startswith("code/") for one in inner):
+        raise ModelError(
+            f"The file {name} is a TorchScript program, which is code and is not run.",
+            f"Where you trust it, save its weights: torch.save(torch.jit.load({name!r}, "
+            "map_location='cpu').state_dict(), 'weights.pth'), and import that. "
+            + by_source("weights.pth"),
+        )
