@@ -16,11 +16,7 @@ from safetensors import SafetensorError, safe_open
 from engine.errors import ModelError
 from engine.importing.kinds import KINDS, no_checkpoint, refuse_archive, unknown
 from engine.models import safe_pickle
-<<<<<<< HEAD
-from engine.models.safe_zip import check_sums, damaged, open_zip, read_entry
-=======
-from engine.models.safe_zip import damaged, entry_names, open_zip, read_entry
->>>>>>> 7d3cee5 (Checkpoints are recognised by what they hold, and refused as what they are)
+from engine.models.safe_zip import check_sums, damaged, entry_names, open_zip, read_entry
 
 State = dict[str, torch.Tensor]
 
@@ -97,19 +93,9 @@ def _read_zip(path: Path, size: int) -> Content:
         if len(pickles) != 1:
             raise no_checkpoint(path.name, "a zip archive of something else")
         pickled = read_entry(archive, pickles[0], path.name)
-<<<<<<< HEAD
         check_sums(archive, path.name)
-    import io
-
-    safe_pickle.scan(io.BytesIO(pickled), path.name, size)
-    return Content("torch.save (zip)", _loaded(path))
-=======
-        bad = archive.testzip()
-        if bad is not None:
-            raise damaged(path.name, f"the checksum of {bad} is wrong")
     foreign = safe_pickle.scan(io.BytesIO(pickled), path.name, size)
     return Content("torch.save (zip)", _loaded(path, foreign), tuple(foreign))
->>>>>>> 7d3cee5 (Checkpoints are recognised by what they hold, and refused as what they are)
 
 
 def _read_legacy(path: Path, size: int, head: bytes) -> Content:

@@ -13,11 +13,8 @@ from torch import nn
 from engine.catalog import ModelCard
 from engine.catalog.models import EXPORTED, Normalisation, folder_of, program_fingerprint
 from engine.errors import ModelError
-<<<<<<< HEAD
 from engine.models.attention import open_attention
-=======
 from engine.models.denormals import zero_denormals
->>>>>>> 7d3cee5 (Checkpoints are recognised by what they hold, and refused as what they are)
 from engine.models.normalised import Normalised
 from engine.models.program import read_program
 from engine.models.registry import build
@@ -39,13 +36,8 @@ def load(card: ModelCard, folder: Path | None = None) -> nn.Module:
         folder: where its files lie; by default with the bundled models or in the library.
 
     Returns:
-<<<<<<< HEAD
         The module on the CPU, in eval mode: images in [0,1] to logits. Its attention has
-        layers (``engine.models.attention``).
-=======
-        The module on the CPU, in eval mode: images in [0,1] to logits. Its denormal weights
-        are zero.
->>>>>>> 7d3cee5 (Checkpoints are recognised by what they hold, and refused as what they are)
+        layers (``engine.models.attention``), and its denormal weights are zero.
 
     Raises:
         ModelError: the weights are missing, damaged or not those of the card.
@@ -61,12 +53,8 @@ def load(card: ModelCard, folder: Path | None = None) -> nn.Module:
             f"The weights of {card.id} are not those its card describes.",
             "Card and weights belong together: restore both, import or train the model again.",
         )
-<<<<<<< HEAD
-    return open_attention(module.eval())
-=======
     zero_denormals(module)
-    return module.eval()
->>>>>>> 7d3cee5 (Checkpoints are recognised by what they hold, and refused as what they are)
+    return open_attention(module.eval())
 
 
 def skeleton(card: ModelCard, folder: Path | None = None) -> nn.Module:
