@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ import torch
 
 from engine import workload
 from engine.attacks import AttackResult, StepPoint, run_attack
+from engine.batches import in_batches
 from engine.data import ImageSet
 from engine.events import Emit, ShouldStop
-from engine.memory import give_back_device_memory, memory_errors
 from engine.progress import ProgressMeter
 from engine.specs import Run
 from engine.store import Row, RunKeys, Writer
@@ -62,7 +61,7 @@ class AttackStage:
         def attack(start: int, stop: int) -> None:
             self._batch(run_id, spec, images, variant, start, stop, kept, meter, should_stop)
 
-        _in_batches(attack, first, len(images.labels), self.batch_size)
+        in_batches(attack, first, len(images.labels), self.batch_size)
 
     def _batch(
         self,
@@ -102,32 +101,6 @@ class AttackStage:
         }
         self.store.add_batch(run_id, batch, _rows(images, start, stop, result), arrays)
         meter.end_batch(result.broken_at_step.tolist())
-
-
-def _in_batches(attack: Callable[[int, int], None], start: int, end: int, size: int) -> None:
-    """Attack from start to end; fewer images at a time once the memory does not hold a batch.
-
-    A search holds several copies of its images beside what a forward takes, so it can fail
-    where a forward in pieces does not.
-    """
-    while start < end:
-        stop = min(start + size, end)
-        if _fits(attack, start, stop):
-            start = stop
-        else:  # not inside ``except``, whose traceback holds on to the tensors
-            size = (stop - start) // 2
-            give_back_device_memory()
-
-
-def _fits(attack: Callable[[int, int], None], start: int, stop: int) -> bool:
-    try:
-        with memory_errors():
-            attack(start, stop)
-    except torch.OutOfMemoryError:
-        if stop - start == 1:
-            raise
-        return False
-    return True
 
 
 def _telemetry(curve: tuple[StepPoint, ...]) -> list[Row]:

@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.attacks.guard import preserved
+from engine.batches import in_batches
 from engine.device import batch_size, lost
 from engine.diagnostics.checks import forward
 from engine.errors import Cancelled, CrumpleError, DeviceLost
@@ -88,24 +89,24 @@ def misclassified(
 
     Args:
         model: a deployed model; left as it was.
-        examples: (K, C, H, W) float32 in [0,1], on the device of the model.
-        labels: (K) int64.
+        examples: (K, C, H, W) float32 in [0,1], on any device.
+        labels: (K) int64, on the device of the model.
         batch: examples judged together; between two batches it asks whether to stop.
         should_stop: whether to stop.
 
     Raises:
         Cancelled: it was told to stop.
     """
-    found = [torch.zeros(0, dtype=torch.bool, device=examples.device)]
+
+    def judge(start: int, stop: int) -> Tensor:
+        if should_stop():
+            raise Cancelled
+        logits = forward(model, examples[start:stop].to(labels.device))
+        return (logits.argmax(dim=1) != labels[start:stop]) & logits.isfinite().all(dim=1)
+
     with preserved(model, seed=0):
-        for part, truth in zip(
-            torch.split(examples, batch), torch.split(labels, batch), strict=True
-        ):
-            if should_stop():
-                raise Cancelled
-            logits = forward(model, part)
-            found.append((logits.argmax(dim=1) != truth) & logits.isfinite().all(dim=1))
-    return torch.cat(found)
+        found = in_batches(judge, 0, len(labels), batch)
+    return torch.cat([torch.zeros(0, dtype=torch.bool, device=labels.device), *found])
 
 
 class TransferStage:
@@ -229,7 +230,7 @@ class TransferStage:
             raise CrumpleError(f"The source run {pair.source} {missing}.")
         wrong = misclassified(
             variant.deployed,
-            torch.from_numpy(examples["adversarial"]).to(variant.device),
+            torch.from_numpy(examples["adversarial"]),
             torch.tensor([row["label"] for row in source], device=variant.device),
             batch_size(variant.device, examples["adversarial"].shape[1:]),
             should_stop,

@@ -13,12 +13,14 @@ from torch import nn
 
 from engine import catalog, compression, diagnostics, integer_check, latency
 from engine.accounting import account
+from engine.batches import fewer
 from engine.compression import Variant
 from engine.compression.counting import images_within
 from engine.data import ImageSet, training_for
 from engine.diagnostics.black_box import QUERIES
 from engine.errors import DataError, ModelError
 from engine.events import ShouldStop
+from engine.memory import memory_errors
 from engine.models import fingerprint
 from engine.models import load as load_model
 from engine.plan import black_box_key, diagnostics_key, learns
@@ -119,9 +121,16 @@ class Variants:
         return self._place(variant, payload["accounting"])
 
     def _latency(self, base: nn.Module, variant: Variant, card: catalog.ModelCard) -> list[Row]:
-        """Both measured as they would be shipped, on the device that attacks them."""
+        """Both measured as they would be shipped, on the device that attacks them.
+
+        Empty if it does not hold both: an attack takes the memory of one.
+        """
         models = variant.deployed(), Variant(base, ()).deployed()
-        deployed, parent = (model.to(self.device) for model in models)
+        try:
+            with memory_errors():
+                deployed, parent = (model.to(self.device) for model in models)
+        except torch.OutOfMemoryError:
+            return []
         found = latency.measure(deployed, parent, card.shape, self.device)
         return [one.model_dump(mode="json") for one in found]
 
@@ -177,10 +186,11 @@ class Variants:
             return stored
         begun = time.perf_counter()
         variant = self.get(spec, keys, staged)
-        gate = images.images[:GATE_IMAGES].to(self.device)
-        labels = images.labels[:GATE_IMAGES].to(self.device)
+        count = min(GATE_IMAGES, len(images.labels))
 
-        def examine() -> diagnostics.Choice:
+        def examine(start: int, stop: int) -> diagnostics.Choice:
+            gate = images.images[start:stop].to(self.device)
+            labels = images.labels[start:stop].to(self.device)
             diagnostics.require_logits(variant.deployed, gate, labels)
             parent = self._parent_view(spec.model) if spec.recipe else None
             choice = diagnostics.choose_view(variant.deployed, variant.view, gate, labels, parent)
@@ -188,7 +198,7 @@ class Variants:
                 compression.check_agreement(variant.deployed, variant.view, gate)
             return choice
 
-        choice = staged("diagnostics", "", examine)
+        choice = staged("diagnostics", "", lambda: fewer(examine, count))
         payload: Row = {
             "flags": [flag.to_dict() for flag in choice.report.flags],
             "numbers": choice.report.numbers,
