@@ -135,11 +135,15 @@ class _Gate:
         deployed, layers = variant.deployed(), Layers.of(variant.live)
         if self._images is None or self._labels is None:
             return _Look(fingerprint(deployed), None, (), None, layers)
+        print_, view = fingerprint(deployed), variant.attack_view()
         logits = diagnostics.forward(deployed, self._images)
+        if diagnostics.in_company(deployed, self._images, logits).by_many:
+            view = diagnostics.OneByOne(view)
+            logits = diagnostics.forward(diagnostics.OneByOne(deployed), self._images)
         clean = float((logits.argmax(dim=1) == self._labels).float().mean())
-        health = diagnostics.gradient_health(variant.attack_view(), self._images, self._labels)
+        health = diagnostics.followed_health(view, self._images, self._labels)
         flags = (*diagnostics.check_accuracy(logits, self._labels), *health.flags())
-        return _Look(fingerprint(deployed), clean, flags, health.zero_fraction, layers)
+        return _Look(print_, clean, flags, health.zero_fraction, layers)
 
     def compare(self, step: Step, before: _Look, after: _Look, seconds: float) -> Row:
         """The record of a step."""

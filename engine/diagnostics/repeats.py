@@ -47,6 +47,11 @@ class Repeats:
     changed: int
     largest: float
 
+    @property
+    def by_many(self) -> bool:
+        """Whether more differ than rounding moves by accident."""
+        return self.moved > _FEW * self.total
+
 
 @dataclass(frozen=True, eq=False)
 class Behaviour:
@@ -74,7 +79,7 @@ class Behaviour:
     @property
     def depends_on_batch(self) -> bool:
         """Whether logits depend on who else is in the batch, and not by an accident of rounding."""
-        return self.company is not None and self.company.moved > _FEW * self.company.total
+        return self.company is not None and self.company.by_many
 
     def accuracy(self, labels: Tensor) -> tuple[float, list[Flag]]:
         """Share of the images classified correctly, and whether that is near guessing.

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from engine.attacks.guard import preserved
+from engine.attacks.straight_through import StraightThrough
 from engine.diagnostics.averaged import FORWARDS, Averaged
 from engine.diagnostics.checks import forward
 from engine.diagnostics.examine import Report, ask_again, examine
 from engine.diagnostics.flags import Flag
+from engine.diagnostics.gradients import GradientHealth, gradient_health
 from engine.diagnostics.one_by_one import OneByOne
 from engine.diagnostics.repeats import Behaviour
-from engine.diagnostics.straight_through import StraightThrough
 from engine.errors import AttackError
 from engine.memory import memory_errors
 
@@ -27,6 +28,8 @@ TWINS: dict[str, Callable[[nn.Module], nn.Module]] = {
 }
 _FATAL = {"no-gradient", "zero-gradient", "nonfinite-gradient"}
 _DOUBTFUL = {"secants-disagree"}
+_CANNOT = (RuntimeError, TypeError, ValueError, AttackError)
+"""What a model raises that cannot be run inside of a twin."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,8 @@ def choose_view(
                 report = report_on(twins)
         except (torch.OutOfMemoryError, torch.AcceleratorError):
             raise
-        except (RuntimeError, TypeError, ValueError, AttackError):
-            continue  # the model cannot be run like that
+        except _CANNOT:
+            continue
         if "view-disagrees" in _ids(report):
             continue
         gain = _trouble(own) - _trouble(report)
@@ -110,6 +113,25 @@ def choose_view(
             notes = tuple(_note(twin, own) for twin in twins if twin != ALONE)
             return Choice(twins, Report((*report.flags, *notes), report.numbers), known.random)
     return Choice(alone, own, known.random)
+
+
+def followed_health(view: nn.Module, images: Tensor, labels: Tensor) -> GradientHealth:
+    """The state of the gradients that an attack would follow: the view's own, or its twin's."""
+    own = gradient_health(view, images, labels)
+    if not _fatal(own):
+        return own
+    try:
+        with memory_errors():
+            twin = gradient_health(StraightThrough(view), images, labels)
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
+        raise
+    except _CANNOT:
+        return own
+    return own if _fatal(twin) else twin
+
+
+def _fatal(health: GradientHealth) -> bool:
+    return bool({flag.id for flag in health.flags()} & _FATAL)
 
 
 def _alone(known: Behaviour, deployed: nn.Module, images: Tensor) -> Behaviour:

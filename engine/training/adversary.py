@@ -12,6 +12,9 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from engine.attacks.ball import linf_bounds
+from engine.attacks.straight_through import StraightThrough
+from engine.errors import TrainingError
+from engine.memory import memory_errors
 
 Mode = Literal["eval", "train"]
 """Of the network while examples are searched."""
@@ -157,17 +160,57 @@ def ascend(
     steps: int,
     mode: Mode = "eval",
 ) -> torch.Tensor:
-    """Sign-gradient ascent on a loss of the logits, projected onto a ball; the last iterate."""
+    """Sign-gradient ascent on a loss of the logits, projected onto a ball; the last iterate.
+
+    Where the network itself has no gradient at the first point, its straight-through twin is
+    climbed.
+
+    Raises:
+        TrainingError: the twin has none either.
+    """
     low, high = ball
     # Cached: no weight changes meanwhile, so what acts on weights acts once for all steps.
     with frozen(model, mode), parametrize.cached():
-        for _ in range(steps):
+        for number in range(steps):
             x = x.detach().requires_grad_(True)
-            (gradient,) = torch.autograd.grad(loss(model(x)), x)
+            gradient = _slope(model, x, loss)
+            if number == 0 and (gradient is None or not gradient.any()):
+                model = StraightThrough(model)
+                gradient = _through(model, x, loss)
+            if gradient is None:
+                raise TrainingError(
+                    "The output of the network has no gradient with respect to its images, so "
+                    "no adversarial example can be searched.",
+                    "Train with 'standard', or give the network a differentiable path.",
+                )
             # The clamp stays outside the graph: its gradient at the bounds differs by version.
             moved = x.detach() + step * gradient.sign()
             x = torch.minimum(torch.maximum(moved, low), high)
     return x.detach()
+
+
+def _through(
+    twin: nn.Module, x: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor | None:
+    """The gradient of a twin; None also if the network cannot be run inside of one."""
+    try:
+        with memory_errors():
+            return _slope(twin, x, loss)
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
+        raise
+    except (RuntimeError, TypeError, ValueError):
+        return None
+
+
+def _slope(
+    model: nn.Module, x: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor | None:
+    """The gradient of the loss at x; None if the loss does not depend on x."""
+    value = loss(model(x))
+    if not value.requires_grad:
+        return None
+    (gradient,) = torch.autograd.grad(value, x, allow_unused=True)
+    return gradient
 
 
 def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
