@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from engine.accounting import input_bits
+from engine.attacks.guard import arithmetic
 from engine.compression import Context, Variant
 from engine.compression.layers import modules_of
 from engine.compression.parts import ActivationQuantiser
@@ -188,14 +189,15 @@ def near_boundary(
     right = _predictions(view, images) == labels
     eps, found = _EPS[0], images
     for eps in _EPS:
-        found = pgd_examples(
-            view,
-            images,
-            labels,
-            eps=eps,
-            steps=_STEPS,
-            generator=torch.Generator().manual_seed(seed),
-        )
+        with arithmetic(images.device, exact=True):
+            found = pgd_examples(
+                view,
+                images,
+                labels,
+                eps=eps,
+                steps=_STEPS,
+                generator=torch.Generator().manual_seed(seed),
+            )
         wrong = _predictions(view, found) != labels
         if (wrong & right).sum() >= _NEAR * len(images):
             break
@@ -203,7 +205,7 @@ def near_boundary(
 
 
 def _predictions(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    with torch.no_grad():
+    with torch.no_grad(), arithmetic(images.device, exact=True):
         return torch.cat([model(part).argmax(dim=1) for part in torch.split(images, 256)])
 
 

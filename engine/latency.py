@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from engine.attacks.guard import arithmetic
 from engine.device import describe
 from engine.memory import memory_errors
 
@@ -22,7 +23,7 @@ _SLOW = 5.0
 
 
 class Latency(BaseModel):
-    """The median time of a forward pass in fp32.
+    """The median time of a forward pass in fp32, without TF32.
 
     Attributes:
         batch: images in a pass.
@@ -59,7 +60,8 @@ def measure(
     found: list[Latency] = []
     graphics = [device] if device.type == "cuda" else []
     # A model that draws random numbers must not depend on how many passes there was time for.
-    with torch.random.fork_rng(graphics), torch.no_grad():
+    fp32 = arithmetic(device, exact=True)
+    with torch.random.fork_rng(graphics), torch.no_grad(), fp32:
         for batch in BATCHES:
             try:
                 with memory_errors():

@@ -107,6 +107,9 @@ def _trains_as_device_likes(step: Step) -> bool:
 def _table(step: Step) -> dict[str, object]:
     """A step as it counts in a key."""
     table = step.to_table()
+    if "lr" in step.params and step.params["lr"] is None:
+        kind = catalog.find("compressions", step.name).params
+        table["lr"] = kind.model_validate(step.params).rate  # type: ignore[attr-defined]
     return {name: value for name, value in table.items() if _LATER.get(name) != value}
 
 

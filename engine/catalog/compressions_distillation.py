@@ -6,7 +6,7 @@ parameter offers both, as ``as published`` and ``as coded``.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,6 +17,9 @@ from engine.catalog.training import SCHEDULES, AdversarialParams, StandardParams
 
 BASE = "base"
 """The teacher that is the base model before all steps."""
+
+FRESH_RATE, GENTLE_RATE = 0.1, 0.01
+"""Of a student with fresh weights, and of one that has weights to lose."""
 
 Twofold = Literal["as published", "as coded"]
 MultistepOrCoded = Literal["as published", "as coded", "one-cycle", "cosine", "multistep"]
@@ -33,6 +36,12 @@ class DistillationParams(StudentParams):
     method: ClassVar[str]
 
     teacher: str = Field(BASE, title="teacher", description=_TEACHER)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate, also where none is given."""
+        given: float | None = getattr(self, "lr", None)
+        return given or (FRESH_RATE if self.student != SAME else GENTLE_RATE)
 
     @field_validator("teacher", "teacher_standard", check_fields=False)
     @classmethod
@@ -52,9 +61,27 @@ class DistillationParams(StudentParams):
         return " ".join(words)
 
 
+def _rate() -> Any:
+    return Field(
+        None,
+        gt=0,
+        le=10,
+        title="learning rate",
+        description=f"Its largest value; by default {FRESH_RATE:g} for a new student and "
+        f"{GENTLE_RATE:g} for one that begins from weights, which a larger one would undo.",
+    )
+
+
+class _Learning(StandardParams):
+    """Training of a student on clean images."""
+
+    lr: Number | None = _rate()  # type: ignore[assignment]
+
+
 class _Defending(AdversarialParams):
     """Training of a robust student, with the defaults that the papers share."""
 
+    lr: Number | None = _rate()  # type: ignore[assignment]
     weight_decay: Number = Field(2e-4, ge=0, le=1, title="weight decay", description="L2 penalty.")
     nesterov: bool = Field(False, title="Nesterov", description="Look ahead by the momentum.")
 
@@ -90,7 +117,7 @@ class _Kd(DistillationParams):
     )
 
 
-class KdParams(StandardParams, _Kd):
+class KdParams(_Learning, _Kd):
     """Parameters of knowledge distillation."""
 
     method: ClassVar[str] = "kd"

@@ -31,6 +31,13 @@ def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str,
     return {**found, "": counter.get_total_flops() // 2 - sum(found.values())}
 
 
+def count_classes(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """How many classes a model tells, whatever its images are of; leaves it in eval mode."""
+    device = next((one.device for one in model.parameters()), None)
+    with torch.no_grad():
+        return int(model.eval()(torch.zeros(1, *image_shape, device=device)).shape[1])
+
+
 def images_within(budget: float, macs: int, fewest: int, most: int) -> int:
     """How many images may be looked at, so that large networks take no longer than small ones.
 

@@ -15,6 +15,7 @@ from engine.catalog.compressions_distillation import (
     RsladParams,
 )
 from engine.compression.context import Context
+from engine.compression.counting import count_classes
 from engine.compression.retrain import retrain, training_of
 from engine.compression.student import student_of
 from engine.errors import SpecError
@@ -37,20 +38,27 @@ def distil(model: nn.Module, params: Params, context: Context) -> nn.Module:
         TrainingError: it diverged.
         Cancelled: it was stopped.
     """
-    objective = objective_for(params, context)
     student = student_of(model, params.student, context, params.method)
+    classes = count_classes(student, training_of(context, params.method).shape)
+    objective = objective_for(params, context, classes)
     course = course_for(params)
-    retrain(student, params, context, params.method, objective=objective, course=course)
+    recipe = params.model_copy(update={"lr": params.rate})
+    retrain(student, recipe, context, params.method, objective=objective, course=course)
     return student
 
 
-def objective_for(params: Params, context: Context) -> Objective:
+def objective_for(params: Params, context: Context, classes: int) -> Objective:
     """What the student minimises, with its teachers on the device that trains.
+
+    Args:
+        params: of the step.
+        context: images and teachers.
+        classes: that the student tells.
 
     Raises:
         SpecError: there are no training images, or a teacher does not fit them.
     """
-    teacher = _teacher(params, "teacher", context)
+    teacher = _teacher(params, "teacher", context, classes)
     match params:
         case KdParams():
             return Kd(teacher, params.alpha, params.temperature)
@@ -75,7 +83,7 @@ def objective_for(params: Params, context: Context) -> Objective:
             return Iad2(
                 threat_of(params),
                 teacher,
-                _teacher(params, "teacher_standard", context),
+                _teacher(params, "teacher_standard", context, classes),
                 params.alpha,
                 params.alpha_standard,
                 params.temperature,
@@ -84,7 +92,7 @@ def objective_for(params: Params, context: Context) -> Objective:
             )
 
 
-def _teacher(params: DistillationParams, field: str, context: Context) -> nn.Module:
+def _teacher(params: DistillationParams, field: str, context: Context, classes: int) -> nn.Module:
     """A frozen teacher on the device that trains.
 
     Raises:
@@ -94,11 +102,11 @@ def _teacher(params: DistillationParams, field: str, context: Context) -> nn.Mod
     training = training_of(context, params.method)
     if name != BASE:
         card = catalog.model_card(name)
-        if (card.shape, card.classes) != (training.shape, len(training.class_names)):
+        if (card.shape, card.classes) != (training.shape, classes):
             raise SpecError(
                 f"{params.method}: {field} is {name!r}, which tells {card.classes} classes of "
-                f"images {_size(card.shape)}, but the training images are {_size(training.shape)} "
-                f"of {len(training.class_names)} classes.",
+                f"images {_size(card.shape)}, but the student tells {classes} classes of images "
+                f"{_size(training.shape)}.",
                 f"Name a model for these images, or {BASE!r}.",
             )
     return context.teacher(name).to(context.device).eval().requires_grad_(False)

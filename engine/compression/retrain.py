@@ -7,6 +7,7 @@ from torch import nn
 
 from engine.catalog.training import StandardParams
 from engine.compression.context import Context
+from engine.compression.counting import count_classes
 from engine.compression.layers import bounded_weights, settle
 from engine.data import ImageSet
 from engine.errors import SpecError
@@ -62,6 +63,7 @@ def retrain(
         Cancelled: it was stopped.
     """
     training, validation = hold_out(training_of(context, step))
+    _require_heads(model, training_of(context, step), step)
     model.to(context.device)
     aim = objective or objective_of(params)
     start = _Start(model, validation, aim, context.seed) if start_counts else None
@@ -86,6 +88,20 @@ def retrain(
     model.load_state_dict(best)
     # As files keep it: in another layout in memory a convolution adds in another order.
     model.cpu().to(memory_format=torch.contiguous_format).eval()
+
+
+def _require_heads(model: nn.Module, images: ImageSet, step: str) -> None:
+    """Every label needs a logit.
+
+    Raises:
+        SpecError: the images are of more classes than the model tells.
+    """
+    told, wanted = count_classes(model, images.shape), int(images.labels.max()) + 1
+    if wanted > told:
+        raise SpecError(
+            f"{step}: the model tells {told} classes, but the training images are of {wanted}.",
+            "Choose a model for these images, or images of the classes that it tells.",
+        )
 
 
 class _Start:

@@ -6,6 +6,7 @@ from torch import nn
 
 from engine.catalog.architectures import SAME
 from engine.compression.context import Context
+from engine.compression.counting import count_classes
 from engine.compression.retrain import training_of
 from engine.models.attention import open_attention
 from engine.models.registry import build
@@ -13,6 +14,8 @@ from engine.models.registry import build
 
 def student_of(model: nn.Module, student: str, context: Context, step: str) -> nn.Module:
     """The model itself, or a network with fresh weights, which depend on the seed alone.
+
+    The new network tells as many classes as the model does, as its teachers do too.
 
     Args:
         model: what the steps before left.
@@ -26,5 +29,6 @@ def student_of(model: nn.Module, student: str, context: Context, step: str) -> n
     if student == SAME:
         return model
     training = training_of(context, step)
-    fresh = build(student, training.shape, len(training.class_names), context.seed)
+    classes = count_classes(model, training.shape)
+    fresh = build(student, training.shape, classes, context.seed)
     return open_attention(fresh)

@@ -12,6 +12,7 @@ from scipy.special import ndtri, stdtr
 from torch import nn
 
 from engine.attacks.chunks import in_chunks
+from engine.attacks.guard import arithmetic
 from engine.compression.counting import count_macs, images_within
 from engine.data import ImageSet
 from engine.device import batch_size
@@ -159,14 +160,14 @@ def more_images(macs: int, settings: int, images: ImageSet) -> int:
 
 
 def logits(model: nn.Module, images: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """(N, classes) on the CPU, in eval mode."""
+    """(N, classes) on the CPU, in eval mode and exact fp32."""
     model = model.to(device).eval()
 
     def ask(batch: torch.Tensor) -> torch.Tensor:
         parts = in_chunks(model, len(batch), lambda part: model(batch[part].to(device)).cpu())
         return torch.cat(parts)
 
-    with torch.inference_mode():
+    with torch.inference_mode(), arithmetic(device, exact=True):
         size = batch_size(device, images.shape[1:])
         return torch.cat([ask(batch) for batch in torch.split(images, size)]).float()
 

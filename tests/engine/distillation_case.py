@@ -69,7 +69,7 @@ def setting(table: dict[str, Any], epoch: int = 1) -> Setting:
         return teachers.setdefault(name, Linear(11 + len(teachers), 3.0))
 
     training = ImageSet(IMAGES, LABELS, torch.arange(5), tuple("abc"), "tiny", "tiny")
-    objective = objective_for(params, Context(training=training, teacher=teacher))
+    objective = objective_for(params, Context(training=training, teacher=teacher), CLASSES)
     student = Linear(2, 2.0).train()
     objective.begin_epoch(student, epoch)
     return Setting(objective, student, teachers)
@@ -81,6 +81,12 @@ def parameters(table: dict[str, Any]) -> Any:
     standard = {"teacher_standard": "base"} if table["name"] == "iad-2" else {}
     step = make_step({**ball, **standard, **table})
     return catalog.find("compressions", step.name).params.model_validate(step.params)
+
+
+def learning(table: dict[str, Any]) -> Any:
+    """With the learning rate that the step trains with."""
+    params = parameters(table)
+    return params.model_copy(update={"lr": params.rate})
 
 
 def softmax(row: list[float], temperature: float = 1.0) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,10 +22,9 @@ from engine.errors import Cancelled, SpecError
 from engine.models.registry import BUILDERS
 from engine.plan import variant_key
 from engine.runner import Options
-from engine.specs import DatasetSpec, Recipe, make_step, recipe_label
+from engine.specs import Recipe, make_step, recipe_label
 from engine.store import Writer
 from engine.training import Checkpoint, Epoch, Watch
-from engine.training.adversary import accuracy, pgd_examples
 from tests.helpers.studies import small_study
 
 EPS = 0.15
@@ -213,8 +213,18 @@ def test_an_unknown_teacher_is_refused_with_those_that_exist(field: str) -> None
 @pytest.mark.parametrize(
     ("field", "images", "classes", "words"),
     [
-        ("teacher", (3, 8, 8), 10, "10 classes of images 1x8x8, but .* are 3x8x8 of 10 classes"),
-        ("teacher_standard", (1, 8, 8), 4, "10 classes of images 1x8x8, but .* 1x8x8 of 4 classes"),
+        (
+            "teacher",
+            (3, 8, 8),
+            10,
+            "10 classes of images 1x8x8, but the student tells 10 classes of images 3x8x8",
+        ),
+        (
+            "teacher_standard",
+            (1, 8, 8),
+            4,
+            "10 classes of images 1x8x8, but the student tells 4 classes of images 1x8x8",
+        ),
     ],
 )
 def test_a_teacher_for_other_images_is_refused_before_training(
@@ -345,25 +355,44 @@ def test_kd_with_all_weight_on_the_labels_is_standard_training(
     assert models.fingerprint(one.live) == models.fingerprint(two.live)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", METHODS[1:])
-def test_a_robust_teacher_makes_a_robust_student(
-    base: nn.Module, digits: ImageSet, name: str
-) -> None:
-    """At least 20 points more than the same student trained normally for as long."""
-    test = data.load(DatasetSpec(name="digits", limit=200), seed=0)
-    shared = {"student": "digits-resnet-small", "epochs": 8, "batch_size": 64, "lr": 0.1}
-    shared["schedule"] = "one-cycle"
-    robust = {}
-    for step in (
-        {"name": "finetune", **shared},
-        {"name": name, "eps": EPS, "attack_steps": 5, **shared},
-    ):
-        deployed = made(base, digits, step).deployed()
-        generator = torch.Generator().manual_seed(1)
-        x = pgd_examples(deployed, test.images, test.labels, eps=EPS, steps=20, generator=generator)
-        robust[step["name"]] = accuracy(deployed, x, test.labels)
-    assert robust[name] > robust["finetune"] + 0.2
+@each_method
+def test_a_student_has_the_head_of_the_base(base: nn.Module, few: ImageSet, name: str) -> None:
+    """Images of fewer classes than the model tells: a new student is one of the same classes."""
+    images = replace(few, class_names=few.class_names[:5], labels=few.labels % 5)
+    student = made(base, images, quick(name, **SMALL)).deployed()
+    with torch.no_grad():
+        assert student(images.images[:2]).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", [*METHODS, "finetune"])
+def test_more_classes_than_the_model_tells_are_refused(few: ImageSet, name: str) -> None:
+    net = models.build("digits-cnn", (1, 8, 8), 4)
+    step = quick(name, **({"teacher_standard": "base"} if name == "iad-2" else {}))
+    with pytest.raises(SpecError, match=f"{name}: the model tells 4 classes, .* are of 10"):
+        made(net, few, step)
+
+
+@each_method
+def test_a_student_with_weights_to_lose_learns_gently(name: str) -> None:
+    """By default as fast as fine-tuning; a new one as fast as the papers. Keys know it."""
+    kind = catalog.find("compressions", name).params
+    gentle, fresh = kind.model_validate({}), kind.model_validate(SMALL)
+    usual = catalog.find("compressions", "finetune").params.model_fields["lr"].default
+    assert (gentle.rate, fresh.rate) == (usual, 0.1)  # type: ignore[attr-defined]
+    assert kind.model_validate({"lr": 0.5}).rate == 0.5  # type: ignore[attr-defined]
+
+    def key(**params: Any) -> str:
+        study = small_study(compression=[{"steps": [quick(name, **params)]}])
+        return variant_key(study.runs()[1], "model")
+
+    assert key() == key(lr=usual) != key(lr=0.1)
+    assert key(**SMALL) == key(lr=0.1, **SMALL) != key(**SMALL, lr=usual)
+
+
+def test_the_default_rate_is_the_one_that_trains(base: nn.Module, few: ImageSet) -> None:
+    for student, rate in (({}, 0.01), (SMALL, 0.1)):
+        usual, told = (made(base, few, quick("kd", **student, **lr)) for lr in ({}, {"lr": rate}))
+        assert models.fingerprint(usual.live) == models.fingerprint(told.live)
 
 
 def test_a_study_distils_quantises_and_reuses(
