@@ -26,14 +26,15 @@ from tests.gui.fakes import FakeEngineClient
 from tests.helpers.patient_bot import PatientBot
 
 Tell = Callable[..., None]
+_UNABLE = "does not support (propagateSizeHints|raise|grabbing)"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ignore what the offscreen platform says of every window with a minimum size."""
+    """Ignore what the offscreen platform says of windows with a minimum size, and of popups."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
-            item.add_marker(pytest.mark.qt_log_ignore("does not support propagateSizeHints"))
+            item.add_marker(pytest.mark.qt_log_ignore(_UNABLE))
 
 
 def _settle(app: QApplication) -> None:
