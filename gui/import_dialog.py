@@ -97,10 +97,9 @@ class ImportDialog(Dialog):
             last.addWidget(button)
         column = QVBoxLayout(self)
         column.setContentsMargins(16, 16, 16, 16)
-        for widget in (self.words, self.message):
-            column.addWidget(widget)
+        column.addWidget(self.words)
         column.addWidget(self.stack, 1)
-        for widget in (self.sure, self.doing):
+        for widget in (self.message, self.sure, self.doing):
             column.addWidget(widget)
         column.addLayout(last)
 

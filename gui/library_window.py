@@ -31,8 +31,9 @@ from gui.table_models.library_model import ROW_ROLE, STAR, LibraryFilter, Librar
 from gui.widgets.dialog import Dialog
 from gui.widgets.icon_button import TextButton
 from gui.widgets.inputs import LineEdit, add_key
-from gui.widgets.message_bar import Message, MessageBar
+from gui.widgets.message_bar import Message
 from gui.widgets.model_view import ModelView
+from gui.widgets.overlay_bar import OverlayBar
 
 ORIGINS = (
     ("All on offer", ""),
@@ -71,7 +72,7 @@ class LibraryWindow(Dialog):
         self._lab, self._undo, self._changed = lab, undo, changed
         self._favourites = Favourites(lab.settings)
         self.search, self.origin = LineEdit(), QComboBox()
-        self.message, self.card = MessageBar(), ModelView()
+        self.message, self.card = OverlayBar(self), ModelView()
         self.table, self.model = QTableView(), LibraryModel(self)
         self.proxy = LibraryFilter(self)
         self.import_button = TextButton("import", "Import…")
@@ -103,7 +104,6 @@ class LibraryWindow(Dialog):
         column = QVBoxLayout(self)
         column.setContentsMargins(16, 16, 16, 16)
         column.addLayout(top)
-        column.addWidget(self.message)
         column.addWidget(split, 1)
 
     def _set_up_table(self) -> None:

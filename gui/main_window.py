@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QByteArray, QUrl
+from PySide6.QtCore import QByteArray, QSize, QUrl
 from PySide6.QtGui import (
     QCloseEvent,
     QDesktopServices,
@@ -40,23 +40,26 @@ from gui.pages.new import NewPage
 from gui.rail import Rail
 from gui.status_bar import StatusBar
 from gui.widgets.command_palette import CommandPalette
-from gui.widgets.message_bar import Message, MessageBar
+from gui.widgets.message_bar import Message
+from gui.widgets.overlay_bar import OverlayBar
 from gui.widgets.shortcut_sheet import ShortcutSheet
 from gui.widgets.toast import Toast
 
+_LEAST_HEIGHT = 600
+_USUAL = QSize(1280, 720)
+_FRAME = QSize(8, 40)
+"""What a window manager puts around a window, at most."""
 _GEOMETRY, _PAGE, _DETAILS = "window/geometry", "window/page", "window/details"
 
 
 class _Frame(QWidget):
-    """A page below its message bar."""
+    """A page, and its message bar over it."""
 
     def __init__(self, page: Page) -> None:
         super().__init__()
-        self.page, self.bar = page, MessageBar()
+        self.page, self.bar = page, OverlayBar(self)
         column = QVBoxLayout(self)
         column.setContentsMargins(16, 16, 16, 16)
-        column.setSpacing(8)
-        column.addWidget(self.bar)
         column.addWidget(page, 1)
         page.notify.connect(self._tell)
 
@@ -100,8 +103,9 @@ class MainWindow(QMainWindow):
     def _lay_out(self) -> None:
         self.setWindowTitle("Crumple")
         self.setWindowIcon(theme.icon("crumple", "accent"))
-        self.setMinimumSize(1024, 640)
-        self.resize(1280, 720)
+        self.setMinimumHeight(_LEAST_HEIGHT)  # the least width is what the pages need
+        room = self.screen().availableSize() - _FRAME
+        self.resize(_USUAL.boundedTo(room))
         middle = QHBoxLayout()
         middle.setSpacing(0)
         middle.addWidget(self.rail)

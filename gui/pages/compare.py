@@ -97,9 +97,9 @@ class ComparePage(Page):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(top)
-        layout.addWidget(self.filter_note)
         layout.addLayout(self._switches())
         layout.addWidget(self.stack, 1)
+        layout.addWidget(self.filter_note)  # below, where it moves nothing
 
     def _switches(self) -> QHBoxLayout:
         """Which chart, and the controls of that chart."""

@@ -77,7 +77,7 @@ class NewPage(Page):
         first.addWidget(self.data)
         first.addWidget(self.plan, 1)
         columns = QHBoxLayout()
-        columns.setSpacing(16)
+        columns.setSpacing(12)
         columns.addLayout(first, 1)
         for column in (self.compressions, self.attacks):
             columns.addWidget(column, 1)

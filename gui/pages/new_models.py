@@ -46,6 +46,7 @@ class _Block(QWidget):
         for label in (self.facts, self.health, self.fit):
             label.setWordWrap(True)
             label.setContentsMargins(_INDENT, 0, 0, 0)
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
             column.addWidget(label)
         if not card.healthy:
             self.health.tell("⚠ Not healthy on import: see its card in the library.", "error")

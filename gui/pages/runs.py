@@ -85,8 +85,8 @@ class RunsPage(Page):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(top)
-        layout.addWidget(self.filter_note)
         layout.addWidget(self.stack, 1)
+        layout.addWidget(self.filter_note)  # below, where it moves nothing
         layout.addLayout(self._bottom())
         self.setFocusProxy(self.table)
 

@@ -17,6 +17,13 @@ class _Area(QScrollArea):
             hint.setHeight(max(inside.sizeHint().height(), inside.heightForWidth(width)) + 2)
         return hint
 
+    def minimumSizeHint(self) -> QSize:
+        hint, inside = super().minimumSizeHint(), self.widget()
+        if inside is not None:
+            bar = self.verticalScrollBar().sizeHint().width()
+            hint.setWidth(inside.minimumSizeHint().width() + bar)
+        return hint
+
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
             self.updateGeometry()
@@ -46,7 +53,7 @@ class Column(QFrame):
         area.setWidget(scrolled)
         scrolled.installEventFilter(area)
         column = QVBoxLayout(self)
-        column.setContentsMargins(16, 12, 8, 8)
+        column.setContentsMargins(12, 12, 6, 8)
         column.setSpacing(8)
         column.addWidget(heading)
         column.addLayout(self.above)

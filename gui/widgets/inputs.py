@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QMimeData, Qt
+from PySide6.QtCore import QMimeData, QSize, Qt
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QKeySequence, QShortcut, QWheelEvent
 from PySide6.QtWidgets import (
     QComboBox,
@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+_LEAST_WIDTH = 96
 WITHIN = Qt.ShortcutContext.WidgetWithChildrenShortcut
 Keys = QKeySequence | QKeySequence.StandardKey | Qt.Key | str
 
@@ -99,6 +100,9 @@ class SpinBox(QSpinBox):
     def wheelEvent(self, event: QWheelEvent) -> None:
         super().wheelEvent(event) if self.hasFocus() else event.ignore()
 
+    def minimumSizeHint(self) -> QSize:
+        return _narrow(super().minimumSizeHint())
+
 
 class ComboBox(QComboBox):
     """One of several."""
@@ -109,3 +113,11 @@ class ComboBox(QComboBox):
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         super().wheelEvent(event) if self.hasFocus() else event.ignore()
+
+    def minimumSizeHint(self) -> QSize:
+        return _narrow(super().minimumSizeHint())
+
+
+def _narrow(hint: QSize) -> QSize:
+    """In a narrow column a field shows a part, instead of pushing all else out of it."""
+    return QSize(min(hint.width(), _LEAST_WIDTH), hint.height())

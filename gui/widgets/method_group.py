@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QResizeEvent
+from PySide6.QtWidgets import QSizePolicy
 
 from engine import catalog
 from engine.catalog import Entry
@@ -60,6 +61,7 @@ class MethodGroup(TextButton):
         self._counts = ""
         self.setProperty("flat", True)
         self.setProperty("heading", True)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.clicked.connect(self._fold)
         self.tell()
 

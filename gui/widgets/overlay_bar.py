@@ -1,0 +1,51 @@
+"""A message over a page, in front of its lists: it comes and goes, and nothing moves."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, QObject
+from PySide6.QtWidgets import QWidget
+
+from gui.widgets.message_bar import Message, MessageBar
+
+MARGIN = 16
+BELOW = 88
+"""The last row of a page with its buttons stays free."""
+
+
+class OverlayBar(MessageBar):
+    """Lies above the last row of its host.
+
+    Args:
+        host: what it lies in front of.
+        most: its width at most; else that of the host.
+        below: pixels of the host that stay free below it.
+    """
+
+    def __init__(self, host: QWidget, most: int = 0, below: int = BELOW) -> None:
+        self._most, self._below = most, below
+        super().__init__(host)
+        host.installEventFilter(self)
+
+    def show_message(self, message: Message) -> None:
+        super().show_message(message)
+        self.place()
+        self.raise_()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Resize and self.isVisible():
+            self.place()
+        return super().eventFilter(watched, event)
+
+    def event(self, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.LayoutRequest:
+            self.place()
+        return super().event(event)
+
+    def place(self) -> None:
+        """Lie at the lower right of the host."""
+        host = self.parentWidget()
+        width = host.width() - 2 * MARGIN
+        width = min(self._most, width) if self._most else width
+        height = max(self.sizeHint().height(), self.heightForWidth(width))
+        top = max(0, host.height() - height - self._below)
+        self.setGeometry(host.width() - width - MARGIN, top, width, height)
