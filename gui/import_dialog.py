@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 from engine.importing.report import Report
 from gui.import_form import ImportForm
 from gui.import_process import ImportProcess, import_arguments
-from gui.import_words import in_window, wanted_field
+from gui.import_words import wanted_field, with_example
 from gui.lab import Lab
 from gui.widgets.dialog import Dialog
 from gui.widgets.icon_button import TextButton
@@ -246,7 +246,8 @@ class ImportDialog(Dialog):
             self.report = None
         self._show()
         if reason:
-            self.message.show_message(Message(in_window(reason), "", "error"))
+            sentence, example = with_example(reason)
+            self.message.show_message(Message(sentence, "", "error", details=example))
             self.form.point_at(asked)
         else:
             self.message.show_message(Message("Stopped; nothing was stored."))

@@ -29,18 +29,42 @@ LEVELS = {"healthy": "ok", "doubtful": "warning", "not healthy": "danger"}
 """The sign of a verdict (``resources/icons/light-*``)."""
 
 _OPTION = re.compile(rf"--({'|'.join(FIELDS)})\b")
+_SOURCE = "import net.py:make with --trust-code"
+_EXAMPLE = re.compile(r'"(def make\(\): .*?; return net)"')
 _MOST_LAYERS = 200
 
 
 def in_window(text: str) -> str:
     """A sentence of the command line with the names that things have in the window."""
     text = re.sub(r"(?:Give )?--dataset, --folder or --npz", "Choose them below", text)
+    text = text.replace(_SOURCE, "choose net.py as the file, with make as its function")
     return _OPTION.sub(lambda found: FIELDS[found[1]], text)
+
+
+def with_example(text: str) -> tuple[str, str]:
+    """A sentence of the command line as in the window, and the file that it shows in one line.
+
+    The second is empty where it shows none.
+    """
+    found = _EXAMPLE.search(text)
+    if not found:
+        return in_window(text), ""
+    head, *lines = re.split(r": (?=net = )|; ", found[1])
+    code = [
+        "import torch",
+        "from my_networks import Net  # your class",
+        "",
+        "",
+        f"{head}:",
+        *(f"    {line}" for line in lines),
+    ]
+    sentence = text.replace(f"the line {found[0]}", "the lines in Details")
+    return in_window(sentence), "\n".join(code)
 
 
 def wanted_field(text: str) -> str:
     """The option that a sentence asks for, ``density`` for example; empty if it asks for none."""
-    found = _OPTION.search(text)
+    found = _OPTION.search(text.replace(_SOURCE, ""))
     if found:
         return found[1]
     return "density" if re.search(r"\bk = [\d.]+ is wrong|k is not known", text) else ""

@@ -18,6 +18,8 @@ from engine.importing.patient import Patient, from_file
 from engine.models import build
 from engine.models.layouts import NARROW, layouts_of
 from engine.models.small_resnet import DEPTHS, NarrowForm
+from engine.models.way_out import by_source
+from gui.import_words import wanted_field, with_example
 from tests.helpers.checkpoints import ask, lively, pictures
 
 
@@ -192,3 +194,20 @@ def test_little_in_common_is_not_most_like(tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "m.pt")
     with pytest.raises(ModelError, match="of no known architecture"):
         examined(tmp_path / "m.pt")
+
+
+def test_the_way_of_net_py_is_shown_as_a_file_to_copy() -> None:
+    """The words of the engine, as the window shows them; the lines are Python."""
+    way = by_source("a.pth", "['net']")
+    told = f"The 12 tensors of a.pth are of no known architecture. {way}"
+    sentence, code = with_example(told)
+    assert "the lines in Details" in sentence
+    assert "choose net.py as the file, with make as its function" in sentence
+    assert "--" not in sentence
+    assert "def make():\n    net = Net()\n    net.load_state_dict(torch.load('a.pth'" in code
+    compile(code, "net.py", "exec")
+    assert wanted_field(told) == ""
+    assert with_example("The file is empty. Give --arch.") == (
+        "The file is empty. Give Architecture.",
+        "",
+    )

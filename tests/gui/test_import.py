@@ -108,7 +108,7 @@ def test_a_python_file_runs_only_with_consent(dialog: ImportDialog) -> None:
     assert "runs code" in dialog.message._text.text()
     form.trust.click()
     assert form.objection() is None
-    assert form.options()[:2] == ["/home/me/net.py:build", "--trust-code"]
+    assert form.options()[:2] == ["/home/me/net.py:make", "--trust-code"]
     form.put_file("/home/me/other.py")
     assert not form.trust.isChecked(), "consent was for another file"
     form.put_file("/home/me/net.pt")
