@@ -114,10 +114,10 @@ def _table(step: Step) -> dict[str, object]:
 
 
 def _teachers(step: Step) -> list[str]:
-    """The fingerprints of the models that a step names as teachers."""
+    """What tells the models that a step names as teachers."""
     names = [value for name, value in step.params.items() if name.startswith("teacher")]
     known = catalog.section("models")
-    return [catalog.model_card(name).fingerprint for name in names if name in known]
+    return [catalog.model_card(name).basis for name in names if name in known]
 
 
 def step_key(variant_key: str) -> str:

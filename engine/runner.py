@@ -32,6 +32,7 @@ from engine.events import (
     StudyQueued,
 )
 from engine.memory import give_back_device_memory, give_back_freed_memory, memory_errors
+from engine.models.bundle import check as check_card
 from engine.plan import learns, run_keys
 from engine.specs import DatasetSpec, Run, Study
 from engine.store import Queued, RunKeys, Writer
@@ -89,6 +90,13 @@ def check(study: Study) -> None:
 def _check_models(study: Study, images: ImageSet) -> None:
     for model in study.models:
         check_fits(images, catalog.model_card(model.name))
+    known = catalog.section("models")
+    steps = [step for one in study.runs() for step in one.recipe]
+    teachers = [value for step in steps for key, value in step.params.items() if "teacher" in key]
+    # What is stored is found by what cards say, so they must be those of the files.
+    for name in dict.fromkeys([model.name for model in study.models] + teachers):
+        if name in known:
+            check_card(catalog.model_card(name))
 
 
 def run(

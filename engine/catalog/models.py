@@ -114,10 +114,15 @@ class ModelCard(_Part):
     def basis(self) -> str:
         """What the keys of its variants are made from: the fingerprint, and the form of layers.
 
-        Attention has layers of its own now, in which steps find more than before.
+        Other packages have networks with the same tensors that are wired otherwise. Attention has
+        layers of its own now, in which steps find more than before.
         """
+        outside = self.architecture.startswith(("torchvision.", "timm.", "robustbench."))
         attention = self.architecture.startswith("torchvision.vit_")
-        return f"{self.fingerprint} attention" if attention else self.fingerprint
+        parts = [self.fingerprint]
+        if outside:
+            parts.append(self.architecture)
+        return " ".join([*parts, "attention"] if attention else parts)
 
 
 def program_fingerprint(program: bytes, normalisation: Normalisation | None) -> str:

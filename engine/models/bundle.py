@@ -5,6 +5,7 @@ A model of the user's own making has its exported program, ``<id>.pt2``, in plac
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from engine.models.program import read_program
 from engine.models.registry import build
 from engine.models.tensors import (
     count_parameters,
+    file_fingerprint,
     fingerprint,
     json_bytes,
     load_tensors,
@@ -45,16 +47,56 @@ def load(card: ModelCard, folder: Path | None = None) -> nn.Module:
     module = skeleton(card, folder)
     program = None
     if card.architecture == EXPORTED:
-        program = ((folder or folder_of(card)) / f"{card.id}.pt2").read_bytes()
+        program = _weights(card, folder).read_bytes()
     else:
-        load_tensors(module, (folder or folder_of(card)) / f"{card.id}.safetensors")
+        load_tensors(module, _weights(card, folder))
     if fingerprint_of(module, program, card.normalisation) != card.fingerprint:
-        raise ModelError(
-            f"The weights of {card.id} are not those its card describes.",
-            "Card and weights belong together: restore both, import or train the model again.",
-        )
+        raise _another(card)
     zero_denormals(module)
     return open_attention(module.eval())
+
+
+def check(card: ModelCard, folder: Path | None = None) -> None:
+    """Make sure that a card is that of the files beside it.
+
+    What is stored of a model is found by its fingerprint, so a card with that of another model
+    would be given the other's results.
+
+    Raises:
+        ModelError: the files are missing, damaged or another model's.
+    """
+    path = _weights(card, folder)
+    try:
+        stamp = path.stat()
+    except OSError as error:
+        raise ModelError(
+            f"The weights of {card.id} cannot be read: {error.strerror}.",
+            "Restore them, or import or train the model again.",
+        ) from None
+    scaling = card.normalisation if card.architecture == EXPORTED else None
+    if _fingerprint(path, scaling, stamp.st_mtime_ns, stamp.st_size) != card.fingerprint:
+        raise _another(card)
+
+
+def _another(card: ModelCard) -> ModelError:
+    return ModelError(
+        f"The weights of {card.id} are not those its card describes.",
+        "Card and weights belong together: restore both, import or train the model again.",
+    )
+
+
+def _weights(card: ModelCard, folder: Path | None) -> Path:
+    kind = ".pt2" if card.architecture == EXPORTED else ".safetensors"
+    return (folder or folder_of(card)) / f"{card.id}{kind}"
+
+
+@lru_cache(maxsize=64)
+def _fingerprint(path: Path, normalisation: Normalisation | None, changed: int, size: int) -> str:
+    """Of a file as it was at a time; read again when it changes."""
+    del changed, size
+    if path.suffix == ".pt2":
+        return program_fingerprint(path.read_bytes(), normalisation)
+    return file_fingerprint(path)
 
 
 def skeleton(card: ModelCard, folder: Path | None = None) -> nn.Module:
@@ -64,7 +106,7 @@ def skeleton(card: ModelCard, folder: Path | None = None) -> nn.Module:
         ModelError: the architecture or the exported program is not there.
     """
     if card.architecture == EXPORTED:
-        path = (folder or folder_of(card)) / f"{card.id}.pt2"
+        path = _weights(card, folder)
         return normalised(read_program(path, card.shape)[0], card.normalisation)
     module = build(card.architecture, card.shape, card.classes)
     return normalised(module, card.normalisation)

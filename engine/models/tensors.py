@@ -22,8 +22,21 @@ _HINT = "The file is damaged or belongs to another model: restore it or make it 
 
 def fingerprint(module: nn.Module) -> str:
     """SHA-256 over the names, types, shapes and bytes of all tensors of a module."""
+    return _digest(module.state_dict())
+
+
+def file_fingerprint(path: Path) -> str:
+    """The same of the tensors in a safetensors file.
+
+    Raises:
+        ModelError: the file is missing or truncated.
+    """
+    return _digest(parsed(read_file(path), path.name))
+
+
+def _digest(state: Mapping[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(state.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

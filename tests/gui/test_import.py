@@ -74,7 +74,7 @@ def test_the_form_is_a_command_line(dialog: ImportDialog, tmp_path: Path) -> Non
         *("--dataset", "imagenet", "--root", "/val"),
         *("--resize", "232", "--crop", "224"),
     ]
-    assert import_arguments(["x.pt"]) == ["-m", "engine", "import", "x.pt", "--json"]
+    assert import_arguments(["x.pt"]) == ["-P", "-m", "engine", "import", "x.pt", "--json"]
 
 
 def test_what_is_missing_is_said_at_its_field(dialog: ImportDialog) -> None:
