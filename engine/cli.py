@@ -242,6 +242,7 @@ def _chosen(store: Store, study: str | None, runs: tuple[int, ...]) -> list[Row]
     type=click.Path(path_type=Path, dir_okay=False),
     help="A study file to load, ready to start.",
 )
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda:0 ...; this time only.")
 @click.option(
     "--screenshot",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -253,10 +254,17 @@ def gui(
     db: Path,
     page: str | None,
     study: Path | None,
+    device: str | None,
     screenshot: Path | None,
 ) -> None:
     """Open the window."""
-    options = {"--db": db, "--page": page, "--study": study, "--screenshot": screenshot}
+    options = {
+        "--db": db,
+        "--page": page,
+        "--study": study,
+        "--device": device,
+        "--screenshot": screenshot,
+    }
     given = [part for name, value in options.items() if value for part in (name, str(value))]
     window: Any = importlib.import_module(_WINDOW)
     ctx.exit(window.main(given))

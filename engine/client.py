@@ -42,6 +42,10 @@ MAX_EARLY_DEATHS = 3
 """Deaths in a row before a worker was ready, after which it is not started again."""
 
 
+_NOT_AGAIN = Pause | Halt | Shutdown
+"""Commands that the next process is not told again: it is started with what they came to."""
+
+
 def _enter(connection: Connection, settings: Settings) -> None:
     # By name: the window imports this module and must not import torch through it.
     importlib.import_module("engine.worker").main(connection, settings)
@@ -128,6 +132,15 @@ class EngineClient:
         """Move a waiting run to the front or the end of the queue."""
         self._send(Move(run_id, to_front))
 
+    def use(self, device: str, precision: str) -> None:
+        """Compute elsewhere: the worker ends, and a fresh one goes on with the queue there.
+
+        What runs goes back into the queue and continues after its last stored batch.
+        """
+        self._settings = replace(self._settings, device=device, precision=precision)
+        if self._thread is not None:
+            self._send(Shutdown())
+
     def drain(self) -> list[Event]:
         """The events since the last call; of a run's progress only the newest."""
         with self._lock:
@@ -158,9 +171,14 @@ class EngineClient:
             worker = _WorkerProcess(self._settings, first, last_words)
             leaving = self._serve(worker)
             worker.stop()
-            if leaving:
+            if leaving and self._closing:
                 return
             self._forget_wakes()  # what was asked of this one does not start the next
+            first = (Pause(self._paused), *worker.to_repeat())
+            if leaving:
+                early_deaths, last_words = 0, ""
+                self._add(WorkerDied(reason="The engine is started anew.", run_id=worker.running))
+                continue
             early_deaths = 0 if worker.was_ready else early_deaths + 1
             final = early_deaths >= MAX_EARLY_DEATHS or worker.refused
             self._add(WorkerDied(reason=worker.epitaph(), run_id=worker.running, final=final))
@@ -168,11 +186,12 @@ class EngineClient:
                 if self._wait_for_command():
                     return
                 early_deaths = 0
-            first = (Pause(self._paused), *worker.to_repeat())
+                with contextlib.suppress(ValueError):
+                    self._commands.remove(Shutdown())  # of ``use``: there is nobody to end
             last_words = worker.epitaph()
 
     def _serve(self, worker: _WorkerProcess) -> bool:
-        """Talk to a worker until it dies (False) or the client closes (True)."""
+        """Talk to a worker until it dies (False) or was told to leave (True)."""
         while True:
             if not self._forward_all(worker):
                 return False
@@ -197,9 +216,11 @@ class EngineClient:
             command = self._commands[0]
             if isinstance(command, Pause | Halt):
                 self._paused = isinstance(command, Halt) or command.paused
-            if not worker.send(command, self._grace):
-                return isinstance(command, Shutdown)
-            self._commands.popleft()
+            alive = worker.send(command, self._grace)
+            if alive or worker.told_to_leave:
+                self._commands.popleft()
+            if worker.told_to_leave or not alive:
+                return worker.told_to_leave
         return True
 
     def _wait_for_command(self) -> bool:
@@ -323,7 +344,7 @@ class _WorkerProcess:
         lost = [
             command
             for command in self._unanswered
-            if id(command) not in repeated and not isinstance(command, Pause | Halt)
+            if id(command) not in repeated and not isinstance(command, _NOT_AGAIN)
         ]
         hung: list[Command] = []
         if self._killed and self._cancelling and self.running is not None:

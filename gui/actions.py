@@ -230,6 +230,7 @@ _RUN = (
         enabled=lambda w: w.lab.client.paused,
         group=1,
     ),
+    Action("device", "Run", "Device…", lambda w: w.choose_device(), group=2),
 )
 _HELP = (
     Action("help", "Help", "Keyboard shortcuts", lambda w: w.show_shortcuts(), ("F1",), "help"),

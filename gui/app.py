@@ -20,7 +20,7 @@ from engine.store.artifacts import models_of
 from gui import files, hooks, theme
 from gui.engine_client import QtEngineClient
 from gui.lab import Lab
-from gui.main_window import MainWindow
+from gui.main_window import DEVICE, PRECISION, MainWindow
 from gui.pages import PAGES
 
 _UNUSABLE = 2
@@ -45,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     catalog.use_library(models_of(store.path))
     settings = _settings(store.path)
     theme.install(app, settings, options.theme)
-    lab = Lab(store, QtEngineClient(EngineClient(store.path)), settings)
+    device, precision = _place(settings, options.device)
+    client = EngineClient(store.path, device=device, precision=precision)
+    lab = Lab(store, QtEngineClient(client), settings)
     try:
         return _run(app, lab, options)
     finally:
@@ -57,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="crumple gui", description="Open the window.")
     parser.add_argument("--db", type=Path, metavar="FILE", help="database of the results")
     parser.add_argument("--page", choices=tuple(PAGES), default="", help="page to show first")
+    parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda:0 ...; this time only")
     parser.add_argument("--study", type=Path, metavar="FILE", help="study file to show in New")
     parser.add_argument("--theme", choices=theme.MODES, help="colours, this time only")
     parser.add_argument(
@@ -67,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(app: QApplication, lab: Lab, options: argparse.Namespace) -> int:
     window = MainWindow(lab, options.page)
+    window.status.device.set_choice(*_place(lab.settings, options.device))
     hooks.reporter().failed.connect(window.report_bug)
     if options.study:
         window.load_study(options.study)
@@ -107,6 +111,11 @@ def _settings(database: Path) -> QSettings:
     else:
         file = Path(f"{database}.ini")
     return QSettings(str(file), QSettings.Format.IniFormat)
+
+
+def _place(settings: QSettings, device: str | None) -> tuple[str, str]:
+    """Device and precision: what was asked for now, else what was chosen last."""
+    return device or str(settings.value(DEVICE, "auto")), str(settings.value(PRECISION, "auto"))
 
 
 def _open_store(path: Path | None, *, ask: bool) -> Store | None:

@@ -93,6 +93,12 @@ class QtEngineClient(QObject):
         """Stop what runs, keep it waiting with all it has finished, and take no new run."""
         self._client.halt()
 
+    def use(self, device: str, precision: str) -> None:
+        """Compute elsewhere; a fresh engine goes on with the queue there."""
+        self.planning.starting = True
+        self._client.use(device, precision)
+        self.planned.emit()
+
     def move(self, run_id: int, to_front: bool) -> None:
         """Move a waiting run to the front or the end of the queue."""
         self._client.move(run_id, to_front)

@@ -49,6 +49,9 @@ _LEAST_HEIGHT = 600
 _USUAL = QSize(1280, 720)
 _FRAME = QSize(8, 40)
 """What a window manager puts around a window, at most."""
+DEVICE, PRECISION = "engine/device", "engine/precision"
+"""Settings: what the engine is started with."""
+
 _GEOMETRY, _PAGE, _DETAILS = "window/geometry", "window/page", "window/details"
 
 
@@ -126,6 +129,7 @@ class MainWindow(QMainWindow):
         self.details.change.connect(self.change)
         self.status.stop.connect(self.stop_queue)
         self.status.resume.connect(self._resume)
+        self.status.device.chosen.connect(self._use_device)
         self.models.changed.connect(self._models_changed)
         self.lab.client.event.connect(self._handle)
         self.lab.client.rows_changed.connect(self._count_waiting)
@@ -271,6 +275,17 @@ class MainWindow(QMainWindow):
             self.lab.client.cancel([self.lab.client.running])
             self.status.set_stopping()
 
+    def choose_device(self) -> None:
+        """Offer the devices of this machine."""
+        self.status.device.showMenu()
+
+    def _use_device(self, device: str, precision: str) -> None:
+        """Compute there, now and when the window opens again."""
+        self.lab.settings.setValue(DEVICE, device)
+        self.lab.settings.setValue(PRECISION, precision)
+        self.status.set_starting()
+        self.lab.client.use(device, precision)
+
     def _resume(self) -> None:
         self.lab.client.pause(False)
 
@@ -301,7 +316,9 @@ class MainWindow(QMainWindow):
             case events.RunWaits():
                 self._say_stopped(f"Run {event.run_id} was stopped, and the queue is paused.")
             case events.WorkerDied():
-                self._offer("queue", Message(event.reason, "The queue goes on.", "warning"))
+                hint = "Choose another device, or start a study, to try again."
+                hint = hint if event.final else "The queue goes on."
+                self._offer("queue", Message(event.reason, hint, "warning"))
             case events.StudyFinished():
                 self._offer("runs", _finished(event))
 

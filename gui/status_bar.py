@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QPushBu
 from engine import events
 from gui import theme
 from gui.engine_client import QtEngineClient
+from gui.widgets.device_button import DeviceButton
 from gui.widgets.elided_label import ElidedLabel
 
 _STEPS = 1000
@@ -49,7 +50,7 @@ class StatusBar(QFrame):
         self._waiting = 0
         self._title = ""
         self._run_left: float | None = None
-        self.device = QLabel("engine is off")
+        self.device = DeviceButton()
         self.job = ElidedLabel()
         self.progress = QProgressBar()
         self.progress.setRange(0, _STEPS)
@@ -101,7 +102,7 @@ class StatusBar(QFrame):
 
     def set_starting(self) -> None:
         """The worker is being started."""
-        self.device.setText("starting engine…")
+        self.device.say("starting engine…")
 
     def set_stopping(self) -> None:
         """The queue was asked to stop."""
@@ -122,11 +123,12 @@ class StatusBar(QFrame):
         """Follow the running run."""
         match event:
             case events.WorkerReady():
-                self.device.setText(event.description)
-                self.device.setToolTip("")
+                self.device.say(event.description)
+                self.device.found = event.devices
             case events.WorkerDied():
-                self.device.setText("restarting engine…")
-                self.device.setToolTip(event.reason)
+                self.device.say(
+                    "engine is off" if event.final else "restarting engine…", event.reason
+                )
                 self._show_idle()
             case events.RunStarted():
                 self._show_running(f"#{event.run_id}  {event.title}")

@@ -123,6 +123,26 @@ def test_a_killed_worker_is_replaced_and_its_run_goes_on(watched: Watched) -> No
 
 
 @pytest.mark.slow
+def test_another_device_goes_on_with_the_queue(watched: Watched) -> None:
+    """With what runs, too; and one that does not exist is no dead end."""
+    ready = watched.wait(WorkerReady)
+    assert ready.devices[0][0] == "cpu"
+    (run_id,) = watched.go(endless_study())
+    watched.wait(RunProgress)
+    watched.client.use("cuda:99", "fp32")
+    assert not watched.wait(WorkerDied).final
+    died = watched.wait(WorkerDied)
+    assert died.final
+    assert "'cuda:99' cannot be used" in died.reason
+    watched.client.use("cpu", "fp32")
+    assert watched.wait(WorkerReady).pid != ready.pid
+    watched.wait(RunStarted, lambda event: event.run_id == run_id)
+    watched.wait(RunProgress)
+    with Store(watched.client.database, readonly=True) as store:
+        assert store.run(run_id)["attempts"] == 1, "it was not given up, but put back"
+
+
+@pytest.mark.slow
 def test_closing_keeps_the_run_for_the_next_start(tmp_path: Path) -> None:
     watched = Watched(tmp_path / "lab.db")
     (run_id,) = watched.go(endless_study())

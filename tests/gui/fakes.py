@@ -41,6 +41,9 @@ class FakeEngineClient:
     def move(self, run_id: int, to_front: bool) -> None:
         self.calls.append(("move", (run_id, to_front)))
 
+    def use(self, device: str, precision: str) -> None:
+        self.calls.append(("use", (device, precision)))
+
     def drain(self) -> list[Event]:
         events, self.events = self.events, []
         return events
