@@ -9,6 +9,9 @@ import torch
 from engine.compression import ste
 from engine.compression.parts import ActivationPart, ActivationQuantiser, WeightQuantiser
 
+_DUST = 1e-20
+"""Weights of a layer that are all smaller carry no signal in fp32."""
+
 
 class DorefaQuantiser(WeightQuantiser):
     """2 round(n v) / n - 1 with v = 0.5 tanh(W) / M + 0.5 and n = 2^b - 1, times the scale.
@@ -34,9 +37,9 @@ class DorefaQuantiser(WeightQuantiser):
         """Any shape; rounding is straight through."""
         squashed = torch.tanh(weight)
         if self.divided:
-            # Not below the smallest normal number: a layer of zeros gives no NaN.
+            # A layer of nothing but dust stays as it is: its gradient would not be finite.
             largest = squashed.abs().amax()
-            squashed = squashed / torch.where(largest > 0, largest, torch.ones_like(largest))
+            squashed = squashed / torch.where(largest > _DUST, largest, torch.ones_like(largest))
         rounded = ste.unit(0.5 * squashed + 0.5, self._steps)
         return (2 * rounded - 1) * self.scale
 
