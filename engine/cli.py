@@ -121,7 +121,10 @@ def results(db: Path, study: str | None, format_: str) -> None:
         rows = store.results(study)
     if not rows:
         click.echo(f"No runs are stored in {db}.", err=True)
-    click.echo(results_text(rows, format_), nl=False)
+    catalog.use_library(models_of(db))
+    # In a terminal the ids are shorter, and what study files and filters take.
+    titles = None if format_ == "table" else catalog.models.titles()
+    click.echo(results_text(rows, format_, titles), nl=False)
 
 
 @main.command()

@@ -24,6 +24,7 @@ from gui.evidence import lights, percent, read_gate, summarise
 from gui.freshness import Version, store_version
 from gui.lab import Lab
 from gui.method_facts import method_facts
+from gui.model_names import model_title
 from gui.steps import step_lights
 from gui.widgets.facts import ComparedFacts, Fact, Facts
 from gui.widgets.inputs import LineEdit, TextEdit
@@ -134,14 +135,16 @@ class DetailsPanel(QFrame):
     def _clear(self, title: str) -> None:
         self._shown = None
         self.title.setText(title)
+        self.title.setToolTip("")
         # Taking the old contents out would leave their scroll bar behind.
         self._body.setWidget(_inside())
         for field in (self.tags, self.note):
             field.setVisible(False)
 
     def _describe(self, row: Row, variant: Row, gate: Row) -> None:
-        name = f"{row['model']}, {row['compression']}, {row['attack']}"
+        name = f"{model_title(row['model'])}, {row['compression']}, {row['attack']}"
         self.title.setText(f"Run {row['run_id']}: {name}")
+        self.title.setToolTip(f"Model {row['model']}")
         place = self._body.verticalScrollBar().value()
         found, banner = lights(row, gate), SummaryBanner()
         banner.show_summary(summarise(row, found))
@@ -170,7 +173,7 @@ class DetailsPanel(QFrame):
             words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             parts.append(words)
         if variant.get("accounting", {}).get("layers"):
-            title = f"{row['model']}, {row['compression']}"
+            title = f"{model_title(row['model'])}, {row['compression']}"
             button = QPushButton("Each layer…")
             button.clicked.connect(
                 lambda: LayerSheet(title, variant["accounting"], self.window()).show()

@@ -17,6 +17,7 @@ from PySide6.QtGui import (
     QUndoStack,
 )
 from PySide6.QtWidgets import (
+    QAbstractItemView,
     QHBoxLayout,
     QMainWindow,
     QMessageBox,
@@ -27,7 +28,7 @@ from PySide6.QtWidgets import (
 
 from engine import events, paths
 from engine.errors import CrumpleError
-from gui import hooks, leaving, theme
+from gui import hooks, leaving, model_names, theme
 from gui.actions import ACTIONS, Action
 from gui.details import DetailsPanel
 from gui.guides import GuideWindow
@@ -244,6 +245,9 @@ class MainWindow(QMainWindow):
         self.activateWindow()
 
     def _models_changed(self) -> None:
+        model_names.forget()
+        for view in self.findChildren(QAbstractItemView):
+            view.viewport().update()
         if "new" in self._frames:
             self._new_page().data.model_list.refresh()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -242,6 +243,17 @@ def _bundled() -> dict[str, ModelCard]:
 def cards() -> dict[str, ModelCard]:
     """All cards, by id: the bundled ones, then those of the library."""
     return _library.cards()
+
+
+def titles(among: Iterable[ModelCard] | None = None) -> dict[str, str]:
+    """The title of each model by id, with the id where several bear the same one.
+
+    Args:
+        among: cards; of one id the last counts. All that are on offer if left out.
+    """
+    found = {card.id: card.title for card in (cards().values() if among is None else among)}
+    count = Counter(found.values())
+    return {id_: f"{title} ({id_})" if count[title] > 1 else title for id_, title in found.items()}
 
 
 def entries() -> Section:

@@ -24,17 +24,26 @@ SAMPLE_FORMATS = ("csv", "json", "npz")
 _TABULATE = {"table": "simple", "latex": "latex_booktabs", "markdown": "github"}
 
 
-def results_text(rows: Sequence[Row], format_: str) -> str:
+def results_text(rows: Sequence[Row], format_: str, titles: Mapping[str, str] | None = None) -> str:
     """Results in one of ``RESULT_FORMATS``, ending in a newline.
 
     ``csv`` and ``json`` hold every column of the store raw: shares in [0,1], sizes in bytes,
     seconds. The others are for reading: percent, the robust accuracy with its 95 % interval.
 
+    Args:
+        rows: of ``Store.results``.
+        format_: which.
+        titles: what models are called, by id: a column ``model_title`` of ``csv`` and ``json``,
+            and the model in the others. None leaves the ids.
+
     Raises:
         SpecError: no such format.
     """
+    if titles is not None:
+        rows = [{**row, "model_title": titles.get(row["model"], row["model"])} for row in rows]
     if format_ == "csv":
-        return csv_text((*RESULT_COLUMNS, *MORE_COLUMNS), map(_flat, rows))
+        more = () if titles is None else ("model_title",)
+        return csv_text((*RESULT_COLUMNS, *MORE_COLUMNS, *more), map(_flat, rows))
     if format_ == "json":
         return _json(rows)
     if format_ in _TABULATE:
@@ -130,7 +139,7 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "run": _plain("run_id"),
     "dataset": _plain("dataset"),
     "n": _plain("n"),
-    "model": _plain("model"),
+    "model": lambda row: one_line(str(row.get("model_title") or row["model"] or "")),
     "compression": _plain("compression"),
     "rate": _number("compression_rate", ".2f"),
     "bytes": _number("size_bytes", ",d"),

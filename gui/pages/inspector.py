@@ -25,6 +25,7 @@ from gui.evidence import lights, read_gate, summarise
 from gui.examples import ORDERS, SHOWN, Examples, figures, read_examples
 from gui.freshness import Version, store_version
 from gui.lab import Lab
+from gui.model_names import model_title
 from gui.pages.base import Page
 from gui.sheet import MOST, save_sheet
 from gui.table_models.examples_model import GAP, SIDE, ExamplesModel
@@ -353,7 +354,7 @@ class InspectorPage(Page):
 
 
 def _title(row: Row) -> str:
-    return f"{row['run_id']}  {row['model']}, {row['compression']}, {row['attack']}"
+    return f"{row['run_id']}  {model_title(row['model'])}, {row['compression']}, {row['attack']}"
 
 
 def _why_none(row: Row | None) -> str:

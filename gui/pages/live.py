@@ -29,6 +29,7 @@ from gui import files
 from gui.freshness import Version, store_version
 from gui.lab import Lab
 from gui.live_state import LiveState, Points, curve_points, stored_state
+from gui.model_names import model_title
 from gui.pages.base import Page
 from gui.training import COLUMNS, Training, expected_epochs, of_records, stored_records
 from gui.widgets.empty_state import EmptyState
@@ -342,5 +343,5 @@ class LivePage(Page):
 
 
 def _run_title(row: Row, compression: str) -> str:
-    name = f"{row['run_id']}  {row['model']}, {compression}, {row['attack']}"
+    name = f"{row['run_id']}  {model_title(row['model'])}, {compression}, {row['attack']}"
     return name if row["status"] == "finished" else f"{name}  ({row['status']})"

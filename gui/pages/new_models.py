@@ -19,6 +19,7 @@ from engine import catalog
 from engine.catalog import ModelCard
 from engine.catalog.fit import Look, misfit
 from gui.import_words import images_word
+from gui.widgets.elided_check_box import ElidedCheckBox
 from gui.widgets.note_line import NoteLine
 
 _INDENT = 24
@@ -30,10 +31,8 @@ class _Block(QWidget):
     def __init__(self, card: ModelCard) -> None:
         super().__init__()
         self.card = card
-        self.box = QCheckBox(card.title)
+        self.box = ElidedCheckBox(card.title)
         self.box.setAccessibleName(card.title)
-        # A long title gives way in a narrow column, instead of pushing all else out of it.
-        self.box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.box.setToolTip(card.title)
         self.facts = QLabel(_facts(card))
         self.facts.setProperty("role", "small")

@@ -25,7 +25,7 @@ from gui import theme
 from gui.freshness import Version, store_version
 from gui.lab import Lab
 from gui.pages.base import Page
-from gui.table_models.queue_model import NAME, PROGRESS, REASON, QueueModel
+from gui.table_models.queue_model import NAME, PROGRESS, REASON, STUDY, QueueModel
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.icon_button import TextButton
 from gui.widgets.inputs import add_key
@@ -81,6 +81,7 @@ class QueuePage(Page):
         table.setAlternatingRowColors(True)
         table.setShowGrid(False)
         table.setWordWrap(False)
+        table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         table.setTabKeyNavigation(False)
         table.verticalHeader().hide()
         table.verticalHeader().setDefaultSectionSize(30)
@@ -162,6 +163,7 @@ class QueuePage(Page):
         self.model.update(shown, self.lab.client.progress)
         # Where nothing failed, its room is better spent on the names.
         self.table.setColumnHidden(REASON, not any(row["message"] for row in shown))
+        self.table.setColumnHidden(STUDY, len({row["study"] for row in shown}) < 2)
         self._stack.setCurrentIndex(0 if self._rows else 1)
         self._show_summary()
 

@@ -22,6 +22,7 @@ from gui import files, theme
 from gui.commands import DeleteRuns, TagRuns, run_count
 from gui.freshness import Version, store_version
 from gui.lab import Lab
+from gui.model_names import titles
 from gui.pages.base import Page
 from gui.table_models.run_columns import COLUMNS
 from gui.table_models.run_filter import FilterError, FilterText, parse
@@ -320,7 +321,7 @@ class RunsPage(Page):
             return
         rows = self._rows_to_export()
         try:
-            path.write_text(results_text(rows, _FORMATS[suffix]), "utf-8")
+            path.write_text(results_text(rows, _FORMATS[suffix], titles()), "utf-8")
         except OSError as error:
             reason = f"{path} cannot be written: {error.strerror}."
             self.notify.emit(Message(reason, "Choose another folder.", "error"))

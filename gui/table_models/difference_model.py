@@ -12,6 +12,7 @@ from engine.report.naming import shortened
 from engine.report.tables import with_interval
 from engine.statistics import PairedDifference
 from engine.store import Row
+from gui.model_names import model_title
 
 Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
@@ -31,7 +32,7 @@ COLUMNS = (
     ("Only here", "Images broken in this run and not in the uncompressed model."),
     ("Only in none", "Images broken in the uncompressed model and not in this run."),
 )
-_COMPRESSION = 2
+_MODEL, _COMPRESSION = 1, 2
 _NUMBERS_FROM = 4
 
 
@@ -46,7 +47,7 @@ class Comparison:
     def texts(self) -> tuple[str, ...]:
         """One text per column."""
         row = self.row
-        names = (str(row["run_id"]), row["model"], row["compression"], row["attack"])
+        names = (str(row["run_id"]), model_title(row["model"]), row["compression"], row["attack"])
         found = self.difference
         if found is None:
             return (*names, with_interval(row), self.reason, "", "", "")
@@ -111,6 +112,8 @@ class DifferenceModel(QAbstractTableModel):
     def data(self, index: Index, role: int = _ROLE.DisplayRole) -> Any:
         if role in (_ROLE.DisplayRole, _ROLE.ToolTipRole):
             text = self.comparisons[index.row()].texts()[index.column()]
+            if index.column() == _MODEL and role == _ROLE.ToolTipRole:
+                return f"{text}\n{self.comparisons[index.row()].row['model']}"
             shown = index.column() == _COMPRESSION and role == _ROLE.DisplayRole
             return self._short[text] if shown else text
         if role == _ROLE.TextAlignmentRole:

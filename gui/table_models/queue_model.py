@@ -10,6 +10,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from engine.events import EpochFinished, RunProgress
 from engine.store import Row
 from gui import theme
+from gui.model_names import model_title
 from gui.status_bar import duration, epochs_of
 
 COLUMNS = ("#", "Run", "Study", "State", "Progress", "Time", "Reason and next step")
@@ -75,7 +76,7 @@ class QueueModel(QAbstractTableModel):
             case 0:
                 return str(row["run_id"])
             case 1:
-                return f"{row['model']}, {row['compression']}, {row['attack']}"
+                return f"{model_title(row['model'])}, {row['compression']}, {row['attack']}"
             case 2:
                 return row["study"] or ""
             case 3:
@@ -84,11 +85,14 @@ class QueueModel(QAbstractTableModel):
                 return self._how_far(row)
             case 5:
                 return self._time(row)
-        return " ".join(filter(None, (row["message"], row["hint"])))
+        return " ".join(filter(None, (_reason(row), row["hint"])))
 
     def _tip(self, row: Row, column: int) -> str | None:
-        if column == REASON and row["traceback"]:
-            return f"{self._text(row, REASON)}\n\n{row['traceback'][-1500:]}"
+        if column == REASON and row["message"]:
+            told = f"{row['message']} {row['hint'] or ''}".rstrip()
+            return "\n\n".join(filter(None, (told, (row["traceback"] or "")[-1500:])))
+        if column == NAME:
+            return f"{self._text(row, NAME)}\nModel {row['model']}"
         return self._text(row, column) if column in (NAME, STUDY, REASON) else None
 
     def _running(self, row: Row) -> Progress | None:
@@ -176,6 +180,17 @@ class QueueModel(QAbstractTableModel):
         ]
         self.changePersistentIndexList(old, new)
         self.layoutChanged.emit()
+
+
+def _reason(row: Row) -> str:
+    """Why a run failed, without the name of the run, which stands beside it."""
+    message = str(row["message"] or "")
+    name = f"{row['model']} · {row['compression']}"
+    if not message.startswith(name):
+        return message
+    place, _, reason = message.removeprefix(name).partition(": ")
+    stage = place.lstrip(", ")
+    return f"{reason} ({stage})" if reason and stage else reason or message
 
 
 def _alignment(column: int) -> Qt.AlignmentFlag:

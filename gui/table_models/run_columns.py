@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.catalog import format_number
 from engine.report.tables import percent, with_interval
+from gui.model_names import model_title
 
 Row = Mapping[str, Any]
 Key = tuple[bool, Any]
@@ -97,7 +98,14 @@ def _flag_ids(row: Row) -> str:
 
 COLUMNS: tuple[Column, ...] = (
     _number("run_id", "Run", "Number of the run.", "d"),
-    _text("model", "Model", "The base model."),
+    Column(
+        "model",
+        "Model",
+        "The base model; its id stands in the tool tip, in study files and in filters.",
+        lambda row: model_title(row["model"]),
+        lambda row: model_title(row["model"]).casefold(),
+        number=False,
+    ),
     _text("compression", "Compression", "The steps from the base model to the variant."),
     _text("attack", "Attack", "The attack and its main parameters."),
     _percent("clean_accuracy", "Clean %", "Share of the images classified correctly, unattacked."),
@@ -118,6 +126,15 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _text("status", "Status", "Waiting, running, finished, failed or cancelled."),
     _text("tags", "Tags", "Your own words for this run."),
+    Column(
+        "model_id",
+        "Model id",
+        "The base model as study files name it.",
+        lambda row: str(row["model"]),
+        _value("model"),
+        number=False,
+        shown=False,
+    ),
     _text("study", "Study", "The study the run belongs to.", shown=False),
     _text("dataset", "Dataset", "Where the images come from.", shown=False),
     _number("n", "Images", "Images attacked.", "d", shown=False),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.catalog import as_number
+from gui.model_names import model_title
 
 Row = Mapping[str, Any]
 Test = Callable[[Row], bool]
@@ -169,12 +170,16 @@ def _texts(row: Row, name: str) -> list[str]:
     value = row[name]
     if name == "flags":
         return [flag["id"].casefold() for flag in value]
+    if name == "model":
+        return list(dict.fromkeys((str(value).casefold(), model_title(str(value)).casefold())))
     return [str(value or "").casefold()]
 
 
 def _names(row: Row, name: str) -> set[str]:
     """What a text column may be called in a comparison: its value, or a part that names it."""
     texts = set(_texts(row, name))
+    if name == "model":
+        return texts
     whole = "".join(texts)
     if name == "tags":
         return {tag.strip() for tag in whole.split(",")} | {whole}

@@ -136,6 +136,8 @@ def _alignment(column: Column) -> Qt.AlignmentFlag:
 def _words(row: Row, column: Column) -> str | None:
     if column.id in ("robust_accuracy", "flags") and row["flags"]:
         return flag_words(row)
+    if column.id == "model":
+        return f"{column.text(row)}\n{row['model']}"
     return column.text(row) or None
 
 

@@ -15,7 +15,7 @@ from gui.table_models.difference_model import Comparison, DifferenceModel
 
 SEED = 0
 _FLAGS = QItemSelectionModel.SelectionFlag
-_WIDTHS = (48, 132, 212, 132, 144, 160, 96, 88, 112)
+_WIDTHS = (48, 160, 196, 132, 144, 160, 96, 88, 112)
 
 Verdicts = tuple[tuple[int, ...], tuple[bool, ...]]
 

@@ -46,6 +46,7 @@ class OverlayBar(MessageBar):
         host = self.parentWidget()
         width = host.width() - 2 * MARGIN
         width = min(self._most, width) if self._most else width
-        height = max(self.sizeHint().height(), self.heightForWidth(width))
+        height = self.heightForWidth(width)
+        height = height if height > 0 else self.sizeHint().height()
         top = max(0, host.height() - height - self._below)
         self.setGeometry(host.width() - width - MARGIN, top, width, height)

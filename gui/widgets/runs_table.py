@@ -16,8 +16,8 @@ from gui.table_models.runs_model import ROW_ROLE, RunsModel, RunsProxy
 _FLAGS = QItemSelectionModel.SelectionFlag
 _WIDTHS = {
     "run_id": 64,
-    "model": 136,
-    "compression": 236,
+    "model": 168,
+    "compression": 212,
     "attack": 136,
     "clean_accuracy": 84,
     "robust_accuracy": 164,

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem,
 from engine.store import Row, Store
 from gui import theme
 from gui.examples import Examples, prediction, verdict
+from gui.model_names import model_title
 
 _HEADS = ("Run", "Model", "Compression", "Prediction", "Verdict")
 _WIDTHS = (48, 128, 128, 96, 128)
@@ -83,7 +84,7 @@ class SameImageTable(QTableWidget):
         self.setRowCount(len(self._runs))
         for line, run in enumerate(self._runs):
             sample = self._samples.get(run["run_id"], {}).get(index)
-            names = (str(run["run_id"]), run["model"], run["compression"])
+            names = (str(run["run_id"]), model_title(run["model"]), run["compression"])
             self._fill(line, (*names, *_outcome(examples, sample)))
 
     def _fill(self, line: int, texts: Sequence[str]) -> None:

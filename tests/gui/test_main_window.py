@@ -15,6 +15,7 @@ from gui import hooks
 from gui.commands import DeleteRuns
 from gui.lab import Lab
 from gui.main_window import MainWindow
+from gui.model_names import model_title
 from tests.gui.conftest import Tell
 from tests.gui.fake_results import FakeResults
 
@@ -120,7 +121,12 @@ def test_details_tell_all_and_keep_notes(qtbot: QtBot, window: MainWindow, full_
     window.toggle_details()
     details.show_runs([run_id])
     said = " ".join(label.text() for label in details.findChildren(QLabel))
-    for part in (row["model"], row["compression"], f"{row['robust_accuracy'] * 100:.1f} %"):
+    assert row["model"] in details.title.toolTip()
+    for part in (
+        model_title(row["model"]),
+        row["compression"],
+        f"{row['robust_accuracy'] * 100:.1f} %",
+    ):
         assert part in said
     assert f"{row['ci_low'] * 100:.1f} %" in said
     details.tags.setText("paper, t2")
