@@ -120,7 +120,7 @@ class StageStarted(RunEvent):
     """A stage is being computed (stages found in the store emit nothing).
 
     Attributes:
-        stage: data, model, compression, accounting, diagnostics, attack or statistics.
+        stage: data, model, compression, accounting, diagnostics, attack, check or statistics.
     """
 
     stage: str
@@ -198,6 +198,21 @@ class RunProgress(RunEvent):
     parts: tuple[tuple[int, str], ...] = ()
     active: int = 0
     share: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckProgress(RunEvent):
+    """How far a check is that comes before or after the attack of a run.
+
+    Attributes:
+        detail: what is done.
+        share: of it that is done, in [0,1]; never falls.
+        seconds_left: of it, None before there is an estimate.
+    """
+
+    detail: str
+    share: float
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

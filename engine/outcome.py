@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,17 @@ from engine.attacks.lost import lost_examples
 from engine.curves import distances
 from engine.data import ImageSet
 from engine.diagnostics import (
-    Flag,
-    black_box_flag,
-    compare,
+    Checked,
+    came_to_its_end,
     lost_flag,
+    survivor_flags,
     transfer_check,
     transfer_flag,
     unfinished_flag,
 )
+from engine.flags import ABOUT_GRADIENTS, Flag, relevant
 from engine.plan import STAGE_VERSIONS
-from engine.specs import Run
+from engine.specs import AttackSpec, Run
 from engine.statistics import wilson
 from engine.store import Row, Writer
 from engine.variants import LoadedVariant
@@ -37,7 +39,7 @@ def summarise(
     images: ImageSet,
     variant: LoadedVariant,
     gate: Row,
-    black_box: list[bool],
+    checks: Sequence[Checked],
 ) -> Row:
     """All result columns of a run whose every image is judged.
 
@@ -49,29 +51,40 @@ def summarise(
         images: what was attacked.
         variant: the deployed model.
         gate: what the gate said (``Variants.examine``).
-        black_box: what a gradient-free attack broke of the first images
-            (``Variants.black_box``); empty if it was not tried.
+        checks: what other searches did to the images that the attack left.
     """
     samples = store.samples(run_id)
     batches = store.batches(run_id)
     transfer, transfer_flags = _transfer(store, run_id, parent_id, images, variant, samples)
-    rival, rival_flags = _black_box(samples, black_box)
-    run = store.run(run_id)
+    run, curve = store.run(run_id), store.curve(run_id)
+    attack = Run.model_validate(run["spec"]).attack
     gate_flags = [Flag.from_dict(flag) for flag in gate["flags"]]
     flags = (
         gate_flags
+        + step_flags(store.variant(run_id).get("steps", []), gate_flags)
         + transfer_flags
-        + rival_flags
+        + survivor_flags(checks)
         + _minimum_norm(run, samples)
-        + _search_flags(run["spec"], store.curve(run_id), batches, len(samples))
+        + _search_flags(attack, curve, batches, len(samples))
     )
-    unique = {(flag.id, flag.text): flag.to_dict() for flag in flags}
+    told = relevant(
+        flags,
+        follows_gradient="gradient" in attack.traits,
+        held=attack.eps is None or not all(row["broken"] for row in samples),
+    )
+    unique = {(flag.id, flag.text): flag.to_dict() for flag in told}
     return {
         **_accuracies(samples),
         **_perturbations(samples),
         **_sizes(variant.accounting),
         **transfer,
-        **rival,
+        **_gradient_free(checks),
+        "checks": {
+            "gate": gate.get("key"),
+            "traits": sorted(attack.traits),
+            "came_to_its_end": came_to_its_end(attack, curve),
+            "survivors": [check.to_dict() for check in checks],
+        },
         "queries_per_sample": float(np.mean([s["forwards"] + s["backwards"] for s in samples])),
         "seconds": sum(row["seconds"] for row in batches),
         "flags": list(unique.values()),
@@ -115,10 +128,37 @@ def _minimum_norm(run: Row, samples: list[Row]) -> list[Flag]:
     return [Flag("minimum-norm", "info", text)]
 
 
-def _search_flags(spec: Row, curve: list[Row], batches: list[Row], total: int) -> list[Flag]:
+def step_flags(steps: Sequence[Row], gate: Sequence[Flag]) -> list[Flag]:
+    """What the steps of a recipe warn of: what was asked for and not done, or done too much.
+
+    What the gate says of the whole variant is not said again of its last step, and how the
+    gradients were on the way does not matter any more. A step that ruined the variant and was
+    mended by a later one is a warning.
+
+    Args:
+        steps: records of the steps (``recipe_stage.Made``).
+        gate: flags of the finished variant.
+    """
+    known = {flag.id for flag in gate}
+    found = []
+    for number, record in enumerate(steps, 1):
+        for flag in map(Flag.from_dict, record.get("flags", ())):
+            last = number == len(steps)
+            if flag.id in ABOUT_GRADIENTS or (last and flag.id in known):
+                continue
+            level = "warning" if flag.level == "danger" else flag.level
+            text = flag.text
+            if flag.id == "near-chance" and not last:
+                text = "clean accuracy fell to near guessing; what follows starts from a ruin."
+            found.append(Flag(flag.id, level, f"Step {number}, {record['step']}: {text}"))
+    return found
+
+
+def _search_flags(
+    attack: AttackSpec, curve: list[Row], batches: list[Row], total: int
+) -> list[Flag]:
     """What the attack's own course and notes say about it."""
     notes = [note for row in batches for note in row["notes"]]
-    attack = Run.model_validate(spec).attack
     found = [unfinished_flag(attack, curve, total), lost_flag(notes, total)]
     others = [note for note in notes if lost_examples(note) is None]
     return [
@@ -169,16 +209,14 @@ def _transfer(
     return numbers, [flag] if flag else []
 
 
-def _black_box(samples: list[Row], broken: list[bool]) -> tuple[Row, list[Flag]]:
-    """Compare with the gradient-free attack on the same images (rule 3)."""
-    if not broken:
-        return {}, []
-    count = len(broken)
-    whitebox = torch.tensor([row["broken"] for row in samples[:count]])
-    duel = compare(whitebox, torch.tensor(broken))
-    flag = black_box_flag(duel)
-    numbers = {"black_box_accuracy": 1 - duel.rival / count, "black_box_n": count}
-    return numbers, [flag] if flag else []
+def _gradient_free(checks: Sequence[Checked]) -> Row:
+    """Of the survivors that Square was tried on, the share that it did not break either."""
+    made = [check for check in checks if check.name == "square" and check.tried]
+    if not made:
+        return {}
+    (check,) = made
+    held = 1 - len(check.broken) / check.tried
+    return {"black_box_accuracy": held, "black_box_n": check.tried}
 
 
 def environment(where: torch.device, options: Any, images: ImageSet, variant: LoadedVariant) -> Row:

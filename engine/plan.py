@@ -7,6 +7,8 @@ reused. Raise a version whenever the numbers of that stage can change.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from engine import catalog
 from engine.specs import AttackSpec, Recipe, Run, Step, content_key
 from engine.store import RunKeys
@@ -16,7 +18,7 @@ STAGE_VERSIONS = {
     "variant": 4,
     "step": 1,
     "diagnostics": 7,
-    "black-box": 2,
+    "black-box": 3,
     "attack": 4,
     "transfer": 1,
 }
@@ -135,17 +137,10 @@ def diagnostics_key(variant_key: str, data_key: str) -> str:
     return content_key("diagnostics", STAGE_VERSIONS["diagnostics"], variant_key, data_key)
 
 
-def black_box_key(keys: RunKeys, rival: AttackSpec, images: int, seed: int) -> str:
-    """The key of the gradient-free check of a variant in one threat model."""
-    return content_key(
-        "black-box",
-        STAGE_VERSIONS["black-box"],
-        keys.variant,
-        keys.data,
-        rival.to_table(),
-        images,
-        seed,
-    )
+def survivors_key(run_key: str, rival: AttackSpec, places: Sequence[int]) -> str:
+    """The key of trying another attack on images that a run left."""
+    version = STAGE_VERSIONS["black-box"]
+    return content_key("black-box", version, run_key, rival.to_table(), list(places))
 
 
 def transfer_key(source_run: str, target_variant: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from engine import catalog, device, outcome, workload
+from engine import catalog, device, diagnostics, outcome, workload
 from engine.attack_stage import AttackStage
 from engine.data import ImageSet, check_fits, forget_training, training_for
 from engine.data import load as load_images
@@ -31,11 +31,13 @@ from engine.events import (
     StudyFinished,
     StudyQueued,
 )
+from engine.flags import Flag, doubted
 from engine.memory import give_back_device_memory, give_back_freed_memory, memory_errors
 from engine.models.bundle import check as check_card
 from engine.plan import learns, run_keys
 from engine.specs import DatasetSpec, Run, Study
 from engine.store import Queued, RunKeys, Writer
+from engine.survivors import SurvivorStage
 from engine.training import Epoch, Watch
 from engine.transfer import TransferStage
 from engine.variants import Variants
@@ -234,7 +236,8 @@ class Runner:
         images = self._images(spec.dataset, spec.seed)
         keys = self._keys(spec, images)
         self._check_same(run_id, keys)
-        if not self.options.resume:
+        judged = self.store.run(run_id)["done"] == len(images.labels)
+        if not self.options.resume and not judged:
             self.store.clear_batches(run_id)
         self.store.start_run(run_id, len(images.labels))
         self.emit(
@@ -259,12 +262,17 @@ class Runner:
             spec.attack.label,
             lambda: stage.run(run_id, spec, keys, images, variant, should_stop),
         )
-        black_box = self.variants.black_box(spec, keys, images, staged, should_stop)
+        rivals = diagnostics.survivor_rivals(
+            spec.attack, gate["twins"], doubted=doubted(map(Flag.from_dict, gate["flags"]))
+        )
+        checks = SurvivorStage(self.store, self.emit, self.options.precision, together).run(
+            run_id, spec, keys, images, variant, rivals, staged, should_stop
+        )
         result = staged(
             "statistics",
             "",
             lambda: outcome.summarise(
-                self.store, run_id, self._parent_run(spec, images), images, variant, gate, black_box
+                self.store, run_id, self._parent_run(spec, images), images, variant, gate, checks
             ),
         )
         options = replace(self.options, batch_size=together)

@@ -81,6 +81,11 @@ class AttackSpec(Choice):
         return str(self.params.get("norm", catalog.find("attacks", self.name).norm))
 
     @property
+    def traits(self) -> frozenset[catalog.Trait]:
+        """What the attack does, as its entry says."""
+        return catalog.find("attacks", self.name).traits
+
+    @property
     def eps(self) -> float | None:
         """The radius of the threat model, None if the attack has none."""
         # Two attacks of torchattacks have their own word for it.

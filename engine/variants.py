@@ -15,15 +15,12 @@ from engine import catalog, compression, diagnostics, integer_check, latency
 from engine.accounting import account
 from engine.batches import fewer
 from engine.compression import Variant
-from engine.compression.counting import images_within
 from engine.data import ImageSet, training_for
-from engine.diagnostics.black_box import QUERIES
 from engine.errors import DataError, ModelError
-from engine.events import ShouldStop
 from engine.memory import memory_errors
 from engine.models import fingerprint
 from engine.models import load as load_model
-from engine.plan import black_box_key, diagnostics_key, learns
+from engine.plan import diagnostics_key, learns
 from engine.recipe_stage import RecipeStage
 from engine.specs import Run
 from engine.store import Row, RunKeys, Writer
@@ -35,9 +32,6 @@ _UNWATCHED = Watch()
 
 CALIBRATION_IMAGES = 512
 GATE_IMAGES = 256
-BLACK_BOX_IMAGES = 64
-_FEWEST, _BUDGET = 8, 1e13
-"""Of these images on a processor; and the multiply-accumulates that the check may take there."""
 
 
 @dataclass(frozen=True)
@@ -178,12 +172,12 @@ class Variants:
     def examine(self, spec: Run, keys: RunKeys, images: ImageSet, staged: Staged) -> Row:
         """The gate that every variant passes before it is attacked.
 
-        Its flags, its numbers, and the twins of the attack view to search (see ``searched``).
+        Its key, flags and numbers, and the twins of the attack view to search (``searched``).
         """
         key = diagnostics_key(keys.variant, keys.data)
         stored = self._store.stage(key)
         if stored:
-            return stored
+            return {**stored, "key": key}
         begun = time.perf_counter()
         variant = self.get(spec, keys, staged)
         count = min(GATE_IMAGES, len(images.labels))
@@ -205,7 +199,7 @@ class Variants:
             "twins": list(choice.twins),
         }
         self._store.put_stage(key, "diagnostics", payload, time.perf_counter() - begun)
-        return payload
+        return {**payload, "key": key}
 
     def searched(self, variant: LoadedVariant, gate: Row) -> LoadedVariant:
         """A variant as its gate wants it searched and judged (``examine``)."""
@@ -220,46 +214,6 @@ class Variants:
         """A variant as the stored gate of a run wants it; as it is where none is stored."""
         gate = self._store.stage(diagnostics_key(keys.variant, keys.data))
         return self.searched(variant, gate) if gate else variant
-
-    def black_box(
-        self, spec: Run, keys: RunKeys, images: ImageSet, staged: Staged, should_stop: ShouldStop
-    ) -> list[bool]:
-        """Which of the first images a gradient-free attack breaks in the run's threat model.
-
-        Empty if the attack has no threat model, or is or contains that attack.
-        """
-        rival = diagnostics.black_box_rival(spec.attack)
-        if rival is None:
-            return []
-        count = min(self._affordable(keys), len(images.labels))
-        key = black_box_key(keys, rival, count, spec.seed)
-        stored = self._store.stage(key)
-        if stored:
-            return list(stored["broken"])
-        begun = time.perf_counter()
-        variant = self.as_examined(self.get(spec, keys, staged), keys)
-        broken: list[bool] = staged(
-            "diagnostics",
-            "gradient-free check",
-            lambda: diagnostics.black_box_broken(
-                variant.deployed,
-                images.images[:count].to(self.device),
-                images.labels[:count].to(self.device),
-                rival,
-                spec.seed,
-                should_stop,
-            ).tolist(),
-        )
-        self._store.put_stage(key, "black-box", {"broken": broken}, time.perf_counter() - begun)
-        return broken
-
-    def _affordable(self, keys: RunKeys) -> int:
-        """Images of the gradient-free check: fewer for large networks without an accelerator."""
-        stored = self._store.stage(keys.variant)
-        if self.device.type != "cpu" or not stored:
-            return BLACK_BOX_IMAGES
-        macs = QUERIES * stored["accounting"]["macs"]
-        return images_within(_BUDGET, macs, _FEWEST, BLACK_BOX_IMAGES)
 
     def _parent_view(self, model: str) -> nn.Module:
         if model not in self._parents:

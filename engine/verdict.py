@@ -118,12 +118,6 @@ def strong_kinds(attack: Mapping[str, Any]) -> frozenset[str]:
     return frozenset({"margin"}) if params.get("targets") and entry.kinds else entry.kinds
 
 
-def traits(attack: Mapping[str, Any]) -> list[str] | None:
-    """What the catalogue says an attack does; None if it does not know it."""
-    entry = catalog.section("attacks").get(attack["name"])
-    return None if entry is None else sorted(entry.traits)
-
-
 def judge(own: Finding, others: Sequence[Finding]) -> Verdict:
     """Compare a run with everything else that is stored of its variant on its images.
 

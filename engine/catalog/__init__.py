@@ -10,7 +10,7 @@ from types import ModuleType
 
 from engine.catalog import attacks, compressions, datasets, models, training
 from engine.catalog.datasets import missing_files
-from engine.catalog.entry import Entry, Params, Section, as_number, format_number
+from engine.catalog.entry import Entry, Params, Section, Trait, as_number, format_number
 from engine.catalog.formulas import FORMULAS
 from engine.catalog.models import ModelCard, use_library
 from engine.catalog.training import group_of
@@ -25,6 +25,7 @@ __all__ = [
     "ModelCard",
     "Params",
     "Section",
+    "Trait",
     "as_number",
     "find",
     "format_number",

@@ -16,12 +16,16 @@ STILL_SINKING = 0.05
 STILL_BREAKING = 0.15
 MIN_IMAGES = 5
 
-_LEAVING = {"pgd", "pgd-l2", "apgd-ce", "apgd-dlr"}
-"""Attacks that drop broken images at once, so that their margin is that of the survivors."""
-
-_ITERATIVE = {*_LEAVING, "fb-pgd"}
-
 _Point = Mapping[str, Any]
+
+
+def came_to_its_end(attack: AttackSpec, curve: Sequence[_Point]) -> bool:
+    """Whether it can be asked if an attack was still gaining: it made all its steps in a ball."""
+    steps = int(attack.params.get("steps") or 0)
+    if not attack.eps or steps < MIN_STEPS or "iterative" not in attack.traits or len(curve) < 2:
+        return False
+    end = int(curve[-1]["step"])
+    return end >= steps and int(curve[0]["step"]) <= end - min(WINDOW, steps // 4)
 
 
 def unfinished_flag(attack: AttackSpec, curve: Sequence[_Point], total: int) -> Flag | None:
@@ -42,20 +46,18 @@ def unfinished_flag(attack: AttackSpec, curve: Sequence[_Point], total: int) -> 
             step 0 is the clean image.
         total: images of the run.
     """
-    steps = int(attack.params.get("steps") or 0)
-    if not attack.eps or steps < MIN_STEPS or not _iterative(attack) or len(curve) < 2:
+    if not came_to_its_end(attack, curve):
         return None
+    steps = int(attack.params["steps"])
     window = min(WINDOW, steps // 4)
     last = curve[-1]
     before = [point for point in curve if point["step"] <= last["step"] - window]
-    if not before or last["step"] < steps:
-        return None
     broke = round((before[-1]["robust_accuracy"] - last["robust_accuracy"]) * total)
     broken = round((curve[0]["robust_accuracy"] - last["robust_accuracy"]) * total)
     found = []
     if broke >= MIN_IMAGES and broke > STILL_BREAKING * broken:
         found.append(f"broke {broke} of its {broken} images")
-    sunk = _sunk(curve, before[-1], total) if attack.name in _LEAVING else 0.0
+    sunk = _sunk(curve, before[-1], total) if "drops broken" in attack.traits else 0.0
     if sunk > STILL_SINKING:
         found.append(f"lowered the margin of the survivors by {sunk:.0%} of its whole fall")
     if not found:
@@ -65,10 +67,6 @@ def unfinished_flag(attack: AttackSpec, curve: Sequence[_Point], total: int) -> 
         f"{' and '.join(found)}. More or longer steps may break more."
     )
     return Flag("unfinished", "warning", text)
-
-
-def _iterative(attack: AttackSpec) -> bool:
-    return attack.name in _ITERATIVE or attack.name.startswith("torchattacks.")
 
 
 def _sunk(curve: Sequence[_Point], before: _Point, total: int) -> float:

@@ -11,14 +11,13 @@ from torch import Tensor, nn
 
 from engine.attacks import run_attack
 from engine.diagnostics import (
+    Checked,
     Flag,
-    black_box_broken,
-    black_box_flag,
-    black_box_rival,
-    compare,
     examine,
     gradient_health,
     stress,
+    survivor_flags,
+    survivor_rivals,
     transfer_check,
     transfer_flag,
 )
@@ -104,22 +103,17 @@ def test_transfer_numbers_by_hand() -> None:
     assert transfer_flag(check) is None
 
 
+@pytest.mark.full_check
 def test_a_gradient_free_attack_exposes_missing_gradients_and_spares_a_healthy_net() -> None:
     net, images, labels = trained()
     images, labels = images[:64], labels[:64]
     spec = make_attack({"name": "pgd", "eps": 0.15, "steps": 20})
-    rival = black_box_rival(spec)
-    assert rival is not None
-    assert (rival.params["eps"], rival.norm) == (0.15, "Linf")
+    rival = survivor_rivals(spec, (), doubted=False)[0].attack
     for model, flagged in ((_rounded(straight_through=False), True), (net, False)):
-        whitebox = run_attack(model, images, labels, spec)
-        duel = compare(whitebox.broken, black_box_broken(model, images, labels, rival, seed=0))
-        assert bool(black_box_flag(duel)) == flagged, duel
-
-
-@pytest.mark.parametrize("attack", ["square", "autoattack", "cw-l2", {"name": "pgd", "eps": 0}])
-def test_attacks_without_a_rival(attack: str | dict[str, object]) -> None:
-    assert black_box_rival(make_attack(attack)) is None
+        left = ~run_attack(model, images, labels, spec).broken
+        broken = run_attack(model, images[left], labels[left], rival).broken
+        check = Checked("square", "square", len(broken), broken.nonzero().flatten().tolist())
+        assert [flag.id for flag in survivor_flags([check])] == ["black-box-stronger"] * flagged
 
 
 @pytest.mark.parametrize(("k", "n", "p"), [(0, 5, 0.5), (5, 5, 0.5), (3, 10, 0.1), (30, 200, 0.1)])

@@ -15,13 +15,12 @@ from torch import nn
 from engine.attacks import run_attack
 from engine.data import ImageSet, load
 from engine.diagnostics import (
+    Checked,
     Choice,
-    black_box_broken,
-    black_box_flag,
-    black_box_rival,
     choose_view,
-    compare,
     examine,
+    survivor_flags,
+    survivor_rivals,
     wrapped,
 )
 from engine.errors import AttackError
@@ -73,15 +72,15 @@ def flags(model: nn.Module) -> dict[str, str]:
     """What the gate and the gradient-free check say, without a twin."""
     test = images()
     found = list(examine(model, model, test.images, test.labels).flags)
-    rival = black_box_rival(ATTACK)
-    assert rival is not None
+    rival = survivor_rivals(ATTACK, (), doubted=True)[0].attack
     try:
         whitebox = run_attack(model, test.images, test.labels, ATTACK).broken
     except AttackError:
         return {flag.id: flag.level for flag in found}
-    blackbox = black_box_broken(model, test.images, test.labels, rival, seed=0)
-    flag = black_box_flag(compare(whitebox, blackbox))
-    return {one.id: one.level for one in [*found, *([flag] if flag else [])]}
+    left = ~whitebox
+    broken = run_attack(model, test.images[left], test.labels[left], rival).broken
+    check = Checked("square", "square", len(broken), broken.nonzero().flatten().tolist())
+    return {one.id: one.level for one in [*found, *survivor_flags([check])]}
 
 
 def broken(model: nn.Module, view: nn.Module) -> int:
