@@ -132,9 +132,10 @@ def recipe_key(variant_key: str) -> str:
     return content_key("recipe", variant_key)
 
 
-def diagnostics_key(variant_key: str, data_key: str) -> str:
-    """The key of a variant's gate on this data."""
-    return content_key("diagnostics", STAGE_VERSIONS["diagnostics"], variant_key, data_key)
+def diagnostics_key(variant_key: str, data_key: str, version: int | None = None) -> str:
+    """The key of a variant's gate on this data, of today's version or an earlier one."""
+    version = STAGE_VERSIONS["diagnostics"] if version is None else version
+    return content_key("diagnostics", version, variant_key, data_key)
 
 
 def survivors_key(run_key: str, rival: AttackSpec, places: Sequence[int]) -> str:

@@ -230,7 +230,8 @@ def _result(row: Row) -> list[Fact]:
         note = f"on {row['transfer_n']} examples made for the base model"
         facts.append(("transfer", percent(row["transfer_accuracy"]), note))
     if row["black_box_accuracy"] is not None:
-        note = f"of {row['black_box_n']} images under an attack without gradients"
+        left = " that the attack left" if row["checks"] else ""
+        note = f"of {row['black_box_n']} images{left} under an attack without gradients"
         facts.append(("gradient-free", percent(row["black_box_accuracy"]), note))
     for norm in ("l2", "linf"):
         value = row[f"avg_perturbation_{norm}"]

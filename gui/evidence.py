@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from engine.plan import diagnostics_key
 from engine.store import Row, Store
+from gui.evidence_checks import CHECKS, Check, Numbers, counted, moot, percent, traits
 
 LEVELS = ("danger", "warning", "info", "unknown", "ok")
 """From what has to be read first to what can be skipped."""
@@ -29,12 +29,8 @@ LEVEL_ROLES = {
 }
 """The colour of each level, as a role of the theme."""
 
-_NOT_MEASURED = "This was not measured for this run."
-_SEARCH_CHECKED = 2
-"""Version of the diagnostics from which on the course of the search is checked."""
-_ITERATIVE = ("pgd", "pgd-l2", "apgd-ce", "apgd-dlr", "fb-pgd")
-_LEAST_STEPS = 8
-_Numbers = Mapping[str, Any]
+_LEAST_SHARE = 0.1
+"""Of the clean accuracy that has to hold at least to be called robust."""
 
 
 @dataclass(frozen=True)
@@ -63,185 +59,12 @@ class Summary:
     text: str
 
 
-@dataclass(frozen=True)
-class _Check:
-    """One check: the flags it can raise, its number, and when it is not made.
-
-    Attributes:
-        flags: that it can raise; the worst one counts.
-        figure: the number from those of the gate and the row.
-        missing: why it was not made, empty if it was.
-    """
-
-    id: str
-    title: str
-    flags: tuple[str, ...]
-    figure: Callable[[_Numbers, Row], str] = lambda _numbers, _row: ""
-    missing: Callable[[_Numbers, Row], str] = lambda _numbers, _row: ""
-
-
-def percent(value: float | None) -> str:
-    """``63.2 %``; empty for None."""
-    return "" if value is None else f"{value * 100:.1f} %"
-
-
-def _share(name: str, words: str) -> Callable[[_Numbers, Row], str]:
-    return lambda numbers, _: f"{percent(numbers[name])} {words}" if name in numbers else ""
-
-
-def _cosine(name: str) -> Callable[[_Numbers, Row], str]:
-    def figure(numbers: _Numbers, _: Row) -> str:
-        value = numbers.get(name)
-        return "" if value is None else f"median cosine {value:.2f}"
-
-    return figure
-
-
-def _no_parent(_: _Numbers, row: Row) -> str:
-    return (
-        "" if row["spec"]["recipe"] else "The uncompressed model has nothing to be compared with."
-    )
-
-
-def _measured(name: str) -> Callable[[_Numbers, Row], str]:
-    return lambda numbers, _: "" if numbers.get(name) is not None else _NOT_MEASURED
-
-
-def _scales(numbers: _Numbers, _: Row) -> str:
-    if "temperature_broken" not in numbers:
-        return ""
-    plain, scaled = numbers["temperature_broken"], numbers["temperature_broken_rescaled"]
-    return f"breaks {percent(plain)}, rescaled {percent(scaled)}"
-
-
-def _older(_: _Numbers, row: Row) -> str:
-    stages = row["environment"].get("stages", {})
-    return "" if stages.get("diagnostics", 0) >= _SEARCH_CHECKED else _NOT_MEASURED
-
-
-def _not_iterative(numbers: _Numbers, row: Row) -> str:
-    attack = row["spec"]["attack"]
-    iterative = attack["name"] in _ITERATIVE or attack["name"].startswith("torchattacks.")
-    if not iterative or not row["eps"] or (attack["params"].get("steps") or 0) < _LEAST_STEPS:
-        return f"Asked of attacks in a ball that make {_LEAST_STEPS} steps or more in one go."
-    return _older(numbers, row)
-
-
-def _rival(name: str) -> Callable[[_Numbers, Row], str]:
-    def figure(_: _Numbers, row: Row) -> str:
-        if row[f"{name}_accuracy"] is None:
-            return ""
-        return f"{percent(row[f'{name}_accuracy'])} of {row[f'{name}_n']} held"
-
-    return figure
-
-
-def _no_transfer(numbers: _Numbers, row: Row) -> str:
-    if row["transfer_accuracy"] is not None:
-        return ""
-    return _no_parent(numbers, row) or "There were no examples of the uncompressed model to try."
-
-
-def _no_rival(_: _Numbers, row: Row) -> str:
-    if row["black_box_accuracy"] is not None:
-        return ""
-    if not row["eps"]:
-        return "The attack has no eps that a rival could share."
-    return "The attack itself searches without gradients, or contains such an attack."
-
-
-_CHECKS = (
-    _Check("present", "Gradient exists", ("no-gradient",)),
-    _Check("finite", "Gradient is finite", ("nonfinite-gradient",)),
-    _Check(
-        "zero",
-        "Gradient is not zero",
-        ("zero-gradient",),
-        figure=_share("gradient_zero_fraction", "zero"),
-    ),
-    _Check(
-        "saturated",
-        "Loss is not saturated",
-        ("saturated-loss",),
-        figure=_share("gradient_saturated_fraction", "flat"),
-    ),
-    _Check(
-        "parent",
-        "Gradient agrees with the parent",
-        ("gradient-disagrees",),
-        figure=_cosine("gradient_cosine"),
-        missing=_no_parent,
-    ),
-    _Check(
-        "secants",
-        "Gradient tells what happens",
-        ("secants-disagree",),
-        figure=_cosine("secant_agreement"),
-        missing=_measured("secant_agreement"),
-    ),
-    _Check(
-        "temperature",
-        "Scale of the logits does not matter",
-        ("logit-scale",),
-        figure=_scales,
-        missing=_measured("temperature_broken"),
-    ),
-    _Check(
-        "unconstrained",
-        "Unconstrained attack breaks all",
-        ("unconstrained-survives",),
-        figure=_share("unconstrained_accuracy", "left"),
-        missing=_measured("unconstrained_accuracy"),
-    ),
-    _Check("unfinished", "Attack had come to its end", ("unfinished",), missing=_not_iterative),
-    _Check("lost", "Attack lost no example", ("silent-success",), missing=_older),
-    _Check(
-        "view",
-        "Search copy agrees with the deployed model",
-        ("view-disagrees",),
-        figure=_share("view_agreement", "same"),
-    ),
-    _Check(
-        "random",
-        "Output is deterministic",
-        ("random-output",),
-        figure=_share("predictions_redrawn", "change"),
-    ),
-    _Check(
-        "batch",
-        "Output does not depend on the batch",
-        ("batch-dependent",),
-        figure=_share("depend_on_batch", "depend"),
-        missing=_measured("depend_on_batch"),
-    ),
-    _Check("outputs", "Output is finite", ("nonfinite-output", "masked-classes")),
-    _Check("logits", "Output is logits", ("probabilities",)),
-    _Check(
-        "chance",
-        "Clean accuracy is above guessing",
-        ("near-chance",),
-        figure=_share("clean_accuracy", "clean"),
-    ),
-    _Check(
-        "transfer",
-        "Transferred examples are no stronger",
-        ("gradient-masking", "no-transfer-check"),
-        figure=_rival("transfer"),
-        missing=_no_transfer,
-    ),
-    _Check(
-        "black-box",
-        "Attack without gradients is no stronger",
-        ("black-box-stronger",),
-        figure=_rival("black_box"),
-        missing=_no_rival,
-    ),
-)
-
-
 def read_gate(store: Store, row: Row) -> Row:
     """What the gate measured for a run (``Store.run``); empty if it is not stored."""
-    return store.stage(diagnostics_key(row["variant_key"], row["data_key"])) or {}
+    known = (row.get("checks") or {}).get("gate")
+    version = row["environment"].get("stages", {}).get("diagnostics")
+    key = known or diagnostics_key(row["variant_key"], row["data_key"], version)
+    return store.stage(key) or {}
 
 
 def lights(row: Row, gate: Row) -> list[Light]:
@@ -251,8 +74,8 @@ def lights(row: Row, gate: Row) -> list[Light]:
         row: a run (``Store.run``).
         gate: what its gate measured (``read_gate``).
     """
-    found = [_light(check, row, gate.get("numbers", {})) for check in _CHECKS]
-    known = {flag for check in _CHECKS for flag in check.flags}
+    found = [_light(check, row, gate.get("numbers", {})) for check in CHECKS]
+    known = {flag for check in CHECKS for flag in check.flags}
     found += [
         Light(flag["id"], _title(flag["id"]), _level(flag["level"]), "", flag["text"])
         for flag in row["flags"]
@@ -261,13 +84,13 @@ def lights(row: Row, gate: Row) -> list[Light]:
     return sorted(found, key=lambda light: LEVELS.index(light.level))
 
 
-def _light(check: _Check, row: Row, numbers: _Numbers) -> Light:
+def _light(check: Check, row: Row, numbers: Numbers) -> Light:
     raised = [flag for flag in row["flags"] if flag["id"] in check.flags]
     if raised:
         level = min((_level(flag["level"]) for flag in raised), key=LEVELS.index)
         words = "\n".join(flag["text"] for flag in raised)
         return Light(check.id, check.title, level, check.figure(numbers, row), words)
-    missing = check.missing(numbers, row)
+    missing = moot(check, row) or check.missing(numbers, row)
     if row["status"] != "finished":
         missing = "The run has not come to this check."
     if missing:
@@ -298,19 +121,76 @@ def summarise(row: Row, found: Sequence[Light]) -> Summary:
             more = len(objections[level]) - 1
             others = f" And {more} more." if more else ""
             return Summary(level, f"{advice}: {_first(objections[level][0].words)}{others}")
-    return Summary("ok", _in_favour(row, objections))
-
-
-def _in_favour(row: Row, objections: Mapping[str, Sequence[Light]]) -> str:
-    checks = f"{len(objections['ok'])} checks passed"
+    level, text = _in_favour(row)
+    checks = counted(len(objections["ok"]), "check") + " passed"
     if objections["unknown"]:
         checks += f", {len(objections['unknown'])} not made"
+    return Summary(level, f"{text}; {checks}.")
+
+
+def _in_favour(row: Row) -> tuple[str, str]:
+    """Level and words for a run that nothing objects to: how much does its number say?
+
+    One attack gives an upper bound, whatever it leaves. Green is for several strong attacks of
+    different kinds that agree (``engine.verdict``). What a classifier keeps that does not look
+    at its images, one of K classes, is no robustness, nor is less than a tenth of the clean
+    accuracy: the lower end of the interval has to lie above both.
+    """
+    verdict = row.get("verdict") or {}
+    kinds = verdict.get("kinds", [])
     if not row["eps"]:
-        return f"Evidence: the distances can be quoted; {checks}."
-    if not row["robust_accuracy"]:
-        return f"Evidence against robustness: no image held; {checks}."
-    held = f"{percent(row['robust_accuracy'])} held against {row['attack']}"
-    return f"Evidence of robustness: {held}; {checks}."
+        if verdict.get("agree"):
+            return "ok", f"Evidence: the distances can be quoted, {_listed(kinds)} agree"
+        return "info", (
+            "Upper bound: the distances can be quoted as such, the closest examples may be closer; "
+            "two strong minimum-norm attacks that agree, such as ddn and fmn, would be evidence"
+        )
+    share = row["robust_accuracy"]
+    if not share:
+        return "info", "Evidence against robustness: no image held"
+    held = f"{percent(share)} held against {row['attack']}"
+    least = _least(row)
+    low = row.get("ci_low")
+    if (share if low is None else low) <= least:
+        more = "no more" if share <= least else "not significantly more"
+        return (
+            "info",
+            f"No evidence of robustness: {held}, {more} than the {percent(least)} of {_WHO}",
+        )
+    if "single step" in (traits(row) or ()):
+        return "warning", f"Upper bound only: {held}, which takes a single step"
+    if not verdict.get("agree"):
+        return "info", f"Upper bound: {held}; {_wanting(row, kinds)}"
+    return "ok", (
+        f"Evidence of robustness: {held}, {percent(row['worst_case'])} against all "
+        f"{verdict['rivals'] + 1}; strong searches of {len(kinds)} kinds agree ({_listed(kinds)})"
+        if verdict["rivals"]
+        else f"Evidence of robustness: {held}, which holds searches of {len(kinds)} kinds "
+        f"({_listed(kinds)})"
+    )
+
+
+def _wanting(row: Row, kinds: Sequence[str]) -> str:
+    """What keeps an upper bound from being evidence."""
+    worst = row.get("worst_case")
+    if worst is not None and worst < row["robust_accuracy"]:
+        return f"{percent(worst)} survive everything that is stored"
+    advice = (
+        "an attack of another kind that agrees, such as square or apgd-t, would make it evidence"
+    )
+    return f"only {_listed(kinds)} was searched; {advice}" if len(kinds) == 1 else advice
+
+
+_WHO = "somebody who guesses, or a tenth of the clean accuracy"
+
+
+def _least(row: Row) -> float:
+    classes = len(row["environment"].get("class_names", ()))
+    return max(1 / classes if classes else 0.0, _LEAST_SHARE * (row.get("clean_accuracy") or 0.0))
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def _first(text: str) -> str:

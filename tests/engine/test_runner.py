@@ -92,7 +92,7 @@ def test_another_attack_on_the_same_variant_compresses_nothing_again(store: Writ
     more = small_study(name="more", attack=[{"name": "fgsm", "eps": 0.15}])
     events = run(store, more)
     stages = {event.stage for event in events if isinstance(event, StageStarted)}
-    assert stages == {"attack", "statistics"}
+    assert stages == {"attack", "check", "statistics"}
 
 
 def test_results_do_not_depend_on_interruption_or_batch_size(store: Writer, tmp_path: Path) -> None:

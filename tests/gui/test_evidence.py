@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,16 @@ from engine.specs import make_attack
 from engine.store import Writer
 from gui import theme
 from gui.details import DetailsPanel
-from gui.evidence import LEVEL_ROLES, LEVEL_WORDS, LEVELS, Light, lights, summarise, worst
+from gui.evidence import (
+    LEVEL_ROLES,
+    LEVEL_WORDS,
+    LEVELS,
+    Light,
+    lights,
+    read_gate,
+    summarise,
+    worst,
+)
 from gui.lab import Lab
 from gui.widgets.traffic_light import LightIcon, SummaryBanner, TrafficLight
 from tests.gui.fake_results import MASKED, FakeResults
@@ -37,7 +47,18 @@ NUMBERS = {
     "predictions_redrawn": 0.0,
     "depend_on_batch": 0.0,
 }
-LATER = ("secants", "temperature", "unconstrained", "unfinished", "lost", "batch")
+AGREE = {"rivals": 2, "agree": True, "kinds": ["cross-entropy", "gradient-free"]}
+ALONE = {"rivals": 0, "agree": False, "kinds": ["cross-entropy"]}
+LATER = (
+    "rivals",
+    "targeted",
+    "secants",
+    "temperature",
+    "unconstrained",
+    "unfinished",
+    "lost",
+    "batch",
+)
 README_FLAGS = re.findall(r"^\| `([a-z-]+)` \| (\w+) \|", section("## How to read"), re.MULTILINE)
 
 
@@ -50,10 +71,19 @@ def run(**changes: Any) -> dict[str, Any]:
             "recipe": [{"name": "ptq"}],
             "attack": {"name": "pgd", "params": {"eps": 0.15, "steps": 40}},
         },
-        "environment": {"stages": {"diagnostics": 2}},
+        "environment": {"stages": {"diagnostics": 7}, "class_names": ["a", "b", "c", "d"]},
         "attack": "pgd-40 0.15",
         "eps": 0.15,
+        "clean_accuracy": 0.95,
         "robust_accuracy": 0.632,
+        "ci_low": 0.6,
+        "worst_case": 0.62,
+        "verdict": AGREE,
+        "checks": {
+            "traits": ["gradient", "iterative"],
+            "came_to_its_end": True,
+            "survivors": [{"name": "apgd-t", "tried": 40, "broken": [3]}],
+        },
         "transfer_accuracy": 0.7,
         "transfer_n": 200,
         "black_box_accuracy": 0.75,
@@ -86,11 +116,15 @@ def test_a_clean_run_is_green_with_its_numbers() -> None:
         "batch": "0.0 % depend",
         "chance": "95.0 % clean",
         "transfer": "70.0 % of 200 held",
-        "black-box": "75.0 % of 64 held",
+        "black-box": "75.0 % of 64 images left held",
+        "targeted": "97.5 % of 40 images left held",
+        "rivals": "62.0 % survive all 3",
     }
     summary = summarise(run(), found)
     assert summary.level == "ok"
     assert summary.text.startswith("Evidence of robustness: 63.2 % held against pgd-40 0.15")
+    assert "62.0 % against all 3" in summary.text
+    assert "cross-entropy and gradient-free" in summary.text
     assert f"{len(found)} checks passed" in summary.text
 
 
@@ -126,7 +160,8 @@ def test_two_flags_of_one_check_share_its_light_and_several_are_counted() -> Non
 
 def test_what_was_not_checked_is_not_green() -> None:
     spec = {"recipe": [], "attack": {"name": "fgsm", "params": {"eps": 0.15}}}
-    row = run(transfer_accuracy=None, black_box_accuracy=None, spec=spec, environment={})
+    nothing = {"environment": {}, "verdict": {}, "checks": {}}
+    row = run(transfer_accuracy=None, black_box_accuracy=None, spec=spec, **nothing)
     found = by_id(lights(row, {}))
     for id_ in ("transfer", "black-box", "parent", *LATER):
         assert found[id_].level == "unknown"
@@ -147,7 +182,9 @@ def test_the_end_of_the_search_is_green_only_where_the_engine_looks_at_it(id_: s
         for step in range(41)
     ]
     looked_at = unfinished_flag(spec, curve, 100) is not None
-    row = run(spec={"recipe": [], "attack": spec.model_dump(mode="json")}, eps=given.get("eps"))
+    attack = spec.model_dump(mode="json")
+    old = {"checks": {}, "environment": {"stages": {"diagnostics": 2}}}
+    row = run(spec={"recipe": [], "attack": attack}, eps=given.get("eps"), **old)
     level = by_id(lights(row, {"numbers": NUMBERS}))["unfinished"].level
     assert level == ("ok" if looked_at else "unknown")
 
@@ -160,11 +197,100 @@ def test_an_unfinished_run_has_no_green_light(status: str) -> None:
     assert summarise(row, found).text == f"Not judged yet: the run is {status}."
 
 
+def sentence(**changes: Any) -> tuple[str, str]:
+    row = run(**changes)
+    found = summarise(row, lights(row, {"numbers": NUMBERS}))
+    return found.level, found.text
+
+
+def test_one_attack_is_an_upper_bound_and_a_single_step_surely() -> None:
+    level, text = sentence(verdict=ALONE, worst_case=0.632)
+    assert level == "info"
+    assert text.startswith("Upper bound: 63.2 % held against pgd-40 0.15; only cross-entropy")
+    step = {"name": "fgsm", "params": {"eps": 0.15}}
+    alone = {"spec": {"recipe": [], "attack": step}, "checks": {"traits": ["single step"]}}
+    level, text = sentence(**alone, attack="fgsm 0.15", verdict=ALONE)
+    assert level == "warning"
+    assert text.startswith("Upper bound only: 63.2 % held against fgsm 0.15")
+    assert sentence(verdict={})[0] == "info", "a run of before verdicts were taken"
+    level, text = sentence(verdict={**ALONE, "rivals": 3}, worst_case=0.4)
+    assert (level, "40.0 % survive everything that is stored" in text) == ("info", True)
+
+
+def test_an_attack_of_several_kinds_needs_no_other() -> None:
+    several = {"rivals": 0, "agree": True, "kinds": ["closest", "cross-entropy", "margin"]}
+    level, text = sentence(verdict=several)
+    assert level == "ok"
+    assert "searches of 3 kinds (closest, cross-entropy and margin)" in text
+
+
+@pytest.mark.parametrize(
+    ("share", "low", "classes", "clean", "level"),
+    [
+        (0.037, 0.02, 10, 0.95, "info"),
+        (0.09, 0.08, 100, 0.95, "info"),
+        (0.12, 0.09, 10, 0.95, "info"),
+        (0.12, 0.11, 10, 0.95, "ok"),
+        (0.12, 0.11, 2, 0.95, "info"),
+        (0.03, 0.025, 1000, 0.2, "ok"),
+    ],
+)
+def test_few_per_cent_are_no_robustness(
+    share: float, low: float, classes: int, clean: float, level: str
+) -> None:
+    """What guessing keeps, or less than a tenth of the clean accuracy, is none."""
+    given = {"robust_accuracy": share, "ci_low": low, "clean_accuracy": clean}
+    names = {"class_names": [str(one) for one in range(classes)]}
+    found, text = sentence(**given, environment=names)
+    assert found == level
+    assert text.startswith("No evidence of robustness: ") == (level == "info")
+    assert f"{share:.1%}".replace("%", " %") in text
+
+
 def test_other_kinds_of_numbers_get_other_sentences() -> None:
-    minimum = run(eps=None, robust_accuracy=0.0)
-    assert "the distances can be quoted" in summarise(minimum, lights(minimum, {})).text
-    broken = run(robust_accuracy=0.0)
-    assert "no image held" in summarise(broken, lights(broken, {})).text
+    level, text = sentence(eps=None, robust_accuracy=0.0, verdict=ALONE)
+    assert level == "info"
+    assert text.startswith("Upper bound: the distances")
+    closest = {"rivals": 1, "agree": True, "kinds": ["ddn", "fmn"]}
+    level, text = sentence(eps=None, robust_accuracy=0.0, verdict=closest)
+    assert (level, "the distances can be quoted, ddn and fmn agree" in text) == ("ok", True)
+    level, text = sentence(robust_accuracy=0.0)
+    assert (level, "no image held" in text) == ("info", True)
+
+
+def test_where_there_is_nothing_to_doubt_no_light_is_green_or_alarmed() -> None:
+    gradients = ("zero", "saturated", "parent", "secants", "temperature", "unconstrained", "view")
+    free = by_id(lights(run(checks={"traits": []}), {"numbers": NUMBERS}))
+    broken = by_id(lights(run(robust_accuracy=0.0), {"numbers": NUMBERS}))
+    for id_ in gradients:
+        assert (free[id_].level, free[id_].words) == ("unknown", "The attack follows no gradient.")
+        assert broken[id_].level == "unknown"
+        assert "No image held" in broken[id_].words
+    assert free["chance"].level == broken["chance"].level == "ok"
+
+
+def test_an_attack_that_nobody_knows_gets_no_false_light() -> None:
+    spec = {"recipe": [], "attack": {"name": "of-tomorrow", "params": {"steps": 40}}}
+    found = by_id(lights(run(spec=spec, checks={}), {"numbers": NUMBERS}))
+    assert found["unfinished"].level == "unknown"
+    assert found["zero"].level == "ok"
+    stored = {"traits": ["gradient", "iterative"], "came_to_its_end": True}
+    found = by_id(lights(run(spec=spec, checks=stored), {"numbers": NUMBERS}))
+    assert found["unfinished"].level == "ok"
+
+
+def test_the_gate_of_an_earlier_version_is_found_again(tmp_path: Path) -> None:
+    with Writer(tmp_path / "lab.db") as store:
+        old = {"variant_key": "v", "data_key": "d", "checks": {}}
+        for version in (2, 6):
+            store.put_stage(diagnostics_key("v", "d", version), "diagnostics", {"at": version}, 0.1)
+        store.put_stage("kept with the run", "diagnostics", {"at": "key"}, 0.1)
+        stages = {"environment": {"stages": {"diagnostics": 6}}}
+        assert read_gate(store, {**old, **stages}) == {"at": 6}
+        assert read_gate(store, {**old, **stages, "checks": {"gate": "kept with the run"}}) == {
+            "at": "key"
+        }
+        assert read_gate(store, {**old, "environment": {}}) == {}
 
 
 def test_figures_in_a_sentence_do_not_end_it() -> None:
