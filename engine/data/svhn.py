@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.data.matlab import Unreadable, read_matrices
 from engine.data.published import damaged, part_files
-from engine.data.source import Part, Source, check_labels
+from engine.data.source import MOST_BYTES, Part, Source, check_labels
 
 _NAMES = tuple(str(digit) for digit in range(10))
 
@@ -35,12 +36,10 @@ def open_svhn(root: str, part: Part) -> Source:
 
 
 def _arrays(file: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    from scipy.io import loadmat
-
     try:
-        found = loadmat(str(file), variable_names=["X", "y"])
-    except Exception:  # noqa: BLE001  bad bytes can make the reader raise anything
-        raise damaged(file, "it is truncated or no MATLAB file of version 4 to 7.2") from None
+        found = read_matrices(file.read_bytes(), ("X", "y"), MOST_BYTES)
+    except Unreadable as error:
+        raise damaged(file, str(error)) from None
     for key in ("X", "y"):
         if key not in found:
             raise damaged(file, f"it has no variable {key}")

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.data.published import damaged
+from engine.pickle_walk import BadPickle, walk
 
 _MOST_BYTES = 2**30
 _KINDS = {"u1": np.uint8, "i4": np.int32, "i8": np.int64}
@@ -91,8 +92,11 @@ def read_table(file: Path) -> dict[str, Any]:
     if size > _MOST_BYTES:
         raise damaged(file, f"it has {size:,} bytes, more than such a file can")
     try:
+        content = file.read_bytes()
+        for _ in walk(io.BytesIO(content), len(content)):
+            pass  # what is nested too deeply, or too large for its size, raises
         # Written by Python 2: its strings are bytes here.
-        table = _Reader(io.BytesIO(file.read_bytes()), encoding="bytes").load()
+        table = _Reader(io.BytesIO(content), encoding="bytes").load()
         if not isinstance(table, dict):
             raise TypeError
         return {_text(key): _plain(value) for key, value in table.items()}
@@ -100,6 +104,8 @@ def read_table(file: Path) -> dict[str, Any]:
         raise damaged(
             file, f"it asks to load {error}, which pictures do not need and which could run code"
         ) from None
+    except BadPickle as error:
+        raise damaged(file, str(error)) from None
     except Exception:  # noqa: BLE001  bad bytes can make an unpickler raise anything
         raise damaged(file, "it is truncated or no pickled table of arrays") from None
 

@@ -9,7 +9,6 @@ know their names and do nothing.
 from __future__ import annotations
 
 import io
-import pickletools
 import warnings
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
@@ -23,6 +22,7 @@ import torch
 from engine.errors import ModelError
 from engine.models.safe_zip import damaged
 from engine.models.way_out import by_source
+from engine.pickle_walk import BadPickle, walk
 
 MOST_PICKLE_BYTES = 16 * 2**20
 """The pickle of a checkpoint holds names and shapes; the largest known are below 1 MB."""
@@ -118,14 +118,14 @@ def scan(stream: IO[bytes], name: str, file_bytes: int) -> list[str]:
     foreign: dict[str, None] = {}
     begun = stream.tell()
     try:
-        for opcode, argument, _ in pickletools.genops(stream):
-            if opcode.name == "GLOBAL":
+        for opcode, argument in walk(stream, file_bytes):
+            if opcode == "GLOBAL":
                 foreign |= dict.fromkeys(_foreign(str(argument).replace(" ", "."), name))
-            elif opcode.name in _OTHER_CALLS:
+            elif opcode in _OTHER_CALLS:
                 raise _refused(name, "objects in a form that torch.save does not write")
-            elif opcode.name in _INTEGERS and isinstance(argument, int):
+            elif opcode in _INTEGERS and isinstance(argument, int):
                 last = argument
-            elif opcode.name == "BINPERSID" and not 0 <= last <= file_bytes:
+            elif opcode == "BINPERSID" and not 0 <= last <= file_bytes:
                 raise damaged(name, f"it declares a tensor of {last:,} elements")
             if stream.tell() - begun > MOST_PICKLE_BYTES:
                 raise ModelError(
@@ -135,6 +135,8 @@ def scan(stream: IO[bytes], name: str, file_bytes: int) -> list[str]:
                 )
     except ModelError:
         raise
+    except BadPickle as error:
+        raise damaged(name, str(error)) from None
     except Exception as error:  # noqa: BLE001  any bytes may stand here
         raise damaged(name, f"no pickle ({type(error).__name__})") from None
     return list(foreign)
