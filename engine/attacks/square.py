@@ -70,8 +70,8 @@ class Square:
             better = look.margin < margins
             points = torch.where(better.view(-1, 1, 1, 1), tried, points)
             margins = torch.where(better, look.margin, margins)
-            alive = ~search.broken[rows]
-            if not alive.all():
+            alive = (~search.broken[rows]).nonzero().squeeze(1)  # the one wait for the device
+            if len(alive) < len(rows):
                 rows, points, margins, draws = (x[alive] for x in (rows, points, margins, draws))
                 windows.keep(alive)
             if not len(rows):
@@ -95,8 +95,8 @@ class _Windows(Protocol):
     def propose(self, points: Tensor, share: float, numbers: Tensor) -> Tensor:
         """Points changed in windows of this share of the pixels, from (M, draw_size) numbers."""
 
-    def keep(self, mask: Tensor) -> None:
-        """Forget the images outside the mask."""
+    def keep(self, stay: Tensor) -> None:
+        """Forget all images but those with these indices."""
 
 
 class LinfWindows:
@@ -118,8 +118,8 @@ class LinfWindows:
         ends = self.start(numbers[:, 2:, None, None])
         return torch.where(mask, ends, points)
 
-    def keep(self, mask: Tensor) -> None:
-        self.lower, self.upper = self.lower[mask], self.upper[mask]
+    def keep(self, stay: Tensor) -> None:
+        self.lower, self.upper = self.lower[stay], self.upper[stay]
 
 
 class L2Windows:
@@ -127,6 +127,7 @@ class L2Windows:
 
     def __init__(self, images: Tensor, eps: float) -> None:
         self.images, self.eps = images, eps
+        self._bumps: dict[int, Tensor] = {}
         channels, height, width = images.shape[1:]
         self.tile = max(min(height, width) // 5, 1)
         self.start_size: tuple[int, ...] = (channels + 1, height // self.tile, width // self.tile)
@@ -134,7 +135,7 @@ class L2Windows:
 
     def start(self, numbers: Tensor) -> Tensor:
         bumps = numbers.repeat_interleave(self.tile, 2).repeat_interleave(self.tile, 3)
-        bump = eta(self.tile, bumps.device)
+        bump = self._bump_of(self.tile)
         down, across = (
             one.repeat(numbers.shape[2], numbers.shape[3]).expand_as(bumps[:, :1])
             for one in (bump, bump.T)
@@ -157,7 +158,7 @@ class L2Windows:
         window = _places(gaining, side, channels)
         both = _length(delta * (source | _mask(gaining, side, height, width)))
         free = (self.eps**2 - delta.square().sum((1, 2, 3), keepdim=True)).clamp(min=0)
-        bump = eta(side, delta.device)
+        bump = self._bump_of(side)
         bump = torch.where(numbers[:, 4, None, None, None] < 0.5, bump, bump.T)
         old = delta[window]
         new = _direction(bump * _signs(numbers[:, 5:, None, None]) + _direction(old))
@@ -165,8 +166,14 @@ class L2Windows:
         delta[window] = new * (free / channels + both.square()).sqrt()
         return self._stretched(delta)
 
-    def keep(self, mask: Tensor) -> None:
-        self.images = self.images[mask]
+    def keep(self, stay: Tensor) -> None:
+        self.images = self.images[stay]
+
+    def _bump_of(self, side: int) -> Tensor:
+        """``eta`` on the device, copied there once for each of the few sizes."""
+        if side not in self._bumps:
+            self._bumps[side] = eta(side, self.images.device)
+        return self._bumps[side]
 
     def _stretched(self, delta: Tensor) -> Tensor:
         return l2_project(self.images, self.images + self.eps * unit(delta), self.eps)

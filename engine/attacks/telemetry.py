@@ -99,7 +99,11 @@ class Telemetry:
         waiting, self._waiting = self._waiting, []
         self._flushed = time.perf_counter()
         known = broken_by(broken_at_step, [note.step for note in waiting])
-        believed = [torch.as_tensor(note.believed, device=known.device) for note in waiting]
+        believed = [
+            # Filled on the device: copying a number there would wait for it.
+            one if isinstance(one, Tensor) else known.new_full((), one)
+            for one in (note.believed for note in waiting)
+        ]
         counts = (known + torch.stack(believed)).tolist()
         table = torch.stack([note.values() for note in waiting]).tolist()
         for note, count, row in zip(waiting, counts, table, strict=True):

@@ -167,6 +167,19 @@ def test_a_device_with_units_for_bf16_searches_in_it() -> None:
         assert torch.equal(found.broken.cpu(), expected.broken)
 
 
+@pytest.mark.parametrize("name", ["pgd", "pgd-l2", "fb-pgd", "apgd-ce", "apgd-dlr"])
+def test_a_step_waits_for_the_device_once_in_a_stride_at_most(name: str) -> None:
+    """Verdict, shrinking and telemetry share one stop in eight steps, of four waits at most."""
+    waits = []
+    for steps in (16, 32):
+        with SimulatedDevice() as gpu:
+            model, (x, y) = models.load(catalog.model_card(MODEL)).to("cuda"), images()
+            spec = {"name": name, "eps": 1e-4, "steps": steps}
+            run_attack(model, x.to("cuda"), y.to("cuda"), spec, precision="fp32")
+            waits.append(gpu.waits.total())
+    assert waits[1] - waits[0] <= 16 / 8 * 4, gpu.waits
+
+
 def study(**changes: Any) -> Study:
     tables: dict[str, Any] = {
         "dataset": {"name": "digits", "limit": 12, "train_limit": 64},
