@@ -44,7 +44,7 @@ def ask(window: MainWindow, lines: Sequence[str], leave: Callable[[], None]) -> 
     box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     box.setIcon(QMessageBox.Icon.Question)
     box.setWindowTitle("Quit Crumple")
-    box.setText("Quit while this works?")
+    box.setText("Crumple is still working.")
     box.setInformativeText("\n\n".join(lines))
     go = box.addButton("Quit and continue later", QMessageBox.ButtonRole.AcceptRole)
     stay = box.addButton("Stay", QMessageBox.ButtonRole.RejectRole)

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QPushBu
 from engine import events
 from gui import theme
 from gui.engine_client import QtEngineClient
+from gui.model_names import model_title
 from gui.widgets.device_button import DeviceButton
 from gui.widgets.elided_label import ElidedLabel
 
@@ -30,6 +31,12 @@ def duration(seconds: float | None) -> str:
 def epochs_of(event: events.EpochFinished) -> tuple[int, int]:
     """Epochs done and epochs in all, of the whole step where that is known."""
     return event.step_done or event.epoch, event.step_epochs or event.epochs
+
+
+def _with_title(name: str) -> str:
+    """The name of a run with the title of its model in place of the id."""
+    model, *rest = name.split(" · ")
+    return " · ".join((model_title(model), *rest))
 
 
 class StatusBar(QFrame):
@@ -131,7 +138,7 @@ class StatusBar(QFrame):
                 )
                 self._show_idle()
             case events.RunStarted():
-                self._show_running(f"#{event.run_id}  {event.title}")
+                self._show_running(f"#{event.run_id}  {_with_title(event.title)}")
                 self._show_progress(event.done, event.total, event.done / max(event.total, 1))
             case events.StageStarted() | events.EpochFinished() | events.RunProgress():
                 self._moved(event)

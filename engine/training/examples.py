@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 
 from engine.data.image_set import Images, ImageSet, stratified_order, take
+from engine.errors import TrainingError
 
 _MOST_FOR_FEW = 200
 _SPLIT_SEED = 0
+_FEWEST = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +38,18 @@ def hold_out(training_images: ImageSet) -> tuple[Examples, Examples]:
 
     Returns:
         The examples to train on, and those to validate on.
+
+    Raises:
+        TrainingError: there are too few for two parts.
     """
     count = len(training_images)
+    if count < _FEWEST:
+        few = "1 training image" if count == 1 else f"{count} training images"
+        raise TrainingError(
+            f"There is only {few}: nothing is left to train on beside the part that is held "
+            "out to choose the best epoch.",
+            "Raise train_limit (Training in New), or leave it out to train on all images.",
+        )
     held = max(count // 10, min(_MOST_FOR_FEW, count // 5), 1)
     order = torch.from_numpy(stratified_order(training_images.labels.numpy(), _SPLIT_SEED))
     images, labels = training_images.images, training_images.labels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -303,3 +304,20 @@ def test_stop_within_an_epoch(base: nn.Module, digits: data.ImageSet) -> None:
     with pytest.raises(Cancelled):
         made(base, digits, QUICK, watch=Watch(should_stop=stop))
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_training_image_is_no_divergence(digits: data.ImageSet, count: int) -> None:
+    """Nothing is left beside the held-out part; a lower learning rate would not help."""
+    few = replace(
+        digits,
+        images=digits.images[:count],
+        labels=digits.labels[:count],
+        indices=digits.indices[:count],
+    )
+    if count == 1:
+        with pytest.raises(TrainingError, match="There is only 1 training image") as caught:
+            hold_out(few)
+        assert "train_limit" in caught.value.hint
+    else:
+        assert [len(part.labels) for part in hold_out(few)] == [1, 1]

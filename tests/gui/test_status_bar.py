@@ -171,3 +171,12 @@ def test_a_long_title_gives_way_to_the_time_left(window: MainWindow, lab: Lab, t
     assert len(shown) < len(bar.job.text())
     assert shown.startswith("#7  digits")
     assert shown.endswith("hydra")
+
+
+def test_the_running_run_bears_the_title_of_its_model(
+    window: MainWindow, lab: Lab, tell: Tell
+) -> None:
+    tell(lab, events.RunStarted(run_id=7, title="digits-resnet · none · pgd-40", total=3))
+    assert window.status.job.text() == "#7  Digits ResNet · none · pgd-40"
+    tell(lab, events.RunStarted(run_id=8, title="unknown · none · pgd-40", total=3))
+    assert window.status.job.text() == "#8  unknown · none · pgd-40"
