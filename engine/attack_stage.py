@@ -45,12 +45,16 @@ class AttackStage:
         images: ImageSet,
         variant: LoadedVariant,
         should_stop: ShouldStop,
+        after: int = 0,
     ) -> None:
-        """Attack every image that has no stored verdict."""
+        """Attack every image that has no stored verdict.
+
+        The time left tells of ``after`` too: forwards of later checks of an image that holds.
+        """
         kept = min(spec.keep_images, len(images.labels))
         self.store.keep_images(keys.data, {"images": images.images[:kept].cpu().numpy()})
         plan = workload.parts(spec.attack, len(images.class_names), self.precision)
-        meter = ProgressMeter(run_id, len(images.labels), self.emit, plan=plan)
+        meter = ProgressMeter(run_id, len(images.labels), self.emit, plan=plan, after=after)
         stored = self.store.batches(run_id)
         meter.restore(
             [row["broken_at_step"] for row in self.store.samples(run_id)],

@@ -175,7 +175,8 @@ class RunProgress(RunEvent):
         stride: attack steps between two entries of ``curve``; 1 unless the attack is long.
         loss: (step, mean loss of the images still under attack) of the current batch.
         history: (images done, broken among them) after each finished batch.
-        seconds_left: estimate for this run, None before there is one.
+        seconds_left: estimate for this run with the checks after its attack, None before there
+            is one.
         images_per_second: of the finished batches of this run.
         part: which attack of several in a row is at work; empty if there is only one.
         parts: (step after which it begins, name) of each part that has begun.
@@ -207,7 +208,7 @@ class CheckProgress(RunEvent):
     Attributes:
         detail: what is done.
         share: of it that is done, in [0,1]; never falls.
-        seconds_left: of it, None before there is an estimate.
+        seconds_left: of it and of the checks that follow, None before there is an estimate.
     """
 
     detail: str

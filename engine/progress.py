@@ -24,6 +24,7 @@ class ProgressMeter:
         emit: where messages go.
         clock: seconds; replaced in tests.
         plan: what the attack does, if known.
+        after: forwards that the checks after the attack spend on an image that holds.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class ProgressMeter:
         emit: Emit,
         clock: Callable[[], float] = time.perf_counter,
         plan: Sequence[Part] = (),
+        after: int = 0,
     ) -> None:
         self._run_id, self._total, self._emit, self._clock = run_id, total, emit, clock
         self._broken_at: list[int] = []
@@ -48,6 +50,8 @@ class ProgressMeter:
         self._begun = self._ended = clock()
         self._sent = float("-inf")
         self._share = 0.0
+        self._after = after
+        self._forwards = self._forwards_before = 0
 
     def restore(self, broken_at: list[int], sizes: list[int]) -> None:
         """Take over what an interrupted earlier try has stored."""
@@ -68,6 +72,8 @@ class ProgressMeter:
         if point.part and point.part != self._part:
             self._mark(max(point.step - 1, 0), point.part)
         self._part, self._active = point.part, point.active
+        # A backward takes about as long as two forwards.
+        self._forwards = self._forwards_before + point.forwards + 2 * point.backwards
         self._pace.step(point)
         if point.step % self._spacing == 0:
             self._points.append(point)
@@ -86,6 +92,7 @@ class ProgressMeter:
         self._broken_at += broken_at
         self._computed += len(broken_at)
         self._batch, self._active, self._part, self._ended = 0, 0, "", self._clock()
+        self._forwards_before = self._forwards
         self._count(self._broken_at, len(self._broken_at))
         self._send(force=True)
 
@@ -123,6 +130,19 @@ class ProgressMeter:
         )
 
     def _seconds_left(self, now: float) -> float | None:
+        """Of the attack, and of the checks of what it leaves at the pace of its forwards."""
+        left = self._attack_left(now)
+        return None if left is None else left + self._checks_left(now)
+
+    def _checks_left(self, now: float) -> float:
+        seen = len(self._broken_at) + self._under_attack()
+        if not self._forwards or not seen:
+            return 0.0
+        held = sum(at < 0 for at in self._broken_at) + (self._active if self._points else 0)
+        survivors = self._total * held / seen
+        return self._after * survivors * (now - self._begun) / self._forwards
+
+    def _attack_left(self, now: float) -> float | None:
         """From the images done and their pace; before there are any, from the steps."""
         after = self._total - len(self._broken_at) - self._batch
         batch = self._pace.seconds_left(now) if self._batch else 0.0

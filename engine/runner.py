@@ -256,18 +256,18 @@ class Runner:
         gate = self.variants.examine(spec, keys, images, staged)
         variant = self.variants.searched(variant, gate)
         together = self.options.batch_size or device.batch_size(self.device, images.shape)
-        stage = AttackStage(self.store, self.emit, self.options.precision, together)
-        staged(
-            "attack",
-            spec.attack.label,
-            lambda: stage.run(run_id, spec, keys, images, variant, should_stop),
-        )
+        how = (self.store, self.emit, self.options.precision, together)
+        attacking, checking = AttackStage(*how), SurvivorStage(*how)
         rivals = diagnostics.survivor_rivals(
             spec.attack, gate["twins"], doubted=doubted(map(Flag.from_dict, gate["flags"]))
         )
-        checks = SurvivorStage(self.store, self.emit, self.options.precision, together).run(
-            run_id, spec, keys, images, variant, rivals, staged, should_stop
+        after = checking.work(rivals, images)
+        staged(
+            "attack",
+            spec.attack.label,
+            lambda: attacking.run(run_id, spec, keys, images, variant, should_stop, after),
         )
+        checks = checking.run(run_id, spec, keys, images, variant, rivals, staged, should_stop)
         result = staged(
             "statistics",
             "",

@@ -64,15 +64,24 @@ class SurvivorStage:
         """
         samples = self._store.samples(run_id)
         left = [place for place, row in enumerate(samples) if not row["broken"]]
+        planned = [
+            (rival.attack, places)
+            for rival in rivals
+            if (places := self._affordable(rival, left, len(samples), spec.attack, images, variant))
+        ]
+        costs = [len(places) * self._work(attack, images) for attack, places in planned]
         found = []
-        for rival in rivals:
-            places = self._affordable(rival, left, len(samples), spec.attack, images, variant)
-            if places:
-                check = self._one(
-                    run_id, spec, keys, images, variant, rival.attack, places, staged, should_stop
-                )
-                found.append(check)
+        for number, (attack, places) in enumerate(planned):
+            later = sum(costs[number + 1 :]) / max(costs[number], 1)
+            tell = _Teller(run_id, attack, images, self._precision, later, self._emit)
+            found.append(
+                self._one(spec, keys, images, variant, attack, places, tell, staged, should_stop)
+            )
         return found
+
+    def work(self, rivals: Sequence[Rival], images: ImageSet) -> int:
+        """Forwards that those rivals spend on an image that are made whatever they cost."""
+        return sum(self._work(rival.attack, images) for rival in rivals if rival.wanted)
 
     def _affordable(
         self,
@@ -99,13 +108,13 @@ class SurvivorStage:
 
     def _one(
         self,
-        run_id: int,
         spec: Run,
         keys: RunKeys,
         images: ImageSet,
         variant: LoadedVariant,
         attack: AttackSpec,
         places: list[int],
+        tell: _Teller,
         staged: Staged,
         should_stop: ShouldStop,
     ) -> Checked:
@@ -116,7 +125,7 @@ class SurvivorStage:
         begun = time.perf_counter()
         chosen = torch.tensor(places)
         broken: list[int] = []
-        tell = _Teller(run_id, attack, images, self._precision, len(places), self._emit)
+        tell.total = len(places)
 
         def attempt(start: int, stop: int) -> None:
             part = chosen[start:stop]
@@ -155,7 +164,21 @@ class SurvivorStage:
 
 
 class _Teller:
-    """Tells how far a check is, at a bounded rate."""
+    """Tells how far a check is, at a bounded rate.
+
+    Args:
+        run_id: the run.
+        attack: that tries the survivors.
+        images: of the run.
+        precision: of the search.
+        later: work of the checks that come after it, as a multiple of its own.
+        emit: where messages go.
+
+    Attributes:
+        total: survivors that it tries.
+    """
+
+    total = 1
 
     def __init__(
         self,
@@ -163,10 +186,10 @@ class _Teller:
         attack: AttackSpec,
         images: ImageSet,
         precision: str,
-        total: int,
+        later: float,
         emit: Emit,
     ) -> None:
-        self._run_id, self._detail, self._total, self._emit = run_id, attack.label, total, emit
+        self._run_id, self._detail, self._later, self._emit = run_id, attack.label, later, emit
         plan = workload.parts(attack, len(images.class_names), precision)
         self._begun = time.perf_counter()
         self._pace = BatchPace(plan, self._begun)
@@ -185,10 +208,10 @@ class _Teller:
             return
         self._sent = now
         start, stop = self._span
-        done = (start + (stop - start) * self._pace.share) / self._total
+        done = (start + (stop - start) * self._pace.share) / self.total
         self._share = max(self._share, min(done, 1.0))
         spent = now - self._begun
-        left = spent * (1 - self._share) / self._share if self._share else None
+        left = spent * (1 - self._share + self._later) / self._share if self._share else None
         self._emit(
             CheckProgress(
                 run_id=self._run_id, detail=self._detail, share=self._share, seconds_left=left

@@ -42,7 +42,9 @@ class QtEngineClient(QObject):
         self.device = ""
         self.running: int | None = None
         self.transferring: int | None = None
-        self.progress: dict[int, events.RunProgress | events.EpochFinished] = {}
+        self.progress: dict[
+            int, events.RunProgress | events.EpochFinished | events.CheckProgress
+        ] = {}
         self.told: list[events.RunEvent] = []
         self.pace = Pace()
         self.planning = Planning()
@@ -115,7 +117,7 @@ class QtEngineClient(QObject):
         if isinstance(event, events.RunEvent):
             self._note_run(event)
         match event:
-            case events.RunProgress() | events.EpochFinished():
+            case events.RunProgress() | events.EpochFinished() | events.CheckProgress():
                 return
             case events.WorkerReady():
                 self.device = event.description
@@ -133,10 +135,11 @@ class QtEngineClient(QObject):
         match event:
             case events.RunStarted():
                 self.running = event.run_id
-            case events.RunProgress() | events.EpochFinished():
+            case events.RunProgress() | events.EpochFinished() | events.CheckProgress():
                 self.progress[event.run_id] = event
             case events.StageStarted():
-                if isinstance(self.progress.get(event.run_id), events.EpochFinished):
+                told = self.progress.get(event.run_id)
+                if isinstance(told, events.EpochFinished | events.CheckProgress):
                     del self.progress[event.run_id]
             case events.RunFinished() | events.RunFailed() | events.RunCancelled():
                 self.running = None

@@ -21,6 +21,7 @@ _STAGES = {
     "accounting": "measuring size and sparsity",
     "diagnostics": "checking the gradients",
     "attack": "attacking",
+    "check": "attacking what is left",
     "statistics": "computing intervals",
 }
 
@@ -77,6 +78,9 @@ class LiveState:
                 return replace(self, phase=words, training=self.training.after(event))
             case events.RunProgress():
                 return self._progressed(event)
+            case events.CheckProgress():
+                words = stage_words("check", f"{event.detail}, {event.share:.0%}")
+                return replace(self, phase=words, seconds_left=event.seconds_left)
             case events.RunFailed():
                 return self._stopped(f"failed: {event.message}")
             case events.RunCancelled():

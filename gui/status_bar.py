@@ -140,7 +140,12 @@ class StatusBar(QFrame):
             case events.RunStarted():
                 self._show_running(f"#{event.run_id}  {_with_title(event.title)}")
                 self._show_progress(event.done, event.total, event.done / max(event.total, 1))
-            case events.StageStarted() | events.EpochFinished() | events.RunProgress():
+            case (
+                events.StageStarted()
+                | events.EpochFinished()
+                | events.RunProgress()
+                | events.CheckProgress()
+            ):
                 self._moved(event)
             case events.StudyStage() if event.detail:
                 self._show_running(f"transfer: {event.detail}")
@@ -161,6 +166,8 @@ class StatusBar(QFrame):
                 self._trained(event)
             case events.RunProgress():
                 self._progressed(event)
+            case events.CheckProgress():
+                self._checked(event)
 
     def _name_stage(self, event: events.StageStarted) -> None:
         detail = f" {event.detail}" if event.detail else ""
@@ -181,10 +188,20 @@ class StatusBar(QFrame):
     def _progressed(self, event: events.RunProgress) -> None:
         self._show_progress(event.done, event.total, event.share)
         self._name_part(event.part)
-        left = duration(event.seconds_left)
+        self._show_left(event.seconds_left)
+
+    def _checked(self, event: events.CheckProgress) -> None:
+        """A check has a bar of its own; its time is that of the run."""
+        self.progress.setValue(round(_STEPS * event.share))
+        self.progress.setFormat(f"check {event.share:.0%}")
+        self._name_part(f"check with {event.detail}")
+        self._show_left(event.seconds_left)
+
+    def _show_left(self, seconds: float | None) -> None:
+        left = duration(seconds)
         if self.stop_button.isEnabled():
             self.left.setText(f"{left} left" if left else "")
-        self._run_left = event.seconds_left
+        self._run_left = seconds
         self._show_queue_left()
 
     def _show_running(self, title: str) -> None:

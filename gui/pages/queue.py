@@ -168,7 +168,10 @@ class QueuePage(Page):
         self._show_summary()
 
     def handle(self, event: events.Event) -> None:
-        moved = isinstance(event, events.RunProgress | events.EpochFinished | events.StageStarted)
+        moved = isinstance(
+            event,
+            events.RunProgress | events.EpochFinished | events.CheckProgress | events.StageStarted,
+        )
         if moved and self.isVisible():
             self.model.touch(event.run_id)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
-from engine.events import EpochFinished, RunProgress
+from engine.events import CheckProgress, EpochFinished, RunProgress
 from engine.store import Row
 from gui import theme
 from gui.model_names import model_title
@@ -28,7 +28,7 @@ _ROLES = {
 }
 _Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
-Progress = RunProgress | EpochFinished
+Progress = RunProgress | EpochFinished | CheckProgress
 
 
 class QueueModel(QAbstractTableModel):
@@ -102,6 +102,8 @@ class QueueModel(QAbstractTableModel):
         progress = self._running(row)
         if isinstance(progress, EpochFinished):
             return "epoch {} / {}".format(*epochs_of(progress))
+        if isinstance(progress, CheckProgress):
+            return f"check {progress.share:.0%}"
         done, total = (progress.done, progress.total) if progress else (row["done"], row["total"])
         return f"{done} / {total}" if total else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -223,3 +224,25 @@ def test_the_axis_is_as_long_as_the_attack_really_is(
 def test_few_classes_have_few_targets() -> None:
     spec = make_attack({"name": "fab-t", "eps": 0.1, "steps": 5})
     assert workload.length(workload.parts(spec, 4, "fp32")) == 15
+
+
+def test_the_time_left_holds_the_checks_of_what_survives(clock: Clock) -> None:
+    """80 forwards' worth of work took 8 s, so 100 forwards of each of 10 survivors take 100 s."""
+    left = []
+    for after in (0, 100):
+        clock.now = 0.0
+        sent: list[Event] = []
+        meter = ProgressMeter(7, 20, sent.append, clock, plan=(Part("", 20, 3),), after=after)
+        meter.start_batch(20)
+        clock.now = 8.0
+        meter.step(replace(point(10, 10, 20), forwards=40, backwards=20))
+        told = sent[-1]
+        assert isinstance(told, RunProgress)
+        assert told.seconds_left is not None
+        left.append(told.seconds_left)
+    assert left[1] - left[0] == pytest.approx(100)
+    clock.now = 16.0
+    meter.end_batch([-1] * 5 + [3] * 15)
+    told = sent[-1]
+    assert isinstance(told, RunProgress)
+    assert told.seconds_left == pytest.approx(100 * 5 * 16 / 80), "the attack is over, they are not"

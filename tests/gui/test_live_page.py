@@ -345,3 +345,12 @@ def test_the_band_of_one_run_does_not_stay_for_the_next(desk: Desk) -> None:
     assert page.history.band._area.isVisible()
     page.history.show_state(LiveState(2, total=300))
     assert not page.history.band._area.isVisible()
+
+
+def test_a_check_after_the_attack_is_named_with_its_time() -> None:
+    state = LiveState(3, curve=((0, 1.0), (1, 0.5)), done=16, total=16, seconds_left=0.0)
+    check = events.CheckProgress(run_id=3, detail="square 0.1", share=0.25, seconds_left=65)
+    texts = figures(state.after(check))
+    assert texts["phase"] == "attacking what is left: square 0.1, 25%"
+    assert texts["left"] == "1:05"
+    assert state.after(check).curve == state.curve

@@ -112,6 +112,22 @@ def test_progress_is_drawn_without_reading_everything_again(
     assert text(page, run_id, TIME) == "1:12 left"
 
 
+def test_a_check_after_the_attack_shows_how_far_it_is(
+    page: QueuePage, results: FakeResults, tell: Tell
+) -> None:
+    run_id = results.waiting
+    with Writer(results.path, exclusive=False) as writer:
+        writer.start_run(run_id, 60)
+    page.refresh()
+    check = events.CheckProgress(run_id=run_id, detail="square", share=0.25, seconds_left=65)
+    tell(page.lab, progress(run_id, 60), check)
+    assert text(page, run_id, PROGRESS) == "check 25%"
+    assert page.model.index(place(page, run_id), PROGRESS).data(SHARE_ROLE) == 0.25
+    assert text(page, run_id, TIME) == "1:05 left"
+    tell(page.lab, events.StageStarted(run_id=run_id, stage="statistics"))
+    assert text(page, run_id, PROGRESS) != "check 25%"
+
+
 def test_selection_and_scroll_stay_when_rows_change(
     page: QueuePage, results: FakeResults, qtbot: QtBot
 ) -> None:

@@ -61,6 +61,23 @@ def test_no_time_is_promised_before_there_is_one(window: MainWindow, lab: Lab, t
     assert "left" not in window.status.left.text()
 
 
+def test_a_check_after_the_attack_has_progress_and_time(
+    window: MainWindow, lab: Lab, tell: Tell
+) -> None:
+    bar = window.status
+    done = events.RunProgress(
+        run_id=7, done=300, total=300, broken=9, seen=300, curve=(), seconds_left=90, share=1.0
+    )
+    check = events.StageStarted(run_id=7, stage="check", detail="square 0.1")
+    tell(lab, STARTED, done, check)
+    tell(lab, events.CheckProgress(run_id=7, detail="square 0.1", share=0.25, seconds_left=65))
+    assert bar.progress.value() == bar.progress.maximum() // 4
+    assert bar.progress.text() == "check 25%"
+    assert bar.left.text() == "1:05 left"
+    assert "square 0.1" in bar.job.text()
+    assert bar._run_left == 65, "of which the time of the queue is made"
+
+
 def test_a_paused_queue_offers_to_go_on(
     qtbot: QtBot, full_lab: Lab, tell: Tell, engine: FakeEngineClient
 ) -> None:
