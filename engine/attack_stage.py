@@ -46,10 +46,13 @@ class AttackStage:
         variant: LoadedVariant,
         should_stop: ShouldStop,
         after: int = 0,
-    ) -> None:
+    ) -> str:
         """Attack every image that has no stored verdict.
 
         The time left tells of ``after`` too: forwards of later checks of an image that holds.
+
+        Returns:
+            The precision that the search has, ``fp32`` or ``bf16``.
         """
         kept = min(spec.keep_images, len(images.labels))
         self.store.keep_images(keys.data, {"images": images.images[:kept].cpu().numpy()})
@@ -66,6 +69,19 @@ class AttackStage:
             self._batch(run_id, spec, images, variant, start, stop, kept, meter, should_stop)
 
         in_batches(attack, first, len(images.labels), self.batch_size)
+        return self._used(spec, images, variant)
+
+    def _used(self, spec: Run, images: ImageSet, variant: LoadedVariant) -> str:
+        """What an attack says of itself on no image: batches may have been stored before."""
+        none = slice(0, 0)
+        return run_attack(
+            variant.deployed,
+            images.images[none].to(variant.device),
+            images.labels[none].to(variant.device),
+            spec.attack,
+            view=variant.view,
+            precision=self.precision,
+        ).precision
 
     def _batch(
         self,

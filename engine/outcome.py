@@ -200,7 +200,7 @@ def _transfer(
     count = len(kept)
     check = transfer_check(
         variant.deployed,
-        torch.from_numpy(kept).to(variant.device),
+        torch.from_numpy(kept),
         images.labels[:count].to(variant.device),
         torch.tensor([row["broken"] for row in samples[:count]], device=variant.device),
     )

@@ -164,14 +164,14 @@ class Runner:
         )
         return queued
 
-    def _keys(self, spec: Run, images: ImageSet) -> RunKeys:
+    def _keys(self, spec: Run, images: ImageSet, precision: str = "") -> RunKeys:
         card = catalog.model_card(spec.model)
         training = training_for(spec.dataset, card) if learns(spec.recipe) else None
         return run_keys(
             spec,
             images.fingerprint,
             card.basis,
-            self.options.precision,
+            precision or self.options.precision,
             training.lesson if training else "",
             device.training_precision("auto", self.device),
         )
@@ -234,8 +234,7 @@ class Runner:
     def _execute(self, run_id: int, should_stop: ShouldStop) -> None:
         spec = self.store.run_spec(run_id)
         images = self._images(spec.dataset, spec.seed)
-        keys = self._keys(spec, images)
-        self._check_same(run_id, keys)
+        precision, keys = self._queued(run_id, spec, images)
         judged = self.store.run(run_id)["done"] == len(images.labels)
         if not self.options.resume and not judged:
             self.store.clear_batches(run_id)
@@ -247,7 +246,7 @@ class Runner:
                 total=len(images.labels),
                 done=self.store.run(run_id)["done"],
                 steps=workload.length(
-                    workload.parts(spec.attack, len(images.class_names), self.options.precision)
+                    workload.parts(spec.attack, len(images.class_names), precision)
                 ),
             )
         )
@@ -256,13 +255,13 @@ class Runner:
         gate = self.variants.examine(spec, keys, images, staged)
         variant = self.variants.searched(variant, gate)
         together = self.options.batch_size or device.batch_size(self.device, images.shape)
-        how = (self.store, self.emit, self.options.precision, together)
+        how = (self.store, self.emit, precision, together)
         attacking, checking = AttackStage(*how), SurvivorStage(*how)
         rivals = diagnostics.survivor_rivals(
             spec.attack, gate["twins"], doubted=doubted(map(Flag.from_dict, gate["flags"]))
         )
         after = checking.work(rivals, images)
-        staged(
+        used = staged(
             "attack",
             spec.attack.label,
             lambda: attacking.run(run_id, spec, keys, images, variant, should_stop, after),
@@ -272,27 +271,42 @@ class Runner:
             "statistics",
             "",
             lambda: outcome.summarise(
-                self.store, run_id, self._parent_run(spec, images), images, variant, gate, checks
+                self.store,
+                run_id,
+                self._parent_run(spec, images, precision),
+                images,
+                variant,
+                gate,
+                checks,
             ),
         )
-        options = replace(self.options, batch_size=together)
+        options = replace(self.options, batch_size=together, precision=used)
         environment = outcome.environment(self.device, options, images, variant)
         self.store.end_run(run_id, "finished", environment=environment, **result)
         self.emit(RunFinished(run_id=run_id, result=self.store.result(run_id)))
 
-    def _check_same(self, run_id: int, keys: RunKeys) -> None:
-        """Refuse to add to a run what its key does not describe."""
-        if self.store.run(run_id)["key"] != keys.run:
-            raise SpecError(
-                "The images, the model, the precision or the program changed since this run was "
-                "queued.",
-                "Start the study again: it gets new runs.",
-            )
+    def _queued(self, run_id: int, spec: Run, images: ImageSet) -> tuple[str, RunKeys]:
+        """The precision that a run was queued with, whatever works here now, and its keys.
 
-    def _parent_run(self, spec: Run, images: ImageSet) -> int | None:
+        Raises:
+            SpecError: nothing may be added to the run, as its key describes something else.
+        """
+        wanted = self.store.run(run_id)["key"]
+        for precision in (self.options.precision, "fp32", "bf16", "auto"):
+            keys = self._keys(spec, images, precision)
+            if keys.run == wanted:
+                # Only on a device that likes bf16 a run is queued with auto.
+                moved = precision == "auto" and not device.fast_bf16(self.device)
+                return "bf16" if moved else precision, keys
+        raise SpecError(
+            "The images, the model or the program changed since this run was queued.",
+            "Start the study again: it gets new runs.",
+        )
+
+    def _parent_run(self, spec: Run, images: ImageSet, precision: str) -> int | None:
         """The finished run of the base model under the same attack on the same images."""
         parent = spec.model_copy(update={"recipe": ()})
-        return self.store.run_by_key(self._keys(parent, images).run)
+        return self.store.run_by_key(self._keys(parent, images, precision).run)
 
     def _staged(self, run_id: int, variant: str, should_stop: ShouldStop) -> Callable[..., Any]:
         def staged(name: str, detail: str, compute: Callable[[], T]) -> T:

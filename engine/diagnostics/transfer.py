@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.attacks.guard import preserved
+from engine.batches import in_batches
 from engine.diagnostics.checks import forward
 from engine.diagnostics.duel import Duel, compare
 from engine.diagnostics.flags import Flag
@@ -18,15 +19,21 @@ def transfer_check(
 
     Args:
         model: the deployed model of the variant.
-        adversarial: (N, C, H, W) float32 examples against the parent, same threat model.
+        adversarial: (N, C, H, W) float32 examples against the parent, same threat model; on any
+            device, the others on that of the model.
         labels: (N) int64.
         broken_whitebox: (N) bool, of the white-box attack on the variant, same images.
     """
     if not len(labels):
         return compare(broken_whitebox, torch.zeros_like(broken_whitebox))
+
+    def judge(start: int, stop: int) -> Tensor:
+        truth = labels[start:stop]
+        logits = forward(model, adversarial[start:stop].to(truth.device))
+        return (logits.argmax(dim=1) != truth) & logits.isfinite().all(dim=1)
+
     with preserved(model, seed=0):
-        logits = forward(model, adversarial)
-    fooled = (logits.argmax(dim=1) != labels) & logits.isfinite().all(dim=1)
+        fooled = torch.cat(in_batches(judge, 0, len(labels), len(labels)))
     return compare(broken_whitebox, fooled)
 
 

@@ -7,22 +7,21 @@ import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from engine import compression, device, outcome, runner
+from engine import compression, device, runner
 from engine.compression import variant as variant_module
 from engine.data import load
-from engine.diagnostics import Duel
 from engine.diagnostics.rescue import TWINS
 from engine.events import Event, RunFailed, RunFinished, RunProgress, StageStarted, StudyQueued
 from engine.runner import Options
 from engine.specs import DatasetSpec, Study
 from engine.store import RESULT_COLUMNS, Row, Writer
+from tests.helpers.simulated_device import SimulatedDevice
 from tests.helpers.studies import small_study
 
 TIMES = {"seconds", "created", "finished"}
@@ -264,12 +263,35 @@ def test_a_run_whose_data_changed_since_it_was_queued_takes_nothing_new(
     assert store.samples(1) == before
 
 
-def test_a_run_queued_at_another_precision_is_not_done_at_this_one(store: Writer) -> None:
-    queued = runner.Runner(store, lambda _: None, Options("cpu", "fp32"))
-    queued.enqueue(small_study(compression=[]))
-    events: list[Event] = []
-    runner.Runner(store, events.append, Options("cpu", "bf16")).execute(1, lambda: False)
-    assert [type(event) for event in events] == [RunFailed]
+@pytest.mark.parametrize(("queued", "now"), [("fp32", "bf16"), ("bf16", "fp32")])
+def test_a_run_is_done_at_the_precision_it_was_queued_with(
+    store: Writer, queued: str, now: str
+) -> None:
+    """Whatever device and precision were chosen since; and that is what is stored of it."""
+    runner.Runner(store, lambda _: None, Options("cpu", queued)).enqueue(quick_study())
+    run(store, quick_study(), precision=now)
+    runner.Runner(store, lambda _: None, Options("cpu", now)).execute(1, lambda: False)
+    assert store.run(1)["environment"]["precision"] == queued
+    assert store.run(2)["environment"]["precision"] == now
+
+
+def quick_study() -> Study:
+    attack = [{"name": "fgsm", "eps": 0.5}]
+    return small_study(dataset={"name": "digits", "limit": 10}, compression=[], attack=attack)
+
+
+def test_the_precision_stored_is_that_of_the_search_and_not_what_was_asked(
+    store: Writer,
+) -> None:
+    attacks = [{"name": "fgsm", "eps": 0.5}, {"name": "deepfool", "steps": 2}]
+    spec = small_study(dataset={"name": "digits", "limit": 10}, compression=[], attack=attacks)
+    with SimulatedDevice(capability=(9, 0)):
+        runner.run(spec, store, lambda _: None, options=Options())
+    found = [store.run(number)["environment"] for number in (1, 2)]
+    assert [(each["device"], each["precision"]) for each in found] == [
+        ("cuda:0", "bf16"),
+        ("cuda:0", "fp32"),
+    ]
 
 
 def test_a_deleted_variant_is_made_again(store: Writer) -> None:
@@ -287,22 +309,6 @@ def test_an_artifact_folder_that_cannot_be_written_is_no_fault_of_the_program(
     failure = next(event for event in events if isinstance(event, RunFailed))
     assert "cannot be read or written" in failure.message
     assert str(store.artifacts) in failure.message
-
-
-def test_transferred_examples_are_compared_on_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    devices: set[str] = set()
-
-    def note(model: nn.Module, *tensors: torch.Tensor) -> Duel:
-        devices.update(tensor.device.type for tensor in tensors)
-        return Duel(1, 0, 0, 0, 0, 1.0)
-
-    monkeypatch.setattr(outcome, "transfer_check", note)
-    images = load(DatasetSpec(name="digits", limit=1), 0)
-    kept = {"adversarial": images.images.numpy()}
-    variant = SimpleNamespace(deployed=None, device=torch.device("meta"))
-    store = SimpleNamespace(images=lambda _: kept)
-    outcome._transfer(store, 2, 1, images, variant, [{"broken": False}])
-    assert devices == {"meta"}
 
 
 def test_a_baseline_without_images_is_not_called_unfinished(store: Writer) -> None:
