@@ -26,6 +26,9 @@ _SCALING = (("normalize.mean", "normalize.std"), ("mean", "std"), ("mu", "sigma"
 """Buffers of networks that normalise inside."""
 
 
+_REAL = ("weight", "bias", "running_mean", "running_var")
+"""Ends of names under which only real numbers make sense; indices and counters are integers."""
+
 _MOST_FACT = 1e15
 """Beyond this, a number beside the weights is no epoch and no accuracy."""
 
@@ -180,10 +183,11 @@ def _tensors_only(weights: Mapping[Any, Any], name: str) -> State:
                 f"The state dict of {name} holds {key!r}, {_called(value)} instead of a tensor.",
                 "Save a state dict of tensors: {key: torch.as_tensor(one) for ...}.",
             )
-        if value.dim() >= 2 and not value.is_floating_point():
+        trained = key.rpartition(".")[2] in _REAL and not value.is_floating_point()
+        if trained or value.is_complex():
             raise ModelError(
                 f"The state dict of {name} holds {key!r} as {str(value.dtype)[6:]} instead of "
-                "floating-point numbers, without what scales them.",
+                "floating-point numbers.",
                 "Save the weights in fp32, before they were quantised or packed.",
             )
         state[key] = value.detach()

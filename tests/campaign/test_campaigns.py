@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from engine.errors import CrumpleError
-from tests.campaign import archives, current_folder, pictures, studies
+from tests.campaign import archives, checkpoints, current_folder, pictures, studies
 from tests.campaign.tally import Attempt, campaign
 
 SHORT: dict[str, tuple[Attempt, int]] = {
     "studies": (studies.attempt, 120),
     "pictures": (pictures.attempt, 50),
     "archives": (archives.attempt, 50),
+    "checkpoints": (checkpoints.attempt, 40),
     "current_folder": (current_folder.attempt, 2),
 }
 
