@@ -13,6 +13,7 @@ from engine import __version__, catalog, paths
 from engine.catalog import SECTIONS
 from engine.errors import CrumpleError, StoreError
 from engine.report.figures import KINDS
+from engine.report.series import X_AXES, Y_AXES, Axis
 from engine.report.tables import RESULT_FORMATS, SAMPLE_FORMATS
 from engine.report.transfer import TRANSFER_FORMATS
 from engine.store.artifacts import models_of
@@ -210,17 +211,36 @@ def transfer(db: Path, study: str | None, format_: str) -> None:
 @_db_option
 @_study_option
 @click.option("--run", "runs", type=int, multiple=True, metavar="ID", help="Only these runs.")
-def chart(kind: str, out: Path, db: Path, study: str | None, runs: tuple[int, ...]) -> None:
+@click.option(
+    "--x", type=click.Choice([one.id for one in X_AXES]), help="Of pareto: the axis to the right."
+)
+@click.option(
+    "--y", type=click.Choice([one.id for one in Y_AXES]), help="Of pareto: the axis upwards."
+)
+def chart(
+    kind: str,
+    out: Path,
+    db: Path,
+    study: str | None,
+    runs: tuple[int, ...],
+    x: str | None,
+    y: str | None,
+) -> None:
     """Draw a chart for a paper column."""
     from engine.report.figures import chart_details, check_suffix, draw_chart, save_chart
     from engine.store import Store
 
     check_suffix(out)
     with Store(db, readonly=True) as store:
-        rows = _chosen(store, study, runs)
+        rows = store.with_specs(_chosen(store, study, runs))
         details = chart_details(kind, rows, store)
-    save_chart(draw_chart(kind, rows, details), out)
+    axes = _axis(X_AXES, x), _axis(Y_AXES, y)
+    save_chart(draw_chart(kind, rows, details, axes), out)
     click.echo(f"Wrote {out}.", err=True)
+
+
+def _axis(known: tuple[Axis, ...], name: str | None) -> Axis:
+    return next((one for one in known if one.id == name), known[0])
 
 
 def _chosen(store: Store, study: str | None, runs: tuple[int, ...]) -> list[Row]:

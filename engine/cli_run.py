@@ -22,6 +22,7 @@ from engine.events import (
     StudyQueued,
     StudyStage,
 )
+from engine.report.tables import distance
 from engine.runner import Options, Summary, check
 from engine.runner import run as run_study
 from engine.specs import Study
@@ -149,8 +150,12 @@ def _epoch(event: EpochFinished) -> str:
 
 def _line(row: Row) -> str:
     flags = "".join(f"  ! {flag['id']}" for flag in row["flags"] if flag["level"] != "info")
+    found = (
+        f"median distance {distance(row)}"
+        if row["robust_accuracy"] is None
+        else f"robust {row['robust_accuracy']:.1%} [{row['ci_low']:.1%}, {row['ci_high']:.1%}]"
+    )
     return (
         f"{row['model']} · {row['compression']} · {row['attack']}: "
-        f"clean {row['clean_accuracy']:.1%}, robust {row['robust_accuracy']:.1%} "
-        f"[{row['ci_low']:.1%}, {row['ci_high']:.1%}]{flags}"
+        f"clean {row['clean_accuracy']:.1%}, {found}{flags}"
     )

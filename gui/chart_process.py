@@ -10,11 +10,13 @@ from PySide6.QtCore import QObject, Signal
 from gui.engine_process import EngineProcess, engine_arguments, last_line
 
 
-def chart_arguments(database: Path, kind: str, run_ids: Sequence[int], out: Path) -> list[str]:
-    """The command line, after the executable, that draws these runs."""
+def chart_arguments(
+    database: Path, kind: str, run_ids: Sequence[int], out: Path, axes: Sequence[str] = ()
+) -> list[str]:
+    """The command line, after the executable, that draws these runs along these axes."""
     runs = [part for run_id in run_ids for part in ("--run", str(run_id))]
     place = ("--out", str(out))
-    return engine_arguments("chart", "--kind", kind, "--db", str(database), *runs, *place)
+    return engine_arguments("chart", "--kind", kind, "--db", str(database), *axes, *runs, *place)
 
 
 class ChartProcess(EngineProcess):

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 
 from engine import catalog
 from engine.errors import CrumpleError
+from engine.report.tables import distance
 from engine.store import Row
 from gui.commands import EditNote, TagRuns
 from gui.cost import compared, cost_facts, why_not_faster
@@ -224,6 +225,11 @@ def _result(row: Row) -> list[Fact]:
         interval = f"95 % interval {percent(row['ci_low'])} to {percent(row['ci_high'])}"
         facts += [
             ("robust accuracy", percent(row["robust_accuracy"]), interval),
+            ("clean accuracy", percent(row["clean_accuracy"]), f"of {row['n']} images"),
+        ]
+    elif row["clean_accuracy"] is not None:
+        facts += [
+            ("median distance", distance(row), "over all images; 0 where misclassified clean"),
             ("clean accuracy", percent(row["clean_accuracy"]), f"of {row['n']} images"),
         ]
     if row["transfer_accuracy"] is not None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from engine.report.cells import csv_text
 from engine.report.naming import is_flagged
 from engine.report.security import Check, Line, Panel
+from engine.report.series import Point, Series, describe
 from engine.report.tables import percent
-from gui.chart_data import Point, Series, describe
 
 _MARKS = {"o": "●", "s": "■", "t1": "▲", "d": "◆", "t": "▼", "star": "★", "p": "⬟", "+": "✚"}
 _MOST_DOUBTS = 3

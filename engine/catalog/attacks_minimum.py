@@ -103,7 +103,7 @@ def entries() -> Section:
             paper="Carlini 2017, arXiv 1608.04644, section VI.A",
             params=CwL2Params,
             norm="L2",
-            traits=frozenset({"gradient"}),
+            traits=frozenset({"gradient", "no limit"}),
             kinds=frozenset({"closest"}),
         ),
         Entry(
@@ -114,7 +114,7 @@ def entries() -> Section:
             paper="Rony 2019, arXiv 1811.09600, algorithm 1",
             params=DdnParams,
             norm="L2",
-            traits=frozenset({"gradient"}),
+            traits=frozenset({"gradient", "no limit"}),
             kinds=frozenset({"closest"}),
         ),
         Entry(
@@ -125,7 +125,7 @@ def entries() -> Section:
             paper="Pintor 2021, arXiv 2102.12827, algorithm 1",
             params=FmnParams,
             norm="L2",
-            traits=frozenset({"gradient"}),
+            traits=frozenset({"gradient", "no limit"}),
             kinds=frozenset({"closest"}),
         ),
         Entry(
@@ -136,6 +136,6 @@ def entries() -> Section:
             paper="Moosavi-Dezfooli 2016, arXiv 1511.04599, algorithm 2",
             params=DeepFoolParams,
             norm="L2",
-            traits=frozenset({"gradient"}),
+            traits=frozenset({"gradient", "no limit"}),
         ),
     )

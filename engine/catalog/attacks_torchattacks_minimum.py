@@ -176,7 +176,7 @@ def _euclidean() -> tuple[Entry, ...]:
             "Carlini 2017, arXiv 1608.04644",
             CwParams,
             "L2",
-            traits=("gradient",),
+            traits=("gradient", "no limit"),
         ),
         library_entry(
             "DeepFool",
@@ -187,7 +187,7 @@ def _euclidean() -> tuple[Entry, ...]:
             "Moosavi-Dezfooli 2016, arXiv 1511.04599",
             DeepFoolParams,
             "L2",
-            traits=("gradient",),
+            traits=("gradient", "no limit"),
         ),
         library_entry(
             "EADEN",
@@ -196,7 +196,7 @@ def _euclidean() -> tuple[Entry, ...]:
             "Chen 2018, arXiv 1709.04114",
             EadParams,
             "L2",
-            traits=("gradient",),
+            traits=("gradient", "no limit"),
         ),
     )
 
@@ -219,12 +219,14 @@ def _sparse() -> tuple[Entry, ...]:
             "Elastic net: closest example in L1; stops by the loss of the whole batch.",
             "Chen 2018, arXiv 1709.04114",
             EadParams,
+            traits=("gradient", "no limit"),
         ),
         entry(
             "SparseFool",
             "DeepFool with few pixels, image by image; NaN where the gradient is zero.",
             "Modas 2019, arXiv 1811.02248",
             SparseFoolParams,
+            traits=("gradient", "no limit"),
         ),
         entry(
             "OnePixel",

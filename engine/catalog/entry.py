@@ -115,13 +115,14 @@ class NoParams(Params):
     """For entries that take no parameters."""
 
 
-Trait = Literal["gradient", "iterative", "drops broken", "single step"]
+Trait = Literal["gradient", "iterative", "drops broken", "single step", "no limit"]
 """What an attack does, for those that judge it.
 
 - gradient: it follows the gradient of the model;
 - iterative: its telemetry has a point for each of its ``steps``, in a ball;
 - drops broken: images leave it when they break, so that its margin is that of the survivors;
-- single step: it looks at the gradient once.
+- single step: it looks at the gradient once;
+- no limit: it takes the closest example, however far, so its result is the distances.
 """
 
 Kind = Literal["cross-entropy", "margin", "closest", "gradient-free"]

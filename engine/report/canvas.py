@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Affine2D
 
 from engine.report.naming import is_flagged
 
@@ -19,33 +24,40 @@ Row = Mapping[str, Any]
 WIDTH = 3.5
 """Inches: one column of a two-column paper."""
 
+# The window draws series in the same order of colours, dashes and markers (``gui/theme.py``).
 # Okabe & Ito 2008, without yellow (too pale for lines on white).
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_SHAPES = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "d", "8")
-_MARKERS = (*_SHAPES, *(f"$\\mathbf{{{letter}}}$" for letter in string.ascii_uppercase))
-"""Shapes, and letters where there are more series than shapes that eyes tell apart."""
+_SERIES = ("o", "s", "^", "D", "v", "*", "p", "P")
+_METHODS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", *string.ascii_uppercase)
+"""Shapes, and letters where there are more methods than shapes that eyes tell apart."""
+
+BASE_MARKER = "*"
+
+_SHAPES = 11
+"""So many methods have a shape; \"P\" and \"X\" are shapes, too, before they are letters."""
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (7, 2)))
+_SHARE = "robust accuracy (%)"
 _FOOTNOTE = "flagged: no evidence of robustness, see the results"
 
 
 def new_figure(
-    height: float, legend_rows: int, label: str, share_axis: str = "y"
+    height: float, legend_rows: int, label: str, share_axis: str = "y", share: str = _SHARE
 ) -> tuple[Figure, Axes]:
-    """An empty chart: inches of its plot, and the label of the axis without robust accuracy."""
+    """An empty chart: inches of its plot, and the labels of its axes."""
     figure = Figure(figsize=(WIDTH, height + 0.13 * legend_rows), layout="constrained")
     axes = figure.add_subplot()
-    prepare(axes, label, share_axis)
+    prepare(axes, label, share_axis, share)
     return figure, axes
 
 
-def prepare(axes: Axes, label: str, share_axis: str = "y") -> None:
-    """Robust accuracy in percent along one axis, ``label`` along the other, a quiet grid."""
+def prepare(axes: Axes, label: str, share_axis: str = "y", share: str = _SHARE) -> None:
+    """A share in percent along one axis, ``label`` along the other, a quiet grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="both" if share_axis == "y" else "x", color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.set_xlabel(label)
     if share_axis == "y":
-        axes.set_ylabel("robust accuracy (%)")
+        axes.set_ylabel(share)
         axes.set_ylim(0, 100)
     else:
         axes.set_xlim(0, 100)
@@ -97,8 +109,23 @@ def colour_of(number: int) -> str:
 
 
 def marker_of(number: int) -> str:
-    """The marker of a series."""
-    return _MARKERS[number % len(_MARKERS)]
+    """The marker of a series, as on screen."""
+    return _SERIES[number % len(_SERIES)]
+
+
+def method_marker(number: int) -> Any:
+    """The marker of a method, as on screen: a shape, or the outline of a capital letter."""
+    marker = _METHODS[number % len(_METHODS)]
+    return letter(marker) if marker in string.ascii_uppercase and number >= _SHAPES else marker
+
+
+@cache
+def letter(text: str) -> Path:
+    """A letter as a marker of its own, centred, one high."""
+    path = TextPath((0, 0), text, size=1, prop=FontProperties(weight="bold"))
+    box = path.get_extents()
+    middle = (-(box.x0 + box.x1) / 2, -(box.y0 + box.y1) / 2)
+    return path.transformed(Affine2D().translate(*middle).scale(1 / box.height))
 
 
 def dash_of(number: int) -> Any:

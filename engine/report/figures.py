@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrumpleError, SpecError
+from engine.report.series import X_AXES, Y_AXES, Axis
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,16 +67,22 @@ def chart_details(kind: str, rows: Sequence[Row], store: Store) -> dict[int, lis
     return found
 
 
-def draw_chart(kind: str, rows: Sequence[Row], details: Details | None = None) -> Figure:
+def draw_chart(
+    kind: str,
+    rows: Sequence[Row],
+    details: Details | None = None,
+    axes: tuple[Axis, Axis] = (X_AXES[0], Y_AXES[0]),
+) -> Figure:
     """Draw one of ``KINDS``.
 
     Args:
-        kind: pareto (robust accuracy against compression rate), curve (against attack step),
+        kind: pareto (along ``axes``), curve (against attack step),
             bars (per variant), heatmap (variant x attack), security (against eps, from
             distances) or transfer (source x target).
-        rows: results; those without a robust accuracy are left out.
+        rows: finished results, with their specs; those without a value are left out.
         details: what ``chart_details`` gives: for ``curve`` the points of each run, for
             ``security`` its samples, for ``transfer`` the pairs it is the source of.
+        axes: of pareto, x and y.
 
     Returns:
         A figure 3.5 inches wide. Runs with a flag of level danger are drawn hollow.
@@ -83,19 +90,20 @@ def draw_chart(kind: str, rows: Sequence[Row], details: Details | None = None) -
     Raises:
         CrumpleError: no such kind, or nothing to draw.
     """
-    from engine.report import charts, security_chart, transfer_chart
+    from engine.report import charts, security_chart, tradeoff_chart, transfer_chart
 
     if kind not in KINDS:
         raise SpecError(f"There is no chart {kind!r}.", f"Known: {', '.join(KINDS)}.")
-    finished = [row for row in rows if row["robust_accuracy"] is not None]
-    if not finished:
+    finished = [row for row in rows if row["clean_accuracy"] is not None]
+    robust = [row for row in finished if row["robust_accuracy"] is not None]
+    if not (finished if kind in ("security", "transfer") else robust):
         raise CrumpleError("There is nothing to draw: no run is finished.", "Finish a run first.")
     more = details or {}
     painters: dict[str, Callable[[], Figure]] = {
-        "pareto": lambda: charts.pareto(finished),
-        "curve": lambda: charts.curve(finished, more),
-        "bars": lambda: charts.bars(finished),
-        "heatmap": lambda: charts.heatmap(finished),
+        "pareto": lambda: tradeoff_chart.tradeoff(finished, *axes),
+        "curve": lambda: charts.curve(robust, more),
+        "bars": lambda: charts.bars(robust),
+        "heatmap": lambda: charts.heatmap(robust),
         "security": lambda: security_chart.security(finished, more),
         "transfer": lambda: transfer_chart.transfer(finished, more),
     }

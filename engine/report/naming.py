@@ -18,8 +18,6 @@ BASE = "none"
 _SETTING = re.compile(r" \w+=\S+")
 """A parameter that a label of a step spells out, such as `` batch_size=64``."""
 
-_NUMBER = re.compile(r"\d")
-
 _CONTEXT = ("study", "dataset", "n", "seed")
 
 
@@ -57,23 +55,6 @@ def shortened(compressions: Iterable[str]) -> dict[str, str]:
 
 def _text(field: str, value: Any) -> str:
     return f"{field}={value}" if field in ("n", "seed") else str(value)
-
-
-def method(row: Row) -> str:
-    """What was done to the variant, without how much: ``magnitude + ptq``; or ``BASE``."""
-    return " + ".join(step.split()[0] for step in row["compression"].split(" + "))
-
-
-def sweep(row: Row) -> str:
-    """What two variants share that differ only in degree: ``qat dorefa``, of any bits; or ``BASE``.
-
-    The names of the steps, and the words behind them that hold no number.
-    """
-    steps = []
-    for step in _SETTING.sub("", row["compression"]).split(" + "):
-        name, *words = step.split()
-        steps.append(" ".join([name, *(word for word in words if not _NUMBER.search(word))]))
-    return " + ".join(steps)
 
 
 def in_order(names: Sequence[str]) -> list[str]:

@@ -14,6 +14,14 @@ from typing import Any
 import numpy as np
 
 from engine.curves import CurveCheck, SecurityCurve, check_curve, distances, security_curve
+from engine.report.identity import (
+    Key,
+    attack_key,
+    attack_name,
+    context_key,
+    names,
+    variant_key,
+)
 from engine.report.naming import in_order, is_flagged, namer
 from engine.statistics import FloatArray
 
@@ -21,7 +29,6 @@ Row = Mapping[str, Any]
 Samples = Mapping[int, Sequence[Row]]
 
 POINTS = 401
-_VARIANT = ("dataset", "n", "seed", "model", "compression", "norm")
 
 
 @dataclass(frozen=True)
@@ -107,14 +114,9 @@ class Panel:
         return [line.row for line in self.lines] + [check.row for _, check in self.checks()]
 
 
-def attack_name(row: Row) -> str:
-    """The name of an attack without its eps, which the axis tells."""
-    return str(row["attack"]).split(" ")[0]
-
-
 def is_curve(row: Row) -> bool:
     """Whether the distances of a run make a curve."""
-    return row["eps"] is None and bool(row["norm"])
+    return row["eps"] is None and row["norm"] in ("L2", "Linf")
 
 
 def needed(rows: Sequence[Row]) -> list[int]:
@@ -148,11 +150,11 @@ def _panel(norm: str, curves: Sequence[Row], rows: Sequence[Row], samples: Sampl
         for row in curves
     ]
     grid = np.linspace(0, _reach(found, [one["eps"] for each in rivals for one in each]), POINTS)
-    name = namer(curves, ("model", "compression", "attack"))
+    title = names(curves, _line_key, namer(curves, ("model", "compression", "attack")))
     lines = [
         Line(
             row=row,
-            name=name(row),
+            name=title[_line_key(row)],
             curve=security_curve(own, grid),
             found=own,
             checks=tuple(_check(row, own, rival, samples) for rival in each),
@@ -178,5 +180,10 @@ def _check(row: Row, found: FloatArray, rival: Row, samples: Samples) -> Check:
     return Check(rival, check_curve(found, [one["broken"] for one in theirs], rival["eps"]))
 
 
-def _variant(row: Row) -> tuple[Any, ...]:
-    return tuple(row[name] for name in _VARIANT)
+def _variant(row: Row) -> Key:
+    """What a curve and its checks share: the variant, the images and the norm."""
+    return f"{context_key({**row, 'study': None})} {variant_key(row)} {row['norm']}"
+
+
+def _line_key(row: Row) -> Key:
+    return f"{context_key(row)} {variant_key(row)} {attack_key(row)}"

@@ -19,8 +19,9 @@ from engine.report.canvas import (
     marker_of,
     prepare,
 )
+from engine.report.identity import attack_name
 from engine.report.naming import in_order, is_flagged
-from engine.report.security import Check, Line, Panel, Row, Samples, attack_name, panels
+from engine.report.security import Check, Line, Panel, Row, Samples, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

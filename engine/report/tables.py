@@ -112,13 +112,31 @@ def percent(share: float | None) -> str:
 
 
 def with_interval(row: Row) -> str:
-    """The robust accuracy of a run in percent with its interval: ``63.2 [59.0, 67.3]``."""
+    """The robust accuracy of a run in percent with its interval: ``63.2 [59.0, 67.3]``.
+
+    Of an attack without eps its median distance, ``L2 0.524``: no share of images is its result.
+    """
     if row["robust_accuracy"] is None:
-        return ""
+        return distance(row)
     if row["ci_low"] is None or row["ci_high"] is None:
         return percent(row["robust_accuracy"])
     interval = f"[{percent(row['ci_low'])}, {percent(row['ci_high'])}]"
     return f"{percent(row['robust_accuracy'])} {interval}"
+
+
+def distance(row: Row) -> str:
+    """The median distance of an attack without eps, in its norm; a dash if it has none."""
+    if row["status"] != "finished" or row["eps"] is not None:
+        return ""
+    median = row.get("median_distance")
+    return "–" if median is None else f"{row['norm']} {median:.3g}"
+
+
+def result_words(row: Row) -> str:
+    """What an attack found: ``robust 63.2 [59.0, 67.3] %`` or ``median distance L2 0.524``."""
+    if row["robust_accuracy"] is None:
+        return f"median distance {distance(row)}"
+    return f"robust {with_interval(row)} %"
 
 
 def _number(name: str, digits: str) -> Callable[[Row], str]:

@@ -39,6 +39,7 @@ MORE_COLUMNS = (
     "black_box_accuracy",
     "black_box_n",
     "worst_case",
+    "median_distance",
     "seed",
     "steps",
     "tags",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlite_utils import Database, Migrations
 
+from engine.store.distances import measure_distance
+
 migrations = Migrations("crumple")
 
 
@@ -126,3 +128,12 @@ def _verdicts(db: Database) -> None:
     # Which of the kept examples fool the target: a bit each.
     db.execute("ALTER TABLE transfers ADD COLUMN wrong BLOB")
     db.execute("CREATE INDEX runs_by_variant ON runs (variant_key)")
+
+
+@migrations(name="0005_distances")
+def _distances(db: Database) -> None:
+    # What an attack without eps is measured by; of runs from before, taken from their images.
+    db.execute("ALTER TABLE runs ADD COLUMN median_distance REAL")
+    rows = db.query("SELECT id FROM runs WHERE status = 'finished' AND eps IS NULL")
+    for run_id in [row["id"] for row in rows]:
+        measure_distance(db, run_id)

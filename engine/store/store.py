@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +16,7 @@ from engine.store import artifacts
 from engine.store.artifacts import Arrays
 from engine.store.columns import MORE_COLUMNS, QUEUE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS
 from engine.store.database import open_database
+from engine.store.distances import without_limit
 from engine.store.transfers import transfer_rows
 from engine.store.usage import ModelUsage, model_usage
 
@@ -26,6 +27,7 @@ _RUN_ROWS = """
         coalesce(tags, '') AS tags, coalesce(note, '') AS note, coalesce(deleted, 0) AS deleted,
         json_extract(runs.spec, '$.seed') AS seed,
         json_extract(runs.spec, '$.attack.params.steps') AS steps,
+        json_extract(runs.spec, '$.attack.name') AS attack_id,
         (SELECT studies.name FROM study_runs JOIN studies ON studies.id = study_id
          WHERE study_runs.run_id = runs.id ORDER BY studies.created DESC, studies.id DESC LIMIT 1
         ) AS study
@@ -149,6 +151,16 @@ class Store:
         for column in ("spec", "environment"):
             row[column] = json.loads(row[column])
         return row
+
+    def with_specs(self, rows: Iterable[Mapping[str, Any]]) -> list[Row]:
+        """Rows of results with ``spec``: what each run does, every parameter named."""
+        found = list(rows)
+        ids = json.dumps([row["run_id"] for row in found])
+        specs = self._query(
+            "SELECT id, spec FROM runs WHERE id IN (SELECT value FROM json_each(?))", (ids,)
+        )
+        known = {row["id"]: json.loads(row["spec"]) for row in specs}
+        return [{**row, "spec": known.get(row["run_id"])} for row in found]
 
     def run_spec(self, run_id: int) -> Run:
         """What a run does."""
@@ -366,7 +378,10 @@ def _with_verdict(row: Row) -> Row:
     flags = json.loads(row["flags"]) + decoded["verdict"].get("flags", [])
     survivors, n = decoded["verdict"].get("survivors"), row["n"]
     worst = survivors / n if n and survivors is not None else None
-    return {**row, **decoded, "flags": flags, "worst_case": worst}
+    row = {**row, **decoded, "flags": flags, "worst_case": worst}
+    if without_limit(row):
+        row |= dict.fromkeys(("robust_accuracy", "ci_low", "ci_high", "worst_case"))
+    return row
 
 
 def _mean_telemetry(points: list[Row]) -> Row:

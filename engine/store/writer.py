@@ -15,6 +15,7 @@ from engine.errors import StoreError
 from engine.specs import Run, Study, content_key
 from engine.store import artifacts
 from engine.store.artifacts import Arrays
+from engine.store.distances import measure_distance
 from engine.store.store import Row, Store
 from engine.store.transfers import TransferQueue
 from engine.store.verdicts import refresh_verdicts
@@ -215,6 +216,7 @@ class Writer(Store):
         with self.db.atomic():
             self.db.table("runs").update(run_id, {"status": status, "finished": now(), **values})
             if status == "finished":
+                measure_distance(self.db, run_id)
                 refresh_verdicts(self.db, run_id)
 
     def add_batch(

@@ -132,7 +132,7 @@ class ComparePage(Page):
         """What the chart in sight can be written as."""
         menu = self.export_menu
         menu.clear()
-        menu.addSection(f"Figure for a paper: {self.view().figure}")
+        menu.addSection(f"Figure for a paper: {self.view().figure_words()}")
         for suffix, name in _FIGURES.items():
             menu.addAction(f"Figure as {name}...", partial(self._export_figure, suffix))
         menu.addSection("This chart")
@@ -220,7 +220,8 @@ class ComparePage(Page):
         self.studies.read(self.lab.store)
         if not self._by_hand:
             self.studies.choose_newest()
-        self._rows = self.lab.store.results(self.studies.study())
+        rows = self.lab.store.results(self.studies.study())
+        self._rows = self.lab.store.with_specs(row for row in rows if row["status"] == "finished")
         self._seen = store_version(self.lab.store)
         self._show()
 
@@ -230,7 +231,6 @@ class ComparePage(Page):
             row
             for row in self._rows
             if row["status"] == "finished"
-            and row["robust_accuracy"] is not None
             and (not self._only or row["run_id"] in self._only)
             and self._filter.accepts(row)
         ]
@@ -296,7 +296,8 @@ class ComparePage(Page):
         )
         if path is None:
             return
-        arguments = chart_arguments(self.lab.store.path, kind, self.drawn_runs(), path)
+        axes = self.view().figure_axes()
+        arguments = chart_arguments(self.lab.store.path, kind, self.drawn_runs(), path, axes)
         process = ChartProcess(arguments, path, self)
         process.written.connect(self._written)
         process.refused.connect(self._refused)

@@ -112,7 +112,8 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "robust_accuracy",
         "Robust % [95 %]",
-        "Share of all images that hold under attack, with its 95 % Wilson interval.",
+        "Share of all images that hold under attack, with its 95 % Wilson interval; of an attack "
+        "without eps the median distance of its examples, in its norm.",
         with_interval,
         _value("robust_accuracy"),
     ),
@@ -144,6 +145,13 @@ COLUMNS: tuple[Column, ...] = (
     _number("nonzero_parameters", "Nonzero", "Parameters that are not zero.", ",d", shown=False),
     _percent("achieved_sparsity", "Sparsity %", "Share of weights that are zero.", shown=False),
     _number("weight_bits", "Bits", "Mean bits of a weight.", ".3g", shown=False),
+    _number(
+        "median_distance",
+        "Median distance",
+        "Of attacks without eps, over all images, in the norm of the attack.",
+        ".4f",
+        shown=False,
+    ),
     _number(
         "avg_perturbation_l2", "Mean L2", "Over the images the attack broke.", ".3f", shown=False
     ),

@@ -59,6 +59,14 @@ class ChartView(QWidget):
     def choose(self, run_ids: Iterable[int]) -> None:
         """Make these runs stand out."""
 
+    def figure_words(self) -> str:
+        """What the figure for print shows."""
+        return self.figure
+
+    def figure_axes(self) -> tuple[str, ...]:
+        """The options of ``crumple chart`` that give the figure the axes of this chart."""
+        return ()
+
     def drawn_runs(self) -> list[int]:
         """The runs that are drawn."""
         raise NotImplementedError

@@ -11,8 +11,8 @@ import numpy as np
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QColor, QFont, QIcon, QPainter, QPainterPath, QPixmap, QTransform
 
+from engine.report.series import Axis, Point, Series, wants_log
 from gui import theme
-from gui.chart_data import Axis, Point, Series, wants_log
 from gui.widgets.plots import Plot, faint, line_pen, pg
 
 _SIZE = 10

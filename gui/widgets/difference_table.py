@@ -73,6 +73,8 @@ class DifferenceTable(QTableView):
         if reference is None:
             baseline = row["compression"] == "none"
             return Comparison(row, reason="baseline" if baseline else "no baseline")
+        if row["robust_accuracy"] is None:
+            return Comparison(row, reason="–")  # distances: no share of images to compare
         pair = row["run_id"], reference["run_id"]
         if pair not in self._found:
             return Comparison(row, reason="...")

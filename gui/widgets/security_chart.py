@@ -9,10 +9,11 @@ import numpy as np
 from PySide6.QtCore import QEvent, QPointF, Signal
 from PySide6.QtGui import QColor, QPen
 
+from engine.report.identity import attack_name
 from engine.report.naming import is_flagged
-from engine.report.security import Check, Line, Panel, attack_name
+from engine.report.security import Check, Line, Panel
+from engine.report.series import Point
 from gui import theme
-from gui.chart_data import Point
 from gui.widgets.plots import Band, Plot, faint, line_pen, pg
 
 _SIZE, _CHOSEN_SIZE, _RING_SIZE = 10, 15, 21

@@ -8,6 +8,7 @@ from pathlib import Path
 from PySide6.QtCore import QSettings, QTimer
 from PySide6.QtWidgets import QComboBox, QStackedWidget, QVBoxLayout, QWidget
 
+from engine.report.identity import attack_name
 from engine.report.security import Line, Panel, needed, panels
 from engine.store import Row, Store
 from gui.security_data import note_of, series_of_panel, values_at, write_security_csv
@@ -128,9 +129,7 @@ class SecurityView(ChartView):
         ]
         shown = [(number, line) for number, line in enumerate(panel.lines) if number in ticked]
         self.chart.show_panel(panel, shown, points)
-        marks = {
-            check.row["attack"].split(" ")[0]: self.chart.marker(check) for _, check, _ in points
-        }
+        marks = {attack_name(check.row): self.chart.marker(check) for _, check, _ in points}
         self.note.tell(*note_of([line for _, line in shown], list(marks.items())))
         self.values.tell("")
         self.told.emit()

@@ -9,8 +9,8 @@ from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import QListWidget, QListWidgetItem, QWidget
 
 from engine.report.naming import BASE
+from engine.report.series import Series
 from gui import theme
-from gui.chart_data import Series
 from gui.commands import run_count
 from gui.widgets.compare_chart import marker_icon, series_icon
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
+from engine.report.series import X_AXES, Y_AXES, Axis, methods_of, series_of
 from engine.store import Row
 from gui import theme
-from gui.chart_data import X_AXES, Y_AXES, Axis, methods_of, series_of, write_csv
+from gui.chart_data import write_csv
 from gui.commands import run_count
 from gui.widgets.chart_view import ChartView, beside
 from gui.widgets.compare_chart import CompareChart
@@ -25,7 +26,7 @@ class TradeoffView(ChartView):
     id = "tradeoff"
     title = "Trade-off"
     kind = "pareto"
-    figure = "robust accuracy, compression rate"
+    figure = "trade-off"
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -67,6 +68,14 @@ class TradeoffView(ChartView):
 
     def _axes(self) -> tuple[Axis, Axis]:
         return self.x_box.currentData(), self.y_box.currentData()
+
+    def figure_words(self) -> str:
+        x, y = self._axes()
+        return f"{y.title.removesuffix(' (%)')}, {x.title}"
+
+    def figure_axes(self) -> tuple[str, ...]:
+        x, y = self._axes()
+        return ("--x", x.id, "--y", y.id)
 
     def choose(self, run_ids: Iterable[int]) -> None:
         self.chart.choose(run_ids)

@@ -6,18 +6,23 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import matplotlib as mpl
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.markers import MarkerStyle
 
 from engine import catalog
 from engine.errors import CrumpleError, SpecError
+from engine.report.canvas import method_marker
 from engine.report.figures import KINDS, SUFFIXES, chart_details, draw_chart, save_chart
-from engine.report.naming import method, namer, shortened, sweep
+from engine.report.identity import family, method
+from engine.report.naming import namer, shortened
+from engine.report.series import X_AXES, Y_AXES
+from engine.specs import make_step
 from engine.store import Row, Store
 from tests.helpers import curve_store
 from tests.helpers.filled_store import fill
@@ -32,7 +37,8 @@ def drawn(tmp_path: Path) -> Drawn:
     path = tmp_path / "results.db"
     ids = fill(path)
     with Store(path, readonly=True) as store:
-        return store.results(), {run_id: store.curve(run_id) for run_id in ids}
+        rows = store.with_specs(store.results())
+        return rows, {run_id: store.curve(run_id) for run_id in ids}
 
 
 @pytest.fixture
@@ -44,7 +50,7 @@ def of_kind(tmp_path: Path, kind: str) -> Drawn:
     else:
         curve_store.add_transfers(path, [fill(path)[1::2]])
     with Store(path, readonly=True) as store:
-        rows = store.results()
+        rows = store.with_specs(store.results())
         return rows, chart_details(kind, rows, store)
 
 
@@ -117,7 +123,13 @@ def pruned_harder(rows: list[Row]) -> list[Row]:
     """The runs, and those of magnitude pruning once more at a higher rate."""
     harder = [row for row in rows if row["compression"] == "magnitude 50%"]
     changes = {"compression": "magnitude 90%", "compression_rate": 6.0}
-    return [*rows, *({**row, **changes} for row in harder)]
+    return [*rows, *({**row, **changes, **recipe({"sparsity": 0.9}, row)} for row in harder)]
+
+
+def recipe(change: dict[str, Any], row: Row, name: str = "magnitude") -> dict[str, Any]:
+    """The spec of a row with another recipe of one step."""
+    step = make_step({"name": name, **change}).model_dump(mode="json")
+    return {"spec": {**row["spec"], "recipe": [step]}}
 
 
 def test_pareto_joins_what_differs_in_degree_and_no_two_methods(drawn: Drawn) -> None:
@@ -126,15 +138,24 @@ def test_pareto_joins_what_differs_in_degree_and_no_two_methods(drawn: Drawn) ->
     assert joined == [(1.0, 2.0, 6.0), (1.0, 2.0, 6.0)], "the one quantised variant stands alone"
 
 
-def test_a_sweep_is_one_way_of_doing_it_at_any_degree() -> None:
-    def of(label: str) -> str:
-        return sweep({"compression": label})
+def test_a_family_is_one_way_of_doing_it_at_any_degree() -> None:
+    def of(*steps: dict[str, Any]) -> str:
+        made = [make_step(step).model_dump(mode="json") for step in steps]
+        return family({"spec": {"recipe": made}, "compression": "a label that nobody reads"})
 
-    assert of("magnitude 50%") == of("magnitude 90%") != of("magnitude 90% gradual pgd-at 10ep")
-    assert of("qat dorefa w2 lr=0.05") == of("qat dorefa w4") != of("qat binary w1")
-    assert of("iad-1 digits-cnn 25ep 0.15") != of("iad-2 digits-cnn 25ep 0.15")
-    assert of("magnitude 80% + ptq w4") == "magnitude + ptq" != of("ptq w4")
-    assert of("none") == "none"
+    half, most = ({"name": "magnitude", "sparsity": share} for share in (0.5, 0.9))
+    assert of(half) == of(most) != of({**most, "schedule": "gradual", "training": "pgd-at"})
+    assert of({**most, "schedule": "gradual"}) != of({**most, "schedule": "gradual", "epochs": 9})
+    dorefa = {"name": "qat", "method": "dorefa"}
+    assert (
+        of(dorefa)
+        == of({**dorefa, "bits": 3})
+        != of({"name": "qat", "method": "binary", "bits": 1})
+    )
+    student = {"student": "digits-cnn"}
+    assert of({"name": "iad-1", **student}) != of({"name": "iad-2", **student})
+    assert of(half, {"name": "ptq"}) == of(most, {"name": "ptq", "bits": 3}) != of({"name": "ptq"})
+    assert of() == "none"
 
 
 def test_series_and_methods_differ_in_more_than_colour(drawn: Drawn) -> None:
@@ -177,8 +198,9 @@ def test_runs_that_cannot_be_compared_never_share_a_name(drawn: Drawn) -> None:
 
 
 def test_a_method_is_a_recipe_without_its_amounts() -> None:
-    assert method({"compression": "none"}) == "none"
-    assert method({"compression": "magnitude 90% per layer + ptq w4a8"}) == "magnitude + ptq"
+    steps = [make_step({"name": name}).model_dump(mode="json") for name in ("magnitude", "ptq")]
+    assert method({"spec": {"recipe": []}, "compression": "x"}) == "none"
+    assert method({"spec": {"recipe": steps}, "compression": "x"}) == "magnitude + ptq"
 
 
 def test_dollars_and_underscores_in_names_are_only_text(drawn: Drawn, tmp_path: Path) -> None:
@@ -189,7 +211,7 @@ def test_dollars_and_underscores_in_names_are_only_text(drawn: Drawn, tmp_path: 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_to_draw_is_said(drawn: Drawn, kind: str) -> None:
-    waiting = [{**row, "robust_accuracy": None} for row in drawn[0]]
+    waiting = [{**row, "robust_accuracy": None, "clean_accuracy": None} for row in drawn[0]]
     with pytest.raises(CrumpleError, match="nothing to draw"):
         draw_chart(kind, waiting, {})
 
@@ -244,3 +266,25 @@ def test_what_labels_spell_out_is_one_word() -> None:
         if "schedule" in fields and "as coded" in get_args(fields["schedule"].annotation):
             label = entry.label(entry.params.model_validate({"schedule": "as coded"}))
             assert list(shortened([label]).values()) == [entry.label(entry.params())], name
+
+
+def test_there_is_a_marker_for_every_method_and_no_two_are_one() -> None:
+    outlines = []
+    for number in range(37):
+        marker = MarkerStyle(method_marker(number))
+        path = marker.get_path().transformed(marker.get_transform())
+        box = path.get_extents()
+        assert 0.1 < box.height < 3
+        assert box.width < 3, "a letter, not a word"
+        outlines.append((path.vertices.round(6).tobytes(), marker.is_filled()))
+    assert len(set(outlines)) == 37
+
+
+def test_print_has_the_axes_that_are_asked_for(drawn: Drawn) -> None:
+    size, clean = X_AXES[1], Y_AXES[1]
+    rows = [{**row, "size_bytes": 1000 * row["run_id"]} for row in drawn[0]]
+    figure = draw_chart("pareto", rows, axes=(size, clean))
+    (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (size.title, clean.title)
+    places = {(line.get_xdata()[0], line.get_ydata()[0]) for line in single_points(figure)}
+    assert places == {(row["size_bytes"], 100 * row["clean_accuracy"]) for row in rows}

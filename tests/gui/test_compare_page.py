@@ -13,11 +13,12 @@ from PySide6.QtGui import QColor, QPainterPath
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
+from engine.report.series import X_AXES, Y_AXES, methods_of, series_of, wants_log
 from engine.specs import Study
 from engine.statistics import paired_difference
 from engine.store import RunKeys, Writer
 from gui import files, theme
-from gui.chart_data import X_AXES, Y_AXES, baselines, methods_of, series_of, wants_log
+from gui.chart_data import baselines
 from gui.chart_process import ChartProcess
 from gui.lab import Lab
 from gui.widgets.compare_chart import shape
@@ -47,7 +48,17 @@ def wait(desk: Desk, page: Any) -> None:
 
 
 def finished(desk: Desk) -> list[dict[str, Any]]:
-    return [row for row in desk.lab.store.results() if row["status"] == "finished"]
+    store = desk.lab.store
+    return store.with_specs(row for row in store.results() if row["status"] == "finished")
+
+
+def with_attack(row: dict[str, Any], run_id: int, norm: str = "", **params: Any) -> dict[str, Any]:
+    """A row of another attack: these of its parameters differ."""
+    attack = row["spec"]["attack"]
+    changed = {**attack, "params": {**attack["params"], **params}}
+    more = {"eps": params["eps"]} if "eps" in params else {}
+    spec = {**row["spec"], "attack": changed}
+    return {**row, **more, "run_id": run_id, "norm": norm or row["norm"], "spec": spec}
 
 
 def test_differences_are_those_of_the_statistics(desk: Desk) -> None:
@@ -128,9 +139,7 @@ def test_lines_join_only_variants_of_one_kind_and_the_base_model(desk: Desk) -> 
 
 def test_along_eps_a_series_is_a_variant(desk: Desk) -> None:
     rows = [{**row} for row in finished(desk) if row["attack"].startswith("pgd")]
-    more = [
-        {**row, "run_id": row["run_id"] + 100, "eps": 0.3, "attack": "pgd-20 0.3"} for row in rows
-    ]
+    more = [with_attack(row, row["run_id"] + 100, eps=0.3) for row in rows]
     series = series_of(rows + more, EPS, ROBUST)
 
     assert len(series) == len(rows)

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QApplication, QLabel
 from pytestqt.qtbot import QtBot
 
 from engine import paths
+from engine.report.canvas import colour_of, dash_of, marker_of
 from gui import theme
 
 ICONS = sorted(file.stem for file in (paths.resources() / "icons").glob("*.svg"))
@@ -131,3 +132,11 @@ def test_plots_can_be_written_as_svg(qtbot: QtBot) -> None:
     svg = SVGExporter(plot.plotItem).export(toBytes=True)
     assert b"<svg" in svg
     assert b"<path" in svg or b"<polyline" in svg
+
+
+def test_print_and_window_draw_series_in_the_same_order_of_styles() -> None:
+    same = {"o": "o", "s": "s", "t1": "^", "d": "D", "t": "v", "star": "*", "p": "p", "+": "P"}
+    for number in range(60):
+        assert same[theme.series(number).symbol] == marker_of(number)
+        assert theme.series(number).colour in (colour_of(number), "#F0F0F0")
+    assert len({str(dash_of(number)) for number in range(5)}) == 5

@@ -1,0 +1,132 @@
+"""What makes two runs the same thing in a chart: told by what is stored, never by their names.
+
+Rows carry ``spec`` (``Store.with_specs``). One without it is known by its names alone, and each
+name is then taken whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from engine.catalog import format_number
+from engine.report.cells import one_line
+from engine.report.naming import BASE, in_order
+
+Row = Mapping[str, Any]
+Key = str
+
+EPS = frozenset({"eps", "max_epsilon"})
+"""The parameters of attacks that are their radius."""
+
+_DEGREES = frozenset(
+    {"sparsity", "ratio", "keep", "density", "rate", "n", "m"}
+    | {"bits", "weight_bits", "activation_bits"}
+)
+"""The parameters of steps that say how much, and not how."""
+
+
+def context_key(row: Row) -> Key:
+    """On which images: study, dataset with its path and size, number and seed."""
+    spec = row.get("spec") or {}
+    named = [row.get(name) for name in ("study", "dataset", "n", "seed")]
+    return _key(*named, spec.get("dataset"))
+
+
+def variant_key(row: Row) -> Key:
+    """Which variant of which model."""
+    spec = row.get("spec") or {}
+    return _key(row.get("model"), spec.get("recipe", row.get("compression")))
+
+
+def attack_key(row: Row, without: Collection[str] = ()) -> Key:
+    """Which attack in which norm, with all its parameters but some."""
+    attack = (row.get("spec") or {}).get("attack")
+    if attack is None:
+        return _key(row.get("attack"), row.get("norm"))
+    params = {name: value for name, value in attack["params"].items() if name not in without}
+    return _key(attack["name"], params, row.get("norm"))
+
+
+def method(row: Row) -> str:
+    """What was done to the variant, without how much: ``magnitude + ptq``; or ``BASE``."""
+    steps = _steps(row)
+    if steps is None:
+        return str(row["compression"])
+    return " + ".join(step["name"] for step in steps) or BASE
+
+
+def family(row: Row) -> Key:
+    """What two variants share that differ only in degree; ``BASE`` for the base model."""
+    steps = _steps(row)
+    if steps is None:
+        return str(row["compression"])
+    kept = [
+        (step["name"], {k: v for k, v in step["params"].items() if k not in _DEGREES})
+        for step in steps
+    ]
+    return _key(kept) if kept else BASE
+
+
+def attack_name(row: Row) -> str:
+    """An attack without its radius, which an axis tells: ``pgd-40``."""
+    attack = (row.get("spec") or {}).get("attack")
+    if attack is None:
+        return str(row["attack"])
+    steps = attack["params"].get("steps")
+    return str(attack["name"]) if steps is None else f"{attack['name']}-{steps}"
+
+
+def names(
+    rows: Sequence[Row], key: Callable[[Row], Key], label: Callable[[Row], str]
+) -> dict[Key, str]:
+    """A name of its own for each key, in order of first appearance.
+
+    Where a label stands for several keys, it is followed by what differs between them.
+    """
+    first: dict[Key, Row] = {}
+    for row in rows:
+        first.setdefault(key(row), row)
+    labels = {one: one_line(label(row)) for one, row in first.items()}
+    for text in in_order(list(labels.values())):
+        same = [one for one, mine in labels.items() if mine == text]
+        if len(same) > 1:
+            labels |= _told_apart(text, {one: first[one] for one in same})
+    return labels
+
+
+def _told_apart(text: str, rows: Mapping[Key, Row]) -> dict[Key, str]:
+    facts = {one: _facts(row) for one, row in rows.items()}
+    every = in_order([name for mine in facts.values() for name in mine])
+    differ = [name for name in every if len({mine.get(name) for mine in facts.values()}) > 1]
+    found: dict[Key, str] = {}
+    for number, (one, mine) in enumerate(facts.items(), 1):
+        words = [f"{name}={mine[name]}" for name in differ if name not in EPS and name in mine]
+        longer = ", ".join([text, *words])
+        found[one] = longer if longer not in found.values() else f"{longer} ({number})"
+    return found
+
+
+def _facts(row: Row) -> dict[str, str]:
+    """Everything that may tell a row from another, spelled out."""
+    spec = row.get("spec") or {}
+    facts = {name: row.get(name) for name in ("norm", "study", "n", "seed")}
+    facts |= spec.get("attack", {}).get("params", {})
+    facts |= {f"dataset {name}": value for name, value in (spec.get("dataset") or {}).items()}
+    for number, step in enumerate(spec.get("recipe", ()), 1):
+        facts |= {f"step {number} {name}": value for name, value in step["params"].items()}
+    return {
+        name: one_line(format_number(value) if type(value) is float else str(value))
+        for name, value in facts.items()
+        if value is not None
+    }
+
+
+def _steps(row: Row) -> Sequence[Row] | None:
+    spec = row.get("spec")
+    return None if spec is None else spec["recipe"]
+
+
+def _key(*parts: Any) -> Key:
+    return json.dumps(parts, sort_keys=True, default=str)

@@ -1,0 +1,119 @@
+"""The trade-off for print: runs as points in series, along the axes that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from engine.errors import CrumpleError
+from engine.report.canvas import (
+    BASE_MARKER,
+    add_legend,
+    colour_of,
+    dash_of,
+    marker_of,
+    method_marker,
+    new_figure,
+)
+from engine.report.naming import BASE
+from engine.report.series import (
+    X_AXES,
+    Y_AXES,
+    Axis,
+    Point,
+    Series,
+    methods_of,
+    series_of,
+    wants_log,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Row = Mapping[str, Any]
+
+
+def tradeoff(rows: Sequence[Row], x: Axis = X_AXES[0], y: Axis = Y_AXES[0]) -> Figure:
+    """A share against what compression saved, or against eps.
+
+    Colour and dash tell the series, the marker tells the method, or the series where there is
+    but one method. A line joins the base model to variants that differ only in degree: between
+    methods there is nothing to interpolate.
+    """
+    series = series_of(rows, x, y)
+    if not series:
+        named = f"{'an' if x.title[0] in 'aeio' else 'a'} {x.title}"
+        raise CrumpleError(
+            f"There is nothing to draw: no finished run has {named} and {y.title}.",
+            "Choose another chart.",
+        )
+    methods = methods_of(series, x)
+    markers = {one: method_marker(n) for n, one in enumerate(methods)} | {BASE: BASE_MARKER}
+    markers = markers if methods else {}
+    legend = len(series) + len(methods) + 1
+    figure, axes = new_figure(2.3, legend, x.title, share=y.title)
+    for one in series:
+        _series(axes, one, markers)
+    if wants_log(series):
+        values = [point.x for one in series for point in one.points]
+        _log_axis(axes, min(values), max(values))
+    handles = [_line_handle(one, marked=not methods) for one in series]
+    handles += [_marker_handle(markers[one]) for one in methods]
+    words = ["uncompressed" if one == BASE else one for one in methods]
+    drawn = {point.run_id for one in series for point in one.points}
+    flagged = [row for row in rows if row["run_id"] in drawn]
+    add_legend(figure, handles, [*(one.name for one in series), *words], flagged)
+    return figure
+
+
+def _series(axes: Axes, series: Series, markers: Mapping[str, Any]) -> None:
+    style = {"color": colour_of(series.number), "linestyle": dash_of(series.number)}
+    for line in series.lines():
+        axes.plot([point.x for point in line], [100 * point.y for point in line], **style)
+    for point in series.points:
+        _point(axes, point, series.number, markers.get(point.method, marker_of(series.number)))
+
+
+def _point(axes: Axes, point: Point, number: int, marker: Any) -> None:
+    colour = colour_of(number)
+    below, above = 100 * (point.y - point.low), 100 * (point.high - point.y)
+    axes.errorbar(
+        [point.x],
+        [100 * point.y],
+        yerr=[[max(0.0, below)], [max(0.0, above)]],
+        color=colour,
+        elinewidth=0.6,
+        marker=marker,
+        markersize=_size(marker),
+        mfc="white" if point.flagged else colour,
+        zorder=3,
+    )
+
+
+def _size(marker: Any) -> float:
+    return 4 if isinstance(marker, str) and marker != BASE_MARKER else 6
+
+
+def _line_handle(series: Series, *, marked: bool) -> Line2D:
+    number = series.number
+    marker = marker_of(number) if marked else ""
+    size = _size(marker)
+    style = {"color": colour_of(number), "linestyle": dash_of(number)}
+    return Line2D([], [], marker=marker, markersize=size, **style)
+
+
+def _marker_handle(marker: Any) -> Line2D:
+    return Line2D([], [], linestyle="", marker=marker, markersize=_size(marker), color="0.35")
+
+
+def _log_axis(axes: Axes, low: float, high: float) -> None:
+    axes.set_xscale("log")
+    digits = (1, 2, 3, 5, 7) if high < 20 * low else (1, 2, 5) if high < 300 * low else (1,)
+    ticks = [10.0**power * digit for power in range(-4, 13) for digit in digits]
+    axes.xaxis.set_major_locator(FixedLocator([t for t in ticks if low / 2 < t < high * 2]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
