@@ -10,7 +10,9 @@ from torch import nn
 
 from engine.catalog.models import EXPORTED, Origin
 from engine.data import ImageSet
+from engine.diagnostics import OneByOne, in_company
 from engine.errors import ModelError
+from engine.importing import outputs
 from engine.importing import scores as subnets
 from engine.importing.fit import Fit
 from engine.importing.read import PROGRAM, State, read, sha256
@@ -46,6 +48,7 @@ class Patient:
         program: the exported program to store.
         scaling: normalisation that came with the weights; ``settled`` says it is not in doubt.
         stated: accuracies that stand beside the weights.
+        alone: what the module says of an image depends on the batch: one image at a time.
     """
 
     format: str
@@ -65,6 +68,7 @@ class Patient:
     scaling: Scaling | None = None
     settled: bool = False
     stated: Stated = ()
+    alone: bool = False
     dropped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -87,7 +91,7 @@ class Patient:
     def network(self, shape: Shape, kept: float | None) -> nn.Module:
         """A network with the weights; with scores, the subnet that keeps this share."""
         if self.module is not None:
-            return self.module
+            return OneByOne(self.module) if self.alone else self.module
         state = self.state
         if self.scores and kept is not None:
             state = subnets.masked(state, self.scores, kept)
@@ -199,6 +203,18 @@ def from_program(path: Path, shape: Shape) -> Patient:
     with torch.no_grad():
         classes = module(torch.zeros(1, *shape)).shape[1]
     notes = [] if complete else [_bare(module.meta["mixed"])]
+    if dtype := module.meta["dtype"]:
+        kind = str(dtype).removeprefix("torch.")
+        notes.append(f"Converted from {kind} to float32, with equal predictions.")
+    images = outputs.sample(shape, torch.float32)
+    with torch.no_grad():
+        company = in_company(module, images, module(images))
+    alone = company.by_many and not outputs.random(module, images)
+    if alone:
+        notes.append(
+            "What it says of an image depends on which others are in the batch: it is measured, "
+            "searched and judged one image at a time."
+        )
     return Patient(
         format=PROGRAM,
         architecture=EXPORTED,
@@ -209,6 +225,7 @@ def from_program(path: Path, shape: Shape) -> Patient:
         program=checked_archive(path),
         compressible=complete,
         notes=notes,
+        alone=alone,
     )
 
 
@@ -229,8 +246,10 @@ def from_source(name: str, shape: Shape, confirm: Confirm, folder: Path) -> Pati
         ModelError: nobody consents, or the network cannot be exported.
     """
     path = folder / "network.pt2"
-    path.write_bytes(export_source(name, shape, confirm))
+    content, notes = export_source(name, shape, confirm)
+    path.write_bytes(content)
     patient = from_program(path, shape)
+    patient.notes[:0] = notes
     patient.format = f"network made by {Path(name).name}, exported"
     patient.sha256 = sha256(Path(name.rpartition(":")[0]))
     return patient

@@ -9,11 +9,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from engine.errors import ModelError
+from engine.importing import outputs
 
 Confirm = Callable[[str], bool]
+
+aten = torch.ops.aten
+
+_LINKS: dict[object, str] = {
+    aten.sigmoid.default: "sigmoid",
+    aten.softmax.int: "softmax",
+    aten._softmax.default: "softmax",
+}
+_SHAPING = {
+    *(aten.view.default, aten.reshape.default, aten.flatten.using_ints, aten.clone.default),
+    *(aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims),
+}
+"""What may stand behind them."""
 
 
 def is_source(name: str) -> bool:
@@ -22,7 +36,9 @@ def is_source(name: str) -> bool:
     return bool(colon) and path.endswith(".py") and function.isidentifier()
 
 
-def export_source(name: str, shape: tuple[int, int, int], confirm: Confirm) -> bytes:
+def export_source(
+    name: str, shape: tuple[int, int, int], confirm: Confirm
+) -> tuple[bytes, list[str]]:
     """Run a factory and export the network it returns.
 
     Args:
@@ -31,7 +47,8 @@ def export_source(name: str, shape: tuple[int, int, int], confirm: Confirm) -> b
         confirm: is asked before anything runs.
 
     Returns:
-        The exported program. From then on it alone is used, and nothing is run again.
+        The exported program, and what had to be done to it. From then on it alone is used, and
+        nothing is run again.
 
     Raises:
         ModelError: there is no consent, or the code fails, or its network cannot be exported.
@@ -45,7 +62,7 @@ def export_source(name: str, shape: tuple[int, int, int], confirm: Confirm) -> b
             f"The code in {path.name} was not run: nobody confirmed it.",
             "Where you trust it, confirm with --trust-code.",
         )
-    return export(_make(path, function), shape, name)
+    return export_classifier(_make(path, function), shape, name)
 
 
 def _make(path: Path, function: str) -> nn.Module:
@@ -69,27 +86,97 @@ def _make(path: Path, function: str) -> nn.Module:
     return made.eval()
 
 
+def export_classifier(
+    network: nn.Module, shape: tuple[int, int, int], name: str
+) -> tuple[bytes, list[str]]:
+    """A network as an exported program of logits, and what had to be done for it.
+
+    Raises:
+        ModelError: it fails, gives no row of numbers per image, is random in a way that no
+            program keeps, or torch cannot export it.
+    """
+    images = outputs.sample(shape, _dtype(network))
+    try:
+        network, notes = outputs.one_row_each(network.eval(), images, name)
+        random = outputs.random(network, images)
+    except ModelError:
+        raise
+    except Exception as error:  # noqa: BLE001  the user's network may fail in any way of its own
+        raise _failure(name, f"fails on {outputs.IMAGES} images or on one", error) from None
+    program = _export(network, images, name)
+    module = program.module(check_guards=False)
+    if random and not outputs.random(module, images):
+        raise ModelError(
+            f"The network of {name} is random, by numbers that do not come from torch's global "
+            "generator: an exported program would keep one draw for ever.",
+            "Draw them by torch.rand in forward, or attack the network from Python: run_attack "
+            "draws anew in each forward.",
+        )
+    if random:
+        notes.append("Its outputs are random in eval mode: noise or dropout acts in every forward.")
+    assert isinstance(module, fx.GraphModule)
+    stripped = _without_link(module)
+    logits, more = outputs.as_logits(module, images, probabilities=not stripped)
+    if stripped:
+        more.insert(0, f"The {stripped} at its end was left out: logits are what it was given.")
+    if more:
+        program = _export(logits, images, name)
+    return _content(program), [*notes, *more]
+
+
 def export(network: nn.Module, shape: tuple[int, int, int], name: str) -> bytes:
     """A network as an exported program for any number of images.
 
     Raises:
         ModelError: torch cannot export it.
     """
-    images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
-    buffer = io.BytesIO()
+    return _content(_export(network.eval(), outputs.sample(shape, _dtype(network)), name))
+
+
+def _export(network: nn.Module, images: torch.Tensor, name: str) -> torch.export.ExportedProgram:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             batch = torch.export.Dim("batch")
-            program = torch.export.export(
-                network.eval(), (images,), dynamic_shapes=({0: batch},), strict=False
+            return torch.export.export(
+                network, (images[-2:],), dynamic_shapes=({0: batch},), strict=False
             )
-            torch.export.save(program, buffer)
     except Exception as error:  # noqa: BLE001  torch raises whatever the network leads to
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else "no reason"
-        raise ModelError(
-            f"The network of {name} cannot be exported: {type(error).__name__}: "
-            f"{reason.rstrip('.')}.",
-            "See the documentation of torch.export for what a network may do.",
-        ) from None
+        raise _failure(name, "cannot be exported", error) from None
+
+
+def _content(program: torch.export.ExportedProgram) -> bytes:
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
     return buffer.getvalue()
+
+
+def _failure(name: str, what: str, error: Exception) -> ModelError:
+    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else "no reason"
+    return ModelError(
+        f"The network of {name} {what}: {type(error).__name__}: {reason.rstrip('.')}.",
+        "See the documentation of torch.export for what a network may do.",
+    )
+
+
+def _dtype(network: nn.Module) -> torch.dtype:
+    """What images a network takes: those of the type of its parameters."""
+    found = (one.dtype for one in network.parameters() if one.is_floating_point())
+    return next(found, torch.float32)
+
+
+def _without_link(module: fx.GraphModule) -> str:
+    """Take the sigmoid or softmax off the end of a graph, in place; its name, "" if none."""
+    node = module.graph.output_node().args[0]
+    while isinstance(node, tuple | list) and len(node) == 1:
+        (node,) = node
+    while isinstance(node, fx.Node) and node.target in _SHAPING:
+        node = node.args[0]
+    if not isinstance(node, fx.Node) or node.target not in _LINKS or len(node.users) != 1:
+        return ""
+    if node.target is not aten.sigmoid.default and node.args[1] not in (1, -1):
+        return ""  # over something else than classes
+    node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return _LINKS[node.target]

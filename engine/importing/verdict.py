@@ -76,7 +76,8 @@ def judge(
     other = _contradiction(right, count, stated)
     reason = f" Perhaps {strongest.sentence()}." if strongest else ""
     more = f" Beside that, {other}." if other else ""
-    if not bool(logits.isfinite().all()):
+    masked = (logits == -torch.inf).all(dim=0)  # classes that are never predicted
+    if masked.all() or not bool(logits[:, ~masked].isfinite().all()):
         return Opinion("not healthy", "Not healthy: its outputs are not finite.")
     guess = guess_in_words(labels, classes)
     if check_accuracy(logits, labels):
@@ -85,7 +86,8 @@ def judge(
         return Opinion(
             "doubtful",
             "Doubtful: its outputs are probabilities, not logits, on which losses flatten and "
-            f"attacks weaken; take the softmax off the network. {share}.{reason}{more}",
+            "attacks weaken; take the softmax off the network, as an import of net.py:make does. "
+            f"{share}.{reason}{more}",
         )
     if strongest:
         return Opinion("doubtful", f"Doubtful: {strongest.sentence()}; {share}.{more}")

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from engine.errors import ModelError
 from engine.models.program_freedom import free
 from engine.models.program_layers import attribute, layer_of
+from engine.models.program_precision import single
 from engine.models.shared import CONVOLUTIONS, Part, Sharing, sharing, unite
 
 aten = torch.ops.aten
@@ -48,7 +49,7 @@ def as_modules(graph_module: fx.GraphModule, name: str) -> tuple[fx.GraphModule,
         The new module, and whether every weight of a convolution or a matrix product lies in a
         module. Products of what is computed from the image, as in attention, hold none. Calls
         with the same tensors call one module; ``meta["mixed"]`` names the weights that are used
-        in different ways, and so lie in none.
+        in different ways, and so lie in none, ``meta["dtype"]`` the type that was not float32.
 
     Raises:
         ModelError: other inputs or outputs, or the program was exported in training mode.
@@ -58,7 +59,9 @@ def as_modules(graph_module: fx.GraphModule, name: str) -> tuple[fx.GraphModule,
     made: dict[fx.Node, Any] = {}
     weights = _Weights()
     complete = True
-    free(graph_module.graph, _only_input(graph_module, name))
+    image = _only_input(graph_module, name)
+    dtype = single(graph_module, image)
+    free(graph_module.graph, image)
     unite(graph_module)
     shared = sharing(graph_module)
     places: dict[object, str] = {}
@@ -90,7 +93,7 @@ def as_modules(graph_module: fx.GraphModule, name: str) -> tuple[fx.GraphModule,
     converted.graph.eliminate_dead_code()
     converted.delete_all_unused_submodules()
     converted.recompile()
-    converted.meta["mixed"] = shared.mixed
+    converted.meta |= {"mixed": shared.mixed, "dtype": dtype}
     if not any(parameter.requires_grad for parameter in converted.parameters()):
         converted.requires_grad_(True)  # frozen for its use, not to keep a part from learning
     return converted, complete and any(
@@ -137,7 +140,8 @@ def _only_output(node: fx.Node, name: str) -> fx.Node:
         found = found[0]
     if not isinstance(found, fx.Node):
         raise ModelError(
-            f"The exported program {name} gives more than one output; logits alone are needed."
+            f"The exported program {name} gives more than one output; logits alone are needed.",
+            "Export a network whose forward ends in: return net(images)[NUMBER], or its KEY.",
         )
     return found
 

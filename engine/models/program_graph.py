@@ -34,7 +34,7 @@ sqrt rsqrt exp log sign reciprocal mean sum amax amin max min maximum minimum va
 norm linalg_vector_norm argmax topk where eq ne lt le gt ge logical_and logical_not masked_fill
 floor ceil round scaled_dot_product_attention sym_size sym_numel sym_constrain_range_for_size
 _unsafe_view _assert_tensor_metadata _assert_scalar pixel_shuffle pixel_unshuffle
-channel_shuffle
+channel_shuffle rand rand_like randn randn_like bernoulli randint randint_like
 """
 _OPERATORS = frozenset(_OPERATOR_NAMES.split())
 _SIMPLE = {"add", "sub", "mul", "floordiv", "truediv", "mod", "neg", "getitem", "eq", "ne", "lt",

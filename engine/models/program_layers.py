@@ -52,7 +52,7 @@ def layer_of(node: fx.Node, module: fx.GraphModule, name: str) -> nn.Module | No
     if target is aten.batch_norm.default:
         return _batch_norm(node, module, name)
     if target in _DROPOUTS:
-        return _dropout(node, name)
+        return _dropout(node)
     if target in (aten.layer_norm.default, aten.group_norm.default):
         return _channel_norm(node, module)
     once = isinstance(node.args[0], fx.Node) and len(node.args[0].users) == 1 if node.args else 0
@@ -189,9 +189,9 @@ def _channel_norm(node: fx.Node, module: fx.GraphModule) -> nn.Module | None:
     return _filled(layer, weight=weight, bias=bias)
 
 
-def _dropout(node: fx.Node, name: str) -> nn.Module:
+def _dropout(node: fx.Node) -> nn.Module | None:
     if node.args[2]:
-        raise _training(name)
+        return None  # acts in every forward: the network is random, by intent or by mistake
     kind = _DROPOUTS[node.target]
     if kind is nn.Dropout2d:
         kind = _BY_CHANNEL.get(_dimensions(node), nn.Dropout2d)

@@ -14,7 +14,6 @@ from torch import fx, nn
 from engine import catalog
 from engine.catalog.models import EXPORTED, program_fingerprint, read_card
 from engine.catalog.training import StandardParams
-from engine.errors import ModelError
 from engine.importing.source import export
 from engine.models.program import read_program
 from engine.training import Examples, train
@@ -128,8 +127,10 @@ def test_statistics_of_the_batch_are_no_training_mode(tmp_path: Path) -> None:
         nn.Flatten(),
         nn.Linear(144, 3),
     )
-    with pytest.raises(ModelError, match="treats 3 images together unlike one by one"):
-        imported(net.eval(), tmp_path)
+    module = imported(net.eval(), tmp_path)
+    images = torch.rand(5, 1, 8, 8)
+    for part in (images, images[:1]):
+        assert torch.allclose(module(part), net(part), atol=1e-5), "as its batch makes it"
 
 
 class Products(nn.Module):
