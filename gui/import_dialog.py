@@ -8,10 +8,12 @@ from typing import Any
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import (
+    QFrame,
     QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
+    QScrollArea,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
@@ -84,7 +86,11 @@ class ImportDialog(Dialog):
         self.words.setProperty("role", "muted")
         self.bar.setAccessibleName("Progress of the import")
         self.doing.setAccessibleName("What is being done")
-        self.stack.addWidget(self.form)
+        self._room = QScrollArea()  # a long message leaves little of the form
+        self._room.setFrameShape(QFrame.Shape.NoFrame)
+        self._room.setWidgetResizable(True)
+        self._room.setWidget(self.form)
+        self.stack.addWidget(self._room)
         self.stack.addWidget(self.view)
         last = QHBoxLayout()
         last.addWidget(self.bar, 1)
@@ -142,7 +148,7 @@ class ImportDialog(Dialog):
         """What can be done now."""
         running, report = self._process is not None, self.report
         stored = report is not None and bool(report.model)
-        self.stack.setCurrentWidget(self.view if report else self.form)
+        self.stack.setCurrentWidget(self.view if report else self._room)
         self.words.setVisible(report is None)
         self.stored.tell("")
         if report is not None and not running:

@@ -30,6 +30,7 @@ LEVELS = {"healthy": "ok", "doubtful": "warning", "not healthy": "danger"}
 
 _OPTION = re.compile(rf"--({'|'.join(FIELDS)})\b")
 _SOURCE = "import net.py:make with --trust-code"
+_PERHAPS = "name it by --arch"
 _EXAMPLE = re.compile(r'"(def make\(\): .*?; return net)"')
 _MOST_LAYERS = 200
 
@@ -64,7 +65,7 @@ def with_example(text: str) -> tuple[str, str]:
 
 def wanted_field(text: str) -> str:
     """The option that a sentence asks for, ``density`` for example; empty if it asks for none."""
-    found = _OPTION.search(text.replace(_SOURCE, ""))
+    found = _OPTION.search(re.sub(rf"{_SOURCE}|{_PERHAPS}", "", text))
     if found:
         return found[1]
     return "density" if re.search(r"\bk = [\d.]+ is wrong|k is not known", text) else ""

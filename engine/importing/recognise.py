@@ -56,7 +56,7 @@ def recognise(
     if best is None or best.errors > _MOST_WRONG * len(state):
         raise ModelError(
             f"The {len(state)} tensors of {name} are of no known architecture: {_listed(state)}.",
-            f"If it is one of those of --arch, name it. {way}",
+            f"If it is one that Crumple knows, name it by --arch. {way}",
         )
     if best.errors:
         raise ModelError(
