@@ -26,7 +26,7 @@ COLUMNS = (
     (
         "Difference [95 %]",
         "Robust accuracy minus that of the uncompressed model on the same images, in points, "
-        "with its bootstrap interval.",
+        "with its score interval (Tango).",
     ),
     ("McNemar p", "Exact two-sided test of no difference between the two runs."),
     ("Only here", "Images broken in this run and not in the uncompressed model."),

@@ -13,7 +13,6 @@ from engine.store import Row, Store
 from gui.chart_data import Baseline
 from gui.table_models.difference_model import Comparison, DifferenceModel
 
-SEED = 0
 _FLAGS = QItemSelectionModel.SelectionFlag
 _WIDTHS = (48, 160, 196, 132, 144, 160, 96, 88, 112)
 
@@ -96,7 +95,7 @@ class DifferenceTable(QTableView):
         other_images, other_broken = self._read(reference)
         if not images or images != other_images:
             return None
-        return paired_difference(broken, other_broken, SEED)
+        return paired_difference(broken, other_broken)
 
     def _read(self, run_id: int) -> Verdicts:
         if run_id not in self._verdicts:

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QComboBox, QStackedWidget, QVBoxLayout, QWidget
 from engine.report.identity import attack_name
 from engine.report.security import Line, Panel, needed, panels
 from engine.store import Row, Store
+from gui.picture import save_picture
 from gui.security_data import note_of, series_of_panel, values_at, write_security_csv
 from gui.widgets.chart_view import ChartView, beside
 from gui.widgets.empty_state import EmptyState
@@ -154,7 +155,7 @@ class SecurityView(ChartView):
         return list(dict.fromkeys(runs))
 
     def save(self, path: Path) -> None:
-        self.chart.save(path)
+        save_picture(self.chart, self.series.entries(), path)
 
     def write_csv(self, path: Path) -> None:
         write_security_csv(path, self.drawn())

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QListWidget, QListWidgetItem, QWidget
 
 from engine.report.naming import BASE
@@ -58,11 +59,18 @@ class SeriesList(QListWidget):
         """The series to draw, with the points of the methods to draw."""
         hidden = self._hidden_methods & self._methods.keys()
         shown = (one for one in self._series if one.name not in self._hidden)
-        left = (
-            replace(one, points=tuple(p for p in one.points if p.method not in hidden))
+        left = [
+            (one, replace(one, points=tuple(p for p in one.points if p.method not in hidden)))
             for one in shown
-        )
-        return [one for one in left if one.points]
+        ]
+        # A security curve without a check has no points, and is drawn all the same.
+        return [one for whole, one in left if one.points or not whole.points]
+
+    def entries(self) -> list[tuple[QIcon, str]]:
+        """What is ticked, with its sign, for the legend of a picture."""
+        items = [self.item(row) for row in range(self.count())]
+        ticked = [one for one in items if one.checkState() == Qt.CheckState.Checked]
+        return [(one.icon(), one.text()) for one in ticked]
 
     def _fill(self) -> None:
         self.blockSignals(True)

@@ -13,6 +13,7 @@ from engine.store import Row
 from gui import theme
 from gui.chart_data import write_csv
 from gui.commands import run_count
+from gui.picture import save_picture
 from gui.widgets.chart_view import ChartView, beside
 from gui.widgets.compare_chart import CompareChart
 from gui.widgets.note_line import NoteLine
@@ -84,7 +85,7 @@ class TradeoffView(ChartView):
         return [point.run_id for one in self.series.ticked() for point in one.points]
 
     def save(self, path: Path) -> None:
-        self.chart.save(path)
+        save_picture(self.chart, self.series.entries(), path)
 
     def write_csv(self, path: Path) -> None:
         write_csv(path, self.series.ticked(), *self._axes())

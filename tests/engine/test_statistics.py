@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, bootstrap
+from scipy.optimize import minimize_scalar
+from scipy.stats import binomtest
 
-from engine.statistics import mcnemar_exact, mcnemar_greater, paired_difference, wilson
+from engine.statistics import (
+    mcnemar_exact,
+    mcnemar_greater,
+    paired_difference,
+    paired_interval,
+    wilson,
+)
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
@@ -69,39 +76,74 @@ def test_mcnemar_stands_thousands_of_pairs() -> None:
 def test_paired_difference_has_the_sign_of_the_better_run() -> None:
     broken_a = np.array([True, False, False, False])
     broken_b = np.array([True, True, True, False])
-    result = paired_difference(broken_a, broken_b, seed=0)
+    result = paired_difference(broken_a, broken_b)
     assert (result.difference, result.only_a, result.only_b, result.n) == (0.5, 0, 2, 4)
-    mirrored = paired_difference(broken_b, broken_a, seed=0)
+    mirrored = paired_difference(broken_b, broken_a)
     assert mirrored.difference == -0.5
     assert mirrored.p_value == result.p_value == mcnemar_exact(0, 2)
 
 
-def test_bootstrap_interval_agrees_with_resampling_images() -> None:
-    rng = np.random.default_rng(1)
-    broken_a = rng.random(300) < 0.4
-    broken_b = np.where(rng.random(300) < 0.8, broken_a, rng.random(300) < 0.7)
-    result = paired_difference(broken_a, broken_b, seed=0)
-    difference = broken_b.astype(float) - broken_a
-    expected = bootstrap((difference,), np.mean, method="percentile", rng=2).confidence_interval
-    assert (result.low, result.high) == pytest.approx((expected.low, expected.high), abs=0.01)
-    assert result.difference == pytest.approx(difference.mean())
+def constrained_score(only_a: int, only_b: int, n: int, difference: float) -> float:
+    """Tango's statistic by its definition: the likelihood is maximised by search."""
+
+    def against(share: float) -> float:  # share: of pairs that count against A alone
+        cells = (share, share + difference, 1 - 2 * share - difference)
+        counts = (only_a, only_b, n - only_a - only_b)
+        if min(cells) < 0:
+            return np.inf
+        return -sum(k * np.log(max(p, 1e-300)) for k, p in zip(counts, cells, strict=True) if k)
+
+    ends = max(0.0, -difference), (1 - difference) / 2
+    share = minimize_scalar(against, bounds=ends, method="bounded", options={"xatol": 1e-12}).x
+    share = min((share, *ends), key=against)
+    variance = n * (2 * share + difference - difference**2)
+    return float((only_b - only_a - n * difference) / np.sqrt(variance))
 
 
-def test_paired_difference_is_seeded_and_leaves_the_global_generator_alone() -> None:
-    broken_a, broken_b = np.arange(60) % 3 == 0, np.arange(60) % 4 == 0
-    before = np.random.get_state()[1].copy()  # type: ignore[index]
-    first = paired_difference(broken_a, broken_b, seed=7)
-    assert first == paired_difference(broken_a, broken_b, seed=7)
-    assert first != paired_difference(broken_a, broken_b, seed=8)
-    assert np.array_equal(before, np.random.get_state()[1])  # type: ignore[index]
+@pytest.mark.parametrize(
+    ("only_a", "only_b", "n"), [(0, 3, 20), (1, 7, 60), (12, 2, 50), (5, 5, 40), (30, 1, 100)]
+)
+def test_the_ends_of_the_interval_are_where_the_score_test_turns(
+    only_a: int, only_b: int, n: int
+) -> None:
+    for end, z in zip(paired_interval(only_a, only_b, n), (1.959964, -1.959964), strict=True):
+        assert constrained_score(only_a, only_b, n, end) == pytest.approx(z, abs=2e-3)
 
 
-def test_equal_runs_do_not_differ() -> None:
-    result = paired_difference([True, False], [True, False], seed=0)
-    assert (result.difference, result.low, result.high, result.p_value) == (0, 0, 0, 1)
+@pytest.mark.parametrize("n", [1, 10, 60, 500])
+def test_no_pair_that_differs_is_no_proof_of_no_difference(n: int) -> None:
+    edge = 1.959964**2 / (n + 1.959964**2)  # Tango's interval in closed form
+    assert paired_interval(0, 0, n) == pytest.approx((-edge, edge), abs=1e-6)
+    result = paired_difference(np.zeros(n, bool), np.zeros(n, bool))
+    assert (result.difference, result.p_value) == (0, 1)
+    assert result.low < 0 < result.high
+
+
+@given(st.integers(1, 300), st.data())
+def test_the_interval_holds_the_difference_and_turns_with_the_runs(
+    n: int, data: st.DataObject
+) -> None:
+    only_a = data.draw(st.integers(0, n))
+    only_b = data.draw(st.integers(0, n - only_a))
+    low, high = paired_interval(only_a, only_b, n)
+    assert -1 <= low <= (only_b - only_a) / n <= high <= 1
+    assert low < high
+    assert paired_interval(only_b, only_a, n) == pytest.approx((-high, -low), abs=1e-12)
+
+
+def test_nineteen_of_twenty_intervals_hold_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    for only_a, only_b, n in ((0.0, 0.02, 60), (0.05, 0.15, 60), (0.1, 0.1, 200)):
+        counts = rng.multinomial(n, [only_a, only_b, 1 - only_a - only_b], size=2000)
+        cells, times = np.unique(counts[:, :2], axis=0, return_counts=True)
+        held = [
+            low <= only_b - only_a <= high
+            for low, high in (paired_interval(int(a), int(b), n) for a, b in cells)
+        ]
+        assert 0.93 < np.average(held, weights=times) <= 1
 
 
 @pytest.mark.parametrize(("a", "b"), [([True], [True, False]), ([], []), ([[True]], [[True]])])
 def test_unpaired_runs_are_refused(a: list[bool], b: list[bool]) -> None:
     with pytest.raises(ValueError, match="paired runs"):
-        paired_difference(a, b, seed=0)
+        paired_difference(a, b)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from PySide6.QtCore import QPointF, QSettings, Qt
-from PySide6.QtGui import QColor
+from PySide6.QtGui import QColor, QImage
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
@@ -296,3 +296,37 @@ def test_the_stage_is_told_in_the_status_bar_and_can_be_stopped(
     tell(lab, stage("", 1))
     assert window.status.job.text() == "nothing to do"
     assert not window.status.stop_button.isEnabled()
+
+
+def test_curves_without_a_check_are_drawn(desk: Desk) -> None:
+    page = desk.page("compare")
+    page.open([1, 4])
+    show(desk, page, "security")
+    assert len(page.security.chart.curves) == 2
+    assert page.drawn_runs() == [1, 4]
+    page.security.series.item(0).setCheckState(Qt.CheckState.Unchecked)
+    assert page.drawn_runs() == [4]
+
+
+@pytest.mark.parametrize("chart", ["tradeoff", "security"])
+def test_a_picture_has_the_legend_of_what_is_ticked(desk: Desk, tmp_path: Path, chart: str) -> None:
+    page = page_with(desk, chart)
+    view = page.view()
+    names = [view.series.item(row).text() for row in range(view.series.count())]
+    assert len(names) > 1
+    page.view().save(tmp_path / "all.svg")
+    page.view().save(tmp_path / "all.png")
+    view.series.item(0).setCheckState(Qt.CheckState.Unchecked)
+    page.view().save(tmp_path / "less.svg")
+    page.view().save(tmp_path / "less.png")
+    texts = {
+        file: "".join(ElementTree.parse(tmp_path / file).getroot().itertext())
+        for file in ("all.svg", "less.svg")
+    }
+    assert all(name in texts["all.svg"] for name in names)
+    assert names[0] not in texts["less.svg"].replace(names[1], "")
+    tall, low = (QImage(str(tmp_path / f"{name}.png")) for name in ("all", "less"))
+    assert tall.height() > low.height() > 2 * view.chart.height()
+    background = QColor(theme.plot_colours().background)
+    entry = [tall.pixelColor(x, tall.height() - 36) for x in range(tall.width())]
+    assert any(one != background for one in entry)

@@ -22,7 +22,6 @@ from gui.chart_data import baselines
 from gui.chart_process import ChartProcess
 from gui.lab import Lab
 from gui.widgets.compare_chart import shape
-from gui.widgets.difference_table import SEED
 from tests.gui.fake_results import STUDY, FakeResults
 from tests.gui.page_kit import Desk
 
@@ -76,7 +75,7 @@ def test_differences_are_those_of_the_statistics(desk: Desk) -> None:
             continue
         attack = row["attack"].split("-")[0].split(" ")[0]
         reference = desk.run(row["model"], "none", attack)
-        expected = paired_difference(broken(row["run_id"]), broken(reference), SEED)
+        expected = paired_difference(broken(row["run_id"]), broken(reference))
         assert one.difference == expected
         assert expected.difference == pytest.approx(
             row["robust_accuracy"] - store.result(reference)["robust_accuracy"]
