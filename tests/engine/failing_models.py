@@ -139,6 +139,8 @@ def install(patch: pytest.MonkeyPatch) -> None:
         patch.setitem(catalog.models._bundled(), trick, healthy.model_copy(update=fields))
         patch.setitem(BUILDERS, trick, _builder(trick))
     patch.setattr("engine.variants.load_model", _load)
+    # They have no files of their own that the card could be compared with.
+    patch.setattr("engine.runner.check_card", lambda _card: None)
 
 
 def _load(card: catalog.ModelCard) -> nn.Module:
