@@ -110,7 +110,7 @@ def test_published_weights_come_from_their_server(qtbot: QtBot, lab: Lab, tmp_pa
     with file_server() as server:
         server.files[f"/{name}"] = content
         address = [f"{server.url}/{name}", str(tmp_path / "cache")]
-        dialog.run(["-c", FROM_HERE, *address, *import_arguments(options)[2:]])
+        dialog.run(["-c", FROM_HERE, *address, *import_arguments(options)[3:]])
         told: list[tuple[str, int]] = []
         assert dialog._process is not None
         dialog._process.told.connect(lambda *args: told.append(args))
