@@ -13,6 +13,7 @@ from torch import fx, nn
 
 from engine.errors import ModelError
 from engine.importing import outputs
+from engine.importing.training_mode import lost_in_training
 
 Confirm = Callable[[str], bool]
 
@@ -104,6 +105,8 @@ def export_classifier(
     except Exception as error:  # noqa: BLE001  the user's network may fail in any way of its own
         raise _failure(name, f"fails on {outputs.IMAGES} images or on one", error) from None
     program = _export(network, images, name)
+    if not random and (lost := lost_in_training(network, images)):
+        notes.append(lost)
     module = program.module(check_guards=False)
     if random and not outputs.random(module, images):
         raise ModelError(
