@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "run": ("engine.cli_run:run", "Run the study in STUDY.toml."),
     "data": ("engine.cli_data:data", "Show or download published datasets."),
+    "preview": ("engine.cli_preview:preview", "Show some pictures as a network will see them."),
     "train": ("engine.cli_train:train", "Train a base model into the library."),
     "import": ("engine.cli_import:import_", "Examine a checkpoint and put it into the library."),
 }

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine import catalog
+from engine.dataset_spec import CUT
 from gui import files
 from gui.import_words import FIELDS
 from gui.pages.new_place import PlaceBox
@@ -185,7 +186,7 @@ class ImportForm(QWidget):
         data: dict[str, Any] = ({} if own else {"name": kind}) | self.place.table()
         if self.limit.value():
             data["limit"] = self.limit.value()
-        return data | (self._crops if kind == "imagenet" else {})
+        return data | (self._crops if kind in CUT else {})
 
     def objection(self) -> tuple[str, QWidget] | None:
         """What is missing, and the field that it is missing in."""

@@ -18,7 +18,7 @@ import numpy as np
 from engine.catalog.models import ModelCard
 from engine.dataset_spec import DatasetSpec
 from engine.errors import DataError
-from engine.pictures import GREY, Cut, Header, header
+from engine.pictures import GREY, Cut, Header, endings, header
 
 _MOST_LOOKED_AT = 24
 """Class directories of which one picture is opened."""
@@ -90,11 +90,43 @@ def _size(shape: tuple[int, int, int]) -> str:
     return f"{shape[1]}x{shape[2]}{colour}"
 
 
-def _folder(root: Path, cut: Cut | None) -> Look:
+def some_pictures(spec: DatasetSpec, count: int) -> list[Path]:
+    """Up to so many test pictures of a folder or of imagenet, one of each class.
+
+    Raises:
+        DataError: there is none.
+    """
+    place = Path(spec.folder or spec.place).expanduser()
+    try:
+        root, names = _tests(place)
+        first = (_first(root / name) for name in names)
+        found = list(itertools.islice((one for one in first if one is not None), count))
+    except OSError as error:
+        raise DataError(
+            f"The folder {place} cannot be read: {error.strerror}.", "Check the path."
+        ) from None
+    if not found:
+        raise DataError(f"The folder {place} holds no pictures.", "Choose another one.")
+    return found
+
+
+def _first(directory: Path) -> Path | None:
+    known = endings()
+    files = (path for path in _files(directory) if path.suffix.lower() in known)
+    return min(itertools.islice(files, _MOST_LOOKED_AT), default=None)
+
+
+def _tests(root: Path) -> tuple[Path, list[str]]:
+    """The folder of the test images, and the directories of its classes."""
     names = _directories(root)
     tests = [root / name for name in _TESTS if name in names]
     if tests and set(names) <= {"train", *_TESTS} and _directories(tests[0]):
-        root, names = tests[0], _directories(tests[0])
+        return tests[0], _directories(tests[0])
+    return root, names
+
+
+def _folder(root: Path, cut: Cut | None) -> Look:
+    root, names = _tests(root)
     if not names:
         return Look()
     looked = names[:_MOST_LOOKED_AT]

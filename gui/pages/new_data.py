@@ -16,13 +16,13 @@ from PySide6.QtWidgets import (
 from engine import catalog
 from engine.catalog.datasets import ROOTED
 from engine.catalog.fit import Look, look_at
-from engine.dataset_spec import DatasetSpec
+from engine.dataset_spec import CUT, DatasetSpec
+from gui.pages.new_cut import CutBox
 from gui.pages.new_models import ModelList
 from gui.pages.new_place import OWN, PlaceBox
 from gui.widgets.column import Column
 from gui.widgets.inputs import ComboBox, LineEdit, SpinBox
 
-_CROPS = ("resize", "crop")
 _MOST = 10_000_000
 _KEPT = 200
 
@@ -41,10 +41,9 @@ class DataColumn(Column):
         self.name = LineEdit()
         self.name.setMaxLength(120)
         self.model_list = ModelList()
-        self.dataset, self.place = ComboBox(), PlaceBox()
+        self.dataset, self.place, self.cut = ComboBox(), PlaceBox(), CutBox()
         self.limit = _number("All images", _MOST)
         self.train_limit = _number("All images", _MOST)
-        self._crops: dict[str, int] = {}
         self.seed = _number("", 2**31 - 1)
         self.keep = _number("None", _MOST)
         self._datasets = list(catalog.section("datasets"))
@@ -63,6 +62,7 @@ class DataColumn(Column):
             ("Study", "Name of the study", self.name),
             ("Dataset", "Dataset", self.dataset),
             ("", "", self.place),
+            ("", "", self.cut),
             ("Images", "Number of images", self.limit),
             ("Training", "Number of training images", self.train_limit),
             ("Keep", "Images whose examples are kept", self.keep),
@@ -80,12 +80,14 @@ class DataColumn(Column):
         self.inside.addStretch()
 
     def _connect(self) -> None:
+        self.model_list.changed.connect(self._look)
         self.model_list.changed.connect(self.changed)
         self.name.textEdited.connect(lambda _text: self.changed.emit())
         for number in (self.limit, self.train_limit, self.seed, self.keep):
             number.valueChanged.connect(lambda _value: self.changed.emit())
         self.dataset.activated.connect(self._dataset_chosen)
         self.place.changed.connect(self._place_changed)
+        self.cut.changed.connect(self._place_changed)
 
     @property
     def models(self) -> dict[str, QCheckBox]:
@@ -94,6 +96,7 @@ class DataColumn(Column):
 
     def _dataset_chosen(self) -> None:
         self.place.put(self._dataset_id(), "")
+        self.cut.put(self._dataset_id(), {})
         self._explain()
         self._look()
         self.changed.emit()
@@ -109,6 +112,9 @@ class DataColumn(Column):
         except ValidationError:  # no path yet
             found = Look()
         self.model_list.judge(found)
+        known = catalog.models.cards()
+        cards = [known[one] for one in self.model_list.ticked() if one in known]
+        self.cut.judge(self._dataset_table(), found, cards)
 
     def _explain(self) -> None:
         self.dataset.setToolTip(catalog.find("datasets", self._dataset_id()).summary)
@@ -126,7 +132,7 @@ class DataColumn(Column):
         self.dataset.setCurrentIndex(self._datasets.index(known))
         path = data.get(own, "") if own else data.get("root", "")
         self.place.put(known, path if known in (*OWN, *ROOTED) else "")
-        self._crops = {key: data[key] for key in _CROPS if key in data}
+        self.cut.put(known, data)
         self._explain()
         self.model_list.put([model["name"] for model in draft.get("model", ())])
         self.limit.setValue(data.get("limit") or 0)
@@ -155,7 +161,7 @@ class DataColumn(Column):
         for key, box in (("limit", self.limit), ("train_limit", self.train_limit)):
             if box.value():
                 data[key] = box.value()
-        return data | (self._crops if kind == "imagenet" else {})
+        return data | (self.cut.table() if kind in CUT else {})
 
 
 def _number(zero: str, most: int) -> SpinBox:

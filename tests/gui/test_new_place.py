@@ -186,9 +186,9 @@ def test_the_command_line_fetches_what_the_page_then_finds(
             server.files[f"/{name}"] = content = (tmp_path / name).read_bytes()
             splits[part] = [f"{server.url}/{name}", name, hashlib.md5(content).hexdigest()]
         command = download_arguments("svhn", usual)
-        assert command[:2] == ["-m", "engine"]
+        assert command[:3] == ["-P", "-m", "engine"]
         text = str(splits).replace("'", '"')
-        process = run(place, script, text, *command[2:])
+        process = run(place, script, text, *command[3:])
         with qtbot.waitSignals([place.changed, process.destroyed]):
             pass
     assert place.note.text() == f"All files are in {usual}."
