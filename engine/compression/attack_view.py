@@ -40,6 +40,8 @@ def _pairs(model: nn.Module) -> list[tuple[str, str]]:
     for node in graph.nodes:
         if node.op != "call_module" or not _is(model, node, nn.BatchNorm2d):
             continue
+        if model.get_submodule(str(node.target)).running_mean is None:
+            continue  # the statistics of each batch cannot be merged
         source = node.args[0]
         if (
             isinstance(source, fx.Node)
@@ -58,8 +60,8 @@ def _is(model: nn.Module, node: fx.Node, kind: type[nn.Module]) -> bool:
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     """y = g (Wx + b - m) / sqrt(v + e) + h as one convolution, computed in double precision."""
     mean, variance = norm.running_mean, norm.running_var
-    if mean is None or variance is None:
-        return
+    assert mean is not None
+    assert variance is not None
     ones = torch.ones_like(mean)
     gain = (ones if norm.weight is None else norm.weight).detach().double()
     shift = (0 * ones if norm.bias is None else norm.bias).detach().double()

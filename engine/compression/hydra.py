@@ -63,7 +63,7 @@ def _learn_scores(model: nn.Module, params: HydraParams, context: Context) -> No
     for module in model.modules():
         if isinstance(module, ScoreMask):
             module.scores.requires_grad_(True)
-        elif isinstance(module, nn.BatchNorm2d) and not params.freeze_bn:
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and not params.freeze_bn:
             module.requires_grad_(True)
     recipe = params.recipe(
         params.training, epochs=params.prune_epochs, lr=params.prune_lr, nesterov=False

@@ -360,3 +360,13 @@ def test_damaged_variant_is_refused(how: str, base: nn.Module, tmp_path: Path) -
     with pytest.raises(ModelError) as caught:
         compression.load(tmp_path)
     assert caught.value.hint
+
+
+def test_batch_norm_without_statistics_of_its_own_is_not_merged() -> None:
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(4, track_running_stats=False)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), norm, nn.Flatten(), nn.Linear(144, 3)).eval()
+    images = torch.rand(3, 1, 8, 8)
+    variant = compression.apply(net, (), compression.Context())
+    with torch.no_grad():
+        assert torch.allclose(variant.attack_view()(images), net(images), atol=1e-6)

@@ -267,6 +267,13 @@ def test_what_the_pruning_stage_moves(
     assert (moved["affine"] > 0) != freeze_bn
 
 
+def test_batch_norm_of_every_dimension_moves_with_the_scores(digits: data.ImageSet) -> None:
+    norm = nn.BatchNorm1d(8)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), norm, nn.ReLU(), nn.Linear(8, 10))
+    live = apply(model, {**QUICK, "finetune_epochs": 0}, training=digits).live
+    assert not torch.equal(live[2].weight, norm.weight)  # type: ignore[index]
+
+
 def test_the_mask_stays_while_weights_are_trained(base: nn.Module, digits: data.ImageSet) -> None:
     stages: list[Epoch] = []
     pruned = apply(base, {**QUICK, "finetune_epochs": 0}, training=digits).live
