@@ -28,7 +28,7 @@ from tests.helpers.simulated_device import SimulatedDevice
 from tests.helpers.studies import small_study
 
 MODEL = "digits-resnet-at"
-TIGHT = 1_250_000
+TIGHT = 900_000
 """Bytes for the models of a run and the search on a few images."""
 ATTACKS: list[dict[str, Any]] = [
     {"name": "fgsm", "eps": 0.15},
@@ -210,9 +210,9 @@ def go(folder: Path, place: str, spec: Study) -> list[Row]:
 SAME = ("compression", "clean_accuracy", "robust_accuracy")
 
 
-def batches(folder: Path, run_id: int) -> list[int]:
+def batches(folder: Path) -> list[int]:
     with Writer(folder / "lab.db") as store:
-        return [batch["size"] for batch in store.batches(run_id)]
+        return [batch["size"] for batch in store.batches(1)]
 
 
 def test_a_study_with_a_training_and_its_transfers(tmp_path: Path) -> None:
@@ -223,19 +223,18 @@ def test_a_study_with_a_training_and_its_transfers(tmp_path: Path) -> None:
         assert gpu.emptied > 0
 
 
-@pytest.mark.parametrize("attack", [{"name": "square", "eps": 0.15, "n_queries": 10}])
-def test_memory_for_a_few_images_is_enough(tmp_path: Path, attack: dict[str, Any]) -> None:
+def test_memory_for_a_few_images_is_enough(tmp_path: Path) -> None:
     spec = study(
-        dataset={"name": "digits", "limit": 60, "train_limit": 64},
-        compression=[{"name": "magnitude", "sparsity": 0.5}],
-        attack=[attack],
+        dataset={"name": "digits", "limit": 40},
+        compression=[],
+        attack=[{"name": "fmn", "steps": 2}],
     )
     expected = go(tmp_path / "cpu", "cpu", spec)
-    assert batches(tmp_path / "cpu", 2) == [60]
+    assert batches(tmp_path / "cpu") == [40]
     with SimulatedDevice(memory=TIGHT) as gpu:
         assert go(tmp_path / "gpu", "auto", spec) == expected
         assert gpu.emptied > 1
-    assert 1 < max(batches(tmp_path / "gpu", 2)) < 60, "it was tight, and no tighter than that"
+    assert 1 < max(batches(tmp_path / "gpu")) < 40, "it was tight, and no tighter than that"
 
 
 def test_a_device_lost_in_the_middle_stops_the_queue_where_it_is(tmp_path: Path) -> None:
