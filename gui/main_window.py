@@ -303,6 +303,18 @@ class MainWindow(QMainWindow):
             self.toast.show_message(Message.of(error))
         self.page().refresh()
 
+    def undo(self) -> None:
+        """Take back what was done last, and say what that was."""
+        text = self.undo_stack.undoText()
+        self.undo_stack.undo()
+        self.toast.show_message(Message(f"Undone: {text}."))
+
+    def redo(self) -> None:
+        """Do once more what was undone last, and say what that was."""
+        text = self.undo_stack.redoText()
+        self.undo_stack.redo()
+        self.toast.show_message(Message(f"Done again: {text}."))
+
     def _trigger(self, action: Action) -> None:
         self.menus.trigger(action)
 

@@ -14,7 +14,15 @@ PAGE_KEYS = (
     ("New", f"{MOVE_UP} / Down", "Move a step of a recipe"),
     ("New", COPY, "Duplicate a step of a recipe"),
     ("Queue", "Delete", "Cancel the selected runs"),
+    ("Runs", "Return", "Inspect the selected run"),
+    ("Runs", "T", "Tag the selected runs"),
+    ("Runs", "Delete", "Hide the selected runs"),
+    ("Runs", "Ctrl+C", "Copy the selected runs"),
     ("Inspector", "Left / Right", "Previous or next image"),
+    ("Models", "Return", "Use the model in a new study"),
+    ("Models", "*", "Mark the model as a favourite"),
+    ("Models", "Delete", "Delete the model"),
+    ("Import", "Ctrl+Return", "Examine and import"),
 )
 
 

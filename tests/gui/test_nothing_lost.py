@@ -79,6 +79,12 @@ def test_a_replaced_draft_comes_back(
     assert page.draft() == draft
     stack.redo()
     assert page.draft() == other | {"name": "typed since"}
+    window.menus.actions["undo"].trigger()
+    assert page.draft() == draft
+    assert window.toast.message is not None
+    assert window.toast.message.text.startswith("Undone: replace the draft by")
+    window.menus.actions["redo"].trigger()
+    page.replaced.emit("Another", lambda: page.replace(draft, "the draft of before"))
     window.toast._action.click()
     assert page.draft() == draft
     stack.undo()
