@@ -18,6 +18,7 @@ from engine.events import (
     RunFinished,
     RunProgress,
     RunStarted,
+    RunWaits,
     StudyFinished,
     StudyQueued,
     StudyRefused,
@@ -191,3 +192,25 @@ def test_what_a_dead_worker_did_not_read_is_told_to_the_next_and_no_more(watched
     watched.wait(RunCancelled, lambda event: event.run_id == first)
     assert watched.wait(StudyQueued).name == "small"
     watched.wait(RunStarted, lambda event: event.run_id == second)
+
+
+@pytest.mark.slow
+def test_a_stopped_queue_keeps_its_run_even_if_the_worker_is_deaf(watched: Watched) -> None:
+    """Stop is no cancel: asked nicely or killed, the run waits, and nothing begins by itself."""
+    ready = watched.wait(WorkerReady)
+    first, second = watched.go(
+        endless_study(model=[{"name": "digits-resnet"}, {"name": "digits-resnet-at"}])
+    )
+    watched.wait(RunProgress)
+    watched.client.halt()
+    assert watched.wait(RunWaits).run_id == first
+    watched.client.pause(False)
+    watched.wait(RunStarted, lambda event: event.run_id == first)
+    watched.wait(RunProgress)
+    os.kill(ready.pid, signal.SIGSTOP)  # as deaf as a hung kernel call
+    watched.client.halt()
+    assert watched.wait(WorkerDied).run_id == first
+    watched.wait(WorkerReady)
+    with Store(watched.client.database, readonly=True) as store:
+        assert [row["status"] for row in store.queue()] == ["waiting", "waiting"]
+    assert not [e for e in watched.events if isinstance(e, RunStarted) and e.run_id == second]
