@@ -37,7 +37,7 @@ class DataColumn(Column):
     changed = Signal()
 
     def __init__(self) -> None:
-        super().__init__("1  Model and data")
+        super().__init__("1  Data and models")
         self.name = LineEdit()
         self.name.setMaxLength(120)
         self.model_list = ModelList()
@@ -54,7 +54,6 @@ class DataColumn(Column):
         self.put({})
 
     def _lay_out(self) -> None:
-        self.inside.addWidget(self.model_list)
         self.inside.addWidget(_heading("Study and data"))
         rows = QFormLayout()
         rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
@@ -77,6 +76,8 @@ class DataColumn(Column):
         self.keep.setToolTip("How many images of a run the Inspector can show.")
         self.seed.setToolTip("Decides the subset of images and every random start.")
         self.inside.addLayout(rows)
+        # Below: what is said of models that do not fit then moves no choice of images.
+        self.inside.addWidget(self.model_list)
         self.inside.addStretch()
 
     def _connect(self) -> None:

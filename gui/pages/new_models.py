@@ -53,13 +53,6 @@ class _Block(QWidget):
     def judge(self, look: Look) -> None:
         """Say why the model does not fit the images, if it does not."""
         reason = misfit(look, self.card)
-        # In the room of the facts, so that choosing images moves nothing below.
-        if self.facts.isVisible():
-            self.fit.setMinimumHeight(self.facts.height())
-        self.facts.setVisible(not reason)
-        self.box.setToolTip(
-            "\n".join(filter(None, (self.card.title, reason and _facts(self.card))))
-        )
         self.fit.tell(f"⚠ {reason}" if reason else "", "warning")
 
 

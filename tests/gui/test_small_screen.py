@@ -17,11 +17,12 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
-from engine import paths
+from engine import catalog, paths
 from gui.lab import Lab
 from gui.main_window import MainWindow
 from gui.pages import PAGES
 from gui.widgets.message_bar import Message
+from gui.widgets.note_line import NoteLine
 from tests.gui.fake_results import FakeResults
 
 WIDTH, HEIGHT = 1280, 680  # 720 less 40 of a frame
@@ -158,3 +159,22 @@ def test_a_message_of_the_library_moves_nothing(qtbot: QtBot, window: MainWindow
     assert use.mapTo(shelf, QPoint()) == before
     at = QRect(use.mapTo(shelf, QPoint()), use.size())
     assert not at.intersects(shelf.message.geometry())
+
+
+@pytest.mark.parametrize("width", [1260, 1600])
+def test_models_that_do_not_fit_move_no_choice(
+    qtbot: QtBot, window: MainWindow, width: int
+) -> None:
+    """The warning takes the room of the facts, above the very choice that brought it about."""
+    window.resize(width, HEIGHT)
+    settle(window)
+    data = window._new_page().data
+    before = data.dataset.mapTo(window, QPoint())
+    names = list(catalog.section("datasets"))
+    for name in ("imagenet", "digits", "cifar10"):
+        data.dataset.setCurrentIndex(names.index(name))
+        data.dataset.activated.emit(names.index(name))
+        settle(window)
+        told = [one for one in data.model_list.findChildren(NoteLine) if one.isVisible()]
+        assert bool(told) is (name != "digits")
+        assert abs(data.dataset.mapTo(window, QPoint()).y() - before.y()) <= 1, name
