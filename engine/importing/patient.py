@@ -20,7 +20,7 @@ from engine.importing.recognise import recognise
 from engine.importing.report import Scaling
 from engine.importing.source import Confirm, export_source
 from engine.importing.stated import Stated
-from engine.importing.unwrap import unwrap
+from engine.importing.unwrap import Unwrapped, unwrap
 from engine.models.denormals import in_words, without_denormals, zero_denormals
 from engine.models.outside import Published, auxiliary, fetch
 from engine.models.program import read_program
@@ -121,17 +121,8 @@ def from_file(
     found = unwrap(content.tree, path.name, part)
     if content.ignored:
         found.dropped.append(f"objects that are not made: {_few(content.ignored)}")
-    plain, scores = subnets.split(found.state)
-    heads = auxiliary(plain)
-    if heads:
-        found.dropped.append(f"auxiliary heads, {len(heads)} tensors that only training uses")
-        plain = {key: value for key, value in plain.items() if key not in heads}
-    if density is not None and not scores:
-        found.notes.append(
-            f"--density {density:g} has no effect: there are no scores, so the weights are as "
-            "dense as they are."
-        )
-    fit = recognise(plain, path.name, shape, architecture, found.loading)
+    plain, scores = _split(found, density)
+    fit = recognise(plain, path.name, shape, architecture, (*found.loading, not content.ignored))
     if fit.assumed:
         found.notes.append(fit.assumed)
     patient = Patient(
@@ -154,6 +145,21 @@ def from_file(
         patient.scaling = Scaling(label="inside the checkpoint", mean=mean, std=std)
         patient.settled = True
     return patient
+
+
+def _split(found: Unwrapped, density: float | None) -> tuple[State, State]:
+    """The tensors that the network computes with, and its scores."""
+    plain, scores = subnets.split(found.state)
+    heads = auxiliary(plain)
+    if heads:
+        found.dropped.append(f"auxiliary heads, {len(heads)} tensors that only training uses")
+        plain = {key: value for key, value in plain.items() if key not in heads}
+    if density is not None and not scores:
+        found.notes.append(
+            f"--density {density:g} has no effect: there are no scores, so the weights are as "
+            "dense as they are."
+        )
+    return plain, scores
 
 
 def _few(names: tuple[str, ...]) -> str:

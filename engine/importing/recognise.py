@@ -32,7 +32,7 @@ def recognise(
     name: str,
     shape: Shape | None,
     architecture: str | None,
-    loading: tuple[str, str] = ("", ""),
+    loading: tuple[str, str, bool] = ("", "", True),
 ) -> Fit:
     """The architecture whose tensors are exactly those of a state dict.
 

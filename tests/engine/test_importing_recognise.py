@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +164,7 @@ WRAPS: dict[str, tuple[Wrap, str | None]] = {
     "wrapped": (lambda state: {"net": state, "acc": 81.25}, None),
     "prefixed": (lambda state: {f"module.model.{key}": one for key, one in state.items()}, None),
     "a list": (lambda state: {"state_dict": [{}, state, state][1:], "err": 0.3}, "1"),
+    "with objects": (lambda state: {"model": state, "args": argparse.Namespace(lr=0.1)}, None),
 }
 
 
