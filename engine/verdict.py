@@ -10,7 +10,7 @@ the flag names the winner; numpy only, free of torch and scipy.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,8 @@ class Verdict:
         rivals: how many it was compared with.
         flags: as the results have them.
         agree: several strong attacks of different kinds, this one among them, found the same.
-        kinds: of the strong attacks in its threat model, this one included.
+        kinds: of the strong searches in its threat model that came as far, this one included;
+            without an eps the attacks themselves.
         survivors: images that survive all of them, or None without an eps.
         closest: median distance of the closest examples that any of them found; None with an
             eps, and infinite where half of the images have none.
@@ -132,27 +133,35 @@ def judge(own: Finding, others: Sequence[Finding]) -> Verdict:
     """
     known = [one for one in others if _within_reach(own, one)]
     rivals = [one for one in known if one.run != own.run]
-    duels = [
-        _ball(own, rival, own.eps) if own.eps is not None else _closest(own, rival)
-        for rival in rivals
-    ]
+    duels = [_duel(own, rival) for rival in rivals]
     adjusted = holm([duel.p_value for duel in duels])
     lost = [(p, duel) for p, duel in zip(adjusted, duels, strict=True) if p < SIGNIFICANCE]
     flags = [_flag(own, lost, len(duels))] if lost else []
-    agreeing = [own, *(one for one in rivals if one.eps is None or one.eps == own.eps)]
-    agreeing = [one for one in agreeing if one.kinds]
+    equals = [own, *(one for one in rivals if _as_strong(one, own))]
     if own.eps is not None:
-        kinds = sorted(frozenset().union(*(one.kinds for one in agreeing)))
-        survivors = _survivors(own, known, own.eps)
+        kinds = sorted(frozenset().union(*(one.kinds for one in equals)))
+        survivors, closest = _survivors(own, known, own.eps), None
         only_others = int(np.sum(own.inside(own.eps) == 0)) - survivors
         same = mcnemar_greater(only_others, 0) >= SIGNIFICANCE
-        closest = None
     else:
-        kinds = sorted({one.attack for one in agreeing})
+        # All are of one kind, but go different ways.
+        kinds = sorted({one.attack for one in equals if one.kinds})
         survivors, closest = None, _closest_median(own, known)
-        same = float(np.median(own.distances)) <= closest * (1 + CLOSER)
+        same = _median(own.distances) <= closest * (1 + CLOSER)
     agree = not lost and same and bool(own.kinds) and len(kinds) > 1
     return Verdict(len(rivals), flags, agree, kinds, survivors, closest)
+
+
+def _as_strong(rival: Finding, own: Finding) -> bool:
+    """Whether a rival confirms a run: it had the same room and is not significantly weaker."""
+    if not rival.kinds or (rival.eps is not None and rival.eps != own.eps):
+        return False
+    same_room = rival if rival.eps == own.eps else replace(rival, eps=own.eps)
+    return _duel(same_room, own).p_value >= SIGNIFICANCE
+
+
+def _duel(own: Finding, rival: Finding) -> _Duel:
+    return _closest(own, rival) if own.eps is None else _ball(own, rival, own.eps)
 
 
 def _within_reach(own: Finding, rival: Finding) -> bool:

@@ -178,7 +178,7 @@ def _wanting(row: Row, kinds: Sequence[str]) -> str:
     advice = (
         "an attack of another kind that agrees, such as square or apgd-t, would make it evidence"
     )
-    return f"only {_listed(kinds)} was searched; {advice}" if len(kinds) == 1 else advice
+    return f"only {_listed(kinds)} came so far; {advice}" if len(kinds) == 1 else advice
 
 
 _WHO = "somebody who guesses, or a tenth of the clean accuracy"

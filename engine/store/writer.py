@@ -104,7 +104,17 @@ class Writer(Store):
                 f"SELECT count(*) AS n FROM runs WHERE status = 'finished' AND id IN ({marks})",
                 ids,
             )
+            self._judge_old(ids)
         return Queued(study_id, tuple(ids), int(done[0]["n"]))
+
+    def _judge_old(self, run_ids: Sequence[int]) -> None:
+        """Take the verdicts of finished runs that were stored before there were any."""
+        for run_id in run_ids:
+            if self._query(
+                "SELECT id FROM runs WHERE id = ? AND status = 'finished' AND verdict IS NULL",
+                (run_id,),
+            ):
+                refresh_verdicts(self.db, run_id)
 
     def _upsert_study(self, study: Study) -> int:
         key = content_key("study", study.to_dict())

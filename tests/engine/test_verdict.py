@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from engine import catalog
 from engine.report.tables import results_text
 from engine.specs import make_attack
 from engine.statistics import holm
-from engine.store import Pair, Store, Writer, packed
+from engine.store import Pair, RunKeys, Store, Writer, packed
 from engine.verdict import Finding, judge, strong_kinds
 from tests.helpers.judged_runs import breaks, finish
 
@@ -164,6 +165,17 @@ def test_the_same_images_kept_in_other_numbers_are_the_same(store: Writer) -> No
     assert "stronger-attack" in flags(store, weak)
 
 
+def test_runs_of_before_verdicts_get_theirs_when_they_are_queued_again(store: Writer) -> None:
+    weak = finish(store, FGSM, breaks())
+    finish(store, PGD, breaks(range(30)))
+    store.db.execute("UPDATE runs SET verdict = NULL, checks = NULL")
+    assert (store.run(weak)["verdict"], store.result(weak)["flags"]) == ({}, [])
+    study = store.study(store.studies_of(weak)[0])
+    (run,) = study.runs()
+    store.add_study(study, [(run, RunKeys(store.run(weak)["key"], "variant", "data"))])
+    assert "stronger-attack" in flags(store, weak)
+
+
 def test_transferred_examples_are_rivals_on_the_images_they_were_tried_on(store: Writer) -> None:
     target = finish(store, PGD, breaks(range(2)))
     sources = [finish(store, PGD, breaks(range(40)), variant=name) for name in ("a", "b")]
@@ -206,6 +218,25 @@ def test_strong_attacks_of_several_kinds_agree(
 ) -> None:
     distances = breaks(range(20), at=0.05)
     assert judge(found(1, distances, **own), [found(2, distances, **rival)]).agree == agree
+
+
+def test_a_beaten_rival_confirms_nothing() -> None:
+    own = found(1, breaks(range(30)), kinds=STRONG)
+    near, far = breaks(range(2, 30)), breaks(range(20))
+    assert judge(own, [found(2, near, kinds=OTHER)]).agree
+    assert not judge(own, [found(2, far, kinds=OTHER)]).agree
+    close = list(np.random.default_rng(0).uniform(0.3, 0.7, 40))
+    given: dict[str, Any] = {"eps": None, "kinds": frozenset({"closest"})}
+    ddn = found(1, close, attack="ddn", **given)
+    carlini = found(2, [one * 1.37 for one in close], attack="cw-l2", **given)
+    assert not judge(ddn, [carlini]).agree
+
+
+def test_a_minimum_norm_attack_confirms_a_ball_as_far_as_it_found_the_same() -> None:
+    own = found(1, breaks(range(30)), kinds=STRONG)
+    for count, agree in ((30, True), (15, False)):
+        closest = found(2, breaks(range(count)), eps=None, kinds=frozenset({"closest"}))
+        assert judge(own, [replace(closest, attack="fmn")]).agree == agree
 
 
 def test_rivals_that_together_break_more_do_not_agree() -> None:
