@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from engine.accounting import input_bits
+from engine.attacks.asking import ask
 from engine.attacks.guard import arithmetic
 from engine.compression import Context, Variant
 from engine.compression.layers import modules_of
@@ -206,7 +207,7 @@ def near_boundary(
 
 def _predictions(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     with torch.no_grad(), arithmetic(images.device, exact=True):
-        return torch.cat([model(part).argmax(dim=1) for part in torch.split(images, 256)])
+        return torch.cat([ask(model, part).argmax(dim=1) for part in torch.split(images, 256)])
 
 
 def _share(hits: torch.Tensor) -> float:

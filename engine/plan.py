@@ -19,7 +19,7 @@ STAGE_VERSIONS = {
     "step": 1,
     "diagnostics": 7,
     "black-box": 3,
-    "attack": 4,
+    "attack": 5,
     "transfer": 1,
 }
 

@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.attacks.guard import preserved
+from engine.attacks.outputs import predict
 from engine.batches import in_batches
 from engine.device import batch_size, lost
 from engine.diagnostics.checks import forward
@@ -101,8 +102,8 @@ def misclassified(
     def judge(start: int, stop: int) -> Tensor:
         if should_stop():
             raise Cancelled
-        logits = forward(model, examples[start:stop].to(labels.device))
-        return (logits.argmax(dim=1) != labels[start:stop]) & logits.isfinite().all(dim=1)
+        predicted = predict(forward(model, examples[start:stop].to(labels.device)))
+        return (predicted != labels[start:stop]) & (predicted >= 0)
 
     with preserved(model, seed=0):
         found = in_batches(judge, 0, len(labels), batch)

@@ -1,7 +1,8 @@
 """Difference-of-logits-ratio losses (Croce 2020, arXiv 2003.01690, eq. 6 and 7).
 
 They do not change when the logits are scaled or shifted, so that sharp logits cannot starve
-the gradient. Goals are the labels (N), or labels and targets (N, 2).
+the gradient. Where a logit that sets the scale is -inf, because the model masks classes out,
+the scale is 1. Goals are the labels (N), or labels and targets (N, 2).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     the direction of the margin.
     """
     top = logits.topk(3, dim=1).values
-    scale = top[:, 0] - top[:, 2] + _TINY
+    scale = _scale(top[:, 0] - top[:, 2])
     third = logits.detach().argsort(dim=1, descending=True)[:, 2] == labels
     return -losses.margin(logits, labels) / torch.where(third, scale.detach(), scale)
 
@@ -39,7 +40,11 @@ def difference(logits: Tensor, goals: Tensor) -> Tensor:
 def targeted_dlr(logits: Tensor, goals: Tensor) -> Tensor:
     """``difference`` over the largest logit minus the mean of the third and fourth."""
     top = logits.topk(4, dim=1).values
-    return difference(logits, goals) / (top[:, 0] - top[:, 2:].mean(dim=1) + _TINY)
+    return difference(logits, goals) / _scale(top[:, 0] - top[:, 2:].mean(dim=1))
+
+
+def _scale(spread: Tensor) -> Tensor:
+    return torch.where(spread.isposinf(), 1.0, spread + _TINY)
 
 
 def dlr_for(search: Search) -> Objective:
@@ -67,7 +72,7 @@ def goals_by_rank(search: Search, targets: int) -> Tensor:
     """(N, T, 2) labels and targets, T at most ``targets`` and the number of other classes.
 
     The targets of an image are its classes by their logit on the clean image, the largest
-    first and the label left out.
+    first and the label left out; in place of a class that is masked out, the first once more.
     """
     logits, labels = search.clean.logits, search.labels
     others = logits.shape[1] - 1
@@ -75,6 +80,8 @@ def goals_by_rank(search: Search, targets: int) -> Tensor:
         _note(search, f"{targets} targets were asked for, but there are only {others}.")
     rivals = logits.scatter(1, labels.unsqueeze(1), -torch.inf)
     ranked = rivals.argsort(dim=1, descending=True, stable=True)[:, : min(targets, others)]
+    masked = rivals.gather(1, ranked).isneginf()
+    ranked = torch.where(masked, ranked[:, :1], ranked)
     return torch.stack([labels.unsqueeze(1).expand_as(ranked), ranked], dim=2)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from engine.attacks.asking import ask
 from engine.attacks.guard import arithmetic
 from engine.attacks.losses import Objective
 from engine.errors import AttackError
@@ -23,7 +24,7 @@ def input_gradient(
     """
     leaf = points.detach().clone().requires_grad_()
     with torch.enable_grad(), arithmetic(points.device, bf16=bf16):
-        logits = view(leaf).float()
+        logits = ask(view, leaf).float()
         # Summed, so that no image's gradient depends on its batch.
         loss = objective(logits, labels)
         total = loss.sum()

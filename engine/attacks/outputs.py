@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from torch import Tensor
 
@@ -94,10 +93,8 @@ def predict(logits: Tensor) -> Tensor:
     return index.masked_fill(~top.isfinite(), -1)
 
 
-def check_logits(logits: Any, labels: Tensor) -> None:
+def check_logits(logits: Tensor, labels: Tensor) -> None:
     """Refuse outputs that are no (N, K) logits, and labels outside of them."""
-    if not isinstance(logits, Tensor):
-        raise AttackError(f"The model returns {type(logits).__name__}, not a tensor of logits.")
     if logits.dim() != 2 or logits.shape[1] < 2:
         raise AttackError(
             f"The model gives outputs of shape {tuple(logits.shape)}, not (images, classes >= 2)."

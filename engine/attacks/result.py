@@ -65,6 +65,7 @@ class AttackResult:
         precision: of the search, fp32 or bf16; verdicts are always fp32.
         notes: sentences on what went wrong or was ignored.
         curve: the points given to the observer, with confirmed counts.
+        random: the model is, so that each verdict is one draw that no search has seen.
     """
 
     adversarial: Tensor
@@ -83,6 +84,7 @@ class AttackResult:
     precision: str
     notes: tuple[str, ...]
     curve: tuple[StepPoint, ...]
+    random: bool = False
 
     @property
     def distance(self) -> Tensor:

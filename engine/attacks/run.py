@@ -13,6 +13,7 @@ from engine.attacks.ball import Threat, norms
 from engine.attacks.guard import device_of, preserved
 from engine.attacks.registry import Attack, create
 from engine.attacks.result import AttackResult, Observer, StepPoint
+from engine.attacks.scale import span
 from engine.attacks.search import Search
 from engine.attacks.telemetry import broken_by
 from engine.attacks.torchattacks_adapter import PREFIX
@@ -38,7 +39,10 @@ def run_attack(
 ) -> AttackResult:
     """Attack a batch of images; verdicts are given in fp32 on ``model``.
 
-    Images that are misclassified clean count as broken at step 0 and are not attacked. The
+    Images that are misclassified clean count as broken at step 0 and are not attacked. An
+    example counts if it is misclassified again in another batch (``Confirmation``). Of a random
+    model the point that the search returns is judged on a draw of its own seed, whatever the
+    search saw, so the mean over the images is the expected robust accuracy. The
     arguments are not modified; global random states, every submodule's mode and every
     parameter's ``requires_grad`` come back as they were, also after an exception.
 
@@ -152,6 +156,7 @@ def _result(search: Search, precision: str, device: torch.device) -> AttackResul
         precision=precision,
         notes=_notes(search),
         curve=_confirmed(search),
+        random=search.random,
     )
 
 
@@ -179,6 +184,23 @@ def _notes(search: Search) -> tuple[str, ...]:
         notes.append(
             f"Attack failure on {failed} images: the example or the model's output on it was not "
             "finite, or the example left the box or the ball; not counted as broken."
+        )
+    edge = int(((search.refused > 0) & ~search.broken).sum())
+    if search.random:
+        notes.append(
+            "The model is random: of each image the point that the search returned was judged "
+            "once more, on a draw that no search has seen, and that alone counts."
+        )
+    elif edge:
+        notes.append(
+            f"On {edge} images a point on the boundary itself was misclassified in one batch and "
+            "not in another; such points are no examples."
+        )
+    if search.rescaled:
+        spans = span(search.clean.logits)
+        notes.append(
+            f"The logits span {float(spans.median()):.3g} (median), which is unusual: where the "
+            "attack climbs the cross-entropy it did so on logits of a usual size."
         )
     if blind:
         notes.append(f"The gradient was not finite at some step of {blind} images; taken as zero.")

@@ -6,14 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from engine.attacks import losses
+from engine.attacks.asking import ask
 from engine.attacks.ball import Threat
 from engine.attacks.chunks import bucket, in_chunks
+from engine.attacks.confirm import Confirmation
 from engine.attacks.gradient import input_gradient
-from engine.attacks.guard import arithmetic
+from engine.attacks.guard import arithmetic, forked_rng
 from engine.attacks.losses import Objective
-from engine.attacks.noise import ImageNoise
+from engine.attacks.noise import ImageNoise, batch_seed
 from engine.attacks.outputs import Look, Outputs, check_logits
 from engine.attacks.result import Observer
+from engine.attacks.scale import factors, span
 from engine.attacks.telemetry import Telemetry
 from engine.errors import Cancelled
 from engine.events import ShouldStop
@@ -21,6 +24,9 @@ from engine.events import ShouldStop
 _SIZES = 16
 """Batch sizes per doubling of forwards without a gradient: a new size costs a few milliseconds,
 but random search asks thousands of times for one size."""
+
+_FEW = 4
+"""Images that are shown to a model twice to see whether it is random."""
 
 _LONGEST_STRIDE = 8
 """Steps between two synchronisations on an accelerator."""
@@ -36,12 +42,15 @@ class Search:
 
     An attack takes gradients with ``peek`` on the attack view, which never waits for the
     device, and verdicts with ``judge`` on the deployed model. Only ``judge`` can break an
-    image. Rows are indices of images; where ``stacked``, an image may be there more than once.
+    image, and only with an example that ``Confirmation`` upholds. Rows are indices of images;
+    where ``stacked``, an image may be there more than once.
 
     Attributes:
         finishing: the survivors of a search in bf16 are attacked once more, in fp32, from the
             best points that were found.
         stride: steps between two synchronisations with the device.
+        factors: (N) by which logits are multiplied where the log-odds are climbed (``scale``).
+        rescaled: whether that made a difference to what was climbed.
     """
 
     def __init__(
@@ -58,7 +67,7 @@ class Search:
     ) -> None:
         self.view, self.images, self.labels = view, images, labels
         self.threat, self.seed = threat, seed
-        self.bf16, self.finishing, self.stacked = False, False, False
+        self.bf16, self.finishing, self.stacked, self.rescaled = False, False, False, False
         self.step, self.part, self.notes = 0, "", list[str]()
         self.telemetry = Telemetry(len(images), observer)
         self.stride = stride_on(images.device)
@@ -66,6 +75,9 @@ class Search:
         self._noise: ImageNoise | None = None
         self._reset(len(images), images.device)
         self.clean = self._judge_clean()
+        self.factors = factors(span(self.clean.logits))
+        self._usual = bool((self.factors == 1).all())
+        self._confirmation = Confirmation(self._logits, self.images[:_FEW])
         self.predictions = self.clean.predictions.clone()
         self.confidence = self.clean.confidence.clone()
 
@@ -77,10 +89,16 @@ class Search:
         self.backwards = torch.zeros_like(self.broken_at_step)
         self.blind = torch.zeros_like(self.broken_at_step)
         self.invalid = torch.zeros_like(self.broken_at_step)
+        self.refused = torch.zeros_like(self.broken_at_step)
         self._best_step = torch.zeros_like(self.broken_at_step)
         self.best = self.images.clone()
         self._best_loss = torch.full((count,), -torch.inf, device=device)
         self.distance = torch.full((count,), torch.inf, dtype=torch.float64, device=device)
+
+    @property
+    def random(self) -> bool:
+        """Whether the deployed model is random, so that ``finish`` has the last word on all."""
+        return self._confirmation.random
 
     def survivors(self) -> Tensor:
         """Indices of the images that are not broken."""
@@ -127,7 +145,8 @@ class Search:
         aims = self.labels[rows] if goals is None else goals
 
         def differentiate(part: slice) -> tuple[Tensor, Tensor, Tensor]:
-            return input_gradient(self.view, points[part], aims[part], objective, bf16=self.bf16)
+            aimed = self._aimed(objective, rows[part])
+            return input_gradient(self.view, points[part], aims[part], aimed, bf16=self.bf16)
 
         parts = in_chunks(self.view, len(rows), differentiate)
         logits, loss, gradient = (torch.cat(each) for each in zip(*parts, strict=True))
@@ -136,7 +155,16 @@ class Search:
         finite = gradient.flatten(1).abs().amax(dim=1).isfinite()
         self.blind.index_add_(0, rows, (~finite).long())
         gradient = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-        return Look.at(logits, self.labels[rows], objective, goals, loss), gradient
+        aimed = self._aimed(objective, rows)
+        self.rescaled |= aimed is not objective
+        return Look.at(logits, self.labels[rows], aimed, goals, loss), gradient
+
+    def _aimed(self, objective: Objective, rows: Tensor) -> Objective:
+        """The objective for these images: the log-odds at a usual scale, others as they are."""
+        if self._usual or objective is not losses.log_odds:
+            return objective
+        factor = self.factors[rows].unsqueeze(1)
+        return lambda logits, labels: losses.log_odds(logits * factor, labels)
 
     def glance(self, rows: Tensor, points: Tensor, among: Tensor | None = None) -> Look:
         """Forward on the attack view, without any consequence for the points."""
@@ -158,25 +186,37 @@ class Search:
         ``step`` is that of the points, one for all or one each.
         """
         self.check_stop()
-        steps = torch.as_tensor(step, device=rows.device).expand(len(rows))
+        steps = step if isinstance(step, Tensor) else torch.full_like(rows, step)
         images, labels = self.images[rows], self.labels[rows]
         outputs = self._verdict(rows, points)
-        look = Look.at(outputs.logits, labels, objective, goals)
+        look = Look.at(outputs.logits, labels, self._aimed(objective, rows), goals)
         length = self.threat.length(images, points)
         valid = self.threat.holds(images, points, length) & (outputs.predictions >= 0)
         self.invalid.index_add_(0, rows, (~valid).long())
         won = valid & (outputs.predictions != labels)
-        # Of several examples of one image the closest is kept.
         closer = (won & (length < self.distance[rows])).nonzero().squeeze(1)
-        lanes = self._one_each(rows, closer, -length)
+        upheld = self._upheld(rows, points, outputs, closer)
+        # Of several examples of one image the closest is kept.
+        lanes = self._one_each(rows, upheld, -length)
         if len(lanes):
             self._accept(rows[lanes], points[lanes], outputs[lanes], length[lanes], steps[lanes])
-        lanes = (valid & ~(won | self.broken[rows])).nonzero().squeeze(1)
+        # A point that a random model got wrong by chance is still one that may be worth keeping.
+        open_ = valid & ~self.broken[rows]
+        lanes = (open_ if self.random else open_ & ~won).nonzero().squeeze(1)
         if len(lanes):
             self._consider(
                 rows[lanes], points[lanes], outputs[lanes], look.loss[lanes], steps[lanes]
             )
         return look
+
+    def _upheld(self, rows: Tensor, points: Tensor, outputs: Outputs, lanes: Tensor) -> Tensor:
+        """Of the lanes, those whose examples count."""
+        if not len(lanes):
+            return lanes
+        labels = self.labels[rows[lanes]]
+        upheld = self._confirmation.upholds(points[lanes], outputs.logits[lanes], labels)
+        self.refused.index_add_(0, rows[lanes], (~upheld).long())
+        return lanes[upheld]
 
     def _accept(
         self, rows: Tensor, points: Tensor, outputs: Outputs, length: Tensor, steps: Tensor
@@ -184,7 +224,7 @@ class Search:
         """Examples, closer than those that were known; one row for each image."""
         before = self.broken_at_step[rows]
         self.broken_at_step[rows] = torch.where(self.broken[rows], before, steps)
-        self.broken[rows] = True
+        self.broken.index_fill_(0, rows, True)
         self.best[rows], self.distance[rows] = points, length
         self._belongs_to_best(rows, outputs)
 
@@ -200,7 +240,7 @@ class Search:
     def _belongs_to_best(self, rows: Tensor, outputs: Outputs) -> None:
         self.predictions[rows] = outputs.predictions
         self.confidence[rows] = outputs.confidence
-        self._judged[rows] = True
+        self._judged.index_fill_(0, rows, True)
 
     def keep_best(self, rows: Tensor, points: Tensor, loss: Tensor, steps: Tensor) -> None:
         """Remember points (M, C, H, W) whose loss (M) is the highest so far of their image."""
@@ -209,7 +249,7 @@ class Search:
         chosen = rows[lanes]
         self.best[chosen], self._best_loss[chosen] = points[lanes], loss[lanes]
         self._best_step[chosen] = steps[lanes]
-        self._judged[chosen] = False
+        self._judged.index_fill_(0, chosen, False)
 
     def _one_each(self, rows: Tensor, lanes: Tensor, score: Tensor) -> Tensor:
         """Of the lanes (K), one for each image: that with the highest score (M)."""
@@ -222,22 +262,43 @@ class Search:
         return ranked[last[last >= 0]]
 
     def finish(self) -> None:
-        """Judge the best point of every image that has no verdict on it yet."""
-        rows = (~self.broken & ~self._judged).nonzero().squeeze(1)
+        """Judge the best point of every image that has no verdict on it yet.
+
+        Where the model is random, that of every image that was right at first: each forward of
+        a search is a new chance, and the first lucky one says little. What counts is one draw
+        that no search has seen, of a seed of its own; over many images its mean is the expected
+        robust accuracy.
+        """
+        right = self.clean.predictions == self.labels
+        rows = (right if self.random else ~self.broken & ~self._judged).nonzero().squeeze(1)
         if not len(rows):
             return
-        points = self.best[rows]
-        outputs = self._verdict(rows, points)
-        length = self.threat.length(self.images[rows], points)
-        valid = self.threat.holds(self.images[rows], points, length) & (outputs.predictions >= 0)
-        won = (outputs.predictions != self.labels[rows]) & valid
-        self.broken[rows[won]] = True
-        self.distance[rows[won]] = length[won]
-        self.broken_at_step[rows[won]] = self._best_step[rows[won]].clamp(min=1)
-        # Outside the threat model, or where the deployed model gives no number, nothing was
-        # achieved.
-        failed = ~valid
-        self.invalid.index_add_(0, rows, failed.long())
+        if self.random:
+            with forked_rng(batch_seed(self.images, self.labels, self.seed)):
+                self._last_word(rows)
+        else:
+            self._last_word(rows)
+
+    def _last_word(self, rows: Tensor) -> None:
+        """The verdict on the best points of these images, whatever it was before."""
+        images, points = self.images[rows], self.best[rows]
+        outputs = self._alone(rows, points) if self.random else self._verdict(rows, points)
+        length = self.threat.length(images, points)
+        valid = self.threat.holds(images, points, length) & (outputs.predictions >= 0)
+        won = valid & (outputs.predictions != self.labels[rows])
+        self.invalid.index_add_(0, rows, (~valid).long())
+        if not self.random:
+            upheld = self._upheld(rows, points, outputs, won.nonzero().squeeze(1))
+            valid &= ~won
+            won = torch.zeros_like(won).index_fill_(0, upheld, True)
+            valid |= won
+        # Outside the threat model, where the deployed model gives no number or where no other
+        # forward upholds the example, nothing was achieved.
+        failed, since = ~valid, self.broken_at_step[rows]
+        since = torch.where(since < 0, self._best_step[rows].clamp(min=1), since)
+        self.broken[rows] = won
+        self.distance[rows] = torch.where(won, length, torch.inf)
+        self.broken_at_step[rows] = torch.where(won, since, -1)
         self.best[rows[failed]] = self.images[rows[failed]]
         self.predictions[rows[failed]] = self.clean.predictions[rows[failed]]
         self.confidence[rows[failed]] = self.clean[rows[failed]].confidence
@@ -288,17 +349,28 @@ class Search:
         # Joining copies, even one part: a model may write its next logits into the same memory.
         return Outputs.of(torch.cat(parts)[: len(rows)].float())
 
+    def _alone(self, rows: Tensor, points: Tensor) -> Outputs:
+        """One draw for each point by itself: some models decide once for a batch."""
+        _count(self.forwards, rows)
+        return Outputs.of(torch.cat([self._logits(point) for point in torch.split(points, 1)]))
+
     def _forward(self, model: nn.Module, points: Tensor, *, exact: bool) -> list[Tensor]:
         """Logits in pieces; the rows after those of the points fill the batch up."""
         size = min(bucket(len(points), _SIZES), len(self.images))
         filled = torch.cat([points, points[:1].expand(max(size - len(points), 0), -1, -1, -1)])
 
+        return self._run(model, filled, exact=exact)
+
+    def _logits(self, points: Tensor) -> Tensor:
+        """Of the deployed model, in this very batch and layout; no query of the attack."""
+        return torch.cat(self._run(self._model, points, exact=True)).float()
+
+    def _run(self, model: nn.Module, points: Tensor, *, exact: bool) -> list[Tensor]:
         def forward(part: slice) -> Tensor:
             with torch.no_grad(), arithmetic(points.device, exact=exact):
-                logits: Tensor = model(filled[part])
-                return logits
+                return ask(model, points[part])
 
-        return in_chunks(model, len(filled), forward)
+        return in_chunks(model, len(points), forward)
 
 
 def _count(counter: Tensor, rows: Tensor, among: Tensor | None = None) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from engine.attacks.asking import ask
 from engine.attacks.guard import arithmetic
 from engine.attacks.outputs import Look, predict
+from engine.attacks.scale import factor_of
 from engine.attacks.search import Search
 
 _DENSE = 7
@@ -20,6 +22,8 @@ class Monitor(nn.Module):
     forward is one step. A forward over all images shows one iterate of each. One over fewer is
     taken to be over those that no forward has shown misclassified yet, if their number is right:
     so the library drops images. Of others it is unknown which image they belong to.
+
+    Logits of an unusual size come out at a usual one, as many attacks climb their cross-entropy.
 
     Args:
         search: what is attacked.
@@ -40,7 +44,9 @@ class Monitor(nn.Module):
         self._wrong_since = torch.full_like(rows, -1)
         self._ever_wrong = torch.zeros_like(rows, dtype=torch.bool)
         self._ever_broken = self._ever_wrong.clone()
-        self._look = Look.at(search.clean.logits[rows], search.labels[rows])
+        clean = search.clean.logits[rows]
+        self._look, self._factor = Look.at(clean, search.labels[rows]), factor_of(clean)
+        search.rescaled |= self._factor != 1
 
     @property
     def step(self) -> int:
@@ -59,7 +65,7 @@ class Monitor(nn.Module):
             images = images.view_as(images)
             images.register_hook(torch.Tensor.contiguous)  # type: ignore[no-untyped-call]
         with arithmetic(images.device):
-            logits: Tensor = self.view(images).float()
+            logits = ask(self.view, images).float()
         self.calls += 1
         members, copies = self._whose(len(images))
         self._spend("forwards", members, copies, len(images))
@@ -73,7 +79,7 @@ class Monitor(nn.Module):
         if due:
             believed = (self._wrong_since >= 0).sum()
             self._search.emit(self.step, self._look, 0.0, believed=believed)
-        return logits
+        return logits if self._factor == 1 else logits * self._factor
 
     def settle(self) -> None:
         """Share what belongs to no single image out evenly."""

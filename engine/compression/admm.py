@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from engine.attacks.asking import ask
 from engine.training.objectives import Objective, Threat
 
 
@@ -63,7 +64,7 @@ class Admm(Objective):
     ) -> torch.Tensor:
         """See ``Objective.loss``."""
         x = self.threat.pgd(model, images, labels, generator)
-        adversarial = F.cross_entropy(model(x), labels)
+        adversarial = F.cross_entropy(ask(model, x), labels)
         if self._due:
             self._update(model)
             self._due = False

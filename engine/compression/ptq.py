@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from engine.attacks.asking import ask
 from engine.catalog.compressions_quantisation import PtqParams
 from engine.compression import ste
 from engine.compression.context import Context
@@ -163,7 +164,7 @@ def relu_outputs(model: nn.Module, images: torch.Tensor, seed: int) -> dict[str,
     ]
     try:
         with torch.no_grad():
-            model(images)
+            ask(model, images)
     finally:
         for handle in handles:
             handle.remove()

@@ -14,7 +14,7 @@ from engine.diagnostics.gradients import gradient_health
 from engine.diagnostics.repeats import Behaviour, behaviour, draw
 from engine.diagnostics.secants import secant_agreement, secant_flag
 from engine.diagnostics.stress import (
-    temperature_duel,
+    temperature,
     temperature_flag,
     unconstrained_flag,
     unconstrained_survivors,
@@ -118,18 +118,19 @@ def _probe(
     """
     with preserved(deployed, view, seed=0):
         agreement = secant_agreement(view, images, labels) if seeded else None
-        divisor, duel = temperature_duel(view, images, labels)
+        scale = temperature(view, images, labels)
     survivors = unconstrained_survivors(deployed, view, images, labels)
     found = (
         secant_flag(agreement),
-        temperature_flag(divisor, duel),
+        temperature_flag(scale),
         unconstrained_flag(survivors, len(labels)),
     )
     numbers = {
         "secant_agreement": agreement,
-        "logit_divisor": divisor,
-        "temperature_broken": duel.whitebox / duel.total,
-        "temperature_broken_rescaled": duel.rival / duel.total,
+        "logit_divisor": scale.divisor,
+        "temperature_eps": scale.eps,
+        "temperature_broken": scale.plain / scale.total,
+        "temperature_broken_rescaled": scale.rescaled / scale.total,
         "unconstrained_accuracy": survivors / len(labels),
         "probed_images": len(labels),
     }

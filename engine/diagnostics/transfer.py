@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.attacks.guard import preserved
+from engine.attacks.outputs import predict
 from engine.batches import in_batches
 from engine.diagnostics.checks import forward
 from engine.diagnostics.duel import Duel, compare
@@ -29,8 +30,8 @@ def transfer_check(
 
     def judge(start: int, stop: int) -> Tensor:
         truth = labels[start:stop]
-        logits = forward(model, adversarial[start:stop].to(truth.device))
-        return (logits.argmax(dim=1) != truth) & logits.isfinite().all(dim=1)
+        predicted = predict(forward(model, adversarial[start:stop].to(truth.device)))
+        return (predicted != truth) & (predicted >= 0)
 
     with preserved(model, seed=0):
         fooled = torch.cat(in_batches(judge, 0, len(labels), len(labels)))

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from scipy.special import ndtri, stdtr
 from torch import nn
 
+from engine.attacks.asking import ask
 from engine.attacks.chunks import in_chunks
 from engine.attacks.guard import arithmetic
 from engine.compression.counting import count_macs, images_within
@@ -163,13 +164,13 @@ def logits(model: nn.Module, images: torch.Tensor, device: torch.device) -> torc
     """(N, classes) on the CPU, in eval mode and exact fp32."""
     model = model.to(device).eval()
 
-    def ask(batch: torch.Tensor) -> torch.Tensor:
-        parts = in_chunks(model, len(batch), lambda part: model(batch[part].to(device)).cpu())
+    def answers(batch: torch.Tensor) -> torch.Tensor:
+        parts = in_chunks(model, len(batch), lambda part: ask(model, batch[part].to(device)).cpu())
         return torch.cat(parts)
 
     with torch.inference_mode(), arithmetic(device, exact=True):
         size = batch_size(device, images.shape[1:])
-        return torch.cat([ask(batch) for batch in torch.split(images, size)]).float()
+        return torch.cat([answers(batch) for batch in torch.split(images, size)]).float()
 
 
 def outcome(

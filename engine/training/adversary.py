@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from engine.attacks.asking import ask
 from engine.attacks.ball import linf_bounds
 from engine.attacks.straight_through import StraightThrough
 from engine.errors import TrainingError
@@ -138,7 +139,7 @@ def trades_examples(
 ) -> torch.Tensor:
     """``divergence_examples`` from the model's own clean predictions (Zhang 2019, section 3)."""
     with frozen(model, mode), torch.no_grad():
-        clean = F.log_softmax(model(images), dim=1)
+        clean = F.log_softmax(ask(model, images), dim=1)
     return divergence_examples(
         model,
         images,
@@ -206,7 +207,7 @@ def _slope(
     model: nn.Module, x: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor]
 ) -> torch.Tensor | None:
     """The gradient of the loss at x; None if the loss does not depend on x."""
-    value = loss(model(x))
+    value = loss(ask(model, x))
     if not value.requires_grad:
         return None
     (gradient,) = torch.autograd.grad(value, x, allow_unused=True)
@@ -216,5 +217,5 @@ def _slope(
 def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
     """Share of images classified correctly, in eval mode."""
     with frozen(model), torch.no_grad():
-        hits = (model(images).argmax(1) == labels).sum()
+        hits = (ask(model, images).argmax(1) == labels).sum()
     return int(hits) / len(labels)

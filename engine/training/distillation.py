@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from engine.attacks.asking import ask
 from engine.training.objectives import Objective, Threat
 
 Reduction = Literal["mean", "batchmean"]
@@ -44,7 +45,7 @@ def _single(logits: torch.Tensor) -> torch.Tensor:
 def predict(teacher: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """(N, K) logits without a graph, in fp32 at least."""
     with torch.no_grad():
-        return _single(teacher(images))
+        return _single(ask(teacher, images))
 
 
 def trust(teacher: torch.Tensor, labels: torch.Tensor, beta: float) -> torch.Tensor:
@@ -80,7 +81,7 @@ class Kd(Objective):
     ) -> torch.Tensor:
         """See ``Objective.loss``."""
         del generator
-        student = model(images)
+        student = ask(model, images)
         apart = divergences(predict(self._teacher, images), student, self.temperature).mean()
         hard = F.cross_entropy(student, labels)
         return self.alpha * hard + (1 - self.alpha) * self.temperature**2 * apart
@@ -120,7 +121,7 @@ class Ard(Objective):
     ) -> torch.Tensor:
         """See ``Objective.loss``."""
         x = self.threat.pgd(model, images, labels, generator)
-        adversarial, clean = model(x), model(images)
+        adversarial, clean = ask(model, x), ask(model, images)
         target = predict(self._teacher, images)
         apart = divergences(target, adversarial, self.temperature).mean()
         if self.reduction == "mean":
@@ -157,7 +158,7 @@ class Rslad(Objective):
         del labels
         target = F.log_softmax(predict(self._teacher, images), dim=1)
         x = self.threat.divergence(model, images, target, generator)
-        adversarial, clean = model(x), model(images)
+        adversarial, clean = ask(model, x), ask(model, images)
         near = self.weight * _soft_label_loss(target, adversarial)
         return self.scale * (near + (1 - self.weight) * _soft_label_loss(target, clean))
 
@@ -224,11 +225,11 @@ class Iad1(_Introspective):
     ) -> torch.Tensor:
         """See ``Objective.loss``."""
         x = self.threat.pgd(model, images, labels, generator)
-        adversarial = model(x)
+        adversarial = ask(model, x)
         if self.further_passes:
             for again in (x,) if self.warm else (x, images):
                 predict(model, again)
-        clean = model(images)
+        clean = ask(model, images)
         taught = divergences(predict(self._teacher, images), adversarial, self.temperature)
         loss = (1 - self.alpha) * F.cross_entropy(clean, labels)
         factor = self.alpha * self.temperature**2
@@ -285,12 +286,12 @@ class Iad2(_Introspective):
     ) -> torch.Tensor:
         """See ``Objective.loss``."""
         x = self.threat.pgd(model, images, labels, generator)
-        adversarial = model(x)
+        adversarial = ask(model, x)
         robust = predict(self._teacher, x)
         taught = divergences(robust, adversarial, self.temperature)
         if not self.warm:
             trusted = trust(robust, labels, self.beta)
-            taught = trusted * taught + (1 - trusted) * divergences(model(images), adversarial)
+            taught = trusted * taught + (1 - trusted) * divergences(ask(model, images), adversarial)
         other = divergences(predict(self._standard, x), adversarial, self.temperature)
         hard = (1 - self.alpha - self.alpha_standard) * F.cross_entropy(adversarial, labels)
         soft = self.alpha * taught.mean() + self.alpha_standard * other.mean()

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from engine.attacks.asking import ask
 from engine.catalog.training import AdversarialParams, PgdAtParams, StandardParams, TradesParams
 from engine.training.adversary import (
     Mode,
@@ -146,7 +147,7 @@ class Standard(Objective):
     ) -> torch.Tensor:
         """See ``Objective.loss``."""
         del generator
-        return F.cross_entropy(model(images), labels)
+        return F.cross_entropy(ask(model, images), labels)
 
 
 class PgdAt(Objective):
@@ -164,7 +165,7 @@ class PgdAt(Objective):
     ) -> torch.Tensor:
         """See ``Objective.loss``."""
         x = self.threat.pgd(model, images, labels, generator)
-        return F.cross_entropy(model(x), labels)
+        return F.cross_entropy(ask(model, x), labels)
 
 
 class Trades(Objective):
@@ -186,7 +187,7 @@ class Trades(Objective):
     ) -> torch.Tensor:
         """See ``Objective.loss``."""
         x = self.threat.trades(model, images, generator)
-        return trades_loss(model(images), model(x), labels, self.beta)
+        return trades_loss(ask(model, images), ask(model, x), labels, self.beta)
 
 
 def trades_loss(

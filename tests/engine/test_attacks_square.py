@@ -56,6 +56,7 @@ def test_no_gradient_is_taken_and_the_budget_holds(norm: str) -> None:
         assert len(result.notes) == (precision == "bf16")
 
 
+@pytest.mark.usefixtures("no_second_look")
 def test_images_that_are_done_cost_no_queries() -> None:
     """Idle rows that fill a batch up are asked for at every query, so there must be few."""
     model, images, labels = trained()

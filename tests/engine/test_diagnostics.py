@@ -24,7 +24,7 @@ from engine.diagnostics import (
 from engine.diagnostics.checks import check_accuracy, tail
 from engine.diagnostics.secants import MIN_AGREEMENT, SCALES, secant_agreement, secant_flag
 from engine.diagnostics.stress import (
-    temperature_duel,
+    temperature,
     temperature_flag,
     unconstrained_flag,
     unconstrained_survivors,
@@ -157,19 +157,20 @@ def test_saturated_cross_entropy_is_told_from_missing_gradients() -> None:
     assert flags == {"saturated-loss": "warning", "logit-scale": "warning"}
 
 
-@pytest.mark.parametrize("factor", [0.001, 1.0, 1000.0])
+@pytest.mark.parametrize("factor", [0.001, 0.1, 1.0, 1000.0])
 def test_the_temperature_test_finds_the_scale_and_what_it_costs(factor: float) -> None:
     net, images, labels = trained()
     model = Wrapped(net, after=lambda z: factor * z)
-    divisor, duel = temperature_duel(model, images[:64], labels[:64])
-    reference, fair = temperature_duel(net, images[:64], labels[:64])
-    assert divisor == pytest.approx(factor * reference, rel=1e-4)
-    assert duel.rival == fair.rival, "the rescaled side does not depend on the scale"
-    flag = temperature_flag(divisor, duel)
-    assert bool(flag) == (factor == 1000)
+    found = temperature(model, images[:64], labels[:64])
+    fair = temperature(net, images[:64], labels[:64])
+    assert found.divisor == pytest.approx(factor * fair.divisor, rel=1e-4)
+    assert found.rescaled == fair.rescaled, "the rescaled side does not depend on the scale"
+    assert 0.1 < found.rescaled / found.total < 0.9, "where all break nothing can be told"
+    flag = temperature_flag(found)
+    assert bool(flag) == (factor != 1)
     if flag:
-        assert duel.whitebox < duel.rival / 2
-        assert f"{duel.rival}/64" in flag.text
+        assert found.plain < found.rescaled
+        assert f"{found.rescaled}/64" in flag.text
 
 
 def test_the_climb_of_the_temperature_test_spends_no_pass_on_what_broke() -> None:
@@ -177,12 +178,13 @@ def test_the_climb_of_the_temperature_test_spends_no_pass_on_what_broke() -> Non
     net, images, labels = trained()
     images, labels = images[:64], labels[:64]
     rows: list[int] = []
+    eps = stress.TEMPERATURE_EPS[0]
     model = Wrapped(net, before=lambda x: (rows.append(len(x)), x)[1])
-    found = stress._climb(model, images, labels)
+    found = stress._climb(model, images, labels, eps)
     assert rows == sorted(rows, reverse=True)
     assert rows[-1] < rows[0]
     points, broken = images, torch.zeros_like(labels, dtype=torch.bool)
-    stride = 2.5 * stress.TEMPERATURE_EPS / stress.TEMPERATURE_STEPS
+    stride = 2.5 * eps / stress.TEMPERATURE_STEPS
     for _ in range(stress.TEMPERATURE_STEPS):
         leaf = points.clone().requires_grad_()
         logits = net(leaf)
@@ -191,7 +193,7 @@ def test_the_climb_of_the_temperature_test_spends_no_pass_on_what_broke() -> Non
             torch.nn.functional.cross_entropy(logits, labels, reduction="sum"), leaf
         )
         points = (points + stride * gradient.sign()).clip(
-            images - stress.TEMPERATURE_EPS, images + stress.TEMPERATURE_EPS
+            images - eps, images + eps
         ).clip(0, 1)  # fmt: skip
     broken |= net(points).argmax(dim=1) != labels
     assert found.tolist() == broken.tolist()
