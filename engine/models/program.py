@@ -147,13 +147,13 @@ def _both(
     """Logits of the network and of the program, (M, K) each."""
     batches = [images[i : i + 1] for i in range(len(images))]
     if _count(program) is not None:
-        return module(images), torch.cat([_ask(program, one) for one in batches])
+        return module(images.clone()), torch.cat([_ask(program, one) for one in batches])
     found, expected = [], []
     for seed, batch in enumerate([images, *batches]):
         with forked_rng(seed):
-            found.append(module(batch))
+            found.append(module(batch.clone()))
         with forked_rng(seed):
-            expected.append(_logits(program, batch))
+            expected.append(_logits(program, batch.clone()))
     return torch.cat(found), torch.cat(expected)
 
 
