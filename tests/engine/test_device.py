@@ -6,8 +6,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from engine import device
+from engine.attacks import losses
+from engine.diagnostics import gradient_health
+from engine.diagnostics.gradients import logits_and_gradient
 from engine.errors import SpecError
 from engine.memory import is_out_of_memory, memory_errors
 
@@ -152,3 +156,47 @@ def test_a_device_is_lost_if_its_runtime_says_so_or_if_it_computes_no_more(
     accelerator("cuda", gone)
     assert "illegal memory access" in device.lost(library, gpu)
     assert not device.lost(library, cpu)
+
+
+class InBackward(nn.Module):
+    """Raises in the backward pass of more than five images."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.linear, self.error = nn.Linear(4, 3), error
+        self.tried: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.linear(images.flatten(1))
+        if logits.requires_grad:
+            logits.register_hook(self._fail)
+        return logits
+
+    def _fail(self, gradient: Tensor) -> None:
+        self.tried.append(len(gradient))
+        if len(gradient) > 5:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+    ],
+    ids=["cublas", "cudnn", "runtime"],
+)
+def test_memory_that_ends_in_a_backward_halves_the_batch(error: Exception) -> None:
+    view = InBackward(error)
+    images, labels = torch.rand(16, 1, 2, 2), torch.zeros(16, dtype=torch.int64)
+    _, gradient = logits_and_gradient(view, images, labels, losses.margin)
+    assert gradient.shape == images.shape
+    assert view.tried == [16, 8, 4, 4, 4, 4]
+
+
+def test_an_illegal_access_in_a_backward_is_no_fault_of_the_view() -> None:
+    view = InBackward(torch.AcceleratorError("CUDA error: an illegal memory access"))
+    images, labels = torch.rand(16, 1, 2, 2), torch.zeros(16, dtype=torch.int64)
+    with pytest.raises(torch.AcceleratorError):
+        gradient_health(view, images, labels)
