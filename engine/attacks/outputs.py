@@ -97,7 +97,8 @@ def check_logits(logits: Tensor, labels: Tensor) -> None:
     """Refuse outputs that are no (N, K) logits, and labels outside of them."""
     if logits.dim() != 2 or logits.shape[1] < 2:
         raise AttackError(
-            f"The model gives outputs of shape {tuple(logits.shape)}, not (images, classes >= 2)."
+            f"The model gives outputs of shape {tuple(logits.shape)}, not (images, classes >= 2).",
+            _way_out(logits),
         )
     classes = logits.shape[1]
     if int(labels.max()) >= classes:
@@ -105,3 +106,20 @@ def check_logits(logits: Tensor, labels: Tensor) -> None:
             f"Label {int(labels.max())} is too large: the model has {classes} classes.",
             "Check that model and dataset belong together.",
         )
+
+
+def _way_out(outputs: Tensor) -> str:
+    """The end of a forward that makes logits of outputs of this shape."""
+    if outputs.dim() > 2 and outputs.shape[1] > 1:
+        pixels = any(size > 1 for size in outputs.shape[2:])
+        line = "outputs.mean((2, 3))" if pixels else "outputs.flatten(1)"
+        return f"End its forward in: return {line}."
+    if outputs.dim() == 2:
+        return (
+            "One output z of two classes has the logits (0, z): return torch.cat([0 * z, z], 1), "
+            "with z from before a sigmoid."
+        )
+    return (
+        "Each image needs a row: end its forward in outputs.reshape(len(images), -1); one output "
+        "z of two classes has the logits (0, z)."
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean, pstdev
 
 import torch
@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from engine.attacks.asking import ask
 from engine.attacks.chunks import in_chunks
 from engine.attacks.guard import arithmetic, preserved
-from engine.attacks.outputs import check_logits
+from engine.attacks.outputs import check_logits, predict
 from engine.diagnostics.flags import Flag
 from engine.errors import ModelError
+from engine.memory import memory_errors
 
 SIGNIFICANCE = 0.05
 NEAR = 0.1
@@ -51,7 +52,7 @@ def require_logits(model: nn.Module, images: Tensor, labels: Tensor) -> None:
 
     with preserved(model, seed=0), torch.no_grad(), arithmetic(images.device, exact=True):
         whole = in_chunks(model, len(images), outputs)
-        single = outputs(slice(0, 1))
+        single = _alone(outputs)
     shapes = {part.shape[1] for part in (*whole, single)}
     rows = sum(len(part) for part in whole)
     if rows != len(images) or len(single) != 1 or len(shapes) != 1:
@@ -60,11 +61,31 @@ def require_logits(model: nn.Module, images: Tensor, labels: Tensor) -> None:
             f"and {tuple(single.shape)} for one.",
             "Each image must give one row of logits, whatever batch it is in.",
         )
-    if not torch.cat(whole).isfinite().all(dim=1).any():
+    if not (predict(torch.cat(whole)) >= 0).any():
         raise ModelError(
             f"The model gives no finite output for any of {len(images)} clean images.",
             "Its weights or its quantisation are ruined: there is nothing to attack.",
         )
+
+
+def _alone(outputs: Callable[[slice], Tensor]) -> Tensor:
+    """The logits of the first image in a batch of its own.
+
+    Raises:
+        ModelError: the model cannot be run on one image, as with BatchNorm over few numbers.
+    """
+    try:
+        with memory_errors():
+            return outputs(slice(0, 1))
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
+        raise
+    except (RuntimeError, ValueError, IndexError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160].rstrip(".")
+        raise ModelError(
+            f"The model fails on one image alone: {reason}.",
+            "Each image must have logits of its own: give BatchNorm running statistics, for "
+            "example, and keep the first dimension where you squeeze.",
+        ) from error
 
 
 def tail(successes: int, trials: int, chance: float) -> float:

@@ -126,6 +126,16 @@ def test_outputs_that_are_no_logits_are_refused_at_the_gate(store: Writer, trick
 
 
 @pytest.mark.usefixtures("_failing")
+def test_classes_that_are_never_predicted_are_a_note(store: Writer) -> None:
+    run(store, study("masked"))
+    (row,) = store.results()
+    assert row["status"] == "finished"
+    levels = {flag["id"]: flag["level"] for flag in row["flags"]}
+    assert levels["masked-classes"] == "info"
+    assert "nonfinite-output" not in levels
+
+
+@pytest.mark.usefixtures("_failing")
 def test_nan_on_some_images_is_flagged_and_touches_no_other_verdict(
     store: Writer, tmp_path: Path
 ) -> None:

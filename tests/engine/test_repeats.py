@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from engine.attacks import run_attack
 from engine.compression import Context, apply
-from engine.diagnostics import Choice, choose_view, judged, wrapped
+from engine.diagnostics import Choice, choose_view, judged, require_logits, wrapped
 from engine.diagnostics.checks import check_view
+from engine.errors import AttackError, ModelError
 from engine.specs import make_step
 from tests.engine.attack_models import Wrapped, trained
 
@@ -137,6 +138,45 @@ def test_small_logits_do_not_hide_it() -> None:
     assert _levels(_chosen(tiny(coin)))["random-output"] == "warning"
     ranges = tiny(_company("range of the batch"))
     assert _levels(_chosen(ranges))["batch-dependent"] == "danger"
+
+
+def test_a_model_that_needs_company_is_refused_with_the_reason() -> None:
+    _, images, labels = trained()
+    norm = nn.BatchNorm1d(10, track_running_stats=False)
+    model = Wrapped(trained()[0], after=norm).eval()
+    with pytest.raises(ModelError, match="fails on one image alone: Expected more than 1 value"):
+        require_logits(model, images[:8], labels[:8])
+
+
+SHAPES: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "one output": (lambda z: z[:, :1], "torch.cat([0 * z, z], 1)"),
+    "one number": (lambda z: z[:, 0], "reshape(len(images), -1)"),
+    "a pixel": (lambda z: z[:, :, None, None], "flatten(1)"),
+    "pixels": (lambda z: z[:, :, None, None].expand(-1, -1, 2, 2), "mean((2, 3))"),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_other_shapes_are_refused_with_the_line_to_add(name: str) -> None:
+    after, line = SHAPES[name]
+    net, images, labels = trained()
+    model = Wrapped(net, after=after).eval()
+    for refuse in (
+        lambda: require_logits(model, images[:8], labels[:8]),
+        lambda: run_attack(model, images[:8], labels[:8], "fgsm"),
+    ):
+        with pytest.raises(AttackError, match="outputs of shape") as told:
+            refuse()
+        assert line in told.value.hint
+
+
+def test_classes_that_are_never_predicted_are_attacked_like_any() -> None:
+    net, images, labels = trained()
+    model = Wrapped(net, after=lambda z: z.index_fill(1, torch.tensor([3]), -torch.inf)).eval()
+    require_logits(model, images[:40], labels[:40])
+    levels = _levels(_chosen(model))
+    assert levels["masked-classes"] == "info"
+    assert "nonfinite-output" not in levels
 
 
 def test_a_view_that_predicts_otherwise_is_told_from_luck() -> None:
