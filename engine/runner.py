@@ -235,21 +235,7 @@ class Runner:
         spec = self.store.run_spec(run_id)
         images = self._images(spec.dataset, spec.seed)
         precision, keys = self._queued(run_id, spec, images)
-        judged = self.store.run(run_id)["done"] == len(images.labels)
-        if not self.options.resume and not judged:
-            self.store.clear_batches(run_id)
-        self.store.start_run(run_id, len(images.labels))
-        self.emit(
-            RunStarted(
-                run_id=run_id,
-                title=f"{spec.model} · {spec.compression} · {spec.attack.label}",
-                total=len(images.labels),
-                done=self.store.run(run_id)["done"],
-                steps=workload.length(
-                    workload.parts(spec.attack, len(images.class_names), precision)
-                ),
-            )
-        )
+        self._begin(run_id, spec, images, precision)
         staged = self._staged(run_id, f"{spec.model} · {spec.compression}", should_stop)
         variant = self.variants.get(spec, keys, staged, self._watch(run_id, should_stop))
         gate = self.variants.examine(spec, keys, images, staged)
@@ -284,6 +270,24 @@ class Runner:
         environment = outcome.environment(self.device, options, images, variant)
         self.store.end_run(run_id, "finished", environment=environment, **result)
         self.emit(RunFinished(run_id=run_id, result=self.store.result(run_id)))
+
+    def _begin(self, run_id: int, spec: Run, images: ImageSet, precision: str) -> None:
+        """Start or continue; where every image is judged, only the checks are left to make."""
+        judged = self.store.run(run_id)["done"] == len(images.labels)
+        if not self.options.resume and not judged:
+            self.store.clear_batches(run_id)
+        self.store.start_run(run_id, len(images.labels))
+        self.emit(
+            RunStarted(
+                run_id=run_id,
+                title=f"{spec.model} · {spec.compression} · {spec.attack.label}",
+                total=len(images.labels),
+                done=self.store.run(run_id)["done"],
+                steps=workload.length(
+                    workload.parts(spec.attack, len(images.class_names), precision)
+                ),
+            )
+        )
 
     def _queued(self, run_id: int, spec: Run, images: ImageSet) -> tuple[str, RunKeys]:
         """The precision that a run was queued with, whatever works here now, and its keys.

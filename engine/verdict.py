@@ -196,8 +196,7 @@ def _greater(more: int, less: int) -> float:
 
 
 def _median(distances: FloatArray) -> float:
-    """Of two middle ones the closer; plain medians make inf of a finite one and inf."""
-    return float(np.sort(distances)[(len(distances) - 1) // 2]) if len(distances) else float("nan")
+    return float(np.median(distances)) if len(distances) else float("nan")
 
 
 def _survivors(own: Finding, rivals: Sequence[Finding], eps: float) -> int:
