@@ -219,8 +219,21 @@ def test_a_study_with_a_training_and_its_transfers(tmp_path: Path) -> None:
     expected = go(tmp_path / "cpu", "cpu", study())
     with SimulatedDevice() as gpu:
         assert go(tmp_path / "gpu", "auto", study()) == expected
-        assert gpu.allocated() == 0, "data and models are let go of"
         assert gpu.emptied > 0
+
+
+def test_an_engine_that_rests_holds_nothing_of_the_device(tmp_path: Path) -> None:
+    spec = study(compression=[], attack=[{"name": "fgsm", "eps": 0.5}])
+    with SimulatedDevice() as gpu, Writer(tmp_path / "lab.db") as store:
+        engine = runner.Runner(store, lambda event: None, Options("auto", "fp32"))
+        (run_id,) = engine.enqueue(spec).run_ids
+        engine.execute(run_id, lambda: False)
+        assert store.run(run_id)["status"] == "finished"
+        assert gpu.allocated() > 0, "the next run may need the same"
+        before = gpu.emptied
+        engine.rest()
+        assert gpu.allocated() == 0
+        assert gpu.emptied > before
 
 
 def test_memory_for_a_few_images_is_enough(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from pathlib import Path
 
+import pytest
+
 from engine.commands import Cancel, Command, Halt, Pause, Shutdown, Submit
 from engine.events import Event, RunProgress, RunStarted, RunWaits, StudyFinished
 from engine.runner import Options, Runner
@@ -60,3 +62,23 @@ def test_a_stopped_queue_keeps_its_run_and_starts_no_other(tmp_path: Path) -> No
     kinds = [type(event) for event in window.heard]
     assert kinds.count(RunStarted) == kinds.count(RunWaits) == 1
     assert StudyFinished not in kinds
+
+
+def test_a_worker_with_nothing_to_do_lets_go_of_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it blocks until something is asked for."""
+    done: list[str] = []
+    monkeypatch.setattr(Runner, "rest", lambda self: done.append("rest"))
+
+    class Patient(Window):
+        def poll(self, timeout: float | None) -> bool:
+            if timeout is None:
+                done.append("wait")
+            return super().poll(timeout)
+
+    window = Patient([Pause(False), Shutdown()], [])
+    with Writer(tmp_path / "lab.db") as store:
+        runner = Runner(store, window.send, Options(device="cpu"))
+        _Worker(window, runner).loop()  # type: ignore[arg-type]
+    assert done == ["rest", "wait"]
