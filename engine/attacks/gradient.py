@@ -15,7 +15,13 @@ _HINT = "Use a gradient-free attack, or a view with a straight-through path."
 
 
 def input_gradient(
-    view: nn.Module, points: Tensor, labels: Tensor, objective: Objective, *, bf16: bool = False
+    view: nn.Module,
+    points: Tensor,
+    labels: Tensor,
+    objective: Objective,
+    *,
+    bf16: bool = False,
+    exact: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (N, K), objective (N) and its gradient (N, C, H, W), each image on its own.
 
@@ -23,7 +29,7 @@ def input_gradient(
         AttackError: the output does not depend differentiably on the images.
     """
     leaf = points.detach().clone().requires_grad_()
-    with torch.enable_grad(), arithmetic(points.device, bf16=bf16):
+    with torch.enable_grad(), arithmetic(points.device, bf16=bf16, exact=exact):
         logits = ask(view, leaf).float()
         # Summed, so that no image's gradient depends on its batch.
         loss = objective(logits, labels)
@@ -32,7 +38,7 @@ def input_gradient(
         raise AttackError("The output of the attack view has no gradient.", _HINT)
     try:
         # The backward of a matrix product would follow an autocast of the caller.
-        with arithmetic(points.device), memory_errors():
+        with arithmetic(points.device, exact=exact), memory_errors():
             (gradient,) = torch.autograd.grad(total, leaf, allow_unused=True)
     except (torch.OutOfMemoryError, torch.AcceleratorError):
         raise  # of the device, not of the view

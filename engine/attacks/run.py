@@ -13,6 +13,7 @@ from engine.attacks.ball import Threat, norms
 from engine.attacks.guard import device_of, preserved
 from engine.attacks.registry import Attack, create
 from engine.attacks.result import AttackResult, Observer, StepPoint
+from engine.attacks.rounding import rounds
 from engine.attacks.scale import span
 from engine.attacks.search import Search
 from engine.attacks.telemetry import broken_by
@@ -54,7 +55,8 @@ def run_attack(
         view: differentiable twin of the model to search on; the model itself if None.
         precision: of the search: fp32, or bf16 with a finish in fp32 on the survivors; auto is
             bf16 on GPUs with units for it, else fp32. Minimum-norm attacks, random search and
-            foreign attacks always search in fp32.
+            foreign attacks always search in fp32, and a model that rounds, for example its
+            activations, is searched in exact fp32.
         seed: of all randomness; each image gets its own noise, whatever its batch.
         observer: called with a ``StepPoint`` for every step; of steps that follow each other
             fast, with several at once, about 20 times a second.
@@ -74,17 +76,26 @@ def run_attack(
     if not len(images):
         return _empty(images, labels, spec.norm, used)
     with preserved(model, view, seed=seed):
+        given = images.detach().clone().to(device)
+        # On a CPU in fp32 there is nothing to choose.
+        exact = (used == "bf16" or device.type == "cuda") and rounds(view, given[:1])
+        reduced, used = used == "bf16" and exact, "fp32" if exact else used
         search = Search(
             model,
             view,
-            images.detach().clone().to(device),
+            given,
             labels.detach().clone().to(device),
             Threat(spec.norm, spec.eps),
+            exact=exact,
             seed=seed,
             observer=observer,
             should_stop=should_stop,
         )
-        if precision == "bf16" and used == "fp32":
+        if reduced:
+            search.notes.append(
+                "Searched in exact fp32: the model rounds, and bf16 would move its steps."
+            )
+        elif precision == "bf16" and used == "fp32":
             search.notes.append(
                 "Searched in fp32: this attack looks for what bf16 cannot tell apart."
             )

@@ -50,6 +50,7 @@ class Search:
             best points that were found.
         stride: steps between two synchronisations with the device.
         factors: (N) by which logits are multiplied where the log-odds are climbed (``scale``).
+        exact: the search, too, is in exact fp32, without TF32.
         rescaled: whether that made a difference to what was climbed.
     """
 
@@ -61,6 +62,7 @@ class Search:
         labels: Tensor,
         threat: Threat,
         *,
+        exact: bool = False,
         seed: int,
         observer: Observer | None,
         should_stop: ShouldStop | None,
@@ -68,6 +70,7 @@ class Search:
         self.view, self.images, self.labels = view, images, labels
         self.threat, self.seed = threat, seed
         self.bf16, self.finishing, self.stacked, self.rescaled = False, False, False, False
+        self.exact = exact
         self.step, self.part, self.notes = 0, "", list[str]()
         self.telemetry = Telemetry(len(images), observer)
         self.stride = stride_on(images.device)
@@ -146,7 +149,9 @@ class Search:
 
         def differentiate(part: slice) -> tuple[Tensor, Tensor, Tensor]:
             aimed = self._aimed(objective, rows[part])
-            return input_gradient(self.view, points[part], aims[part], aimed, bf16=self.bf16)
+            return input_gradient(
+                self.view, points[part], aims[part], aimed, bf16=self.bf16, exact=self.exact
+            )
 
         parts = in_chunks(self.view, len(rows), differentiate)
         logits, loss, gradient = (torch.cat(each) for each in zip(*parts, strict=True))
@@ -169,7 +174,7 @@ class Search:
     def glance(self, rows: Tensor, points: Tensor, among: Tensor | None = None) -> Look:
         """Forward on the attack view, without any consequence for the points."""
         self.check_stop()
-        logits = torch.cat(self._forward(self.view, points, exact=False)).float()
+        logits = torch.cat(self._forward(self.view, points, exact=self.exact)).float()
         _count(self.forwards, rows, among)
         return Look.at(logits[: len(rows)], self.labels[rows])
 

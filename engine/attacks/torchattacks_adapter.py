@@ -106,7 +106,7 @@ class TorchattacksAttack:
         monitor = Monitor(search, rows, first)
         images, labels = search.images[rows].clone(), search.labels[rows].clone()
         seed = batch_seed(images, labels, search.seed)
-        with forked_rng(seed), arithmetic(images.device):
+        with forked_rng(seed), arithmetic(images.device, exact=search.exact):
             try:
                 with memory_errors():
                     arguments = self._arguments(library_class, search, seed)

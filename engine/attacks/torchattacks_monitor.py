@@ -64,7 +64,7 @@ class Monitor(nn.Module):
             # The library flattens gradients with ``view``, whatever layout the model's have.
             images = images.view_as(images)
             images.register_hook(torch.Tensor.contiguous)  # type: ignore[no-untyped-call]
-        with arithmetic(images.device):
+        with arithmetic(images.device, exact=self._search.exact):
             logits = ask(self.view, images).float()
         self.calls += 1
         members, copies = self._whose(len(images))
