@@ -202,6 +202,22 @@ def transfer(db: Path, study: str | None, format_: str) -> None:
 
 
 @main.command()
+@_db_option
+def recheck(db: Path) -> None:
+    """Find runs that were measured on images which another model had changed."""
+    from engine.recheck import recheck as look
+    from engine.store import Writer
+
+    catalog.use_library(models_of(db))
+    store = Writer(db)
+    try:
+        marked = look(store, lambda line: click.echo(line, err=True))
+    finally:
+        store.close()
+    click.echo(f"{marked} runs marked.")
+
+
+@main.command()
 @click.option("--kind", type=click.Choice(KINDS), required=True, help="What to draw.")
 @click.option(
     "--out",

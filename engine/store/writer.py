@@ -229,6 +229,14 @@ class Writer(Store):
                 measure_distance(self.db, run_id)
                 refresh_verdicts(self.db, run_id)
 
+    def add_flag(self, run_id: int, flag: Row) -> None:
+        """A finished run gets a flag more, unless it has one of that id; it comes first."""
+        flags = self.run(run_id)["flags"]
+        if flag["id"] not in {one["id"] for one in flags}:
+            with self.db.atomic():
+                self.db.table("runs").update(run_id, {"flags": json.dumps([flag, *flags])})
+                refresh_verdicts(self.db, run_id)
+
     def add_batch(
         self, run_id: int, batch: Row, samples: Sequence[Row], kept: Arrays | None
     ) -> None:
