@@ -224,7 +224,7 @@ def _measure(
     low, high = wilson(right, len(images))
     layers = tuple(
         LayerDensity(
-            name=name,
+            name=name.removeprefix("inner.") if patient.alone else name,
             weights=layer.weight.numel(),
             density=int(layer.weight.count_nonzero()) / layer.weight.numel(),
         )

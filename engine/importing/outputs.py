@@ -18,6 +18,8 @@ IMAGES = 16
 
 _DRAWS = 8
 """Forwards that tell whether a network is random."""
+_FEW = 4
+"""Images that are enough where each is asked several times; large networks take seconds."""
 
 _TINY = torch.finfo(torch.float32).tiny
 
@@ -89,7 +91,8 @@ def answers(network: nn.Module, images: Tensor, seed: int = 0) -> Any:
 
 def random(network: nn.Module, images: Tensor) -> bool:
     """Whether forwards of the same batch differ."""
-    draws = [_numbers(answers(network, images, seed)) for seed in range(_DRAWS)]
+    few = images[-_FEW:]
+    draws = [_numbers(answers(network, few, seed)) for seed in range(_DRAWS)]
     largest = max(float(one.abs().max()) for one in draws)
     return any(float((one - draws[0]).abs().max()) > 1e-4 * largest for one in draws)
 
@@ -144,7 +147,8 @@ def as_logits(
         images: of ``sample``.
         probabilities: whether the outputs may be such.
     """
-    loud = torch.cat([images, 1000 * (images - 0.5), -1000 * images])
+    few = images[-_FEW:]
+    loud = torch.cat([few, 1000 * (few - 0.5), -1000 * few])
     found: Tensor = answers(network, loud).float()
     if found.shape[1] == 1:
         shares = probabilities and bool(((found >= 0) & (found <= 1)).all())
