@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from gui.widgets.icon_button import TextButton
 
@@ -22,6 +22,8 @@ class Fold(QWidget):
         self.heading = TextButton("folded", title)
         self.heading.setProperty("flat", True)
         self.heading.setProperty("heading", True)
+        # A long count gives way in a narrow column, instead of widening the window.
+        self.heading.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(2)
@@ -45,5 +47,6 @@ class Fold(QWidget):
         """Say how much is inside, in brackets behind the title."""
         self._count = count
         self.heading.setText(f"{self._title}  ({count})" if count else self._title)
+        self.heading.setToolTip(self.heading.text())
         state = "open" if self.is_open else "closed"
         self.heading.setAccessibleName(f"{self._whose}: {self.heading.text()}, {state}")

@@ -95,6 +95,25 @@ def test_every_page_fits_a_small_screen(
                 assert area.viewport().width() >= area.widget().minimumSizeHint().width(), page_id
 
 
+def test_every_study_that_comes_along_fits_beside_the_details(window: MainWindow) -> None:
+    """With all known recipes and every family of methods open, too."""
+    window.details.show()
+    page = window._new_page()
+    for file in sorted((paths.resources() / "studies").glob("*.toml")):
+        window.load_study(file)
+        settle(window)
+        assert window.minimumSizeHint().width() <= WIDTH, file.name
+    for action in page.compressions.preset_button.menu().actions():
+        action.trigger()
+    for group in (*page.compressions.groups, *page.attacks.groups):
+        group.expand(True)
+        group.folded.emit()
+    settle(window)
+    assert window.minimumSizeHint().width() <= WIDTH
+    assert window.width() == WIDTH
+    window.toast.clear()
+
+
 def test_the_first_window_leaves_room_for_its_frame(qtbot: QtBot, lab: Lab) -> None:
     window = MainWindow(lab, "new")
     qtbot.addWidget(window)
