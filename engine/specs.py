@@ -284,7 +284,8 @@ class Study(Spec):
         return tuple(
             f"{where} {table['name']!r}: {name} does nothing unless {other} is "
             f"{' or '.join(_as_written(value) for value in values)}."
-            for section, where, table in (*steps, *attacks)
+            for section, where, swept in (*steps, *attacks)
+            for table in _by_name(swept)
             for name, (other, values) in catalog.find(section, table["name"])
             .params.idle(table)
             .items()
@@ -306,6 +307,12 @@ class Study(Spec):
                 _unique(list(self.models)), self.recipes(), self.attack_specs()
             )
         )
+
+
+def _by_name(table: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A table for each of its names: these may be a sweep, too."""
+    named = table["name"]
+    return [{**table, "name": one} for one in named] if isinstance(named, list) else [table]
 
 
 def _as_written(value: object) -> str:

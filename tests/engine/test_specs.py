@@ -210,3 +210,9 @@ def test_conditions_name_parameters_and_values_that_exist(section: str) -> None:
 def test_a_dataset_is_named_by_its_source() -> None:
     assert DatasetSpec(folder="/data/my digits").label == "my digits"
     assert DatasetSpec(npz="/data/x.npz").id == "npz"
+
+
+def test_names_can_be_swept_and_are_looked_at_one_by_one() -> None:
+    study = small_study(attack=[{"name": ["fgsm", "pgd"], "eps": 0.1}])
+    assert [attack.name for attack in study.attack_specs()] == ["fgsm", "pgd"]
+    assert study.unused() == ()
