@@ -40,6 +40,7 @@ from engine.attacks.outputs import predict
 from engine.batches import in_batches
 from engine.device import batch_size, lost
 from engine.diagnostics.checks import forward
+from engine.diagnostics.flags import Flag
 from engine.errors import Cancelled, CrumpleError, DeviceLost
 from engine.events import Emit, ShouldStop, StudyStage
 from engine.memory import memory_errors
@@ -243,8 +244,18 @@ class TransferStage:
             np.array([row["broken"] for row in source], bool),
             _clean(target),
         )
+        if pair.source == pair.target and found.fooled < found.n:
+            self._store.add_flag(pair.source, _unrepeated(found).to_dict())
         seconds = time.perf_counter() - begun
         self._queue.finish(pair, {**vars(found), "wrong": packed(fooled), "seconds": seconds})
+
+
+def _unrepeated(found: Transfer) -> Flag:
+    text = (
+        f"Only {found.fooled} of {found.n} examples fool their own variant when they are shown to "
+        "it again: its verdicts do not repeat, because it is random or depends on the batch."
+    )
+    return Flag("unrepeated", "warning", text)
 
 
 def _clean(samples: Sequence[Row]) -> Flags:

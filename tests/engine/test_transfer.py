@@ -236,3 +236,25 @@ def test_a_database_of_an_earlier_version_gets_the_table(tmp_path: Path) -> None
         assert store.transfers("old") == []
     with Writer(path) as store:
         store.transfer_queue.plan([])
+
+
+def test_a_diagonal_below_one_is_flagged_on_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forgetful(model: nn.Module, examples: torch.Tensor, *rest: object) -> torch.Tensor:
+        return torch.arange(len(examples)) % 2 == 0
+
+    monkeypatch.setattr(transfer, "misclassified", forgetful)
+    store = Writer(tmp_path / "q.db")
+    try:
+        runner.run(small_study(), store, lambda event: None)
+        flagged = {
+            row["run_id"]: [flag["id"] for flag in store.run(row["run_id"])["flags"]]
+            for row in store.results()
+        }
+        diagonal = [row for row in store.transfers() if row["source_run"] == row["target_run"]]
+        assert any(row["fooled"] < row["n"] for row in diagonal)
+        for row in diagonal:
+            assert ("unrepeated" in flagged[row["source_run"]]) == (row["fooled"] < row["n"])
+    finally:
+        store.close()
