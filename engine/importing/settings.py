@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import nn
@@ -56,6 +57,7 @@ def settle(
     fixed = told is not None or patient.settled
     already = kept_by_zeros(patient.state, patient.scores)
 
+    @lru_cache(maxsize=1)  # masks of large networks take seconds, and go through all settings
     def network(kept: float | None) -> nn.Module:
         # Masked already, the weights stay as they are stored.
         return patient.network(images.shape, None if kept == already else kept)
