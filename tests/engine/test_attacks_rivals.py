@@ -46,13 +46,19 @@ def test_robust_accuracy_is_that_of_the_closed_form(
         check(attack, _affine(classes, shape, norm, box), share, scale=scale, misses=1)
 
 
-def test_without_targets_the_cross_entropy_climbs_to_the_wrong_class() -> None:
-    """What the targets are for: on soft logits of ten classes the mixture of rivals misses."""
+def test_on_soft_logits_the_cross_entropy_climbs_to_the_wrong_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the targets and the scale are for: on soft logits the mixture of rivals misses."""
     model, images, labels, distance = _affine(10, SHAPES[1], "Linf", False)
     eps = float(distance[distance > 0].quantile(0.5))
     plain = {"name": "pgd", "eps": eps, "restarts": 8}
-    missed = (distance < eps * 0.9999) & ~run_attack(model, images, labels, plain).broken
+    reachable = distance < eps * 0.9999
+    scaled = reachable & ~run_attack(model, images, labels, plain).broken
+    monkeypatch.setattr("engine.attacks.search.factors", lambda spans: (spans == spans).float())
+    missed = reachable & ~run_attack(model, images, labels, plain).broken
     assert missed.sum() > 2
+    assert scaled.sum() <= 1
 
 
 @pytest.mark.parametrize("name", ["pgd", "pgd-l2", "apgd-ce", "apgd-dlr"])
