@@ -15,6 +15,9 @@ from engine.verdict import strong_kinds
 QUERIES = 1000
 """Of Square. Its first queries change most; measured, 1,000 break what 5,000 do but a few."""
 
+TARGETS = 3
+"""Of targeted APGD where nothing is in doubt. Measured on staircases, the three best rivals of an
+image break what all nine do, in a third of the time, which is less than Square takes."""
 
 _SMOOTHED = frozenset({"straight-through", "averaged"})
 """Twins whose gradients are not those of the model."""
@@ -61,8 +64,10 @@ def survivor_rivals(attack: AttackSpec, twins: Collection[str], *, doubted: bool
     """Who attacks the survivors of a run.
 
     Square needs no gradient, so nothing that hides one stops it. Targeted APGD climbs a loss
-    that no rescaled or squashed logits starve; on the twin of a staircase or of a random model
-    it is the stronger of the two (Tramer 2020, arXiv 2002.08347, has cases of both).
+    that no rescaled or squashed logits starve; on a smooth staircase, which the gate cannot
+    tell from a healthy network, and on the twin of a rounded or random model it is the stronger
+    of the two (Tramer 2020, arXiv 2002.08347, has cases of both). A run that could be evidence
+    meets both; one that is weak anyway meets it where it is cheap.
 
     Args:
         attack: of the run; what it contains itself is not repeated.
@@ -78,8 +83,10 @@ def survivor_rivals(attack: AttackSpec, twins: Collection[str], *, doubted: bool
         square = make_attack({"name": "square", "n_queries": QUERIES, **shared})
         found.append(Rival(square, wanted=True))
     if "margin" not in contained:
-        targeted = make_attack({"name": "apgd-t", **shared})
-        found.append(Rival(targeted, wanted=doubted or bool(_SMOOTHED & set(twins))))
+        suspect = doubted or bool(_SMOOTHED & set(twins))
+        few = {} if suspect else {"targets": TARGETS}
+        targeted = make_attack({"name": "apgd-t", **shared, **few})
+        found.append(Rival(targeted, wanted=suspect or bool(contained)))
     return found
 
 

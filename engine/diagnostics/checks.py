@@ -14,8 +14,8 @@ from engine.attacks.asking import ask
 from engine.attacks.chunks import in_chunks
 from engine.attacks.guard import arithmetic, preserved
 from engine.attacks.outputs import check_logits, predict
-from engine.diagnostics.flags import Flag
 from engine.errors import ModelError
+from engine.flags import Flag
 from engine.memory import memory_errors
 
 SIGNIFICANCE = 0.05

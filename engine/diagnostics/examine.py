@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from engine.attacks.guard import preserved
 from engine.compression.counting import count_macs, images_within
 from engine.diagnostics.checks import check_outputs, check_view
-from engine.diagnostics.flags import Flag
 from engine.diagnostics.gradients import gradient_health
 from engine.diagnostics.repeats import Behaviour, behaviour, draw
 from engine.diagnostics.secants import secant_agreement, secant_flag
@@ -19,6 +18,7 @@ from engine.diagnostics.stress import (
     unconstrained_flag,
     unconstrained_survivors,
 )
+from engine.flags import Flag
 
 PROBED_IMAGES = 64
 """Images for what takes many gradients; fewer for large networks."""

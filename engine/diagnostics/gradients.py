@@ -13,8 +13,8 @@ from engine.attacks.chunks import in_chunks
 from engine.attacks.gradient import input_gradient
 from engine.attacks.guard import preserved
 from engine.attacks.losses import Objective
-from engine.diagnostics.flags import Flag
 from engine.errors import AttackError
+from engine.flags import Flag
 
 MAX_ZERO_FRACTION = 0.05
 MIN_COSINE = 0.1

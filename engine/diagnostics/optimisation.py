@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.attacks.lost import lost_examples
 from engine.diagnostics.checks import SIGNIFICANCE, tail
-from engine.diagnostics.flags import Flag
+from engine.flags import Flag
 from engine.specs import AttackSpec
 
 MIN_STEPS = 8

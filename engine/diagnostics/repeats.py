@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from engine.attacks.guard import forked_rng
 from engine.attacks.outputs import predict
 from engine.diagnostics.checks import check_accuracy, forward
-from engine.diagnostics.flags import Flag
+from engine.flags import Flag
 
 DRAWS = 8
 """Forwards with fresh randomness, beside those that are made anyway."""

@@ -13,11 +13,11 @@ from engine.attacks.straight_through import StraightThrough
 from engine.diagnostics.averaged import FORWARDS, Averaged
 from engine.diagnostics.checks import forward
 from engine.diagnostics.examine import Report, ask_again, examine
-from engine.diagnostics.flags import Flag
 from engine.diagnostics.gradients import GradientHealth, gradient_health
 from engine.diagnostics.one_by_one import OneByOne
 from engine.diagnostics.repeats import Behaviour
 from engine.errors import AttackError
+from engine.flags import Flag
 from engine.memory import memory_errors
 
 ALONE = "one-by-one"

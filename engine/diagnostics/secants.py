@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from engine.attacks import losses
 from engine.attacks.guard import forked_rng
-from engine.diagnostics.flags import Flag
 from engine.diagnostics.gradients import logits_and_gradient
+from engine.flags import Flag
 
 SCALES = (8 / 255, 1 / 255)
 """What attacks walk, and one grey level. A healthy network that was never attacked in training

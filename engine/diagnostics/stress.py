@@ -12,8 +12,8 @@ from engine.attacks.ball import linf_bounds
 from engine.attacks.outputs import predict
 from engine.attacks.scale import USUAL, factor_of, span
 from engine.diagnostics.checks import SIGNIFICANCE, forward, tail
-from engine.diagnostics.flags import Flag
 from engine.diagnostics.gradients import cross_entropy, logits_and_gradient
+from engine.flags import Flag
 
 WHOLE_BOX = {"name": "pgd", "eps": 1.0, "steps": 20, "random_start": False}
 """From the image itself: a random start so far away would be an example without a gradient."""

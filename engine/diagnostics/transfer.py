@@ -10,7 +10,7 @@ from engine.attacks.outputs import predict
 from engine.batches import in_batches
 from engine.diagnostics.checks import forward
 from engine.diagnostics.duel import Duel, compare
-from engine.diagnostics.flags import Flag
+from engine.flags import Flag
 
 
 def transfer_check(

@@ -169,6 +169,15 @@ def train(
     return run.best()
 
 
+def _ruined_before(loss: float) -> TrainingError:
+    """No rate is to blame for a loss that was computed before anything was learnt."""
+    return TrainingError(
+        f"Training cannot begin: the loss is {loss} before the first step.",
+        "See whether the model, and its teacher if it has one, gives finite outputs on these "
+        "images: a step before this one may have ruined it.",
+    )
+
+
 class _Run:
     """The gradient steps of a training run, and all that an interruption must not lose."""
 
@@ -214,6 +223,8 @@ class _Run:
                 raise Cancelled
             loss = self._step(batch)
             if not math.isfinite(loss):
+                if number == step == 1:
+                    raise _ruined_before(loss)
                 raise self._diverged(f"the loss is {loss}", number, step)
             total += loss * len(batch)
         if not all(bool(p.detach().isfinite().all()) for p in self._model.parameters()):

@@ -42,13 +42,15 @@ def names(attack: str | dict[str, Any], twins: tuple[str, ...] = (), doubted: bo
 
 @pytest.mark.full_check
 def test_who_is_sent_depends_on_the_attack_on_twins_and_on_doubts() -> None:
-    both = [("square", True), ("apgd-t", False)]
+    both = [("square", True), ("apgd-t", True)]
     assert names("pgd") == both
+    assert names({"name": "pgd", "steps": 5}) == [("square", True), ("apgd-t", False)]
     assert names("pgd", ("straight-through",)) == [("square", True), ("apgd-t", True)]
     assert names("pgd", ("one-by-one",)) == both
     assert names("pgd", doubted=True) == [("square", True), ("apgd-t", True)]
     assert names("square", ("averaged",)) == [("apgd-t", True)]
-    assert names({"name": "square", "n_queries": 100}) == both
+    weak = {"name": "square", "n_queries": 100}
+    assert names(weak) == [("square", True), ("apgd-t", False)]
     assert names("apgd-t") == [("square", True)]
     assert not names("autoattack")
     assert not names("ddn")

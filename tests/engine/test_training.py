@@ -255,7 +255,7 @@ class _Failing(Standard):
     ("after", "bad", "words"),
     [
         (8, float("nan"), "the loss is nan at epoch 2, step 2"),
-        (0, float("inf"), "the loss is inf at epoch 1, step 1"),
+        (1, float("inf"), "the loss is inf at epoch 1, step 2"),
         (13, 0.0, "a weight is not finite at epoch 2, step 7"),
     ],
 )
@@ -263,6 +263,14 @@ def test_divergence_stops_and_names_the_place(after: int, bad: float, words: str
     with pytest.raises(TrainingError, match=words) as caught:
         training.train(_tiny(), *_examples(), SHORT["standard"], 0, objective=_Failing(after, bad))
     assert "learning rate" in caught.value.hint
+
+
+def test_a_loss_that_is_no_number_before_anything_is_learnt_is_no_fault_of_the_rate() -> None:
+    aim = _Failing(0, float("nan"))
+    with pytest.raises(TrainingError, match="loss is nan before the first step") as caught:
+        training.train(_tiny(), *_examples(), SHORT["standard"], 0, objective=aim)
+    assert "learning rate" not in caught.value.hint
+    assert "finite outputs" in caught.value.hint
 
 
 def test_epochs_tell_losses_and_the_accuracies_that_choose() -> None:
