@@ -9,6 +9,7 @@ the flag names the winner; numpy only, free of torch and scipy.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -104,8 +105,9 @@ class _Duel:
 def strong_kinds(attack: Mapping[str, Any]) -> frozenset[str]:
     """The kinds of search in an attack that count as evidence, with these parameters.
 
-    Empty for one that is unknown, that makes fewer than 20 steps or 1,000 queries, or whose
-    entry names none: a single step, a loose bound, a reference.
+    Empty for one that is unknown, that makes fewer than 20 steps or 1,000 queries, whose steps
+    do not lead from the image to the edge of the ball, or whose entry names none: a single step,
+    a loose bound, a reference.
 
     Args:
         attack: ``name`` and ``params``, as specs have them.
@@ -113,10 +115,19 @@ def strong_kinds(attack: Mapping[str, Any]) -> frozenset[str]:
     entry = catalog.section("attacks").get(attack["name"])
     params = attack["params"]
     steps, queries = params.get("steps", STRONG_STEPS), params.get("n_queries", STRONG_QUERIES)
-    if entry is None or steps < STRONG_STEPS or queries < STRONG_QUERIES:
+    if entry is None or steps < STRONG_STEPS or queries < STRONG_QUERIES or _falls_short(params):
         return frozenset()
+    if params.get("version") == "rand":
+        return frozenset()  # of its parts only that without a gradient makes enough steps
     # With targets it climbs the logit of one rival class alone.
-    return frozenset({"margin"}) if params.get("targets") and entry.kinds else entry.kinds
+    margin = bool(params.get("targets")) or params.get("loss") in ("dlr", "margin")
+    return frozenset({"margin"}) if margin and entry.kinds == {"cross-entropy"} else entry.kinds
+
+
+def _falls_short(params: Mapping[str, Any]) -> bool:
+    """Whether all steps of an attack together are shorter than the radius of its ball."""
+    eps, stride = params.get("eps"), params.get("step_size") or params.get("alpha")
+    return bool(eps and stride and stride * params.get("steps", math.inf) < eps)
 
 
 def judge(own: Finding, others: Sequence[Finding]) -> Verdict:
@@ -137,23 +148,34 @@ def judge(own: Finding, others: Sequence[Finding]) -> Verdict:
     adjusted = holm([duel.p_value for duel in duels])
     lost = [(p, duel) for p, duel in zip(adjusted, duels, strict=True) if p < SIGNIFICANCE]
     flags = [_flag(own, lost, len(duels))] if lost else []
-    equals = [own, *(one for one in rivals if _as_strong(one, own))]
-    if own.eps is not None:
-        kinds = sorted(frozenset().union(*(one.kinds for one in equals)))
-        survivors, closest = _survivors(own, known, own.eps), None
-        only_others = int(np.sum(own.inside(own.eps) == 0)) - survivors
-        same = mcnemar_greater(only_others, 0) >= SIGNIFICANCE
-    else:
-        # All are of one kind, but go different ways.
-        kinds = sorted({one.attack for one in equals if one.kinds})
-        survivors, closest = None, _closest_median(own, known)
-        same = _median(own.distances) <= closest * (1 + CLOSER)
-    agree = not lost and same and bool(own.kinds) and len(kinds) > 1
-    return Verdict(len(rivals), flags, agree, kinds, survivors, closest)
+    judged = _in_ball if own.eps is not None else _of_distances
+    verdict = replace(judged(own, known, rivals), rivals=len(rivals), flags=flags)
+    strong = not lost and bool(own.kinds) and len(verdict.kinds) > 1
+    return replace(verdict, agree=verdict.agree and strong)
+
+
+def _in_ball(own: Finding, known: Sequence[Finding], rivals: Sequence[Finding]) -> Verdict:
+    """Survivors, kinds, and whether the run itself came as far as all others together."""
+    assert own.eps is not None
+    together = _together(own, known, own.eps)
+    confirmed = [own, *(one for one in rivals if _as_strong(one, together))]
+    kinds = sorted(frozenset().union(*(one.kinds for one in confirmed)))
+    survivors = int(np.sum(together.inside(own.eps) == 0))
+    same = _duel(own, together).p_value >= SIGNIFICANCE
+    return Verdict(agree=same, kinds=kinds, survivors=survivors)
+
+
+def _of_distances(own: Finding, known: Sequence[Finding], rivals: Sequence[Finding]) -> Verdict:
+    """All are of one kind, but go different ways, so it is attacks that agree."""
+    confirmed = [own, *(one for one in rivals if _as_strong(one, own))]
+    kinds = sorted({one.attack for one in confirmed if one.kinds})
+    closest = _closest_median(own, known)
+    same = _median(own.distances) <= closest * (1 + CLOSER)
+    return Verdict(agree=same, kinds=kinds, closest=closest)
 
 
 def _as_strong(rival: Finding, own: Finding) -> bool:
-    """Whether a rival confirms a run: it had the same room and is not significantly weaker."""
+    """Whether a rival had the same room and is not significantly weaker."""
     if not rival.kinds or (rival.eps is not None and rival.eps != own.eps):
         return False
     same_room = rival if rival.eps == own.eps else replace(rival, eps=own.eps)
@@ -199,9 +221,10 @@ def _median(distances: FloatArray) -> float:
     return float(np.median(distances)) if len(distances) else float("nan")
 
 
-def _survivors(own: Finding, rivals: Sequence[Finding], eps: float) -> int:
+def _together(own: Finding, rivals: Sequence[Finding], eps: float) -> Finding:
+    """Everything that was found in a ball, as if one attack had found it."""
     broken = np.array([one.inside(eps) == 1 for one in (own, *rivals)]).any(axis=0)
-    return int(np.sum(~broken))
+    return replace(own, eps=eps, distances=np.where(broken, 0.0, np.inf))
 
 
 def _closest_median(own: Finding, rivals: Sequence[Finding]) -> float:
@@ -209,9 +232,15 @@ def _closest_median(own: Finding, rivals: Sequence[Finding]) -> float:
     return _median(np.nanmin(found, axis=0))
 
 
+def _others(count: int) -> str:
+    if not count:
+        return ""
+    return " One more is stronger too." if count == 1 else f" {count} more are stronger too."
+
+
 def _flag(own: Finding, lost: Sequence[tuple[float, _Duel]], compared: int) -> Flag:
     p, best = min(lost, key=lambda one: (one[0], -one[1].other if own.eps else one[1].other))
-    others = f" {len(lost) - 1} more are stronger too." if len(lost) > 1 else ""
+    others = _others(len(lost) - 1)
     p_text = f"p = {p:.2g}" + (f" by Holm for {compared} rivals" if compared > 1 else "")
     rival = best.rival
     if own.eps is None and rival.eps is None:

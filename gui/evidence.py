@@ -161,12 +161,11 @@ def _in_favour(row: Row) -> tuple[str, str]:
         return "warning", f"Upper bound only: {held}, which takes a single step"
     if not verdict.get("agree"):
         return "info", f"Upper bound: {held}; {_wanting(row, kinds)}"
+    worst = row.get("worst_case")
+    every = f"{percent(share if worst is None else worst)} survive everything that is stored"
     return "ok", (
-        f"Evidence of robustness: {held}, {percent(row['worst_case'])} against all "
-        f"{verdict['rivals'] + 1}; strong searches of {len(kinds)} kinds agree ({_listed(kinds)})"
-        if verdict["rivals"]
-        else f"Evidence of robustness: {held}, which holds searches of {len(kinds)} kinds "
-        f"({_listed(kinds)})"
+        f"Evidence of robustness: {every}; {held}, and strong searches of {len(kinds)} kinds "
+        f"agree ({_listed(kinds)})"
     )
 
 

@@ -19,6 +19,7 @@ from engine.store.database import open_database
 from engine.store.distances import without_limit
 from engine.store.transfers import transfer_rows
 from engine.store.usage import ModelUsage, model_usage
+from engine.store.verdicts import refresh_around
 
 Row = dict[str, Any]
 
@@ -360,10 +361,14 @@ class Store:
             self.db.table("annotations").upsert({"run_id": run_id, **given}, pk="run_id")
 
     def set_deleted(self, run_ids: Iterable[int], deleted: bool = True) -> None:
-        """Hide runs from every list, or bring them back; nothing is erased."""
+        """Hide runs from every list, or bring them back; nothing is erased.
+
+        A hidden run is no rival of others, whose verdicts change with it.
+        """
         rows = [{"run_id": run_id, "deleted": int(deleted)} for run_id in run_ids]
         with self.db.atomic():
             self.db.table("annotations").upsert_all(rows, pk="run_id")
+            refresh_around(self.db, [row["run_id"] for row in rows])
 
 
 def _result_row(row: Row) -> Row:

@@ -78,15 +78,19 @@ class TransferQueue:
         self._db = db
 
     def plan(self, pairs: Iterable[Pair]) -> None:
-        """Let pairs wait whose content is not judged yet; failed and cancelled ones wait again."""
+        """Let pairs wait whose content is not judged yet; failed and cancelled ones wait again.
+
+        So do those of versions that counted what was misclassified and did not say which.
+        """
         with self._db.atomic():
             for pair in pairs:
                 self._db.execute(
                     "INSERT INTO transfers (source_run, target_run, key) VALUES (?, ?, ?) "
                     "ON CONFLICT DO UPDATE SET key = excluded.key, status = 'waiting', "
                     "attempts = 0, message = NULL, kept = NULL, broken = NULL, n = NULL, "
-                    "fooled = NULL, seconds = NULL, finished = NULL "
-                    "WHERE key != excluded.key OR status IN ('failed', 'cancelled')",
+                    "fooled = NULL, seconds = NULL, finished = NULL, wrong = NULL "
+                    "WHERE key != excluded.key OR status IN ('failed', 'cancelled') "
+                    "OR (status = 'finished' AND wrong IS NULL)",
                     pair,
                 )
 

@@ -21,8 +21,10 @@ from engine.verdict import Finding, judge, strong_kinds
 Row = dict[str, Any]
 
 _SIBLINGS = """
-    SELECT other.id, other.attack, other.eps, other.norm, other.spec, other.checks
+    SELECT other.id, other.attack, other.eps, other.norm, other.spec, other.checks,
+        coalesce(deleted, 0) AS deleted
     FROM runs AS one JOIN runs AS other ON other.variant_key = one.variant_key
+    LEFT JOIN annotations ON annotations.run_id = other.id
     WHERE one.id = ? AND other.status = 'finished' AND (other.data_key = one.data_key
         OR json_extract(other.environment, '$.data_fingerprint')
             = json_extract(one.environment, '$.data_fingerprint'))
@@ -33,20 +35,29 @@ _SIBLINGS = """
 _TRANSFERS = """
     SELECT target_run, source_run, wrong, kept, source.norm, source.eps, source.attack
     FROM transfers JOIN runs AS source ON source.id = source_run
+    LEFT JOIN annotations ON annotations.run_id = source_run
     WHERE target_run IN ({marks}) AND transfers.status = 'finished' AND source_run != target_run
-        AND wrong IS NOT NULL
+        AND wrong IS NOT NULL AND coalesce(deleted, 0) = 0
     ORDER BY target_run, source_run
 """
 
 
-def refresh_verdicts(db: Database, run_id: int) -> None:
-    """Judge all finished runs again that share variant and images with this one."""
+def refresh_verdicts(db: Database, run_id: int) -> set[int]:
+    """Judge all finished runs again that share variant and images with this one.
+
+    What was deleted is judged too, so that it can be brought back, but is nobody's rival.
+
+    Returns:
+        The ids of the runs that were judged.
+    """
     siblings = list(db.query(_SIBLINGS, (run_id,)))
     distances = _distances(db, siblings)
     length = len(distances.get(run_id, ()))
     siblings = [row for row in siblings if length and len(distances[row["id"]]) == length]
     own = {row["id"]: _finding(row, distances[row["id"]]) for row in siblings}
-    known = [*own.values(), *_checked(siblings, own), *_transferred(db, own, length)]
+    kept = [row for row in siblings if not row["deleted"]]
+    rivals = {row["id"]: own[row["id"]] for row in kept}
+    known = [*rivals.values(), *_checked(kept, own), *_transferred(db, rivals, length)]
     with db.atomic():
         for number, finding in own.items():
             verdict = judge(finding, [one for one in known if one is not finding])
@@ -54,6 +65,16 @@ def refresh_verdicts(db: Database, run_id: int) -> None:
                 "UPDATE runs SET verdict = ? WHERE id = ?",
                 (json.dumps(verdict.to_dict()), number),
             )
+    return set(own)
+
+
+def refresh_around(db: Database, run_ids: Sequence[int]) -> None:
+    """Judge again all that these runs are rivals of, also by their transferred examples."""
+    marks = ",".join("?" * len(run_ids))
+    targets = f"SELECT DISTINCT target_run FROM transfers WHERE source_run IN ({marks})"
+    left = {*run_ids, *(number for (number,) in db.execute(targets, tuple(run_ids)))}
+    while left:
+        left -= refresh_verdicts(db, left.pop())
 
 
 def _finding(row: Row, distances: FloatArray) -> Finding:

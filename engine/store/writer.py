@@ -99,13 +99,21 @@ class Writer(Store):
                 f"WHERE id IN ({marks}) AND status IN ('failed', 'cancelled')",
                 ids,
             )
-            self.db.execute(f"UPDATE annotations SET deleted = 0 WHERE run_id IN ({marks})", ids)
+            self._bring_back(ids)
             done = self._query(
                 f"SELECT count(*) AS n FROM runs WHERE status = 'finished' AND id IN ({marks})",
                 ids,
             )
             self._judge_old(ids)
         return Queued(study_id, tuple(ids), int(done[0]["n"]))
+
+    def _bring_back(self, run_ids: Sequence[int]) -> None:
+        marks = ",".join("?" * len(run_ids))
+        hidden = self._query(
+            f"SELECT run_id FROM annotations WHERE deleted AND run_id IN ({marks})", run_ids
+        )
+        if hidden:
+            self.set_deleted([row["run_id"] for row in hidden], deleted=False)
 
     def _judge_old(self, run_ids: Sequence[int]) -> None:
         """Take the verdicts of finished runs that were stored before there were any."""

@@ -17,7 +17,7 @@ from engine.commands import Cancel, Pause, Shutdown
 from engine.errors import Cancelled
 from engine.events import Event, RunFinished, StudyFinished, StudyStage
 from engine.runner import Options, Runner
-from engine.store import TRANSFER_COLUMNS, Pair, Store, Writer
+from engine.store import TRANSFER_COLUMNS, Pair, Row, Store, Writer
 from engine.store.schema import migrations
 from engine.transfer import Transfer, count, misclassified
 from engine.worker import _Worker
@@ -150,6 +150,21 @@ def test_a_pair_that_fails_is_stored_with_its_reason_and_tried_again(
     run(store)
     assert {row["status"] for row in store.transfers()} == {"finished"}
     assert len(calls) == 9
+
+
+def test_a_pair_of_a_version_that_did_not_say_which_images_is_judged_again(store: Writer) -> None:
+    run(store)
+    before = store.transfers()
+    store.db.execute("UPDATE transfers SET wrong = NULL WHERE source_run = 1")
+    judged = [event.total for event in run(store) if isinstance(event, StudyStage)]
+    assert set(judged) == {2}
+    (missing,) = store.db.execute("SELECT count(*) FROM transfers WHERE wrong IS NULL").fetchone()
+    assert not missing
+
+    def counts(rows: list[Row]) -> list[Row]:
+        return [{k: v for k, v in row.items() if k not in ("seconds", "finished")} for row in rows]
+
+    assert counts(store.transfers()) == counts(before)
 
 
 def test_what_was_stopped_continues_with_what_is_left(

@@ -121,6 +121,8 @@ def test_of_several_winners_the_clearest_is_named_and_the_others_counted() -> No
     (flag,) = judge(found(1, breaks()), others).flags
     assert "attack 3 breaks 30/40" in flag.text
     assert "2 more are stronger too" in flag.text
+    (flag,) = judge(found(1, breaks()), others[:2]).flags
+    assert "One more is stronger too" in flag.text
 
 
 def test_closer_examples_of_another_attack_flag_a_minimum_norm_run(store: Writer) -> None:
@@ -149,6 +151,28 @@ def test_a_ball_attack_that_breaks_more_flags_a_minimum_norm_run() -> None:
     inside = found(2, breaks(range(8), at=0.05), eps=0.05)
     (flag,) = judge(found(1, breaks(), eps=None), [inside]).flags
     assert "8/40 of the same images within 0.05" in flag.text
+
+
+def test_a_deleted_run_is_no_rival_until_it_is_brought_back(store: Writer) -> None:
+    weak, strong = finish(store, FGSM, breaks()), finish(store, PGD, breaks(range(30)))
+    source = finish(store, PGD, breaks(range(40)), variant="a")
+    pair = Pair(source, weak, "key")
+    store.transfer_queue.plan([pair])
+    mask = np.arange(40) < 35
+    counts = {"kept": 40, "broken": 35, "n": 0, "fooled": 0, "wrong": packed(mask)}
+    store.transfer_queue.finish(pair, counts)
+    store.refresh_verdicts(weak)
+    assert "transferred" in flags(store, weak)["stronger-attack"]
+    store.set_deleted([source])
+    assert f"run {strong}" in flags(store, weak)["stronger-attack"]
+    store.set_deleted([strong])
+    assert not flags(store, weak)
+    assert store.result(weak)["worst_case"] == 1
+    assert store.run(strong)["verdict"]["survivors"] == 10
+    study = store.study(store.studies_of(strong)[0])
+    (run,) = study.runs()
+    store.add_study(study, [(run, RunKeys(store.run(strong)["key"], "variant", "data"))])
+    assert "stronger-attack" in flags(store, weak)
 
 
 def test_other_variants_and_other_images_are_no_rivals(store: Writer) -> None:
@@ -232,6 +256,15 @@ def test_a_beaten_rival_confirms_nothing() -> None:
     assert not judge(ddn, [carlini]).agree
 
 
+def test_a_rival_confirms_only_what_all_together_left() -> None:
+    """It broke as much as the run, but a third broke more than both."""
+    own, rival = found(1, breaks(range(20)), kinds=STRONG), found(2, breaks(range(17)), kinds=OTHER)
+    assert judge(own, [rival]).agree
+    best = found(3, breaks(range(23)), kinds=STRONG)
+    assert not judge(own, [rival, best]).flags
+    assert not judge(own, [rival, best]).agree
+
+
 def test_a_minimum_norm_attack_confirms_a_ball_as_far_as_it_found_the_same() -> None:
     own = found(1, breaks(range(30)), kinds=STRONG)
     for count, agree in ((30, True), (15, False)):
@@ -263,8 +296,18 @@ def test_what_is_strong_is_stated_with_the_entry_and_its_parameters() -> None:
 
     assert kinds(name="pgd") == {"cross-entropy"}
     assert kinds(name="pgd", targets=9) == {"margin"}
+    assert kinds(name="fab-t", targets=9) == {"closest"}
+    library = "torchattacks.APGD"
+    assert kinds(name=library, steps=50) == {"cross-entropy"}
+    assert kinds(name=library, steps=50, loss="dlr") == {"margin"}
+    assert kinds(name="torchattacks.UPGD", steps=50, loss="margin") == {"margin"}
+    assert kinds(name="torchattacks.Square", loss="margin") == {"gradient-free"}
+    assert kinds(name="torchattacks.AutoAttack") == {"gradient-free"}
+    assert not kinds(name="torchattacks.AutoAttack", version="rand"), "it has no Square in it"
     assert len(kinds(name="autoattack")) == 4
     weak = [{"name": "pgd", "steps": 5}, {"name": "square", "n_queries": 100}, {"name": "fgsm"}]
+    weak += [{"name": "pgd", "eps": 0.3, "step_size": 0.001}]
+    weak += [{"name": "torchattacks.PGD", "eps": 0.3, "alpha": 0.01, "steps": 20}]
     assert not any(kinds(**one) for one in weak)
     assert strong_kinds({"name": "of tomorrow", "params": {}}) == frozenset()
     for entry in catalog.section("attacks").values():
