@@ -40,9 +40,9 @@ from engine.attacks.outputs import predict
 from engine.batches import in_batches
 from engine.device import batch_size, lost
 from engine.diagnostics.checks import forward
-from engine.diagnostics.flags import Flag
 from engine.errors import Cancelled, CrumpleError, DeviceLost
 from engine.events import Emit, ShouldStop, StudyStage
+from engine.flags import Flag
 from engine.memory import memory_errors
 from engine.plan import transfer_key
 from engine.store import Pair, Row, RunKeys, Writer, packed
