@@ -36,7 +36,7 @@ from engine.memory import give_back_device_memory, give_back_freed_memory, memor
 from engine.models.bundle import check as check_card
 from engine.plan import learns, run_keys
 from engine.specs import DatasetSpec, Run, Study
-from engine.store import Queued, RunKeys, Writer
+from engine.store import Queued, Row, RunKeys, Writer
 from engine.survivors import SurvivorStage
 from engine.training import Epoch, Watch
 from engine.transfer import TransferStage
@@ -129,6 +129,15 @@ def run(
     runner.transfer(queued.study_id, should_stop)
     runner.rest()
     return summary
+
+
+def _rivals(spec: Run, gate: Row) -> list[diagnostics.Rival]:
+    """Who attacks what a run leaves, as the gate of its variant has it."""
+    flags = [Flag.from_dict(flag) for flag in gate["flags"]]
+    random = any(flag.id == "random-output" for flag in flags)
+    return diagnostics.survivor_rivals(
+        spec.attack, gate["twins"], doubted=doubted(flags), random=random
+    )
 
 
 class Runner:
@@ -243,9 +252,7 @@ class Runner:
         together = self.options.batch_size or device.batch_size(self.device, images.shape)
         how = (self.store, self.emit, precision, together)
         attacking, checking = AttackStage(*how), SurvivorStage(*how)
-        rivals = diagnostics.survivor_rivals(
-            spec.attack, gate["twins"], doubted=doubted(map(Flag.from_dict, gate["flags"]))
-        )
+        rivals = _rivals(spec, gate)
         after = checking.work(rivals, images)
         used = staged(
             "attack",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from engine.errors import Cancelled, CrumpleError
 from engine.events import INTERVAL, CheckProgress, Emit, ShouldStop
 from engine.plan import survivors_key
 from engine.specs import AttackSpec, Run
-from engine.store import RunKeys, Writer
+from engine.store import Row, RunKeys, Writer
 from engine.variants import LoadedVariant
 
 _FEWEST = 8
@@ -63,20 +64,21 @@ class SurvivorStage:
             Cancelled: told to stop; the verdicts of the run and of finished rivals stay.
         """
         samples = self._store.samples(run_id)
-        left = [place for place, row in enumerate(samples) if not row["broken"]]
+        tried = [(rival, _tried(samples, rival)) for rival in rivals]
+        total = len(samples)
         planned = [
-            (rival.attack, places)
-            for rival in rivals
-            if (places := self._affordable(rival, left, len(samples), spec.attack, images, variant))
+            (rival, places)
+            for rival, left in tried
+            if (places := self._affordable(rival, left, total, spec.attack, images, variant))
         ]
-        costs = [len(places) * self._work(attack, images) for attack, places in planned]
+        costs = [len(places) * self._work(rival.attack, images) for rival, places in planned]
+        mine = {place for place, row in enumerate(samples) if row["broken"]}
         found = []
-        for number, (attack, places) in enumerate(planned):
+        for number, (rival, places) in enumerate(planned):
             later = sum(costs[number + 1 :]) / max(costs[number], 1)
-            tell = _Teller(run_id, attack, images, self._precision, later, self._emit)
-            found.append(
-                self._one(spec, keys, images, variant, attack, places, tell, staged, should_stop)
-            )
+            tell = _Teller(run_id, rival.attack, images, self._precision, later, self._emit)
+            hunt = _Hunt(spec, images, variant, rival, places, tell, should_stop)
+            found.append(self._one(hunt, keys, mine, staged))
         return found
 
     def work(self, rivals: Sequence[Rival], images: ImageSet) -> int:
@@ -106,61 +108,90 @@ class SurvivorStage:
         plan = workload.parts(attack, len(images.class_names), "fp32")
         return sum(part.work for part in plan)
 
-    def _one(
-        self,
-        spec: Run,
-        keys: RunKeys,
-        images: ImageSet,
-        variant: LoadedVariant,
-        attack: AttackSpec,
-        places: list[int],
-        tell: _Teller,
-        staged: Staged,
-        should_stop: ShouldStop,
-    ) -> Checked:
-        key = survivors_key(keys.run, attack, places)
+    def _one(self, hunt: _Hunt, keys: RunKeys, mine: set[int], staged: Staged) -> Checked:
+        """What is stored of this check, or what it finds now; ``mine`` the run itself broke."""
+        attack = hunt.rival.attack
+        key = survivors_key(keys.run, attack, hunt.places)
         stored = self._store.stage(key)
         if stored:
             return Checked(**stored)
         begun = time.perf_counter()
-        chosen = torch.tensor(places)
-        broken: list[int] = []
-        tell.total = len(places)
-
-        def attempt(start: int, stop: int) -> None:
-            part = chosen[start:stop]
-            tell.begin(start, stop)
-            result = run_attack(
-                variant.deployed,
-                images.images[part].to(variant.device),
-                images.labels[part].to(variant.device),
-                attack,
-                view=variant.view,
-                precision=self._precision,
-                seed=spec.seed,
-                observer=tell.step,
-                should_stop=should_stop,
-            )
-            broken.extend(part[result.broken.cpu()].tolist())
-
-        def compute() -> str:
-            try:
-                in_batches(attempt, 0, len(places), self._batch_size)
-            except Cancelled:
-                raise
-            except torch.OutOfMemoryError:
-                return "it does not fit into memory."
-            except CrumpleError as error:
-                return error.message
-            return ""
-
-        reason = staged("check", attack.label, compute)
-        tried = 0 if reason else len(places)
-        check = Checked(attack.name, attack.label, tried, [] if reason else broken, reason)
-        if not reason:
-            seconds = time.perf_counter() - begun
-            self._store.put_stage(key, "black-box", check.to_dict(), seconds)
+        reason = staged("check", attack.label, lambda: self._searched(hunt))
+        if reason:
+            return Checked(attack.name, attack.label, 0, [], reason)
+        broken = set(hunt.broken)
+        check = Checked(
+            attack.name,
+            attack.label,
+            len(set(hunt.places) - mine),
+            sorted(broken - mine),
+            missed=[place for place in hunt.places if place in mine - broken],
+            everyone=hunt.rival.everyone,
+        )
+        self._store.put_stage(key, "black-box", check.to_dict(), time.perf_counter() - begun)
         return check
+
+    def _searched(self, hunt: _Hunt) -> str:
+        """Make a search; why it could not be made, empty if it was."""
+        hunt.tell.total = len(hunt.places)
+        try:
+            in_batches(
+                lambda start, stop: hunt.attack(start, stop, self._precision),
+                0,
+                len(hunt.places),
+                self._batch_size,
+            )
+        except Cancelled:
+            raise
+        except torch.OutOfMemoryError:
+            return "it does not fit into memory."
+        except CrumpleError as error:
+            return error.message
+        return ""
+
+
+def _tried(samples: Sequence[Row], rival: Rival) -> list[int]:
+    """Places of what a rival is to attack: survivors, or all that was right without an attack."""
+    if rival.everyone:
+        right = (row["clean_prediction"] == row["label"] for row in samples)
+        return [place for place, one in enumerate(right) if one]
+    return [place for place, row in enumerate(samples) if not row["broken"]]
+
+
+@dataclass
+class _Hunt:
+    """One rival at work on images of a run.
+
+    Attributes:
+        places: of the images that it tries.
+        broken: places of those that it broke so far.
+    """
+
+    spec: Run
+    images: ImageSet
+    variant: LoadedVariant
+    rival: Rival
+    places: list[int]
+    tell: _Teller
+    should_stop: ShouldStop
+    broken: list[int] = field(default_factory=list)
+
+    def attack(self, start: int, stop: int, precision: str) -> None:
+        """Attack these of the places."""
+        part = torch.tensor(self.places[start:stop])
+        self.tell.begin(start, stop)
+        result = run_attack(
+            self.variant.deployed,
+            self.images.images[part].to(self.variant.device),
+            self.images.labels[part].to(self.variant.device),
+            self.rival.attack,
+            view=self.variant.view,
+            precision=precision,
+            seed=self.spec.seed,
+            observer=self.tell.step,
+            should_stop=self.should_stop,
+        )
+        self.broken.extend(part[result.broken.cpu()].tolist())
 
 
 class _Teller:

@@ -48,6 +48,8 @@ class Finding:
             inf where none was found, NaN where it did not look.
         attack: its id in the catalogue; empty for what is no attack on the variant itself.
         kinds: of search (``strong_kinds``).
+        random: the variant is, so that what several searches break does not add up: each of
+            them is one more draw.
     """
 
     run: int
@@ -57,6 +59,7 @@ class Finding:
     distances: FloatArray
     attack: str = ""
     kinds: frozenset[str] = frozenset()
+    random: bool = False
 
     def inside(self, eps: float) -> FloatArray:
         """(N) 1 where the variant is broken within eps, 0 where not, NaN where not looked."""
@@ -74,7 +77,8 @@ class Verdict:
         agree: several strong attacks of different kinds, this one among them, found the same.
         kinds: of the strong searches in its threat model that came as far, this one included;
             without an eps the attacks themselves.
-        survivors: images that survive all of them, or None without an eps.
+        survivors: images that survive all of them, of a random variant the strongest of them;
+            None without an eps.
         closest: median distance of the closest examples that any of them found; None with an
             eps, and infinite where half of the images have none.
     """
@@ -222,7 +226,14 @@ def _median(distances: FloatArray) -> float:
 
 
 def _together(own: Finding, rivals: Sequence[Finding], eps: float) -> Finding:
-    """Everything that was found in a ball, as if one attack had found it."""
+    """Everything that was found in a ball, as if one attack had found it.
+
+    On a random variant what the most successful one found: over draws of all of them together
+    any image would break in the end.
+    """
+    if own.random:
+        best = max((own, *rivals), key=lambda one: np.sum(one.inside(eps) == 1))
+        return replace(best, eps=eps, distances=np.where(best.inside(eps) == 1, 0.0, np.inf))
     broken = np.array([one.inside(eps) == 1 for one in (own, *rivals)]).any(axis=0)
     return replace(own, eps=eps, distances=np.where(broken, 0.0, np.inf))
 

@@ -155,7 +155,10 @@ def _no_targeted(numbers: Numbers, row: Row) -> str:
         return ""
     if not row["eps"] or not row["robust_accuracy"]:
         return _no_rival(numbers, {**row, "black_box_accuracy": None})
-    return "Tried where a twin or a doubt calls for it, or where it is cheap beside the attack."
+    return (
+        "Tried after an attack that could be evidence, where a twin or a doubt calls for it, or "
+        "where it is cheap beside the attack."
+    )
 
 
 def _worst_case(_: Numbers, row: Row) -> str:

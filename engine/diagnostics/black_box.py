@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from engine.diagnostics.checks import SIGNIFICANCE
@@ -31,10 +31,13 @@ class Rival:
         attack: in the threat model of the run.
         wanted: it is made whatever it costs, on fewer survivors if need be; otherwise only
             where it is cheap beside the attack of the run.
+        everyone: it attacks what the run broke too. A random model makes other mistakes on
+            every draw, so among survivors alone every search would seem the stronger one.
     """
 
     attack: AttackSpec
     wanted: bool
+    everyone: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Checked:
         tried: survivors that it attacked.
         broken: places in the run of those that it broke.
         reason: why it could not be made; empty if it was.
+        missed: places of images that the run broke and it did not.
+        everyone: it attacked what the run broke, too.
     """
 
     name: str
@@ -54,13 +59,17 @@ class Checked:
     tried: int
     broken: list[int]
     reason: str = ""
+    missed: list[int] = field(default_factory=list)
+    everyone: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As the store keeps it."""
         return asdict(self)
 
 
-def survivor_rivals(attack: AttackSpec, twins: Collection[str], *, doubted: bool) -> list[Rival]:
+def survivor_rivals(
+    attack: AttackSpec, twins: Collection[str], *, doubted: bool, random: bool = False
+) -> list[Rival]:
     """Who attacks the survivors of a run.
 
     Square needs no gradient, so nothing that hides one stops it. Targeted APGD climbs a loss
@@ -73,6 +82,7 @@ def survivor_rivals(attack: AttackSpec, twins: Collection[str], *, doubted: bool
         attack: of the run; what it contains itself is not repeated.
         twins: that were searched instead of the attack view.
         doubted: the gate objects to the gradients.
+        random: the model is.
     """
     if not attack.norm or not attack.eps:
         return []
@@ -81,12 +91,12 @@ def survivor_rivals(attack: AttackSpec, twins: Collection[str], *, doubted: bool
     found = []
     if "gradient-free" not in contained:
         square = make_attack({"name": "square", "n_queries": QUERIES, **shared})
-        found.append(Rival(square, wanted=True))
+        found.append(Rival(square, wanted=True, everyone=random))
     if "margin" not in contained:
         suspect = doubted or bool(_SMOOTHED & set(twins))
         few = {} if suspect else {"targets": TARGETS}
         targeted = make_attack({"name": "apgd-t", **shared, **few})
-        found.append(Rival(targeted, wanted=suspect or bool(contained)))
+        found.append(Rival(targeted, suspect or bool(contained), everyone=random))
     return found
 
 
@@ -95,17 +105,25 @@ def survivor_flags(checks: Sequence[Checked]) -> list[Flag]:
 
     The run broke none of its survivors, so the exact McNemar test asks whether the rival could
     have broken so many by chance if both were equally strong: 2^-broken, times Holm's factor.
+    Where it attacked everyone, what it missed counts for the run.
     """
     made = [check for check in checks if not check.reason]
-    adjusted = holm([mcnemar_greater(len(check.broken), 0) for check in made])
+    adjusted = holm([_chance(check) for check in made])
     found = [_flag(check, p) for check, p in zip(made, adjusted, strict=True) if p < SIGNIFICANCE]
     return [*found, *(_not_made(check) for check in checks if check.reason)]
 
 
+def _chance(check: Checked) -> float:
+    more, less = len(check.broken), len(check.missed)
+    return mcnemar_greater(more, less) if more > less else 1.0
+
+
 def _flag(check: Checked, p: float) -> Flag:
+    more, less = len(check.broken), len(check.missed)
+    but = f" and misses {less} that it broke" if check.everyone else ""
     figures = (
-        f"breaks {len(check.broken)} of {check.tried} images that this attack left (McNemar "
-        f"exact, p = {p:.2g})"
+        f"breaks {more} of {check.tried} images that this attack left{but} (McNemar exact, "
+        f"p = {p:.2g})"
     )
     if check.name == "square":
         text = (

@@ -21,7 +21,7 @@ from engine.verdict import Finding, judge, strong_kinds
 Row = dict[str, Any]
 
 _SIBLINGS = """
-    SELECT other.id, other.attack, other.eps, other.norm, other.spec, other.checks,
+    SELECT other.id, other.attack, other.eps, other.norm, other.spec, other.checks, other.flags,
         coalesce(deleted, 0) AS deleted
     FROM runs AS one JOIN runs AS other ON other.variant_key = one.variant_key
     LEFT JOIN annotations ON annotations.run_id = other.id
@@ -54,7 +54,8 @@ def refresh_verdicts(db: Database, run_id: int) -> set[int]:
     distances = _distances(db, siblings)
     length = len(distances.get(run_id, ()))
     siblings = [row for row in siblings if length and len(distances[row["id"]]) == length]
-    own = {row["id"]: _finding(row, distances[row["id"]]) for row in siblings}
+    random = any('"random-output"' in (row["flags"] or "") for row in siblings)
+    own = {row["id"]: _finding(row, distances[row["id"]], random) for row in siblings}
     kept = [row for row in siblings if not row["deleted"]]
     rivals = {row["id"]: own[row["id"]] for row in kept}
     known = [*rivals.values(), *_checked(kept, own), *_transferred(db, rivals, length)]
@@ -77,7 +78,7 @@ def refresh_around(db: Database, run_ids: Sequence[int]) -> None:
         left -= refresh_verdicts(db, left.pop())
 
 
-def _finding(row: Row, distances: FloatArray) -> Finding:
+def _finding(row: Row, distances: FloatArray, random: bool) -> Finding:
     attack = json.loads(row["spec"])["attack"]
     return Finding(
         run=row["id"],
@@ -87,6 +88,7 @@ def _finding(row: Row, distances: FloatArray) -> Finding:
         distances=distances,
         attack=attack["name"],
         kinds=strong_kinds(attack),
+        random=random,
     )
 
 
@@ -112,10 +114,11 @@ def _checked(rows: Iterable[Row], own: Mapping[int, Finding]) -> list[Finding]:
     for row in rows:
         made = json.loads(row["checks"] or "{}").get("survivors", [])
         for check in made:
-            if not check["broken"]:
+            if not check["broken"] and not check.get("missed"):
                 continue
             distances = own[row["id"]].distances.copy()
             distances[check["broken"]] = row["eps"]
+            distances[check.get("missed", [])] = np.inf
             title = f"{check['attack']} on what {own[row['id']].title} left"
             found.append(Finding(row["id"], title, row["norm"], row["eps"], distances))
     return found
@@ -125,7 +128,11 @@ def _transferred(db: Database, own: Mapping[int, Finding], length: int) -> list[
     """Examples of other variants that break this one, those tried on one run together."""
     marks = ",".join("?" * len(own))
     pairs = list(db.query(_TRANSFERS.format(marks=marks), tuple(own)))
-    by_target = itertools.groupby(pairs, key=lambda row: row["target_run"])
+    random = any(finding.random for finding in own.values())
+    # Examples of several sources are several draws of a random variant.
+    by_target = itertools.groupby(
+        pairs, key=lambda row: (row["target_run"], row["source_run"] if random else 0)
+    )
     return [_together(db, list(rows), length) for _, rows in by_target]
 
 

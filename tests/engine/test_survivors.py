@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,17 @@ def test_what_chance_explains_raises_no_flag(broken: tuple[int, ...], flags: lis
     assert all("of 50 images that this attack left" in flag.text for flag in found)
 
 
+def test_what_a_rival_misses_counts_where_it_tried_everyone() -> None:
+    """On a random model two equal searches break other images each."""
+    equal = Checked("square", "square", 50, list(range(9)), missed=list(range(50, 57)))
+    assert survivor_flags([replace(equal, missed=[])])
+    assert not survivor_flags([replace(equal, everyone=True)])
+    (flag,) = survivor_flags([replace(equal, missed=[60], everyone=True)])
+    assert "breaks 9 of 50 images that this attack left and misses 1 that it broke" in flag.text
+    rivals = survivor_rivals(PGD, ("averaged",), doubted=False, random=True)
+    assert all(rival.everyone for rival in rivals)
+
+
 def _images(model: nn.Module, count: int = N) -> ImageSet:
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(count, 1, 4, 4, generator=generator)
@@ -153,6 +165,21 @@ def test_only_survivors_are_tried_and_their_places_are_those_of_the_run(store: W
     assert all(radius[place] <= eps * 1.001 for place in check.broken)
     easy = [place for place in range(N) if radius[place] < 0.7 * eps and place not in before]
     assert set(easy) <= set(check.broken)
+
+
+def test_of_a_random_model_what_the_run_broke_is_tried_too(store: Writer) -> None:
+    model = Affine(3, (1, 4, 4))
+    images = _images(model)
+    radius = model.radius(images.images, images.labels)
+    eps = float(radius.sort().values[N // 2])
+    before = set(range(0, N, 3))
+    rival = replace(_square(eps, 300), everyone=True)
+    (check,) = _check(store, model, images, before, eps=eps, rivals=[rival])
+    assert check.tried == N - len(before)
+    assert check.broken
+    assert not before & set(check.broken)
+    assert {place for place in before if radius[place] > eps} <= set(check.missed) <= before
+    assert not [place for place in check.missed if radius[place] < 0.7 * eps]
 
 
 def test_a_check_tells_how_far_it_is_and_never_goes_back(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from engine import catalog
+from engine.diagnostics import Checked
 from engine.report.tables import results_text
 from engine.specs import make_attack
 from engine.statistics import holm
@@ -280,6 +281,36 @@ def test_rivals_that_together_break_more_do_not_agree() -> None:
     assert not verdict.flags
     assert verdict.survivors == 25
     assert not verdict.agree
+
+
+def test_several_draws_of_a_random_variant_do_not_add_up() -> None:
+    """Ten searches that break an image in ten by luck have not broken all of them."""
+    draws = [found(n, breaks(range(4 * n, 4 * n + 4)), random=True, kinds=OTHER) for n in range(10)]
+    verdict = judge(draws[0], draws[1:])
+    assert verdict.survivors == 36
+    assert not verdict.flags
+    better = found(11, breaks(range(12)), random=True)
+    assert judge(draws[0], [*draws[1:], better]).survivors == 28
+    steady = [replace(one, random=False) for one in draws]
+    assert judge(steady[0], steady[1:]).survivors == 0
+
+
+def test_checks_and_sources_of_a_random_variant_are_draws_of_their_own(store: Writer) -> None:
+    random = {"flags": [{"id": "random-output", "level": "warning", "text": "random"}]}
+    check = Checked("square", "square 0.1", 30, [10, 11], missed=[0, 1, 2, 3], everyone=True)
+    checks = {"survivors": [check.to_dict()]}
+    own = finish(store, PGD, breaks(range(10)), checks=checks, **random)
+    assert store.run(own)["verdict"]["survivors"] == 30, "the check broke eight"
+    other = finish(store, SQUARE, breaks(range(8, 16)), **random)
+    assert [store.run(one)["verdict"]["survivors"] for one in (own, other)] == [30, 30]
+    sources = [finish(store, PGD, breaks(range(40)), variant=name) for name in ("a", "b")]
+    for source, wrong in zip(sources, (range(9), range(9, 18)), strict=True):
+        pair, mask = Pair(source, own, f"{source}"), np.isin(np.arange(40), wrong)
+        store.transfer_queue.plan([pair])
+        counts = {"kept": 40, "broken": 9, "n": 0, "fooled": 0, "wrong": packed(mask)}
+        store.transfer_queue.finish(pair, counts)
+    store.refresh_verdicts(own)
+    assert store.run(own)["verdict"]["survivors"] == 30
 
 
 def test_minimum_norm_attacks_agree_where_none_is_closer() -> None:
