@@ -209,11 +209,14 @@ class CheckProgress(RunEvent):
         detail: what is done.
         share: of it that is done, in [0,1]; never falls.
         seconds_left: of it and of the checks that follow, None before there is an estimate.
+        before: it comes before the attack, whose time is not known yet and not in
+            ``seconds_left``.
     """
 
     detail: str
     share: float
     seconds_left: float | None = None
+    before: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,7 @@ from engine.events import (
     StudyQueued,
 )
 from engine.flags import Flag, doubted
+from engine.gate_progress import GateTeller
 from engine.memory import give_back_device_memory, give_back_freed_memory, memory_errors
 from engine.models.bundle import check as check_card
 from engine.plan import learns, run_keys
@@ -247,7 +248,7 @@ class Runner:
         self._begin(run_id, spec, images, precision)
         staged = self._staged(run_id, f"{spec.model} · {spec.compression}", should_stop)
         variant = self.variants.get(spec, keys, staged, self._watch(run_id, should_stop))
-        gate = self.variants.examine(spec, keys, images, staged)
+        gate = self.variants.examine(spec, keys, images, staged, GateTeller(run_id, self.emit))
         variant = self.variants.searched(variant, gate)
         together = self.options.batch_size or device.batch_size(self.device, images.shape)
         how = (self.store, self.emit, precision, together)

@@ -169,8 +169,15 @@ class Variants:
             device=self.device,
         )
 
-    def examine(self, spec: Run, keys: RunKeys, images: ImageSet, staged: Staged) -> Row:
-        """The gate that every variant passes before it is attacked.
+    def examine(
+        self,
+        spec: Run,
+        keys: RunKeys,
+        images: ImageSet,
+        staged: Staged,
+        tell: Callable[[str, float], None] = lambda what, share: None,
+    ) -> Row:
+        """The gate that every variant passes before it is attacked; ``tell`` hears how far it is.
 
         Its key, flags and numbers, and the twins of the attack view to search (``searched``).
         """
@@ -187,7 +194,9 @@ class Variants:
             labels = images.labels[start:stop].to(self.device)
             diagnostics.require_logits(variant.deployed, gate, labels)
             parent = self._parent_view(spec.model) if spec.recipe else None
-            choice = diagnostics.choose_view(variant.deployed, variant.view, gate, labels, parent)
+            choice = diagnostics.choose_view(
+                variant.deployed, variant.view, gate, labels, parent, tell
+            )
             if not choice.random:
                 compression.check_agreement(variant.deployed, variant.view, gate)
             return choice

@@ -19,7 +19,7 @@ _STAGES = {
     "compression": "compressing",
     "training": "training",
     "accounting": "measuring size and sparsity",
-    "diagnostics": "checking the gradients",
+    "diagnostics": "checking the variant",
     "attack": "attacking",
     "check": "attacking what is left",
     "statistics": "computing intervals",
@@ -78,6 +78,9 @@ class LiveState:
                 return replace(self, phase=words, training=self.training.after(event))
             case events.RunProgress():
                 return self._progressed(event)
+            case events.CheckProgress(before=True):
+                words = stage_words("diagnostics", f"{event.detail}, {event.share:.0%}")
+                return replace(self, phase=words)
             case events.CheckProgress():
                 words = stage_words("check", f"{event.detail}, {event.share:.0%}")
                 return replace(self, phase=words, seconds_left=event.seconds_left)

@@ -191,9 +191,15 @@ class StatusBar(QFrame):
         self._show_left(event.seconds_left)
 
     def _checked(self, event: events.CheckProgress) -> None:
-        """A check has a bar of its own; its time is that of the run."""
+        """A check has a bar of its own; after the attack its time is that of the run."""
         self.progress.setValue(round(_STEPS * event.share))
         self.progress.setFormat(f"check {event.share:.0%}")
+        if event.before:
+            self._name_part(f"check of its {event.detail}")
+            left = duration(event.seconds_left)
+            if left and self.stop_button.isEnabled():
+                self.left.setText(f"check: {left} left")
+            return
         self._name_part(f"check with {event.detail}")
         self._show_left(event.seconds_left)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -25,7 +26,16 @@ PROBED_IMAGES = 64
 _FEWEST, _BUDGET = 16, 1e11
 """Of these images; and the multiply-accumulates of one pass of theirs, seconds on a CPU."""
 
+_GRADIENTS, _SECANTS, _SCALE, _BOX = 0.1, 0.2, 0.35, 0.8
+"""Shares of an examination behind it when these parts begin, as measured on a digits network."""
+
 Numbers = dict[str, float | bool | None]
+Tell = Callable[[float], None]
+"""Is told a share in [0, 1] that is behind; it never falls."""
+
+
+def _untold(_: float) -> None:
+    """Nobody listens."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,7 @@ def examine(
     labels: Tensor,
     parent_view: nn.Module | None = None,
     known: Behaviour | None = None,
+    tell: Tell = _untold,
 ) -> Report:
     """Check outputs, accuracy, determinism, agreement and gradients of a variant on one view.
 
@@ -59,6 +70,7 @@ def examine(
         labels: (N) int64.
         parent_view: the attack view of the base model, to compare gradients with.
         known: what ``ask_again`` said of the deployed model; asked now if None.
+        tell: is told how far it is.
     """
     if not len(labels):
         return Report((), {})
@@ -68,6 +80,7 @@ def examine(
         own = [draw(view, images[: len(one)], seed) for seed, one in enumerate(seen)]
     agreement, disagrees = check_view(seen, own)
     accuracy, near = found.accuracy(labels)
+    tell(_GRADIENTS)
     health = gradient_health(view, images, labels, parent_view)
     flags = (*check_outputs(found.logits), *found.flags(), *near, *disagrees, *health.flags())
     numbers: Numbers = {
@@ -86,7 +99,8 @@ def examine(
     report = Report(flags, numbers)
     if health.present:
         few = slice(_probed(deployed, images))
-        report = _probe(report, deployed, view, images[few], labels[few], found.seeded)
+        report = _probe(report, deployed, view, images[few], labels[few], found.seeded, tell)
+    tell(1.0)
     return report
 
 
@@ -111,14 +125,19 @@ def _probe(
     images: Tensor,
     labels: Tensor,
     seeded: bool,
+    tell: Tell,
 ) -> Report:
     """Add what takes more than one gradient: secants, temperature, the unconstrained attack.
 
     Secants compare two points under one draw, which a model that cannot be seeded does not give.
     """
+    tell(_SECANTS)
     with preserved(deployed, view, seed=0):
         agreement = secant_agreement(view, images, labels) if seeded else None
-        scale = temperature(view, images, labels)
+        scale = temperature(
+            view, images, labels, lambda share: tell(_SCALE + share * (_BOX - _SCALE))
+        )
+    tell(_BOX)
     survivors = unconstrained_survivors(deployed, view, images, labels)
     found = (
         secant_flag(agreement),

@@ -66,6 +66,7 @@ def choose_view(
     images: Tensor,
     labels: Tensor,
     parent_view: nn.Module | None = None,
+    tell: Callable[[str, float], None] = lambda what, share: None,
 ) -> Choice:
     """Examine a variant; where its gradients fail or it is random, try twins of its view.
 
@@ -81,9 +82,11 @@ def choose_view(
         images: (N, C, H, W) clean images, float32 in [0, 1], on the models' device.
         labels: (N) int64.
         parent_view: the attack view of the base model, to compare gradients with.
+        tell: is told what is examined, and the share of that which is behind.
     """
     if not len(labels):
         return Choice((), Report((), {}))
+    tell("outputs", 0.0)
     known = ask_again(deployed, images)
     alone = (ALONE,) if known.depends_on_batch else ()
     judge = judged(deployed, alone)
@@ -92,7 +95,18 @@ def choose_view(
 
     def report_on(twins: tuple[str, ...]) -> Report:
         parent = None if parent_view is None else wrapped(parent_view, twins)
-        return examine(judge, wrapped(view, twins), images, labels, parent, known)
+        made = [twin for twin in twins if twin != ALONE]
+        what = f"{' and '.join(made)} twin" if made else "gradients"
+        tell(what, 0.0)
+        return examine(
+            judge,
+            wrapped(view, twins),
+            images,
+            labels,
+            parent,
+            known,
+            lambda share: tell(what, share),
+        )
 
     own = report_on(alone)
     averaged = ("averaged",) if known.random else ()

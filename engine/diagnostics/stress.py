@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -99,7 +100,12 @@ class Temperature:
         return self.span / USUAL if self.span else 1.0
 
 
-def temperature(view: nn.Module, images: Tensor, labels: Tensor) -> Temperature:
+def temperature(
+    view: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    tell: Callable[[float], None] = lambda _: None,
+) -> Temperature:
     """Does sign ascent on the plain cross-entropy break more once the logits are scaled?
 
     What is compared is the loss that most libraries climb, on the logits as they are and
@@ -113,12 +119,14 @@ def temperature(view: nn.Module, images: Tensor, labels: Tensor) -> Temperature:
         view: the attack view, in frozen eval mode.
         images: (N, C, H, W) float32 in [0, 1].
         labels: (N) int64.
+        tell: is told the share of the balls that are tried, before each of them.
     """
     logits = forward(view, images)
     median, usual = float(span(logits).median()), factor_of(logits) == 1
     rescaled = Tempered(view, USUAL / median if median else 1.0)
     ours, theirs = list[Tensor](), list[Tensor]()
-    for eps in TEMPERATURE_EPS:
+    for place, eps in enumerate(TEMPERATURE_EPS):
+        tell(place / len(TEMPERATURE_EPS))
         theirs.append(_climb(rescaled, images, labels, eps))
         ours.append(_climb(view, images, labels, eps))
         if int(theirs[-1].sum()) <= (_HALF if usual else _FEW) * len(labels):

@@ -121,7 +121,8 @@ class QueueModel(QAbstractTableModel):
         progress = self._running(row)
         if progress:
             left = duration(progress.seconds_left)
-            return f"{left} left" if left else ""
+            check = "check: " if isinstance(progress, CheckProgress) and progress.before else ""
+            return f"{check}{left} left" if left else ""
         took = row["seconds"] if row["status"] == "finished" else None
         return duration(took) if took is None or took >= 60 else f"{took:.1f} s"
 

@@ -11,10 +11,13 @@ from torch import nn
 
 from engine import workload
 from engine.attacks import StepPoint, run_attack
-from engine.events import CURVE_POINTS, Event, RunProgress
+from engine.diagnostics import choose_view
+from engine.events import CURVE_POINTS, CheckProgress, Event, RunProgress
+from engine.gate_progress import GateTeller
 from engine.progress import ProgressMeter
 from engine.specs import make_attack
 from engine.workload import Part
+from tests.engine.masked_models import MASKED, net
 
 
 class Clock:
@@ -246,3 +249,42 @@ def test_the_time_left_holds_the_checks_of_what_survives(clock: Clock) -> None:
     told = sent[-1]
     assert isinstance(told, RunProgress)
     assert told.seconds_left == pytest.approx(100 * 5 * 16 / 80), "the attack is over, they are not"
+
+
+@pytest.mark.parametrize(
+    ("name", "examined"),
+    [
+        ("plain", ["outputs", "gradients"]),
+        ("detached forward", ["outputs", "gradients", "straight-through twin"]),
+    ],
+)
+def test_the_gate_tells_its_parts_and_never_goes_back(name: str, examined: list[str]) -> None:
+    model = MASKED[name]() if name in MASKED else net()
+    told: list[tuple[str, float]] = []
+    images, labels = torch.rand(8, 1, 8, 8), torch.arange(8)
+    choose_view(model, model, images, labels, tell=lambda what, share: told.append((what, share)))
+    assert list(dict.fromkeys(what for what, _ in told)) == examined
+    for one in examined[1:]:
+        shares = [share for what, share in told if what == one]
+        assert shares == sorted(shares)
+        assert (shares[0], shares[-1]) == (0.0, 1.0)
+    assert len([share for what, share in told if what == examined[-1]]) > 5
+
+
+def test_the_time_of_the_gate_is_that_of_its_part() -> None:
+    clock, events = Clock(), list[Event]()
+    tell = GateTeller(7, events.append, clock)
+    for now, what, share in ((0, "outputs", 0.0), (2, "gradients", 0.0), (4, "gradients", 0.25)):
+        clock.now = now
+        tell(what, share)
+    clock.now = 4.01
+    tell("gradients", 0.3)  # too soon after the last one
+    clock.now = 5
+    tell("gradients", 0.1)  # it began anew on fewer images
+    assert all(isinstance(event, CheckProgress) and event.before for event in events)
+    assert [(e.detail, e.share, e.seconds_left) for e in events] == [  # type: ignore[attr-defined]
+        ("outputs", 0.0, None),
+        ("gradients", 0.0, None),
+        ("gradients", 0.25, 6.0),
+        ("gradients", 0.3, pytest.approx(7.0)),
+    ]

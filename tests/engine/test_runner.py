@@ -17,7 +17,15 @@ from engine import compression, device, runner
 from engine.compression import variant as variant_module
 from engine.data import load
 from engine.diagnostics.rescue import TWINS
-from engine.events import Event, RunFailed, RunFinished, RunProgress, StageStarted, StudyQueued
+from engine.events import (
+    CheckProgress,
+    Event,
+    RunFailed,
+    RunFinished,
+    RunProgress,
+    StageStarted,
+    StudyQueued,
+)
 from engine.runner import Options
 from engine.specs import DatasetSpec, Study
 from engine.store import RESULT_COLUMNS, Row, Writer
@@ -84,6 +92,15 @@ def test_a_second_run_computes_nothing(store: Writer, monkeypatch: pytest.Monkey
     assert isinstance(events[0], StudyQueued)
     assert events[0].reused == 2
     assert store.results() == before
+
+
+def test_the_gate_tells_how_far_it_is_before_the_attack(store: Writer) -> None:
+    events = run(store, small_study(compression=[]))
+    gate = [n for n, e in enumerate(events) if isinstance(e, CheckProgress) and e.before]
+    stages = {e.stage: n for n, e in enumerate(events) if isinstance(e, StageStarted)}
+    assert gate
+    assert stages["diagnostics"] < min(gate)
+    assert max(gate) < stages["attack"]
 
 
 def test_another_attack_on_the_same_variant_compresses_nothing_again(store: Writer) -> None:

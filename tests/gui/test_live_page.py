@@ -347,6 +347,15 @@ def test_the_band_of_one_run_does_not_stay_for_the_next(desk: Desk) -> None:
     assert not page.history.band._area.isVisible()
 
 
+def test_a_check_before_the_attack_is_named_and_promises_no_time_of_the_run() -> None:
+    gate = events.CheckProgress(
+        run_id=3, detail="gradients", share=0.25, seconds_left=2, before=True
+    )
+    texts = figures(LiveState(3, total=16).after(gate))
+    assert texts["phase"] == "checking the variant: gradients, 25%"
+    assert texts["left"] == figures(LiveState(3, total=16))["left"]
+
+
 def test_a_check_after_the_attack_is_named_with_its_time() -> None:
     state = LiveState(3, curve=((0, 1.0), (1, 0.5)), done=16, total=16, seconds_left=0.0)
     check = events.CheckProgress(run_id=3, detail="square 0.1", share=0.25, seconds_left=65)

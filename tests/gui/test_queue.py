@@ -128,6 +128,21 @@ def test_a_check_after_the_attack_shows_how_far_it_is(
     assert text(page, run_id, PROGRESS) != "check 25%"
 
 
+def test_a_check_before_the_attack_shows_its_own_time(
+    page: QueuePage, results: FakeResults, tell: Tell
+) -> None:
+    run_id = results.waiting
+    with Writer(results.path, exclusive=False) as writer:
+        writer.start_run(run_id, 60)
+    page.refresh()
+    gate = events.CheckProgress(
+        run_id=run_id, detail="gradients", share=0.25, seconds_left=65, before=True
+    )
+    tell(page.lab, gate)
+    assert text(page, run_id, PROGRESS) == "check 25%"
+    assert text(page, run_id, TIME) == "check: 1:05 left"
+
+
 def test_selection_and_scroll_stay_when_rows_change(
     page: QueuePage, results: FakeResults, qtbot: QtBot
 ) -> None:

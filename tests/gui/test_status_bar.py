@@ -78,6 +78,22 @@ def test_a_check_after_the_attack_has_progress_and_time(
     assert bar._run_left == 65, "of which the time of the queue is made"
 
 
+def test_a_check_before_the_attack_has_progress_and_a_time_of_its_own(
+    window: MainWindow, lab: Lab, tell: Tell
+) -> None:
+    bar = window.status
+    stage = events.StageStarted(run_id=7, stage="diagnostics")
+    tell(lab, STARTED, stage)
+    gate = events.CheckProgress(
+        run_id=7, detail="gradients", share=0.25, seconds_left=65, before=True
+    )
+    tell(lab, gate)
+    assert bar.progress.text() == "check 25%"
+    assert bar.left.text() == "check: 1:05 left"
+    assert "check of its gradients" in bar.job.text()
+    assert bar._run_left is None, "the attack is to come, however long it takes"
+
+
 def test_a_paused_queue_offers_to_go_on(
     qtbot: QtBot, full_lab: Lab, tell: Tell, engine: FakeEngineClient
 ) -> None:
