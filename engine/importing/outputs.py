@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from engine.attacks.guard import forked_rng
+from engine.attacks.guard import forked_rng, random_state
 from engine.diagnostics.checks import check_probabilities
 from engine.errors import ModelError
+from engine.models.program import changed_tensor
 
 IMAGES = 16
 """Random images on which outputs are looked at, from black to full contrast."""
@@ -97,6 +99,45 @@ def random(network: nn.Module, images: Tensor) -> bool:
     return any(float((one - draws[0]).abs().max()) > 1e-4 * largest for one in draws)
 
 
+def check_repeatable(network: nn.Module, images: Tensor, name: str) -> None:
+    """Refuse what no program keeps: draws of other generators than torch's, and a memory.
+
+    Raises:
+        ModelError: equal states of torch's global generator give other outputs, numbers of numpy
+            or ``random`` are drawn, or a forward in eval mode changes a tensor of the network.
+    """
+    few = images[-_FEW:]
+    before = {key: one.clone() for key, one in network.state_dict().items()}
+    with forked_rng(0), torch.no_grad():
+        _, _, numpy, python = random_state()
+        network(few.clone())
+        _, _, numpy_after, python_after = random_state()
+    changed = changed_tensor(before, network)
+    if changed is not None:
+        raise ModelError(
+            f"The network of {name} changes {changed!r} in every forward in eval mode, so what it "
+            "says of an image hangs on what it was asked before.",
+            "Leave that out of its forward where self.training is False; BatchNorm that forward "
+            "puts into training mode belongs in eval mode.",
+        )
+    drawn = python != python_after or any(
+        not np.array_equal(one, other) for one, other in zip(numpy, numpy_after, strict=True)
+    )
+    one, other = (_numbers(answers(network, few)) for _ in range(2))
+    if drawn or not torch.allclose(one, other, 1e-4, 1e-5):
+        raise foreign_randomness(name)
+
+
+def foreign_randomness(name: str) -> ModelError:
+    """The error for a network whose draws a program would not keep."""
+    return ModelError(
+        f"The network of {name} is random, by numbers that do not come from torch's global "
+        "generator: an exported program would keep one draw for ever.",
+        "Draw them by torch.rand in forward, or attack the network from Python: run_attack "
+        "draws anew in each forward.",
+    )
+
+
 def _numbers(output: Any) -> Tensor:
     tensors = [one for one in tree_leaves(output) if isinstance(one, Tensor)]
     return torch.cat([one.flatten().double().nan_to_num() for one in tensors] or [torch.zeros(1)])
@@ -117,6 +158,16 @@ def one_row_each(network: nn.Module, images: Tensor, name: str) -> tuple[nn.Modu
             f"outputs of the shape {_shape(batch)} for {IMAGES} images and {_shape(single)} for "
             "one, which are no rows of images",
             "return logits of the shape (images, classes)",
+        )
+    if not batch.is_floating_point():
+        kind = str(batch.dtype).removeprefix("torch.")
+        raise _several(name, f"{kind} numbers, which are no logits", "return logits, not argmax")
+    if batch.isnan().any():
+        bad = sum(int((~one.isfinite()).sum()) for one in network.parameters())
+        raise ModelError(
+            f"The network of {name} gives NaN (not a number) for images in [0, 1]; "
+            f"{bad:,} of its parameters are not finite.",
+            "Repair or retrain it: of NaN no class can be read.",
         )
     width = batch.numel() // IMAGES
     if any(size > 1 for size in batch.shape[2:]):
@@ -149,7 +200,10 @@ def as_logits(
     """
     few = images[-_FEW:]
     loud = torch.cat([few, 1000 * (few - 0.5), -1000 * few])
-    found: Tensor = answers(network, loud).float()
+    try:
+        found: Tensor = answers(network, loud).float()
+    except IndexError:  # pixels are looked up in a table, which ends at 0 and 1
+        found = answers(network, few).float()
     if found.shape[1] == 1:
         shares = probabilities and bool(((found >= 0) & (found <= 1)).all())
         kind = "a probability p; its logits are (log(1 - p), log p)"

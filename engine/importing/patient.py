@@ -50,7 +50,8 @@ class Patient:
         program: the exported program to store.
         scaling: normalisation that came with the weights; ``settled`` says it is not in doubt.
         stated: accuracies that stand beside the weights.
-        alone: what the module says of an image depends on the batch: one image at a time.
+        alone: what the module says of an image depends on the batch, or is random: it is asked
+            for one image at a time.
     """
 
     format: str
@@ -216,9 +217,10 @@ def from_program(path: Path, shape: Shape) -> Patient:
         notes.append(f"Converted from {kind} to float32, with equal predictions.")
     images = outputs.sample(shape, torch.float32)[-_FEW:]
     with torch.no_grad():
-        company = in_company(module, images, module(images))
-    alone = company.by_many and not outputs.random(module, images)
-    if alone:
+        company = in_company(module, images, module(images.clone()))
+    # A random network may decide once for a batch: each image has a draw of its own here.
+    random = outputs.random(module, images)
+    if company.by_many and not random:
         notes.append(
             "What it says of an image depends on which others are in the batch: it is measured, "
             "searched and judged one image at a time."
@@ -233,7 +235,7 @@ def from_program(path: Path, shape: Shape) -> Patient:
         program=checked_archive(path),
         compressible=complete,
         notes=notes,
-        alone=alone,
+        alone=company.by_many or random,
     )
 
 
@@ -307,7 +309,7 @@ def _rebuilt(published: Published, name: str, shape: Shape, classes: int) -> nn.
     module.eval()
     images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        fetched, found = published.module(images), module(images)
+        fetched, found = published.module(images.clone()), module(images)
     difference = float((fetched - found).abs().max())
     if not difference <= 1e-5 * max(1.0, float(fetched.abs().max())):
         raise ModelError(

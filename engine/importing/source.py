@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 import io
+import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from torch import fx, nn
 
 from engine.errors import ModelError
-from engine.importing import outputs
+from engine.importing import foreign, outputs
 from engine.importing.training_mode import lost_in_training
 
 Confirm = Callable[[str], bool]
@@ -63,28 +64,7 @@ def export_source(
             f"The code in {path.name} was not run: nobody confirmed it.",
             "Where you trust it, confirm with --trust-code.",
         )
-    return export_classifier(_make(path, function), shape, name)
-
-
-def _make(path: Path, function: str) -> nn.Module:
-    spec = importlib.util.spec_from_file_location(f"crumple_user_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        made = getattr(module, function)()
-    except AttributeError as error:
-        raise ModelError(f"{path.name}:{function} fails: {error}.") from None
-    except Exception as error:
-        raise ModelError(
-            f"{path.name}:{function} fails: {type(error).__name__}: {error}."
-        ) from error
-    if not isinstance(made, nn.Module):
-        raise ModelError(
-            f"{path.name}:{function} returns a {type(made).__name__} instead of a torch.nn.Module."
-        )
-    return made.eval()
+    return export_classifier(foreign.make(path, function), shape, name)
 
 
 def export_classifier(
@@ -98,7 +78,9 @@ def export_classifier(
     """
     images = outputs.sample(shape, _dtype(network))
     try:
-        network, notes = outputs.one_row_each(network.eval(), images, name)
+        outputs.check_repeatable(network.eval(), images, name)
+        network, baked = foreign.bake(network)
+        network, notes = outputs.one_row_each(network, images, name)
         random = outputs.random(network, images)
     except ModelError:
         raise
@@ -109,11 +91,12 @@ def export_classifier(
         notes.append(lost)
     module = program.module(check_guards=False)
     if random and not outputs.random(module, images):
+        raise outputs.foreign_randomness(name)
+    if not random and outputs.random(module, images):
         raise ModelError(
-            f"The network of {name} is random, by numbers that do not come from torch's global "
-            "generator: an exported program would keep one draw for ever.",
-            "Draw them by torch.rand in forward, or attack the network from Python: run_attack "
-            "draws anew in each forward.",
+            f"The network of {name} seeds torch's generator in its forward, which an exported "
+            "program does not: its noise would be drawn anew.",
+            "Draw the noise once in __init__ and keep it by register_buffer.",
         )
     if random:
         notes.append("Its outputs are random in eval mode: noise or dropout acts in every forward.")
@@ -124,7 +107,7 @@ def export_classifier(
         more.insert(0, f"The {stripped} at its end was left out: logits are what it was given.")
     if more:
         program = _export(logits, images, name)
-    return _content(program), [*notes, *more]
+    return _content(program), [*baked, *notes, *more]
 
 
 def export(network: nn.Module, shape: tuple[int, int, int], name: str) -> bytes:
@@ -138,14 +121,32 @@ def export(network: nn.Module, shape: tuple[int, int, int], name: str) -> bytes:
 
 def _export(network: nn.Module, images: torch.Tensor, name: str) -> torch.export.ExportedProgram:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            batch = torch.export.Dim("batch")
-            return torch.export.export(
-                network, (images[-2:],), dynamic_shapes=({0: batch},), strict=False
-            )
+        program = _traced(network, images)
+        if not _holds_graphs(program):
+            return program
     except Exception as error:  # noqa: BLE001  torch raises whatever the network leads to
-        raise _failure(name, "cannot be exported", error) from None
+        failed: Exception | None = error
+    else:
+        failed = None
+    try:
+        with foreign.gradients_on(network):
+            return _traced(network, images)
+    except Exception as error:  # noqa: BLE001
+        raise _failure(name, "cannot be exported", failed or error) from None
+
+
+def _traced(network: nn.Module, images: torch.Tensor) -> torch.export.ExportedProgram:
+    with warnings.catch_warnings(), _quiet():
+        warnings.simplefilter("ignore")
+        batch = torch.export.Dim("batch")
+        return torch.export.export(
+            network, (images[-2:].clone(),), dynamic_shapes=({0: batch},), strict=False
+        )
+
+
+def _holds_graphs(program: torch.export.ExportedProgram) -> bool:
+    """Whether a part that ran without gradients became a graph in the graph."""
+    return any(isinstance(one, fx.GraphModule) for one in program.graph_module.children())
 
 
 def _content(program: torch.export.ExportedProgram) -> bytes:
@@ -154,11 +155,39 @@ def _content(program: torch.export.ExportedProgram) -> bytes:
     return buffer.getvalue()
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """torch prints the graph of a failed export; the error tells it in a sentence."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+_WAYS = {
+    "data-dependent": "Its path hangs on the numbers in an image (an if, .item(), a drawn size), "
+    "and a program has one path: take both by torch.where, or fix the size.",
+    "Constraints violated": "Its path hangs on how many images come, and a program takes any "
+    "number by one path: leave out the branch.",
+    "numpy": "Compute with torch in forward: what numpy computes is no part of a program.",
+    "SymIntArrayRef": "A generator of its own cannot be exported: draw by torch.rand without "
+    "one, or draw once in __init__ and keep it by register_buffer.",
+    "is invalid for input of size": "It must take any number of images: reshape by "
+    "x.flatten(1) or x.view(len(x), -1), not to a fixed number of rows.",
+}
+"""Words in torch's reasons, and the way out."""
+
+
 def _failure(name: str, what: str, error: Exception) -> ModelError:
     reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else "no reason"
+    ways = (way for words, way in _WAYS.items() if words in str(error))
     return ModelError(
         f"The network of {name} {what}: {type(error).__name__}: {reason.rstrip('.')}.",
-        "See the documentation of torch.export for what a network may do.",
+        next(ways, "Rewrite that part of its forward with plain operations of torch on tensors.")
+        + " Or attack it from Python: engine.attacks.run_attack takes any module.",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -101,6 +102,7 @@ def _compare(
             be too large, which is known before any is made.
     """
     images = torch.rand(_BATCH, *shape, generator=torch.Generator().manual_seed(0))
+    before = {key: one.clone() for key, one in module.state_dict().items()}
     try:
         check_size(module, (_BATCH, *shape), MOST_BYTES)
         check_size(module, (_MANY, *shape), MOST_BYTES * _MANY // _BATCH)
@@ -119,6 +121,13 @@ def _compare(
         raise ModelError(
             f"The exported program {name} fails on images of {size}: {reason.rstrip('.')}.", _EXPORT
         ) from None
+    changed = changed_tensor(before, module)
+    if changed is not None:
+        raise ModelError(
+            f"The exported program {name} changes {changed!r} in every forward, so what it says of "
+            "an image hangs on what it was asked before.",
+            "Export a network whose forward leaves its tensors alone in eval mode.",
+        )
     if found.dim() != 2 or found.shape != expected.shape:
         raise ModelError(
             f"The exported program {name} gives outputs of the shape {tuple(found.shape)} instead "
@@ -138,6 +147,18 @@ def _compare(
         reason = "says something else as modules"
     raise ModelError(
         f"The exported program {name} {reason} (a logit differs by {difference:.2g}).", _EXPORT
+    )
+
+
+def changed_tensor(before: Mapping[str, torch.Tensor], module: nn.Module) -> str | None:
+    """The name of a tensor that is no longer what it was, None if there is none."""
+    return next(
+        (
+            key
+            for key, one in module.state_dict().items()
+            if key in before and not torch.equal(one.nan_to_num(), before[key].nan_to_num())
+        ),
+        None,
     )
 
 

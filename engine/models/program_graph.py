@@ -34,7 +34,12 @@ sqrt rsqrt exp log sign reciprocal mean sum amax amin max min maximum minimum va
 norm linalg_vector_norm argmax topk where eq ne lt le gt ge logical_and logical_not masked_fill
 floor ceil round scaled_dot_product_attention sym_size sym_numel sym_constrain_range_for_size
 _unsafe_view _assert_tensor_metadata _assert_scalar pixel_shuffle pixel_unshuffle
-channel_shuffle rand rand_like randn randn_like bernoulli randint randint_like
+channel_shuffle copy_ index_put index_put_ masked_fill_ zero_ logsumexp one_hot remainder
+bilinear conv3d conv_transpose1d max_pool1d embedding abs_ neg_ square_ sqrt_ exp_ pow_ clamp_min_
+clamp_max_ floor_ ceil_ round_ fmod trunc frac erf sin cos logical_or bitwise_and bitwise_or
+bitwise_not any all prod cumsum sort argsort scatter im2col log_sigmoid glu hardshrink softshrink
+upsample_bicubic2d affine_grid_generator grid_sampler
+rand rand_like randn randn_like bernoulli randint randint_like
 """
 _OPERATORS = frozenset(_OPERATOR_NAMES.split())
 _SIMPLE = {"add", "sub", "mul", "floordiv", "truediv", "mod", "neg", "getitem", "eq", "ne", "lt",
@@ -62,7 +67,11 @@ _NOT_IN_EXPRESSIONS = ("**", "<<", ">>")  # a few characters that take all memor
 _SPEC = re.compile(r'(?:\[1, |"(?:type|context|children_spec|builtins\.(?:tuple|list|dict)|null'
                    r'|\[(?:\\"\w+\\"(?:, )?)*\])"|[\[\]{},: ]|null)*', re.ASCII)  # fmt: skip
 _SYMBOL = re.compile(r"s\d{1,9}|u\d{1,4}", re.ASCII)
-_HINT = "A program made by torch.export from a plain classifier has none of it."
+_HINT = (
+    "A program made by torch.export from a plain classifier has none of it. Write that part of the "
+    "network with other operations, or attack it from Python: engine.attacks.run_attack takes any "
+    "module."
+)
 
 
 def checked_program(program: dict[str, Any], name: str) -> dict[str, Any]:
