@@ -210,6 +210,13 @@ def test_a_program_with_a_memory_is_refused(tmp_path: Path) -> None:
         from_program(path, SHAPE)
 
 
+def test_what_has_no_gradient_is_refused_when_it_is_imported(tmp_path: Path) -> None:
+    net = Net(lambda net, x: torch.mul(x, 0.5, out=x))
+    with pytest.raises(ModelError, match=r"mul\.out") as told:
+        _imported(net, tmp_path)
+    assert "other operations" in told.value.hint
+
+
 def test_a_network_that_draws_once_for_a_batch_is_measured_image_by_image(tmp_path: Path) -> None:
     def roll(net: nn.Module, x: Tensor) -> Tensor:
         return x[..., (torch.arange(8) + torch.randint(0, 8, (1,))) % 8]
