@@ -11,12 +11,15 @@ from torch import Tensor
 from engine.attacks import losses
 from engine.attacks.chunks import bucket
 from engine.attacks.guard import RandomState, random_state
+from engine.attacks.scale import span
 
 Forward = Callable[[Tensor], Tensor]
 """Points (M, C, H, W) to logits (M, K), float32."""
 
 ROUNDING = 8 * 2.0**-23
 """Share of the largest logit by which a forward in another batch may differ: a few last bits."""
+
+LAST_BIT = 2.0**-23
 
 DRAWS = 4
 """Forwards of a random model that must all get an example wrong before a search ends with it."""
@@ -73,7 +76,9 @@ class Confirmation:
 def _clearly_wrong(logits: Tensor, labels: Tensor) -> Tensor:
     """(M) bool; where a logit that decides is not finite, it is not."""
     size = torch.where(logits.isfinite(), logits, 0.0).abs().amax(dim=1)
-    return losses.margin(logits, labels) < -ROUNDING * size
+    # Whatever is added to all logits at the very end rounds them once, to its last bit.
+    apart = torch.minimum(ROUNDING * size, ROUNDING * span(logits) + LAST_BIT * size)
+    return losses.margin(logits, labels) < -apart
 
 
 def is_random(forward: Callable[[], Tensor]) -> bool:

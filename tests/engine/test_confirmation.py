@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from engine.attacks import run_attack
 from engine.attacks.confirm import is_random
 from engine.attacks.guard import forked_rng
-from tests.engine.attack_models import Affine, trained
+from tests.engine.attack_models import Affine, Wrapped, trained
 
 
 class CoinFlip(nn.Module):
@@ -140,3 +140,20 @@ def test_a_tie_is_no_example() -> None:
     predicted = model(images).argmax(dim=1)
     result = run_attack(model, images, predicted, {"name": "square", "eps": 0.3, "n_queries": 50})
     assert not result.broken.any()
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e6])
+def test_what_is_added_to_all_logits_hides_no_example(offset: float) -> None:
+    """It rounds them once, to 1/16 at a million; within that distance of a tie none counts."""
+    model = Affine(3, (1, 4, 4))
+    images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    labels = model(images).argmax(dim=1)
+    shifted = Wrapped(model, after=lambda logits: logits + offset)
+    radius = model.radius(images, labels)
+    eps = 1.5 * float(radius.median())
+    attack = {"name": "pgd", "eps": eps, "steps": 20, "random_start": False}
+    found = run_attack(shifted, images, labels, attack)
+    # At the edge of the ball the margin of these is some tenths.
+    assert found.broken[radius < 0.8 * eps].all()
+    assert not found.broken[radius > 1.05 * eps].any()
+    assert torch.equal(shifted(found.adversarial).argmax(dim=1) != labels, found.broken)
