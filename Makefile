@@ -46,7 +46,7 @@ test: $(VENV)/.test-stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -m "not bench" -n logical --maxprocesses 8 --dist loadfile
+	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -m "not bench" -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 models: $(VENV)/.run-stamp
 	$(BIN)/python -m engine.training.bundled

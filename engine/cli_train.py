@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -97,13 +98,21 @@ def _params(training: str, settings: tuple[str, ...]) -> StandardParams:
         key, equals, value = setting.partition("=")
         if not equals:
             raise SpecError(f"--set {setting} has no value.", "Write --set KEY=VALUE.")
-        given[key] = value
+        given[key] = _value(value)
     try:
         params = kind.model_validate(given)
     except ValidationError as error:
         raise spec_error(error, f"training {training!r}", tuple(kind.model_fields)) from None
     assert isinstance(params, StandardParams)
     return params
+
+
+def _value(text: str) -> Any:
+    """What a study file would hold, such as 30 or true; text where it is nothing else."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _train(plan: Plan, spec: DatasetSpec, library: Path, device: Any) -> None:

@@ -20,7 +20,7 @@ from engine.store.artifacts import models_of
 from gui import files, hooks, theme
 from gui.engine_client import QtEngineClient
 from gui.lab import Lab
-from gui.main_window import DEVICE, PRECISION, MainWindow
+from gui.main_window import DEVICE, PRECISION, USUAL, MainWindow
 from gui.pages import PAGES
 
 _UNUSABLE = 2
@@ -94,6 +94,7 @@ def _leave(app: QApplication, window: MainWindow) -> None:
 
 
 def _screenshot(window: MainWindow, file: Path) -> int:
+    window.resize(USUAL)  # whatever room the screen has, which nobody looks at
     # Pages draw on their own timers, and read one curve a frame.
     loop = QEventLoop()  # quitting the application would take pyqtgraph down with it
     QTimer.singleShot(_SETTLED_MS, loop.quit)

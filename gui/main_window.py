@@ -47,7 +47,7 @@ from gui.widgets.shortcut_sheet import ShortcutSheet
 from gui.widgets.toast import Toast
 
 _LEAST_HEIGHT = 600
-_USUAL = QSize(1280, 720)
+USUAL = QSize(1280, 720)
 _FRAME = QSize(8, 40)
 """What a window manager puts around a window, at most."""
 DEVICE, PRECISION = "engine/device", "engine/precision"
@@ -109,7 +109,7 @@ class MainWindow(QMainWindow):
         self.setWindowIcon(theme.icon("crumple", "accent"))
         self.setMinimumHeight(_LEAST_HEIGHT)  # the least width is what the pages need
         room = self.screen().availableSize() - _FRAME
-        self.resize(_USUAL.boundedTo(room))
+        self.resize(USUAL.boundedTo(room))
         middle = QHBoxLayout()
         middle.setSpacing(0)
         middle.addWidget(self.rail)

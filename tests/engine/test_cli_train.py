@@ -70,7 +70,7 @@ def test_killed_and_started_again_equals_undisturbed(
     ("options", "words"),
     [
         ([], "There is nothing to learn from"),
-        (["--dataset", "digits", "--set", "epochs=0"], "epochs is '0' but"),
+        (["--dataset", "digits", "--set", "epochs=0"], "epochs is 0 but"),
         (["--dataset", "digits", "--set", "speed=1"], "no parameter 'speed'"),
         (["--dataset", "digits", "--set", "epochs"], "has no value"),
         (["--dataset", "digits", "--set", "lr=8/0"], "lr is '8/0' but"),

@@ -106,7 +106,7 @@ def the_failure(events: list[Event], *words: str) -> RunFailed:
 REFUSED = {
     "nan-all": "no finite output for any of 30 clean images",
     "one-class": "outputs of shape (30, 1)",
-    "tuple": "returns tuple, not a tensor of logits",
+    "tuple": "returns a tuple of 2, not a tensor of logits",
     "image-shaped": "outputs of shape (30, 10, 1, 1)",
     "one-row": "outputs of shape (1, 10) for 30 images",
     "twice": "outputs of shape (60, 10) for 30 images",

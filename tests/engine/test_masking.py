@@ -111,7 +111,9 @@ def test_a_rescued_model_breaks_like_the_network_underneath(case: str) -> None:
     assert levels.pop(NOTES[found.twins[0]]) == "info"
     assert set(levels) <= {"random-output"}, "what is true of the deployed model stays"
     truth = broken(net(), net())
-    assert broken(model(case), wrapped(model(case), found.twins)) >= truth - 2
+    # The example of a random model is judged on one fresh draw, which may be a lucky one.
+    lucky = truth / 3 if "random-output" in {flag.id for flag in found.report.flags} else 2
+    assert broken(model(case), wrapped(model(case), found.twins)) >= truth - lucky
 
 
 @pytest.mark.parametrize("case", sorted(MASKED.keys() - RESCUED.keys()))
