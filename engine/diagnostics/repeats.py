@@ -17,6 +17,8 @@ DRAWS = 8
 """Forwards with fresh randomness, beside those that are made anyway."""
 ALONE = 16
 """Images that are looked at in batches of their own."""
+MUTED = 8
+"""Of them, those that are looked at with half of their contrast, too."""
 
 _SAME = 1e-4
 """Share of the spread of an image's logits by which equal forwards may differ."""
@@ -146,7 +148,7 @@ def draw(model: nn.Module, images: Tensor, seed: int) -> Tensor:
 
 
 def in_company(model: nn.Module, images: Tensor, together: Tensor) -> Repeats:
-    """Logits of images alone, in a batch, and in a batch with their negatives.
+    """Logits of images alone, in a batch, and with their negatives and muted copies.
 
     Deterministic models only. An image counts as moved if another batch changes its logits
     clearly more than noise of the size of float32's own on the image does.
@@ -157,6 +159,8 @@ def in_company(model: nn.Module, images: Tensor, together: Tensor) -> Repeats:
         together: (N, K) logits of all in one batch.
     """
     few = images[:ALONE]
+    # Clean images often share their darkest and brightest value; searched ones do not.
+    few = torch.cat([few, 0.25 + few[:MUTED] / 2])
 
     def alone(batch: Tensor) -> Tensor:
         return torch.cat([draw(model, batch[at : at + 1], 0) for at in range(len(batch))])
@@ -166,7 +170,8 @@ def in_company(model: nn.Module, images: Tensor, together: Tensor) -> Repeats:
     noisy = (few * (1 + _FLOAT * (2 * noise - 1))).clamp(0, 1)
     own, _ = _compare([by_itself, alone(noisy)])
     strangers = draw(model, torch.cat([few, 1 - few]), 0)[: len(few)]
-    apart, changed = _compare([by_itself, together[: len(few)], strangers])
+    clean = together[:ALONE]
+    apart, changed = _compare([by_itself, strangers, torch.cat([clean, strangers[len(clean) :]])])
     limit = max(_ALIKE, _LOUDER * float(own.median()))
     return _repeats(apart, changed, by_itself, limit)
 

@@ -60,11 +60,18 @@ def _company(name: str) -> nn.Module:
     if name == "BatchNorm of the batch":
         norm = nn.BatchNorm2d(images.shape[1], affine=False, track_running_stats=False)
         return Wrapped(net, before=lambda x: x.mean() + x.std() * norm(x)).eval()
+    if name == "brightest of the batch":  # which every clean digit has
+        return Wrapped(net, before=lambda x: x / x.amax()).eval()
     after = _in_range_of_batch if name == "range of the batch" else _centred
     return Wrapped(net, after=after).eval()
 
 
-COMPANY = ("range of the batch", "mean of the batch", "BatchNorm of the batch")
+COMPANY = (
+    "range of the batch",
+    "mean of the batch",
+    "BatchNorm of the batch",
+    "brightest of the batch",
+)
 
 
 def _chosen(model: nn.Module, count: int = 40) -> Choice:
