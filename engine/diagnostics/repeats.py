@@ -18,7 +18,9 @@ DRAWS = 8
 ALONE = 16
 """Images that are looked at in batches of their own."""
 MUTED = 8
-"""Of them, those that are looked at with half of their contrast, too."""
+"""Of them, those that are looked at with less contrast, too."""
+_FLOOR, _CONTRAST = 0.2371, 0.5312
+"""Of muted images: numbers that make no grey level a simple fraction of the brightest one."""
 
 _SAME = 1e-4
 """Share of the spread of an image's logits by which equal forwards may differ."""
@@ -160,7 +162,7 @@ def in_company(model: nn.Module, images: Tensor, together: Tensor) -> Repeats:
     """
     few = images[:ALONE]
     # Clean images often share their darkest and brightest value; searched ones do not.
-    few = torch.cat([few, 0.25 + few[:MUTED] / 2])
+    few = torch.cat([few, _FLOOR + _CONTRAST * few[:MUTED]])
 
     def alone(batch: Tensor) -> Tensor:
         return torch.cat([draw(model, batch[at : at + 1], 0) for at in range(len(batch))])
@@ -171,8 +173,12 @@ def in_company(model: nn.Module, images: Tensor, together: Tensor) -> Repeats:
     own, _ = _compare([by_itself, alone(noisy)])
     strangers = draw(model, torch.cat([few, 1 - few]), 0)[: len(few)]
     clean = together[:ALONE]
+    groups = own[: len(clean)], own[len(clean) :]
     apart, changed = _compare([by_itself, strangers, torch.cat([clean, strangers[len(clean) :]])])
-    limit = max(_ALIKE, _LOUDER * float(own.median()))
+    # Grey levels of clean images can lie where a network rounds up or down; others do not.
+    limit = torch.cat(
+        [(_LOUDER * part.median()).clamp_min(_ALIKE).expand(len(part)) for part in groups]
+    )
     return _repeats(apart, changed, by_itself, limit)
 
 
@@ -221,7 +227,7 @@ def _spread(logits: Tensor) -> Tensor:
     return torch.where(high > low, high - low, size).clamp_min(1e-30)
 
 
-def _repeats(apart: Tensor, changed: Tensor, logits: Tensor, limit: float) -> Repeats:
+def _repeats(apart: Tensor, changed: Tensor, logits: Tensor, limit: float | Tensor) -> Repeats:
     moved = apart > limit
     largest = (apart * _spread(logits))[moved]
     return Repeats(

@@ -70,8 +70,9 @@ def choose_view(
 ) -> Choice:
     """Examine a variant; where its gradients fail or it is random, try twins of its view.
 
-    A straight-through twin is taken if it has gradients where the view has none, or gradients
-    that predict what happens where those of the view do not. A random model is averaged
+    A straight-through twin is taken if it has gradients where the view has none, gradients that
+    predict what happens where those of the view do not, or gradients that lead an attack
+    without bounds to more mistakes where neither predicts what happens. A random model is averaged
     unless that makes its gradients worse. If no twin helps, the flags stay as they are. Where
     logits depend on who else is in the batch, every image gets a batch of its own, in the view
     and in the deployed model.
@@ -123,7 +124,8 @@ def choose_view(
         if "view-disagrees" in _ids(report):
             continue
         gain = _trouble(own) - _trouble(report)
-        if gain > 0 or (gain == 0 and twins == (*alone, *averaged)):
+        as_good = twins == (*alone, *averaged) or _leads_further(report, own)
+        if gain > 0 or (gain == 0 and as_good):
             notes = tuple(_note(twin, own) for twin in twins if twin != ALONE)
             return Choice(twins, Report((*report.flags, *notes), report.numbers), known.random)
     return Choice(alone, own, known.random)
@@ -162,6 +164,16 @@ def _ids(report: Report) -> set[str]:
 def _trouble(report: Report) -> int:
     """2 without a gradient to follow, 1 with one that leads nowhere, 0 with a healthy one."""
     return 2 if _ids(report) & _FATAL else 1 if _ids(report) & _DOUBTFUL else 0
+
+
+def _leads_further(report: Report, own: Report) -> bool:
+    """Whether an attack without bounds, which must break all, breaks more by a doubtful gradient.
+
+    Where rounding makes steps wider than those over which gradients are compared with what
+    happens, neither view predicts that, and yet one leads to mistakes and the other nowhere.
+    """
+    left = [one.numbers.get("unconstrained_accuracy") for one in (report, own)]
+    return None not in left and _trouble(own) == 1 and float(left[0] or 0) < float(left[1] or 0)
 
 
 def _note(twin: str, own: Report) -> Flag:

@@ -193,3 +193,23 @@ def test_a_view_that_predicts_otherwise_is_told_from_luck() -> None:
     fair = [right, wrong] * 4
     assert check_view(fair, fair[::-1])[1] == [], "as often as the model with itself"
     assert [flag.id for flag in check_view([right] * 8, [wrong] * 8)[1]] == ["view-disagrees"]
+
+
+def test_steps_wider_than_the_probes_are_searched_through_their_twin() -> None:
+    """Rounding to 7 steps of the brightest pixel: gradients of view and twin both disagree."""
+    net, images, labels = trained()
+
+    def rounded(x: Tensor) -> Tensor:
+        step = x.abs().amax() / 7
+        return torch.round(x / step) * step
+
+    model = Wrapped(net, before=rounded).eval()
+    choice = _chosen(model)
+    assert choice.twins == ("one-by-one", "straight-through")
+    attack = {"name": "pgd", "eps": 0.1, "steps": 5}
+    deployed = judged(model, choice.twins)
+    blind, seeing = (
+        int(run_attack(deployed, images[:40], labels[:40], attack, view=view).broken.sum())
+        for view in (deployed, wrapped(model, choice.twins))
+    )
+    assert seeing > blind + 5
