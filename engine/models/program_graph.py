@@ -167,7 +167,9 @@ def _known_operator(target: str) -> bool:
     aten = re.fullmatch(r"torch\.ops\.aten\.(\w+)\.(\w+)", target)
     if not aten or aten[1] not in _OPERATORS:
         return False
-    if aten[2].endswith("out"):  # writes into a tensor that is given, and has no gradient
+    if aten[2] == "out" or aten[2].endswith(
+        "_out"
+    ):  # writes into a tensor that is given, and has no gradient
         return False
     # An operator has attributes besides its forms, some of which can be called as well.
     forms = getattr(torch.ops.aten, aten[1], None)
