@@ -111,9 +111,24 @@ def test_a_rescued_model_breaks_like_the_network_underneath(case: str) -> None:
     assert levels.pop(NOTES[found.twins[0]]) == "info"
     assert set(levels) <= {"random-output"}, "what is true of the deployed model stays"
     truth = broken(net(), net())
-    # The example of a random model is judged on one fresh draw, which may be a lucky one.
-    lucky = truth / 3 if "random-output" in {flag.id for flag in found.report.flags} else 2
-    assert broken(model(case), wrapped(model(case), found.twins)) >= truth - lucky
+    if found.random:
+        check_draws(case, found.twins, truth)
+    else:
+        assert broken(model(case), wrapped(model(case), found.twins)) >= truth - 2
+
+
+def check_draws(case: str, twins: tuple[str, ...], truth: int) -> None:
+    """Of a random model one fresh draw counts, so the count is that of draws, give or take."""
+    test, random = images(), model(case)
+    view = wrapped(random, twins)
+    result = run_attack(random, test.images, test.labels, ATTACK, view=view)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        draws = [random(result.adversarial).argmax(dim=1) != test.labels for _ in range(41)]
+    share = torch.stack(draws).double().mean(dim=0)
+    deviation = float((share * (1 - share)).sum()) ** 0.5
+    assert abs(int(result.broken.sum()) - float(share.sum())) <= 4 * deviation
+    assert int((share > 0.5).sum()) >= 0.8 * truth, "what is broken more often than not"
 
 
 @pytest.mark.parametrize("case", sorted(MASKED.keys() - RESCUED.keys()))
