@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.cli import main
+from engine.cli.main import main
 
 # Guarded, because a spawned worker process imports this module again.
 if __name__ == "__main__":

@@ -12,16 +12,17 @@ import platformdirs
 from PySide6.QtCore import QEventLoop, QSettings, QTimer
 from PySide6.QtWidgets import QApplication, QMessageBox
 
-from engine import catalog, paths
-from engine.client import EngineClient
+from engine import catalog
 from engine.errors import StoreError
+from engine.host import paths
+from engine.process.client import EngineClient
 from engine.store import Store
 from engine.store.artifacts import models_of
-from gui import files, hooks, theme
-from gui.engine_client import QtEngineClient
-from gui.lab import Lab
-from gui.main_window import DEVICE, PRECISION, USUAL, MainWindow
+from gui.base import error_hooks, file_dialogs, theme
+from gui.base.page_context import Lab
+from gui.bridge.engine_client import QtEngineClient
 from gui.pages import PAGES
+from gui.shell.main_window import DEVICE, PRECISION, USUAL, MainWindow
 
 _UNUSABLE = 2
 
@@ -36,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     assert isinstance(app, QApplication)
     app.setApplicationName("crumple")
     app.setApplicationDisplayName("Crumple")
-    hooks.start_log(hooks.log_folder())
-    hooks.install()
+    error_hooks.start_log(error_hooks.log_folder())
+    error_hooks.install()
     theme.install(app, QSettings(), options.theme or "system")  # for the question, if it comes
     store = _open_store(options.db, ask=not options.screenshot)
     if store is None:
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(app: QApplication, lab: Lab, options: argparse.Namespace) -> int:
     window = MainWindow(lab, options.page)
     window.status.device.set_choice(*_place(lab.settings, options.device))
-    hooks.reporter().failed.connect(window.report_bug)
+    error_hooks.reporter().failed.connect(window.report_bug)
     if options.study:
         window.load_study(options.study)
         if options.page:
@@ -143,4 +144,6 @@ def _ask_other(error: StoreError) -> Path | None:
     box.exec()
     if box.clickedButton() is not other:
         return None
-    return files.ask_save(None, "Database of the results", files.DATABASES, "crumple.db")
+    return file_dialogs.ask_save(
+        None, "Database of the results", file_dialogs.DATABASES, "crumple.db"
+    )

@@ -11,10 +11,10 @@ import pytest
 from PySide6.QtCore import QCoreApplication
 from pytestqt.qtbot import QtBot
 
-from gui.chart_process import chart_arguments
-from gui.download_process import download_arguments
-from gui.engine_process import EngineProcess
-from gui.import_process import import_arguments
+from gui.bridge.chart_process import chart_arguments
+from gui.bridge.download_process import download_arguments
+from gui.bridge.engine_process import EngineProcess
+from gui.bridge.import_process import import_arguments
 from tests.helpers.traps import NAMES, OURS, lay_traps
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,7 +74,7 @@ def test_the_traps_are_sprung_where_python_looks_there_first(tmp_path: Path) -> 
 WORKER = """
 import time
 from pathlib import Path
-from engine.client import EngineClient
+from engine.process.client import EngineClient
 from engine.events import WorkerDied, WorkerReady
 
 client = EngineClient(Path("results.db"), device="cpu")

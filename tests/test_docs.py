@@ -11,8 +11,8 @@ import click
 import pytest
 
 from engine import catalog
-from engine.cli import main
-from engine.specs import Study
+from engine.cli.main import main
+from engine.specs.study import Study
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")

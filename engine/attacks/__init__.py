@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.attacks.result import AttackResult, StepPoint
 from engine.attacks.run import run_attack
+from engine.attacks.search.result import AttackResult, StepPoint
 
 __all__ = ["AttackResult", "StepPoint", "run_attack"]

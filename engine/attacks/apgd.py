@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from engine.attacks.lanes import Lanes
-from engine.attacks.loop import ascend, attempts_in_turn, finishing_steps
-from engine.attacks.losses import Objective
-from engine.attacks.region import Region, region_of
-from engine.attacks.search import Search
+from engine.attacks.geometry.threat import Region, region_of
+from engine.attacks.losses.objectives import Objective
+from engine.attacks.search.lanes import Lanes
+from engine.attacks.search.loop import ascend, attempts_in_turn, finishing_steps
+from engine.attacks.search.search import Search
 
 _MOMENTUM = 0.75
 _FINISHING_SIZE = 0.25

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from engine.attacks.apgd import APGDSettings, climb
-from engine.attacks.dlr import goals_by_rank, targeted_dlr_for
-from engine.attacks.search import Search
+from engine.attacks.losses.dlr import goals_by_rank, targeted_dlr_for
+from engine.attacks.search.search import Search
 
 
 class APGDT:

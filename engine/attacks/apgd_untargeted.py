@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from engine.attacks import losses
 from engine.attacks.apgd import APGDSettings, climb
-from engine.attacks.dlr import dlr_for
-from engine.attacks.losses import Objective
-from engine.attacks.rivals import attempts
-from engine.attacks.search import Search
+from engine.attacks.losses import objectives
+from engine.attacks.losses.dlr import dlr_for
+from engine.attacks.losses.objectives import Objective
+from engine.attacks.losses.rival_targets import attempts
+from engine.attacks.search.search import Search
 
 
 class APGDCE:
@@ -46,7 +46,7 @@ class APGDCE:
         climb(search, self._settings, objective, goals)
 
     def _objective(self, search: Search) -> Objective:
-        return losses.log_odds
+        return objectives.log_odds
 
 
 class APGDDLR(APGDCE):

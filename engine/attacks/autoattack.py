@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from engine.attacks.search import Search
-from engine.specs import make_attack
+from engine.attacks.search.search import Search
+from engine.specs.study import make_attack
 
 PARTS = ("apgd-ce", "apgd-t", "fab-t", "square")
 

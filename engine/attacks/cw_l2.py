@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from engine.attacks.closest import Closest, mistake, spread
-from engine.attacks.search import Search
+from engine.attacks.geometry.minimum_norm import Closest, mistake, spread
+from engine.attacks.search.search import Search
 
 _INSIDE = 0.999999
 """Images are drawn in by this factor, so that pixels at 0 and 1 stay finite in tanh space."""

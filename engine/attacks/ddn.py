@@ -5,9 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.attacks import losses
-from engine.attacks.closest import Closest, annealed, farthest, l2_length, mistake, spread, unit
-from engine.attacks.search import Search
+from engine.attacks.geometry.minimum_norm import (
+    Closest,
+    annealed,
+    farthest,
+    l2_length,
+    mistake,
+    spread,
+    unit,
+)
+from engine.attacks.losses import objectives
+from engine.attacks.search.search import Search
 
 _FIRST_STEP, _LAST_STEP = 1.0, 0.01
 _SMOOTH = 0.75
@@ -51,7 +59,7 @@ class DDN:
             number = first + step + 1
             size = annealed(_FIRST_STEP, _LAST_STEP, step, self.steps)
             smooth = step < _SMOOTH * self.steps
-            look, gradient = search.peek(rows, points, losses.log_odds if smooth else mistake)
+            look, gradient = search.peek(rows, points, objectives.log_odds if smooth else mistake)
             closest.propose(rows, points, look.wrong, number)
             factor = torch.where(look.wrong, 1 - self.gamma, 1 + self.gamma)
             radius = torch.minimum(radius * factor, limit)

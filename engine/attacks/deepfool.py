@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.attacks.closest import Closest, spread, unit
-from engine.attacks.losses import Objective
-from engine.attacks.outputs import Look
-from engine.attacks.search import Search
+from engine.attacks.geometry.minimum_norm import Closest, spread, unit
+from engine.attacks.losses.objectives import Objective
+from engine.attacks.search.outputs import Look
+from engine.attacks.search.search import Search
 
 _NUDGE = 1e-4
 """Added to every step so that it does not end on the boundary itself."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.attacks.dlr import difference, goals_by_rank
-from engine.attacks.hyperplane import to_hyperplane
-from engine.attacks.lanes import Lanes
-from engine.attacks.loop import attempts_in_turn
-from engine.attacks.region import region_of
-from engine.attacks.search import Search
+from engine.attacks.geometry.hyperplane import to_hyperplane
+from engine.attacks.geometry.threat import region_of
+from engine.attacks.losses.dlr import difference, goals_by_rank
+from engine.attacks.search.lanes import Lanes
+from engine.attacks.search.loop import attempts_in_turn
+from engine.attacks.search.search import Search
 
 _SHORTEST = 1e-8
 

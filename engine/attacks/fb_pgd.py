@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.attacks.ball import linf_bounds
-from engine.attacks.lost import lost_note
-from engine.attacks.search import Search
+from engine.attacks.geometry.ball import linf_bounds
+from engine.attacks.search.lost_examples import lost_note
+from engine.attacks.search.search import Search
 
 
 class FoolboxPGD:

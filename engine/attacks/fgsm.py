@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from engine.attacks.ball import linf_bounds
-from engine.attacks.lanes import Lanes
-from engine.attacks.loop import SignStep, ascend
-from engine.attacks.search import Search
+from engine.attacks.geometry.ball import linf_bounds
+from engine.attacks.search.lanes import Lanes
+from engine.attacks.search.loop import SignStep, ascend
+from engine.attacks.search.search import Search
 
 
 class FGSM:

@@ -5,8 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.attacks.closest import Closest, annealed, farthest, l2_length, mistake, spread, unit
-from engine.attacks.search import Search
+from engine.attacks.geometry.minimum_norm import (
+    Closest,
+    annealed,
+    farthest,
+    l2_length,
+    mistake,
+    spread,
+    unit,
+)
+from engine.attacks.search.search import Search
 
 _LAST_GAMMA = 0.001
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.attacks.ball import linf_bounds
-from engine.attacks.lanes import Lanes
-from engine.attacks.loop import Rule, SignStep, ascend, attempts_in_turn, finishing_steps
-from engine.attacks.losses import log_odds
-from engine.attacks.rivals import attempts
-from engine.attacks.search import Search
+from engine.attacks.geometry.ball import linf_bounds
+from engine.attacks.losses.objectives import log_odds
+from engine.attacks.losses.rival_targets import attempts
+from engine.attacks.search.lanes import Lanes
+from engine.attacks.search.loop import Rule, SignStep, ascend, attempts_in_turn, finishing_steps
+from engine.attacks.search.search import Search
 
 
 class PGD:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.attacks.ball import l2_project
-from engine.attacks.loop import Rule
+from engine.attacks.geometry.ball import l2_project
 from engine.attacks.pgd import PGD
-from engine.attacks.search import Search
+from engine.attacks.search.loop import Rule
+from engine.attacks.search.search import Search
 
 
 class PGDL2(PGD):

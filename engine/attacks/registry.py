@@ -17,10 +17,10 @@ from engine.attacks.fgsm import FGSM
 from engine.attacks.fmn import FMN
 from engine.attacks.pgd import PGD
 from engine.attacks.pgd_l2 import PGDL2
-from engine.attacks.search import Search
+from engine.attacks.search.search import Search
 from engine.attacks.square import Square
-from engine.attacks.torchattacks_adapter import PREFIX, TorchattacksAttack
-from engine.specs import AttackSpec
+from engine.attacks.torchattacks.adapter import PREFIX, TorchattacksAttack
+from engine.specs.study import AttackSpec
 
 
 class Attack(Protocol):

@@ -9,19 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.attacks.ball import Threat, norms
-from engine.attacks.guard import device_of, preserved
+from engine.attacks.geometry.ball import Threat, norms
+from engine.attacks.losses.logit_scale import span
 from engine.attacks.registry import Attack, create
-from engine.attacks.result import AttackResult, Observer, StepPoint
-from engine.attacks.rounding import rounds
-from engine.attacks.scale import span
-from engine.attacks.search import Search
-from engine.attacks.telemetry import broken_by
-from engine.attacks.torchattacks_adapter import PREFIX
-from engine.device import fast_bf16
+from engine.attacks.search.result import AttackResult, Observer, StepPoint
+from engine.attacks.search.rounding import rounds
+from engine.attacks.search.search import Search
+from engine.attacks.search.telemetry import broken_by
+from engine.attacks.torchattacks.adapter import PREFIX
 from engine.errors import AttackError
+from engine.evaluation.guard import device_of, preserved
 from engine.events import ShouldStop
-from engine.specs import AttackSpec, make_attack
+from engine.host.device import fast_bf16
+from engine.specs.study import AttackSpec, make_attack
 
 _EXACT = ("fab-t", "square")
 

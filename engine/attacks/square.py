@@ -8,9 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from engine.attacks.ball import l2_project, linf_bounds
+from engine.attacks.geometry.ball import l2_project, linf_bounds
 from engine.attacks.pgd_l2 import unit
-from engine.attacks.search import Search
+from engine.attacks.search.search import Search
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """After so many changes the share of the changed pixels is halved, whatever the budget."""

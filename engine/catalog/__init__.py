@@ -8,11 +8,13 @@ from __future__ import annotations
 import difflib
 from types import ModuleType
 
-from engine.catalog import attacks, compressions, datasets, models, training
+from engine.catalog import attacks, compressions, datasets, training
 from engine.catalog.datasets import missing_files
-from engine.catalog.entry import Entry, Params, Section, Trait, as_number, format_number
+from engine.catalog.entry import Entry, Params, Section, Trait, format_number
 from engine.catalog.formulas import FORMULAS
-from engine.catalog.models import ModelCard, use_library
+from engine.catalog.models import cards
+from engine.catalog.models.cards import ModelCard, use_library
+from engine.catalog.strict import as_number
 from engine.catalog.training import group_of
 from engine.errors import SpecError, quoted
 
@@ -41,7 +43,7 @@ def section(name: str) -> Section:
     """One section of the catalogue, by its plural name (see ``SECTIONS``)."""
     modules: dict[str, ModuleType] = {
         "datasets": datasets,
-        "models": models,
+        "models": cards,
         "compressions": compressions,
         "training": training,
         "attacks": attacks,
@@ -72,4 +74,4 @@ def model_card(id_: str) -> ModelCard:
         SpecError: no such model.
     """
     find("models", id_)
-    return models.cards()[id_]
+    return cards.cards()[id_]

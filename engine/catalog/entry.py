@@ -8,8 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict
 
-from engine.strict import Strict
-from engine.strict import as_number as as_number
+from engine.catalog.strict import Strict, as_number
 
 
 def format_number(value: float) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from engine import paths
 from engine.catalog import compressions
-from engine.strict import Strict
+from engine.catalog.strict import Strict
+from engine.host import paths
 
 
 class Preset(Strict):

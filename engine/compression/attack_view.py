@@ -7,11 +7,11 @@ from collections import Counter
 import torch
 from torch import fx, nn
 
-from engine.attacks.asking import ask
-from engine.attacks.chunks import in_chunks
-from engine.attacks.guard import arithmetic
+from engine.attacks.search.batching import in_chunks
 from engine.compression.layers import replace_module
 from engine.errors import ModelError
+from engine.evaluation.guard import arithmetic
+from engine.evaluation.model_call import ask
 
 TOLERANCE = 1e-5
 """Largest difference of a logit, relative to the largest logit where that exceeds 1."""

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from engine import catalog
 from engine.catalog import ModelCard
-from engine.catalog.models import EXPORTED, Normalisation
+from engine.catalog.models.cards import EXPORTED, Normalisation
 from engine.compression.layers import (
     Layer,
     attach,
@@ -23,16 +23,14 @@ from engine.compression.layers import (
     on_weight,
     weight_layers,
 )
-from engine.compression.parts import ActivationPart, Part, WeightPart
+from engine.compression.parts.base import ActivationPart, Part, WeightPart
 from engine.compression.registry import PARTS
 from engine.compression.variant import Variant
 from engine.errors import ModelError
 from engine.models.attention import open_attention
-from engine.models.bundle import normalised
-from engine.models.bundle import skeleton as unfilled
-from engine.models.registry import build
-from engine.models.reshape import Shapes, fit_shapes
-from engine.models.tensors import (
+from engine.models.files.bundle import normalised
+from engine.models.files.bundle import skeleton as unfilled
+from engine.models.files.tensors import (
     fill,
     fingerprint,
     json_bytes,
@@ -42,7 +40,9 @@ from engine.models.tensors import (
     tensor_bytes,
     write_atomically,
 )
-from engine.specs import Step, architecture_after, has_student, recipe_label
+from engine.models.registry import build
+from engine.models.reshape import Shapes, fit_shapes
+from engine.specs.study import Step, architecture_after, has_student, recipe_label
 
 _NAME = "variant"
 _ASKED = 4

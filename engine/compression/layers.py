@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from engine.compression.parts import ActivationPart, BoundedQuantiser, Part, WeightQuantiser
+from engine.compression.parts.base import ActivationPart, BoundedQuantiser, Part, WeightQuantiser
 
 Layer = nn.Conv2d | nn.Linear
 

@@ -7,22 +7,22 @@ from typing import Any
 
 from torch import nn
 
-from engine.compression.binary import BinaryQuantiser, SignActivation
-from engine.compression.channel import channel
 from engine.compression.context import Context
-from engine.compression.distillation import distil
-from engine.compression.dorefa import DorefaActivation, DorefaQuantiser, DorefaSign, UnitClip
-from engine.compression.filter import filter_pruning
-from engine.compression.finetune import finetune
-from engine.compression.hydra import hydra
-from engine.compression.lsq import LsqActivation, LsqQuantiser
-from engine.compression.magnitude import magnitude
-from engine.compression.mask import Mask
-from engine.compression.nm_sparsity import nm_sparsity
-from engine.compression.parts import Part
-from engine.compression.ptq import SymmetricQuantiser, UnsignedQuantiser, ptq
-from engine.compression.qat import qat
-from engine.compression.rap_admm import rap_admm
+from engine.compression.methods.channel import channel
+from engine.compression.methods.distillation import distil
+from engine.compression.methods.filter import filter_pruning
+from engine.compression.methods.finetune import finetune
+from engine.compression.methods.hydra import hydra
+from engine.compression.methods.magnitude import magnitude
+from engine.compression.methods.nm_sparsity import nm_sparsity
+from engine.compression.methods.ptq import SymmetricQuantiser, UnsignedQuantiser, ptq
+from engine.compression.methods.qat import qat
+from engine.compression.methods.rap_admm import rap_admm
+from engine.compression.parts.base import Part
+from engine.compression.parts.binary import BinaryQuantiser, SignActivation
+from engine.compression.parts.dorefa import DorefaActivation, DorefaQuantiser, DorefaSign, UnitClip
+from engine.compression.parts.lsq import LsqActivation, LsqQuantiser
+from engine.compression.parts.mask import Mask
 
 Method = Callable[[nn.Module, Any, Context], nn.Module]
 """Compresses a model: it may change the one it is given, and returns it or another."""

@@ -7,8 +7,8 @@ from torch import nn
 
 from engine.catalog.training import StandardParams
 from engine.compression.context import Context
-from engine.compression.counting import count_classes
 from engine.compression.layers import bounded_weights, settle
+from engine.compression.macs import count_classes
 from engine.data import ImageSet
 from engine.errors import SpecError
 from engine.training import Examples, Objective, hold_out, objective_of, train, validate

@@ -12,11 +12,11 @@ from engine import catalog
 from engine.compression.attack_view import fold_batch_norm
 from engine.compression.context import Context
 from engine.compression.layers import bake, modules_of, on_weight, weight_layers
-from engine.compression.parts import ActivationQuantiser, WeightQuantiser
+from engine.compression.parts.base import ActivationQuantiser, WeightQuantiser
 from engine.compression.registry import METHODS
 from engine.models.attention import open_attention
 from engine.models.denormals import zero_denormals
-from engine.specs import Recipe, Step, check_recipe
+from engine.specs.study import Recipe, Step, check_recipe
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from engine.data.image_set import Labels
 from engine.data.source import Part, Source, expanded
 from engine.errors import DataError
-from engine.pictures import GREY, Cut, decode, endings, header
+from engine.safe_files.pictures import GREY, Cut, decode, endings, header
 
 _TEST = ("test", "val")
 _LAYOUT = (

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from engine.memory import memory_errors
+from engine.host.memory import memory_errors
 
 Labels = npt.NDArray[np.int64]
 

@@ -14,7 +14,7 @@ from engine.data.folder import entries, pictures
 from engine.data.image_set import Labels
 from engine.data.source import Part, Source, expanded
 from engine.errors import DataError
-from engine.pictures import Cut, decode
+from engine.safe_files.pictures import Cut, decode
 
 CLASSES = 1000
 MAPPING = "LOC_synset_mapping.txt"

@@ -10,7 +10,7 @@ from engine.data import cifar, digits, folder, imagenet, mnist, npz, svhn
 from engine.data.image_set import ByteImages, Images, ImageSet, Labels, stratified_order
 from engine.data.source import MOST_BYTES, Part, Pixels, Source
 from engine.errors import DataError
-from engine.specs import DatasetSpec
+from engine.specs.dataset import DatasetSpec
 
 _TRAINING_SEED = 0
 """Of the order of training images: the same for all seeds, so that what is held out is, too."""

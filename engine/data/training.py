@@ -9,7 +9,7 @@ from engine.catalog import ModelCard
 from engine.data.image_set import ImageSet
 from engine.data.loading import misfit, training_part
 from engine.errors import DataError
-from engine.specs import DatasetSpec
+from engine.specs.dataset import DatasetSpec
 
 _OWN = ("folder", "npz")
 """Ids that say on a model card only that the data were somebody's own, not where they lie."""

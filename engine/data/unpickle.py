@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.data.published import damaged
-from engine.pickle_walk import BadPickle, walk
+from engine.safe_files.pickle_walk import BadPickle, walk
 
 _MOST_BYTES = 2**30
 _KINDS = {"u1": np.uint8, "i4": np.int32, "i8": np.int64}

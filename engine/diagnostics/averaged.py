@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from engine.attacks.asking import ask
+from engine.evaluation.model_call import ask
 
 FORWARDS = 8
 """Forwards averaged: the noise of the mean is about a third of that of one forward."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from engine.diagnostics.checks import SIGNIFICANCE
 from engine.flags import Flag
-from engine.specs import AttackSpec, make_attack
-from engine.statistics import holm, mcnemar_greater
-from engine.verdict import strong_kinds
+from engine.specs.study import AttackSpec, make_attack
+from engine.statistics.intervals import holm, mcnemar_greater
+from engine.statistics.run_verdict import strong_kinds
 
 QUERIES = 1000
 """Of Square. Its first queries change most; measured, 1,000 break what 5,000 do but a few."""

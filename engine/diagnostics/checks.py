@@ -10,13 +10,13 @@ import torch
 from scipy.special import bdtrc
 from torch import Tensor, nn
 
-from engine.attacks.asking import ask
-from engine.attacks.chunks import in_chunks
-from engine.attacks.guard import arithmetic, preserved
-from engine.attacks.outputs import check_logits, predict
+from engine.attacks.search.batching import in_chunks
+from engine.attacks.search.outputs import check_logits, predict
 from engine.errors import ModelError
+from engine.evaluation.guard import arithmetic, preserved
+from engine.evaluation.model_call import ask
 from engine.flags import Flag
-from engine.memory import memory_errors
+from engine.host.memory import memory_errors
 
 SIGNIFICANCE = 0.05
 NEAR = 0.1

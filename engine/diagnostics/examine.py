@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from engine.attacks.guard import preserved
-from engine.compression.counting import count_macs, images_within
+from engine.compression.macs import count_macs, images_within
 from engine.diagnostics.checks import check_outputs, check_view
 from engine.diagnostics.gradients import gradient_health
 from engine.diagnostics.repeats import Behaviour, behaviour, draw
 from engine.diagnostics.secants import secant_agreement, secant_flag
-from engine.diagnostics.stress import (
+from engine.diagnostics.unconstrained import (
     temperature,
     temperature_flag,
     unconstrained_flag,
     unconstrained_survivors,
 )
+from engine.evaluation.guard import preserved
 from engine.flags import Flag
 
 PROBED_IMAGES = 64

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from engine.attacks import losses
-from engine.attacks.chunks import in_chunks
-from engine.attacks.gradient import input_gradient
-from engine.attacks.guard import preserved
-from engine.attacks.losses import Objective
+from engine.attacks.losses import objectives
+from engine.attacks.losses.objectives import Objective
+from engine.attacks.search.batching import in_chunks
+from engine.attacks.search.gradient import input_gradient
 from engine.errors import AttackError
+from engine.evaluation.guard import preserved
 from engine.flags import Flag
 
 MAX_ZERO_FRACTION = 0.05
@@ -91,14 +91,14 @@ def gradient_health(
     modules = (view,) if parent is None else (view, parent)
     with preserved(*modules, seed=0):
         try:
-            _, slope = logits_and_gradient(view, images, labels, losses.margin)
+            _, slope = logits_and_gradient(view, images, labels, objectives.margin)
             _, steep = logits_and_gradient(view, images, labels, cross_entropy)
         except AttackError as error:
             return GradientHealth(present=False, reason=error.message)
         reference = None
         if parent is not None:
             with suppress(AttackError):  # nothing to compare with
-                _, reference = logits_and_gradient(parent, images, labels, losses.margin)
+                _, reference = logits_and_gradient(parent, images, labels, objectives.margin)
     return GradientHealth(
         present=True,
         nonfinite_fraction=_nonfinite_fraction(slope, steep),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from engine.attacks.lost import lost_examples
+from engine.attacks.search.lost_examples import lost_examples
 from engine.diagnostics.checks import SIGNIFICANCE, tail
 from engine.flags import Flag
-from engine.specs import AttackSpec
+from engine.specs.study import AttackSpec
 
 MIN_STEPS = 8
 WINDOW = 10

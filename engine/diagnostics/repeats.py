@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from engine.attacks.guard import forked_rng
-from engine.attacks.outputs import predict
+from engine.attacks.search.outputs import predict
 from engine.diagnostics.checks import check_accuracy, forward
+from engine.evaluation.guard import forked_rng
 from engine.flags import Flag
 
 DRAWS = 8

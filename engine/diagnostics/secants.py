@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from engine.attacks import losses
-from engine.attacks.guard import forked_rng
+from engine.attacks.losses import objectives
 from engine.diagnostics.gradients import logits_and_gradient
+from engine.evaluation.guard import forked_rng
 from engine.flags import Flag
 
 SCALES = (8 / 255, 1 / 255)
@@ -65,8 +65,8 @@ def _margins(view: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, T
     draw other numbers.
     """
     with forked_rng(0):
-        logits, gradient = logits_and_gradient(view, images, labels, losses.margin)
-    return losses.margin(logits, labels), gradient
+        logits, gradient = logits_and_gradient(view, images, labels, objectives.margin)
+    return objectives.margin(logits, labels), gradient
 
 
 def secant_flag(agreement: float | None) -> Flag | None:

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from engine.importing.fit import Fit
 from engine.importing.read import State
-from engine.models.layouts import Layout
-from engine.models.mlp import name_of
+from engine.models.architectures.layouts import Layout
+from engine.models.architectures.mlp import name_of
 
 _ASSUMED = (
     "A state dict does not hold activations: ReLU is taken to stand between the linear layers, and "

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from engine import catalog, data
-from engine.catalog.models import ModelCard
+from engine.catalog.models.cards import ModelCard
 from engine.compression.layers import weight_layers
 from engine.data import ImageSet
 from engine.errors import DataError, ModelError, SpecError
-from engine.importing import library, trials
-from engine.importing.patient import (
+from engine.importing import library, setting_trials
+from engine.importing.candidate_model import (
     Patient,
     from_file,
     from_program,
@@ -28,10 +28,10 @@ from engine.importing.report import LayerDensity, Report, Scaling
 from engine.importing.settings import Setting, settle
 from engine.importing.source import Confirm, is_source
 from engine.importing.verdict import judge
+from engine.models.files.tensors import count_parameters
 from engine.models.outside import is_published
-from engine.models.tensors import count_parameters
-from engine.specs import DatasetSpec
-from engine.statistics import wilson
+from engine.specs.dataset import DatasetSpec
+from engine.statistics.intervals import wilson
 
 Tell = Callable[[str], None]
 
@@ -217,8 +217,8 @@ def _measure(
     device: torch.device,
 ) -> tuple[Report, nn.Module]:
     network = setting.network
-    module = trials.with_scaling(network, setting.scaling)
-    logits = trials.logits(module, images.images[:], device)
+    module = setting_trials.with_scaling(network, setting.scaling)
+    logits = setting_trials.logits(module, images.images[:], device)
     module = module.cpu().eval()
     right = int((logits.argmax(dim=1) == images.labels).sum())
     low, high = wilson(right, len(images))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.importing.read import State
-from engine.models.layouts import Layout
+from engine.models.architectures.layouts import Layout
 
 _MOST_NAMED = 4
 

@@ -19,8 +19,8 @@ from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 from torch.overrides import TorchFunctionMode
 
-from engine.attacks.guard import default_float32
 from engine.errors import ModelError
+from engine.evaluation.guard import default_float32
 
 BAKED = (
     "Weights that were computed in each forward (weight or spectral normalisation, masks of "

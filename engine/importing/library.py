@@ -11,10 +11,10 @@ from torch import nn
 
 from engine import catalog
 from engine.catalog import ModelCard
-from engine.catalog.models import EXPORTED, Normalisation, Origin, Source, read_card
+from engine.catalog.models.cards import EXPORTED, Normalisation, Origin, Source, read_card
 from engine.errors import ModelError
 from engine.importing.report import Report
-from engine.models.bundle import fingerprint_of, save
+from engine.models.files.bundle import fingerprint_of, save
 
 _LONGEST = 60
 _KINDS = (".json", ".safetensors", ".pt2")
@@ -39,7 +39,7 @@ def free_id(
         ModelError: another model has the name already.
     """
     slug = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")[:_LONGEST] or "model"
-    known = {card.id for card in catalog.models.cards().values() if card.origin == "bundled"}
+    known = {card.id for card in catalog.models.cards.cards().values() if card.origin == "bundled"}
     for number in range(1, 1000):
         id_ = slug if number == 1 else f"{slug}-{number}"
         old = _card(folder, id_)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from engine.attacks.guard import forked_rng, random_state
 from engine.diagnostics.checks import check_probabilities
 from engine.errors import ModelError
-from engine.models.program import changed_tensor
+from engine.evaluation.guard import forked_rng, random_state
+from engine.models.programs.program import changed_tensor
 
 IMAGES = 16
 """Random images on which outputs are looked at, from black to full contrast."""

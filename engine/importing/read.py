@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 
 from engine.errors import ModelError
 from engine.importing.kinds import KINDS, no_checkpoint, refuse_archive, unknown
-from engine.models import safe_pickle
-from engine.models.safe_zip import check_sums, damaged, entry_names, open_zip, read_entry
+from engine.models.files import safe_pickle
+from engine.models.files.safe_zip import check_sums, damaged, entry_names, open_zip, read_entry
 
 State = dict[str, torch.Tensor]
 

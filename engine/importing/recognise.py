@@ -12,10 +12,10 @@ from engine.importing.chain import fit_chain
 from engine.importing.fit import Fit
 from engine.importing.read import State
 from engine.importing.torchvision_names import SIZES
-from engine.models.layouts import best_layout
-from engine.models.mlp import widths_of
+from engine.models.architectures.layouts import best_layout
+from engine.models.architectures.mlp import widths_of
+from engine.models.architectures.small_resnet import NarrowForm
 from engine.models.registry import BUILDERS, Shape, bare
-from engine.models.small_resnet import NarrowForm
 from engine.models.way_out import by_source
 
 _UNCOUNTED = "num_batches_tracked"

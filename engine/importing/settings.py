@@ -11,8 +11,8 @@ from torch import nn
 
 from engine.data import ImageSet
 from engine.errors import ModelError, SpecError
-from engine.importing import trials
-from engine.importing.patient import Patient
+from engine.importing import setting_trials
+from engine.importing.candidate_model import Patient
 from engine.importing.report import Scaling
 from engine.importing.scores import PLAUSIBLE, kept_by_zeros
 from engine.importing.stated import agree
@@ -21,7 +21,7 @@ from engine.importing.verdict import Doubt
 Cell = tuple[float | None, int]
 """A share k, and the place of a normalisation among those tried."""
 
-Grid = dict[Cell, trials.Outcome]
+Grid = dict[Cell, setting_trials.Outcome]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +35,8 @@ class Setting:
     network: nn.Module
     kept: float | None
     scaling: Scaling | None
-    scalings: tuple[tuple[trials.Outcome, bool], ...]
-    densities: tuple[tuple[trials.Outcome, bool], ...]
+    scalings: tuple[tuple[setting_trials.Outcome, bool], ...]
+    densities: tuple[tuple[setting_trials.Outcome, bool], ...]
     doubts: tuple[Doubt, ...]
     notes: tuple[str, ...]
 
@@ -63,13 +63,13 @@ def settle(
         return patient.network(images.shape, None if kept == already else kept)
 
     def model(cell: Cell) -> nn.Module:
-        return trials.with_scaling(network(cell[0]), options[cell[1]])
+        return setting_trials.with_scaling(network(cell[0]), options[cell[1]])
 
-    macs = trials.macs(network(shares[0]), images)
-    first = range(trials.trial_images(macs, images))
+    macs = setting_trials.macs(network(shares[0]), images)
+    first = range(setting_trials.trial_images(macs, images))
     grid = {
-        (kept, place): trials.outcome(
-            trials.label_of(option), model((kept, place)), images, first, device
+        (kept, place): setting_trials.outcome(
+            setting_trials.label_of(option), model((kept, place)), images, first, device
         )
         for kept in shares
         for place, option in enumerate(options)
@@ -91,15 +91,17 @@ def _candidates(grid: Grid, patient: Patient, fixed: bool) -> list[Cell]:
         for cell in grid
         if (not patient.kept_known or cell[0] == patient.kept) and (not fixed or cell[1] == 0)
     ]
-    equal = [cells[place] for place in trials.as_accurate([grid[cell] for cell in cells])]
+    equal = [cells[place] for place in setting_trials.as_accurate([grid[cell] for cell in cells])]
     none = [(kept, place) for kept, place in cells if place == 0 and patient.complete]
     return list(dict.fromkeys([*none, *equal]))
 
 
-def _best(patient: Patient, outcomes: list[trials.Outcome], fixed: bool) -> int:
+def _best(patient: Patient, outcomes: list[setting_trials.Outcome], fixed: bool) -> int:
     if patient.complete and not fixed:
-        return trials.best_complete(outcomes)
-    return trials.best(outcomes, trials.CONVENTIONS.get(patient.layout, ""), patient.stated)
+        return setting_trials.best_complete(outcomes)
+    return setting_trials.best(
+        outcomes, setting_trials.CONVENTIONS.get(patient.layout, ""), patient.stated
+    )
 
 
 def _look_again(
@@ -112,10 +114,12 @@ def _look_again(
 ) -> None:
     """Try some cells on further images."""
     begin = len(grid[cells[0]].right)
-    more = range(begin, trials.more_images(macs, len(cells), images))
+    more = range(begin, setting_trials.more_images(macs, len(cells), images))
     for cell in cells if more else ():
         one = grid[cell]
-        further = trials.outcome(one.label, model(cell), images, more, device, one.sharpness)
+        further = setting_trials.outcome(
+            one.label, model(cell), images, more, device, one.sharpness
+        )
         grid[cell] = one.joined(further)
 
 
@@ -129,12 +133,12 @@ def _options(told: Scaling | None, patient: Patient, images: ImageSet) -> list[S
         _check_channels(patient.scaling, images)
         return [patient.scaling]
     if told is None:
-        return trials.scalings(images)
+        return setting_trials.scalings(images)
     if {len(told.mean), len(told.std)} != {images.shape[0]}:
         raise SpecError(
             f"mean and std need {images.shape[0]} numbers each, one per channel of the images."
         )
-    return [told, *(one for one in trials.scalings(images) if not _same(one, told))]
+    return [told, *(one for one in setting_trials.scalings(images) if not _same(one, told))]
 
 
 def _check_channels(scaling: Scaling | None, images: ImageSet) -> None:
@@ -165,23 +169,23 @@ def _setting(
     chosen = grid[at]
     scalings = tuple((one, cell[1] == place) for cell, one in grid.items() if cell[0] == kept)
     shares = list(dict.fromkeys(cell[0] for cell in grid))
-    densities: dict[float | None, trials.Outcome] = {}
+    densities: dict[float | None, setting_trials.Outcome] = {}
     for share in shares if patient.scores else ():
         column = [grid[share, other] for other in ([place] if fixed else range(len(options)))]
-        densities[share] = column[trials.best(column)]
+        densities[share] = column[setting_trials.best(column)]
     others = [one for one, is_chosen in scalings if not is_chosen]
-    usual = trials.CONVENTIONS.get(patient.layout) == chosen.label
+    usual = setting_trials.CONVENTIONS.get(patient.layout) == chosen.label
     known = fixed or patient.complete or (usual and agree(patient.stated, *chosen.interval))
     tries = len(others) if patient.complete else 1
     doubts, notes = _normalisation_doubts(chosen, others, known, tries), []
     for share, one in densities.items():
-        if share != kept and trials.clearly_better(one, chosen):
+        if share != kept and setting_trials.clearly_better(one, chosen):
             doubts.append(Doubt("density", f"{share:g}", one.accuracy, chosen.accuracy, kept))
     if not fixed and others:
         notes.append(_by_how_much(chosen, others, usual))
     rivals = [one for share, one in densities.items() if share != kept]
     if patient.scores and not patient.kept_known:
-        sure = all(trials.clearly_better(chosen, one) for one in rivals)
+        sure = all(setting_trials.clearly_better(chosen, one) for one in rivals)
         notes.append(
             f"k is not in the file; of those tried, k = {kept:g} fits best"
             f"{'' if sure else ', but not clearly'}."
@@ -193,26 +197,35 @@ def _setting(
 
 
 def _normalisation_doubts(
-    chosen: trials.Outcome, others: list[trials.Outcome], known: bool, tries: int = 1
+    chosen: setting_trials.Outcome,
+    others: list[setting_trials.Outcome],
+    known: bool,
+    tries: int = 1,
 ) -> list[Doubt]:
     """Rivals that are clearly better; and, if it is not known which, those that may well be."""
     doubts = []
     for one in others:
         kind = ""
-        if trials.clearly_better(one, chosen, tries):
+        if setting_trials.clearly_better(one, chosen, tries):
             kind = "normalisation"
-        elif not known and one.label != trials.OWN and trials.perhaps_better(one, chosen):
+        elif (
+            not known
+            and one.label != setting_trials.OWN
+            and setting_trials.perhaps_better(one, chosen)
+        ):
             kind = "unclear normalisation"
         if kind:
-            doubts.append(Doubt(kind, one.label, *trials.accuracies(one, chosen)))
+            doubts.append(Doubt(kind, one.label, *setting_trials.accuracies(one, chosen)))
     return doubts
 
 
-def _by_how_much(chosen: trials.Outcome, others: list[trials.Outcome], usual: bool) -> str:
+def _by_how_much(
+    chosen: setting_trials.Outcome, others: list[setting_trials.Outcome], usual: bool
+) -> str:
     """How clearly the normalisation was found."""
-    equal = [one for one in others if not trials.clearly_better(chosen, one)]
+    equal = [one for one in others if not setting_trials.clearly_better(chosen, one)]
     rival = max(others, key=lambda one: one.accuracy)
-    better, own = trials.accuracies(rival, chosen)
+    better, own = setting_trials.accuracies(rival, chosen)
     text = f"Normalisation {chosen.label!r}: {100 * (own - better):+.1f} points beside "
     text += repr(rival.label)
     if not equal:
@@ -222,6 +235,6 @@ def _by_how_much(chosen: trials.Outcome, others: list[trials.Outcome], usual: bo
     return f"{text}; {len(chosen.right)} images cannot tell it from: {names}.{why}"
 
 
-def _labelled(share: float | None, one: trials.Outcome) -> trials.Outcome:
+def _labelled(share: float | None, one: setting_trials.Outcome) -> setting_trials.Outcome:
     text = "k = 1 (mask ignored)" if share == 1 else f"k = {share:g}"
     return replace(one, label=text)

@@ -9,7 +9,7 @@ import torch
 from engine.diagnostics.checks import check_accuracy, check_probabilities, guess_in_words
 from engine.importing.report import Health
 from engine.importing.stated import Stated, agree, nearest
-from engine.statistics import wilson
+from engine.statistics.intervals import wilson
 
 
 @dataclass(frozen=True)

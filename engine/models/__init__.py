@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from engine.models.bundle import load, save
+from engine.models.files.bundle import load, save
+from engine.models.files.tensors import count_parameters, fingerprint
 from engine.models.registry import build
-from engine.models.tensors import count_parameters, fingerprint
 
 __all__ = ["build", "count_parameters", "fingerprint", "load", "save"]

@@ -9,17 +9,21 @@ import torch
 from torch import nn
 
 from engine.errors import ModelError
-from engine.models.digits_cnn import digits_cnn
-from engine.models.digits_resnet import digits_resnet, digits_resnet_small, digits_resnet_tiny
-from engine.models.mlp import mlp, widths_of
-from engine.models.mobilenet_v2 import mobilenet_v2
+from engine.models.architectures.digits_cnn import digits_cnn
+from engine.models.architectures.digits_resnet import (
+    digits_resnet,
+    digits_resnet_small,
+    digits_resnet_tiny,
+)
+from engine.models.architectures.mlp import mlp, widths_of
+from engine.models.architectures.mobilenet_v2 import mobilenet_v2
+from engine.models.architectures.preact_resnet import preact_resnet_18
+from engine.models.architectures.resnet import ResNet18, resnet_18
+from engine.models.architectures.small_resnet import DEPTHS, NarrowForm, narrow_resnet
+from engine.models.architectures.swish_wide_resnet import SwishWideResNet
+from engine.models.architectures.vgg import vgg_16_bn
+from engine.models.architectures.wide_resnet import WideResNet, wrn_28_4, wrn_28_10, wrn_34_10
 from engine.models.outside import OUTSIDE
-from engine.models.preact_resnet import preact_resnet_18
-from engine.models.resnet import ResNet18, resnet_18
-from engine.models.small_resnet import DEPTHS, NarrowForm, narrow_resnet
-from engine.models.swish_wide_resnet import SwishWideResNet
-from engine.models.vgg import vgg_16_bn
-from engine.models.wide_resnet import WideResNet, wrn_28_4, wrn_28_10, wrn_34_10
 
 Shape = tuple[int, int, int]
 Builder = Callable[[Shape, int], nn.Module]
@@ -40,7 +44,7 @@ BUILDERS: dict[str, Builder] = {
 }
 """From (C, H, W) and a number of classes to a network with fresh weights; sides of 8 or more.
 
-``engine.catalog.architectures`` describes them without torch.
+``engine.catalog.models.architectures`` describes them without torch.
 """
 
 _MOST_BLOCKS, _MOST_WIDTH = 200, 64

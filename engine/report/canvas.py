@@ -24,7 +24,7 @@ Row = Mapping[str, Any]
 WIDTH = 3.5
 """Inches: one column of a two-column paper."""
 
-# The window draws series in the same order of colours, dashes and markers (``gui/theme.py``).
+# The window draws series in the same order of colours, dashes and markers (``gui/base/theme.py``).
 # Okabe & Ito 2008, without yellow (too pale for lines on white).
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _SERIES = ("o", "s", "^", "D", "v", "*", "p", "P")

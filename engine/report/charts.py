@@ -23,7 +23,7 @@ from engine.report.canvas import (
 )
 from engine.report.identity import Key, attack_key, context_key, names, variant_key
 from engine.report.naming import is_flagged, namer
-from engine.statistics import wilson
+from engine.statistics.intervals import wilson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.catalog.fit import some_pictures
-from engine.dataset_spec import DatasetSpec
 from engine.errors import CrumpleError
-from engine.pictures import GREY, decode, header
+from engine.safe_files.pictures import GREY, decode, header
+from engine.specs.dataset import DatasetSpec
+from engine.specs.model_fit import some_pictures
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

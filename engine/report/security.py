@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from engine.curves import CurveCheck, SecurityCurve, check_curve, distances, security_curve
 from engine.report.identity import (
     Key,
     attack_key,
@@ -23,7 +22,14 @@ from engine.report.identity import (
     variant_key,
 )
 from engine.report.naming import in_order, is_flagged, namer
-from engine.statistics import FloatArray
+from engine.statistics.intervals import FloatArray
+from engine.statistics.security_curves import (
+    CurveCheck,
+    SecurityCurve,
+    check_curve,
+    distances,
+    security_curve,
+)
 
 Row = Mapping[str, Any]
 Samples = Mapping[int, Sequence[Row]]

@@ -19,7 +19,7 @@ from engine.report.identity import (
 )
 from engine.report.naming import BASE, in_order, is_flagged, namer
 from engine.report.tables import percent, result_words
-from engine.statistics import wilson
+from engine.statistics.intervals import wilson
 
 Row = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ import numpy as np
 from sqlite_utils import Database
 
 from engine.catalog import attacks
-from engine.curves import distances
+from engine.statistics.security_curves import distances
 
 
 def without_limit(row: Mapping[str, Any]) -> bool:

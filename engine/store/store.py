@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from engine.errors import StoreError
-from engine.specs import Run, Study
+from engine.specs.study import Run, Study
 from engine.store import artifacts
 from engine.store.artifacts import Arrays
 from engine.store.columns import MORE_COLUMNS, QUEUE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS
@@ -269,10 +269,10 @@ class Store:
         """One row per pair of a source and a target run: ``TRANSFER_COLUMNS``.
 
         The kept examples of the source run are judged on the deployed model of the target run
-        (``engine.transfer``). ``accuracy`` is the share of all ``kept`` examples that do not
-        fool the target; ``transfer_rate`` the share of the ``n`` images that the source attack
-        broke, and that both models classify correctly clean, whose examples fool it. Each has
-        its 95 % Wilson interval. Pairs not yet judged have no numbers; ``message`` says why one
+        (``engine.pipeline.transfer_stage``). ``accuracy`` is the share of all ``kept`` examples
+        that do not fool the target; ``transfer_rate`` the share of the ``n`` images that the source
+        attack broke, and that both models classify correctly clean, whose examples fool it. Each
+        has its 95 % Wilson interval. Pairs not yet judged have no numbers; ``message`` says why one
         failed.
 
         Args:

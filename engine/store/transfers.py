@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from sqlite_utils import Database
 
-from engine.statistics import wilson
+from engine.statistics.intervals import wilson
 from engine.store.columns import TRANSFER_COLUMNS
 
 Row = dict[str, Any]

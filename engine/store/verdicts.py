@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlite_utils import Database
 
-from engine.statistics import FloatArray
-from engine.verdict import Finding, judge, strong_kinds
+from engine.statistics.intervals import FloatArray
+from engine.statistics.run_verdict import Finding, judge, strong_kinds
 
 Row = dict[str, Any]
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from engine.errors import StoreError
-from engine.specs import Run, Study, content_key
+from engine.specs.study import Run, Study, content_key
 from engine.store import artifacts
 from engine.store.artifacts import Arrays
 from engine.store.distances import measure_distance

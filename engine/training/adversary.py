@@ -11,11 +11,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from engine.attacks.asking import ask
-from engine.attacks.ball import linf_bounds
-from engine.attacks.straight_through import StraightThrough
+from engine.attacks.geometry.ball import linf_bounds
+from engine.attacks.search.straight_through import StraightThrough
 from engine.errors import TrainingError
-from engine.memory import memory_errors
+from engine.evaluation.model_call import ask
+from engine.host.memory import memory_errors
 
 Mode = Literal["eval", "train"]
 """Of the network while examples are searched."""

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
-from engine import data, paths
+from engine import data
 from engine.catalog import ModelCard
 from engine.catalog.training import PgdAtParams, StandardParams
-from engine.specs import DatasetSpec
+from engine.host import paths
+from engine.specs.dataset import DatasetSpec
 from engine.training.base import Plan, train_base
 from engine.training.trainer import Watch
 

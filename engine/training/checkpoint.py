@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from engine.models.tensors import write_atomically
+from engine.models.files.tensors import write_atomically
 
 Tensors = dict[str, torch.Tensor]
 

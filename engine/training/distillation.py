@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from engine.attacks.asking import ask
+from engine.evaluation.model_call import ask
 from engine.training.objectives import Objective, Threat
 
 Reduction = Literal["mean", "batchmean"]

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from engine.attacks.asking import ask
 from engine.catalog.training import AdversarialParams, PgdAtParams, StandardParams, TradesParams
+from engine.evaluation.model_call import ask
 from engine.training.adversary import (
     Mode,
     Start,

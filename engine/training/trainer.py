@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine import device
 from engine.catalog.training import StandardParams
 from engine.errors import Cancelled, TrainingError
+from engine.host import device
 from engine.training.adversary import accuracy, pgd_examples
 from engine.training.augmentation import augmented
 from engine.training.checkpoint import Checkpoint, Tensors

@@ -16,7 +16,7 @@ class PageEntry:
 
     Attributes:
         title: the word shown below the icon.
-        icon: name of an icon (see ``gui.theme.icon``).
+        icon: name of an icon (see ``gui.base.theme.icon``).
         target: ``module:Class`` of the page.
         hint: what the page is for, in one sentence.
     """
@@ -28,21 +28,24 @@ class PageEntry:
 
 
 PAGES: dict[str, PageEntry] = {
-    "new": PageEntry("New", "new", "gui.pages.new:NewPage", "Build a study and start it."),
+    "new": PageEntry("New", "new", "gui.pages.new.page:NewPage", "Build a study and start it."),
     "queue": PageEntry(
-        "Queue", "queue", "gui.pages.queue:QueuePage", "What runs, what waits and what failed."
+        "Queue", "queue", "gui.pages.queue.page:QueuePage", "What runs, what waits and what failed."
     ),
     "live": PageEntry(
-        "Live", "live", "gui.pages.live:LivePage", "Watch the attack curve of a run as it grows."
+        "Live",
+        "live",
+        "gui.pages.live.page:LivePage",
+        "Watch the attack curve of a run as it grows.",
     ),
-    "runs": PageEntry("Runs", "runs", "gui.pages.runs:RunsPage", "The table of all results."),
+    "runs": PageEntry("Runs", "runs", "gui.pages.runs.page:RunsPage", "The table of all results."),
     "compare": PageEntry(
-        "Compare", "compare", "gui.pages.compare:ComparePage", "Charts and paired differences."
+        "Compare", "compare", "gui.pages.compare.page:ComparePage", "Charts and paired differences."
     ),
     "inspector": PageEntry(
         "Inspector",
         "inspector",
-        "gui.pages.inspector:InspectorPage",
+        "gui.pages.inspector.page:InspectorPage",
         "The images: clean, adversarial and the perturbation.",
     ),
 }

@@ -9,7 +9,7 @@ from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QWidget
 
 from engine.events import Event
-from gui.lab import Lab
+from gui.base.page_context import Lab
 
 
 class Page(QWidget):
@@ -21,7 +21,8 @@ class Page(QWidget):
     Signals:
         selected: the run ids that the details panel should describe.
         go: another page by id and what it should open (see ``open``).
-        change: an undoable command (``gui.commands``) for the window's undo stack, which does it.
+        change: an undoable command (``gui.base.undo_commands``) for the window's undo stack, which
+            does it.
         notify: a ``gui.widgets.message_bar.Message`` for the bar above the page;
             None clears it.
     """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gui.table_models.run_filter import HELP
 from gui.widgets.inputs import LineEdit
+from gui.widgets.run_filter import HELP
 
 
 class FilterLine(LineEdit):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QPushButton, QToolButton
 
-from gui import theme
+from gui.base import theme
 
 
 class IconButton(QToolButton):

@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine.errors import CrumpleError
-from gui import theme
+from gui.base import theme
 from gui.widgets.inputs import TextEdit
 
 Level = Literal["info", "ok", "warning", "error"]

@@ -11,7 +11,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QFont, QPen
 from PySide6.QtWidgets import QFrame, QGraphicsItem, QVBoxLayout, QWidget
 
-from gui import theme
+from gui.base import theme
 
 # pyqtgraph replaces both exception hooks when it is imported; the window has its own.
 _hooks = sys.excepthook, threading.excepthook

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from gui import theme
-from gui.evidence import LEVEL_ROLES, LEVEL_WORDS, Light, Summary
+from engine.report.evidence import LEVEL_ROLES, LEVEL_WORDS, Light, Summary
+from gui.base import theme
 
 _SMALL, _LARGE = 16, 24
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from engine import catalog, compression, models
 from engine.attacks import run_attack
 from engine.data import load, training_images
-from engine.specs import DatasetSpec
+from engine.specs.dataset import DatasetSpec
 
 IMAGES = {"digits-resnet": 500, "ResNet-18": 100}
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine import compression, latency, models
-from engine.compression.counting import count_macs
-from engine.specs import make_step
+from engine import compression, models
+from engine.compression.macs import count_macs
+from engine.costs import latency
+from engine.specs.study import make_step
 
 pytestmark = pytest.mark.bench
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from engine import catalog, models
 from engine.attacks import run_attack
 from engine.data import load
-from engine.specs import DatasetSpec
+from engine.specs.dataset import DatasetSpec
 from tests.helpers.simulated_device import SimulatedDevice
 
 Attack = Callable[[nn.Module, Tensor, Tensor, int], Any]

@@ -14,15 +14,15 @@ import pytest
 from PySide6.QtCore import QSettings, Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
-from engine import paths
-from engine.client import EngineClient
 from engine.events import Event, RunProgress
-from engine.specs import Study
+from engine.host import paths
+from engine.process.client import EngineClient
+from engine.specs.study import Study
 from engine.store import Store
-from gui import theme
-from gui.engine_client import QtEngineClient
-from gui.lab import Lab
-from gui.main_window import MainWindow
+from gui.base import theme
+from gui.base.page_context import Lab
+from gui.bridge.engine_client import QtEngineClient
+from gui.shell.main_window import MainWindow
 
 SECONDS = 20
 

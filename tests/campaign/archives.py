@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from engine import data
-from engine.catalog.fit import look_at
-from engine.importing.patient import from_file, from_program
+from engine.importing.candidate_model import from_file, from_program
 from engine.importing.source import export
 from engine.models.registry import build
-from engine.specs import DatasetSpec
+from engine.specs.dataset import DatasetSpec
+from engine.specs.model_fit import look_at
 from tests.campaign.tally import Wrong, damaged, main
 
 

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 
 from engine import data
-from engine.importing.patient import Patient, from_file
+from engine.importing.candidate_model import Patient, from_file
 from engine.models.registry import build
-from engine.specs import DatasetSpec
+from engine.specs.dataset import DatasetSpec
 from tests.campaign.archives import Bait
 from tests.campaign.tally import Wrong, damaged, main
 from tests.helpers.published import write_cifar, write_mnist, write_svhn

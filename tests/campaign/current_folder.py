@@ -14,7 +14,7 @@ from tests.helpers.traps import NAMES, lay_traps
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORKER = (
-    "from pathlib import Path\nfrom engine.client import EngineClient\nimport time\n"
+    "from pathlib import Path\nfrom engine.process.client import EngineClient\nimport time\n"
     "c = EngineClient(Path('r.db'), device='cpu')\nc.start()\nseen = []\n"
     "while not seen: seen = c.drain(); time.sleep(.02)\nc.close()"
 )
@@ -26,7 +26,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "import": ("-P", "-m", "engine", "import", "none.pth", "--dataset", "digits"),
     "run": ("-P", "-m", "engine", "run", "none.toml", "--db", "r.db"),
     "window": ("-P", "-m", "gui", "--help"),
-    "console script": ("-P", "-c", "from engine.cli import main; main(['list', 'models'])"),
+    "console script": ("-P", "-c", "from engine.cli.main import main; main(['list', 'models'])"),
     "worker": ("-P", "-c", WORKER),
 }
 

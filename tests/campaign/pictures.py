@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from engine import data
-from engine.catalog.fit import look_at
-from engine.pictures import FORMATS
-from engine.specs import DatasetSpec
+from engine.safe_files.pictures import FORMATS
+from engine.specs.dataset import DatasetSpec
+from engine.specs.model_fit import look_at
 from tests.campaign.tally import Wrong, damaged, main
 
 ENDINGS = (

@@ -12,8 +12,9 @@ from typing import Any
 
 import tomli_w
 
-from engine import data, paths
-from engine.specs import Study
+from engine import data
+from engine.host import paths
+from engine.specs.study import Study
 from tests.campaign.tally import Wrong, damaged, main
 
 SOURCES = [

@@ -18,13 +18,13 @@ from engine.importing.source import export
 from engine.models.normalised import Normalised
 from engine.store import Store
 from engine.store.artifacts import models_of
-from gui import theme
-from gui.engine_client import QtEngineClient
-from gui.import_dialog import ImportDialog
-from gui.import_process import import_arguments
-from gui.lab import Lab
-from tests.gui.fakes import FakeEngineClient
+from gui.base import theme
+from gui.base.page_context import Lab
+from gui.bridge.engine_client import QtEngineClient
+from gui.bridge.import_process import import_arguments
+from gui.library.import_dialog import ImportDialog
 from tests.helpers.checkpoints import ask, labelled, lively, pictures
+from tests.helpers.fakes import FakeEngineClient
 from tests.helpers.file_server import file_server
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -85,7 +85,7 @@ url, folder = sys.argv.pop(1), sys.argv.pop(1)
 torchvision.models._api.load_state_dict_from_url = lambda _, *rest, **options: (
     torch.hub.load_state_dict_from_url(url, folder, **options)
 )
-from engine.cli import main
+from engine.cli.main import main
 main()
 """
 

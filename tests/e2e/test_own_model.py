@@ -18,16 +18,16 @@ from pytestqt.qtbot import QtBot
 from torch import nn
 
 from engine import catalog, events
-from engine.client import EngineClient
 from engine.importing.source import export
+from engine.process.client import EngineClient
 from engine.store import Store
 from engine.store.artifacts import models_of
-from gui import theme
-from gui.engine_client import QtEngineClient
-from gui.lab import Lab
-from gui.main_window import MainWindow
-from gui.pages.compare import ComparePage
-from gui.pages.new import NewPage
+from gui.base import theme
+from gui.base.page_context import Lab
+from gui.bridge.engine_client import QtEngineClient
+from gui.pages.compare.page import ComparePage
+from gui.pages.new.page import NewPage
+from gui.shell.main_window import MainWindow
 from tests.helpers.checkpoints import ask, lively, pictures
 
 _CONTROL, _SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier

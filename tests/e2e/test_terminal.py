@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from engine.cli import main
+from engine.cli.main import main
 from engine.compression import METHODS
 from engine.errors import ModelError
-from engine.specs import Study
+from engine.specs.study import Study
 from engine.store import RESULT_COLUMNS, Store
 from tests.helpers.studies import small_study
 

@@ -24,12 +24,12 @@ from PySide6.QtWidgets import (
 )
 
 from engine import events
-from engine.client import EngineClient
+from engine.process.client import EngineClient
 from engine.store import Store
-from gui import theme
-from gui.engine_client import QtEngineClient
-from gui.lab import Lab
-from gui.main_window import MainWindow
+from gui.base import theme
+from gui.base.page_context import Lab
+from gui.bridge.engine_client import QtEngineClient
+from gui.shell.main_window import MainWindow
 from tests.helpers.patience import until
 
 W = TypeVar("W", bound=QWidget)

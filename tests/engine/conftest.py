@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.attacks import confirm
+from engine.attacks.search import confirmation
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def short_check(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model sees the queries of the attack alone."""
-    monkeypatch.setattr(confirm, "is_random", lambda forward: False)
+    monkeypatch.setattr(confirmation, "is_random", lambda forward: False)
     monkeypatch.setattr(
-        confirm.Confirmation, "upholds", lambda self, points, logits, labels: labels == labels
+        confirmation.Confirmation, "upholds", lambda self, points, logits, labels: labels == labels
     )

@@ -18,11 +18,11 @@ from PySide6.QtWidgets import QApplication, QMenu
 
 from engine.events import Event
 from engine.store import Store
-from gui import hooks, theme
-from gui.engine_client import QtEngineClient
-from gui.lab import Lab
-from tests.gui.fake_results import FakeResults, fill
-from tests.gui.fakes import FakeEngineClient
+from gui.base import error_hooks, theme
+from gui.base.page_context import Lab
+from gui.bridge.engine_client import QtEngineClient
+from tests.helpers.fake_results import FakeResults, fill
+from tests.helpers.fakes import FakeEngineClient
 from tests.helpers.patient_bot import PatientBot
 
 Tell = Callable[..., None]
@@ -73,7 +73,7 @@ def nothing_left_behind(qapp: QApplication) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def errors_fail_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the hooks to pytest; the program's own would only report what went wrong."""
-    monkeypatch.setattr(hooks, "install", lambda: None)
+    monkeypatch.setattr(error_hooks, "install", lambda: None)
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ import pytest
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QApplication
 
-from engine import paths
 from engine.errors import StoreError
+from engine.host import paths
 from gui import __main__ as program
 from gui import app as app_module
-from gui import hooks
-from gui.main_window import MainWindow
+from gui.base import error_hooks
+from gui.shell.main_window import MainWindow
 from tests.helpers.patience import HANG
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +38,7 @@ def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """No log files outside the test."""
-    monkeypatch.setattr(hooks, "start_log", lambda folder: None)
+    monkeypatch.setattr(error_hooks, "start_log", lambda folder: None)
 
 
 def test_the_window_needs_no_torch_and_draws_nothing_early() -> None:
@@ -132,7 +132,10 @@ def test_a_missing_system_library_is_named() -> None:
 
 
 def test_other_import_errors_keep_their_traceback() -> None:
-    code = "import sys\nsys.modules['gui.theme'] = None\nfrom gui.__main__ import main\nmain([])\n"
+    code = (
+        "import sys\nsys.modules['gui.base.theme'] = None\n"
+        "from gui.__main__ import main\nmain([])\n"
+    )
     done = python(code)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
@@ -142,7 +145,7 @@ def test_other_import_errors_keep_their_traceback() -> None:
 def test_control_c_in_the_terminal_ends_it_cleanly(tmp_path: Path) -> None:
     code = (
         "import sys, threading\n"
-        "from engine import client\n"
+        "from engine.process import client\n"
         "class Quiet(client.EngineClient):\n"
         "    def start(self): print('started', flush=True)\n"
         "    def drain(self): return []\n"

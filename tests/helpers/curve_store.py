@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.specs import Study
-from engine.statistics import wilson
+from engine.specs.study import Study
+from engine.statistics.intervals import wilson
 from engine.store import Pair, RunKeys, Writer
 
 N = 40

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.specs import Study
-from engine.statistics import wilson
+from engine.specs.study import Study
+from engine.statistics.intervals import wilson
 from engine.store import RunKeys, Writer
 
 N = 20

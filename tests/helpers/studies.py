@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.specs import Study
+from engine.specs.study import Study
 
 
 def small_study(**changes: Any) -> Study:

@@ -37,8 +37,8 @@ def train(net: nn.Module, images: Tensor, labels: Tensor, *, epochs: int, noise:
 
 def main() -> None:
     """Train every network again and write its weights."""
-    from tests.engine.attack_models import digits, small_net
-    from tests.engine.masked_models import winners_net
+    from tests.helpers.attack_models import digits, small_net
+    from tests.helpers.masked_models import winners_net
 
     images, labels = digits()
     for name, make, epochs, noise in (

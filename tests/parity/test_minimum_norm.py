@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from engine import catalog, models
 from engine.attacks import run_attack
-from engine.curves import security_curve
 from engine.data import load
-from engine.specs import DatasetSpec
+from engine.specs.dataset import DatasetSpec
+from engine.statistics.security_curves import security_curve
 
 pytestmark = pytest.mark.bench
 

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from engine import catalog, models
 from engine.attacks import run_attack
-from engine.attacks.ball import Threat
+from engine.attacks.geometry.ball import Threat
 from engine.data import load
-from engine.specs import DatasetSpec
+from engine.specs.dataset import DatasetSpec
 
 RADII = {
     ("digits-resnet", "Linf"): 0.05,

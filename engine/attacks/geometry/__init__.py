@@ -1,0 +1,1 @@
+"""Where examples may lie: balls, boxes, hyperplanes and the closest example."""

@@ -1,0 +1,1 @@
+"""What all attacks share: state, step loop, verdicts and the curve."""

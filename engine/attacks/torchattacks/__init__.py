@@ -1,0 +1,1 @@
+"""Attacks of the library torchattacks, behind guards."""

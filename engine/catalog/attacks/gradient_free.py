@@ -1,0 +1,54 @@
+"""Attacks without gradients, and AutoAttack, which ends with one."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from engine.catalog.attacks.ball import NormParams
+from engine.catalog.entry import Entry, Number, Section, section
+
+
+class SquareParams(NormParams):
+    """Parameters of the Square attack."""
+
+    n_queries: int = Field(
+        5000, ge=1, le=1_000_000, title="queries", description="Forward passes per image at most."
+    )
+    p_init: Number = Field(
+        0.8,
+        gt=0,
+        le=1,
+        title="initial share",
+        description="Share of the pixels that the first windows cover.",
+    )
+
+
+class AutoAttackParams(NormParams):
+    """Parameters of AutoAttack; its parts have none of their own."""
+
+
+def entries() -> Section:
+    """The attacks of this family, by id."""
+    return section(
+        Entry(
+            id="square",
+            title="Square",
+            family="gradient-free",
+            summary="Random search with square windows on the deployed model; no gradients.",
+            paper="Andriushchenko 2020, arXiv 1912.00049",
+            params=SquareParams,
+            norm="Linf",
+            kinds=frozenset({"gradient-free"}),
+        ),
+        Entry(
+            id="autoattack",
+            title="AutoAttack",
+            family="ensemble",
+            summary="apgd-ce, apgd-t, fab-t and square in a row, each on what survived before.",
+            paper="Croce 2020, arXiv 2003.01690",
+            params=AutoAttackParams,
+            norm="Linf",
+            traits=frozenset({"gradient"}),
+            kinds=frozenset({"cross-entropy", "margin", "closest", "gradient-free"}),
+        ),
+    )

@@ -1,0 +1,181 @@
+"""The pruning steps on offer that train: what to remove, and what is left."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from engine.catalog.compressions.shared_fields import BatchParams, Recipe, like
+from engine.catalog.entry import Conditions, Entry, Number, Params
+from engine.catalog.training import OF_RECIPE
+
+_NO_RETRAINING = "With 0 it is left to a later fine-tuning step."
+
+
+class _Hydra(Params):
+    density: Number = Field(
+        0.1,
+        gt=0,
+        le=1,
+        title="density",
+        description="Share of the weights that each convolution and linear layer keeps.",
+    )
+    scores: Literal["scaled", "kaiming"] = Field(
+        "scaled",
+        title="first scores",
+        description="Scaled: in proportion to the weights. Kaiming: random, as the published "
+        "code has them unless told otherwise.",
+    )
+    training: Recipe = Field(
+        "trades",
+        title="training",
+        description="Objective of both trainings; eps and attack steps are of pgd-at and trades, "
+        "beta of trades.",
+    )
+    prune_epochs: int = Field(
+        20,
+        ge=0,
+        le=10_000,
+        title="pruning epochs",
+        description="Passes that train the scores, the weights frozen. With 0 the first scores "
+        "decide: scaled ones keep the largest weights.",
+    )
+    prune_lr: Number = Field(
+        0.1, gt=0, le=10, title="pruning rate", description="Largest learning rate of the scores."
+    )
+    finetune_epochs: int = Field(
+        50,
+        ge=0,
+        le=10_000,
+        title="fine-tuning epochs",
+        description=f"Passes that train what is left; published with 100. {_NO_RETRAINING}",
+    )
+    finetune_lr: Number = Field(
+        0.01,
+        gt=0,
+        le=10,
+        title="fine-tuning rate",
+        description="Largest learning rate of the weights.",
+    )
+    freeze_bn: bool = Field(
+        False,
+        title="freeze BatchNorm",
+        description="Keep scale and shift of BatchNorm while scores are trained; its statistics "
+        "follow the pruned network all the same.",
+    )
+    beta: Number = like("beta")
+
+
+class HydraParams(BatchParams, _Hydra):
+    """Parameters of Hydra."""
+
+    only_with: ClassVar[Conditions] = OF_RECIPE
+
+    def label(self, title: str) -> str:
+        return f"{title} {self.density * 100:.4g}%{self.changed('density')}"
+
+
+class _RapAdmm(Params):
+    rate: Number = Field(
+        8,
+        gt=1,
+        le=1000,
+        title="compression rate",
+        description="Weights, filters or columns of a convolution per one that stays; 8 removes "
+        "7 of 8.",
+    )
+    pattern: Literal["irregular", "filter", "column"] = Field(
+        "irregular",
+        title="pattern",
+        description="Remove single weights, whole output filters, or columns: one input channel "
+        "at one kernel position in all filters.",
+    )
+    stem: bool = Field(
+        True, title="prune the stem", description="Whether the first convolution is pruned too."
+    )
+    admm_epochs: int = Field(
+        50,
+        ge=1,
+        le=10_000,
+        title="ADMM epochs",
+        description="Passes that draw the weights towards the pattern; published with 200.",
+    )
+    admm_interval: int = Field(
+        5,
+        ge=1,
+        le=10_000,
+        title="ADMM interval",
+        description="Epochs from one update of target and dual variable to the next, in which "
+        "the learning rate falls to a hundredth; published with 20.",
+    )
+    admm_lr: Number = Field(
+        0.01, gt=0, le=10, title="ADMM rate", description="Learning rate behind each update."
+    )
+    rho: Number = Field(
+        1e-3, gt=0, le=1000, title="rho", description="First weight of the penalty."
+    )
+    rho_growth: Number = Field(
+        1.3, ge=1, le=100, title="growth of rho", description="Factor of rho at each update."
+    )
+    dual_gradient: Literal["detached", "as coded"] = Field(
+        "detached",
+        title="gradient of the dual",
+        description="Detached: the dual variable is a constant, as in the paper. As coded: the "
+        "published code lets gradient through, which multiplies the penalty by one more after "
+        "each update.",
+    )
+    retrain_epochs: int = Field(
+        50,
+        ge=0,
+        le=10_000,
+        title="retraining epochs",
+        description="Passes that train what is left; the rate falls to a tenth after 40 % and a "
+        f"hundredth after 75 %; published with 200. {_NO_RETRAINING}",
+    )
+    retrain_lr: Number = Field(
+        0.01, gt=0, le=10, title="retraining rate", description="First learning rate of it."
+    )
+
+
+class RapAdmmParams(BatchParams, _RapAdmm):
+    """Parameters of RAP-ADMM."""
+
+    @property
+    def ratio(self) -> float:
+        """The share that is removed."""
+        return 1 - 1 / self.rate
+
+    def label(self, title: str) -> str:
+        return f"{title} {self.rate:.4g}x {self.pattern}{self.changed('rate', 'pattern')}"
+
+
+def entries() -> tuple[Entry, ...]:
+    """What this module offers."""
+    return (
+        Entry(
+            id="hydra",
+            title="Hydra",
+            family="pruning",
+            summary="Learns by a robust objective which weights each layer keeps, then trains "
+            "these.",
+            paper="Sehwag 2020, arXiv 2002.10509",
+            params=HydraParams,
+            limits="Needs a dataset with training images. Epochs are compared on held-out "
+            "training images (the published code compares on test images). Masks save storage, "
+            "not time: dense kernels multiply the zeros too.",
+        ),
+        Entry(
+            id="rap-admm",
+            title="RAP-ADMM",
+            family="pruning",
+            summary="Draws convolutions towards a sparse pattern during adversarial training, "
+            "then cuts and trains what is left.",
+            paper="Ye 2019, arXiv 1903.12561",
+            params=RapAdmmParams,
+            limits="Needs a dataset with training images; linear layers stay. The epoch kept is "
+            "the most robust one on held-out training images (the published code takes the "
+            "lowest mean of natural and adversarial loss on test images). Masks save storage, "
+            "not time: dense kernels multiply the zeros too.",
+        ),
+    )

@@ -1,0 +1,1 @@
+"""The models on offer: cards, the library, architectures and published weights; torch-free."""

@@ -1,0 +1,100 @@
+"""``crumple import``: the checkpoint doctor in the terminal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from engine import catalog
+from engine.cli.options import dataset_of, dataset_options
+from engine.errors import SpecError
+from engine.host import device as devices
+from engine.host import paths
+from engine.importing.doctor import Request, import_model
+from engine.importing.report import report_text
+from engine.store.artifacts import models_of
+
+
+def _numbers(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    try:
+        return tuple(float(part) for part in value.split(","))
+    except ValueError:
+        raise SpecError(
+            f"{parameter.name} is {value!r} but must be numbers with commas, one per channel."
+        ) from None
+
+
+@click.command("import")
+@click.argument("file")
+@dataset_options
+@click.option("--resize", type=int, metavar="PX", help="The shorter side of pictures.")
+@click.option("--crop", type=int, metavar="PX", help="The square cut from their middle.")
+@click.option("--arch", metavar="NAME", help="The architecture, where it is not recognised.")
+@click.option("--name", help="What to call the model; the name of the file if left out.")
+@click.option("--density", type=float, metavar="K", help="Share of weights that Hydra masks keep.")
+@click.option("--mean", callback=_numbers, metavar="A,B,C", help="Normalisation; with --std.")
+@click.option("--std", callback=_numbers, metavar="A,B,C", help="Normalisation; with --mean.")
+@click.option("--part", metavar="KEY", help="Which state dict, where the file holds several.")
+@click.option("--keep", is_flag=True, help="Store the model even if it is not healthy.")
+@click.option("--trust-code", is_flag=True, help="Run the code of FILE.py:FACTORY.")
+@click.option("--db", type=click.Path(path_type=Path), help="Database whose library takes it.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda:0 ...")
+@click.option("--json", "as_json", is_flag=True, help="Print the report for programs.")
+def import_(
+    file: str,
+    dataset: str | None,
+    root: str | None,
+    folder: str | None,
+    npz: str | None,
+    limit: int | None,
+    resize: int | None,
+    crop: int | None,
+    arch: str | None,
+    name: str | None,
+    density: float | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    part: str | None,
+    keep: bool,
+    trust_code: bool,
+    db: Path | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Examine the checkpoint FILE and put it into the model library.
+
+    FILE is a checkpoint, an exported program (.pt2), FILE.py:FACTORY, or published weights such
+    as torchvision.resnet50. Exit 0 only if the model was stored.
+    """
+    library = models_of(db or paths.default_database())
+    catalog.use_library(library)
+    devices.prepare_host()
+    request = Request(
+        file=file,
+        dataset=dataset_of(dataset, root, folder, npz, limit, None, resize, crop),
+        architecture=arch,
+        name=name,
+        density=density,
+        mean=mean,
+        std=std,
+        part=part,
+        keep=keep,
+    )
+    done = import_model(
+        request,
+        library,
+        confirm=lambda _: trust_code,
+        device=devices.resolve(device),
+        tell=lambda line: click.echo(line, err=True),
+    )
+    text = done.report.model_dump_json(indent=2) + "\n" if as_json else report_text(done.report)
+    click.echo(text, nl=False)
+    if done.card is None:
+        click.echo("It was not stored. To store it all the same: --keep.", err=True)
+        sys.exit(1)

@@ -1,0 +1,311 @@
+"""The command line. Heavy modules are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine import __version__, catalog
+from engine.catalog import SECTIONS
+from engine.errors import CrumpleError, StoreError
+from engine.host import paths
+from engine.report.figures import KINDS
+from engine.report.series import X_AXES, Y_AXES, Axis
+from engine.report.tables import RESULT_FORMATS, SAMPLE_FORMATS
+from engine.report.transfer import TRANSFER_FORMATS
+from engine.store.artifacts import models_of
+
+if TYPE_CHECKING:
+    from engine.store import Row, Store
+
+_LAZY = {
+    "run": ("engine.cli.run:run", "Run the study in STUDY.toml."),
+    "data": ("engine.cli.data:data", "Show or download published datasets."),
+    "preview": ("engine.cli.preview:preview", "Show some pictures as a network will see them."),
+    "train": ("engine.cli.train:train", "Train a base model into the library."),
+    "import": ("engine.cli.importing:import_", "Examine a checkpoint and put it into the library."),
+}
+"""Commands whose module, and torch with it, is imported only when they are asked for."""
+
+_WINDOW = "gui.__main__"
+"""Imported by name: the engine knows no window, it only opens one when told to."""
+
+
+class _Mendable(click.ClickException):
+    """What a CrumpleError becomes on the command line."""
+
+    exit_code = 2
+
+
+class _Commands(click.Group):
+    """Finds lazy commands; an error that the user can mend is one sentence and exit code 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_LAZY})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _LAZY:
+            return super().get_command(ctx, cmd_name)
+        module, attribute = _LAZY[cmd_name][0].split(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, self._summary(ctx, name)) for name in self.list_commands(ctx)]
+            )
+
+    def _summary(self, ctx: click.Context, name: str) -> str:
+        command = None if name in _LAZY else self.get_command(ctx, name)
+        return command.get_short_help_str(limit=80) if command else _LAZY[name][1]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CrumpleError as error:
+            raise _Mendable(str(error)) from None
+
+
+_db_option = click.option(
+    "--db",
+    type=click.Path(path_type=Path),
+    default=paths.default_database,
+    help="The database; without it, the one in your user data folder.",
+)
+_study_option = click.option("--study", metavar="NAME", help="Only the runs of this study.")
+
+
+@click.group(cls=_Commands, invoke_without_command=True)
+@click.version_option(__version__, prog_name="crumple")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """What does compression do to the adversarial robustness of an image classifier?
+
+    Without a command, opens the window.
+    """
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(gui)
+
+
+@main.command("list")
+@click.argument("section", type=click.Choice(SECTIONS))
+@click.option("--json", "as_json", is_flag=True, help="For programs: every parameter in full.")
+@_db_option
+def list_(section: str, as_json: bool, db: Path) -> None:
+    """Show what exists, with parameters and defaults."""
+    from engine.report.listing import section_json, section_text
+
+    catalog.use_library(models_of(db))
+    click.echo(section_json(section) if as_json else section_text(section), nl=False)
+
+
+@main.command()
+@_db_option
+@_study_option
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(RESULT_FORMATS),
+    default="table",
+    show_default=True,
+    help="csv and json hold every column raw; the others are for reading.",
+)
+def results(db: Path, study: str | None, format_: str) -> None:
+    """Print one row per run."""
+    from engine.report.tables import results_text
+    from engine.store import Store
+
+    with Store(db, readonly=True) as store:
+        rows = store.results(study)
+    if not rows:
+        click.echo(f"No runs are stored in {db}.", err=True)
+    catalog.use_library(models_of(db))
+    # In a terminal the ids are shorter, and what study files and filters take.
+    titles = None if format_ == "table" else catalog.models.cards.titles()
+    click.echo(results_text(rows, format_, titles), nl=False)
+
+
+@main.command()
+@click.argument("run", type=int)
+@_db_option
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(SAMPLE_FORMATS),
+    required=True,
+    help="npz also holds the stored images.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write to this file instead of standard output.",
+)
+def samples(run: int, db: Path, format_: str, out: Path | None) -> None:
+    """Export one row per image of the run with the number RUN."""
+    from engine.report.tables import samples_bytes
+    from engine.store import Store
+
+    if out is None and format_ == "npz" and sys.stdout.isatty():
+        raise click.UsageError("npz is no text; name a file with --out.")
+    with Store(db, readonly=True) as store:
+        store.result(run)  # An unknown run is an error, not an empty table.
+        rows = store.samples(run)
+        images = store.images(run) if format_ == "npz" else {}
+    if not rows:
+        click.echo(f"Run {run} has no samples yet.", err=True)
+    data = samples_bytes(rows, images, format_)
+    if out is None:
+        click.echo(data, nl=False)
+    else:
+        _write(out, data)
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise CrumpleError(
+            f"The file {path} cannot be written: {error.strerror}.",
+            "Choose a folder that exists and that you can write to.",
+        ) from None
+
+
+@main.command()
+@_db_option
+@_study_option
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(TRANSFER_FORMATS),
+    default="table",
+    show_default=True,
+    help="csv and json hold every column raw; table is for reading.",
+)
+def transfer(db: Path, study: str | None, format_: str) -> None:
+    """Print how the examples of each run fare on the other variants: one row per pair."""
+    from engine.report.transfer import transfers_text
+    from engine.store import Store
+
+    with Store(db, readonly=True) as store:
+        rows = store.transfers(study)
+    if not rows:
+        click.echo(
+            "No pairs are stored: they come with a study of two variants or more that keeps "
+            "images, after its last run.",
+            err=True,
+        )
+    click.echo(transfers_text(rows, format_), nl=False)
+
+
+@main.command()
+@_db_option
+def recheck(db: Path) -> None:
+    """Find runs that were measured on images which another model had changed."""
+    from engine.pipeline.recheck import recheck as look
+    from engine.store import Writer
+
+    catalog.use_library(models_of(db))
+    store = Writer(db)
+    try:
+        marked = look(store, lambda line: click.echo(line, err=True))
+    finally:
+        store.close()
+    click.echo(f"{marked} runs marked.")
+
+
+@main.command()
+@click.option("--kind", type=click.Choice(KINDS), required=True, help="What to draw.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The picture; its ending .svg, .pdf or .png decides the format.",
+)
+@_db_option
+@_study_option
+@click.option("--run", "runs", type=int, multiple=True, metavar="ID", help="Only these runs.")
+@click.option(
+    "--x", type=click.Choice([one.id for one in X_AXES]), help="Of pareto: the axis to the right."
+)
+@click.option(
+    "--y", type=click.Choice([one.id for one in Y_AXES]), help="Of pareto: the axis upwards."
+)
+def chart(
+    kind: str,
+    out: Path,
+    db: Path,
+    study: str | None,
+    runs: tuple[int, ...],
+    x: str | None,
+    y: str | None,
+) -> None:
+    """Draw a chart for a paper column."""
+    from engine.report.figures import chart_details, check_suffix, draw_chart, save_chart
+    from engine.store import Store
+
+    check_suffix(out)
+    with Store(db, readonly=True) as store:
+        rows = store.with_specs(_chosen(store, study, runs))
+        details = chart_details(kind, rows, store)
+    axes = _axis(X_AXES, x), _axis(Y_AXES, y)
+    save_chart(draw_chart(kind, rows, details, axes), out)
+    click.echo(f"Wrote {out}.", err=True)
+
+
+def _axis(known: tuple[Axis, ...], name: str | None) -> Axis:
+    return next((one for one in known if one.id == name), known[0])
+
+
+def _chosen(store: Store, study: str | None, runs: tuple[int, ...]) -> list[Row]:
+    rows = store.results(study)
+    if not runs:
+        return rows
+    known = {row["run_id"]: row for row in rows}
+    missing = [run for run in runs if run not in known]
+    if missing:
+        where = f"study {study!r}" if study else str(store.path)
+        raise StoreError(
+            f"There is no run {missing[0]} in {where}.", "See the numbers with: crumple results."
+        )
+    return [known[run] for run in dict.fromkeys(runs)]
+
+
+@main.command()
+@_db_option
+@click.option("--page", metavar="NAME", help="The page to open.")
+@click.option(
+    "--study",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A study file to load, ready to start.",
+)
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda:0 ...; this time only.")
+@click.option(
+    "--screenshot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a PNG of the page and exit.",
+)
+@click.pass_context
+def gui(
+    ctx: click.Context,
+    db: Path,
+    page: str | None,
+    study: Path | None,
+    device: str | None,
+    screenshot: Path | None,
+) -> None:
+    """Open the window."""
+    options = {
+        "--db": db,
+        "--page": page,
+        "--study": study,
+        "--device": device,
+        "--screenshot": screenshot,
+    }
+    given = [part for name, value in options.items() if value for part in (name, str(value))]
+    window: Any = importlib.import_module(_WINDOW)
+    ctx.exit(window.main(given))

@@ -1,0 +1,113 @@
+"""RAP-ADMM (Ye 2019, arXiv 1903.12561): draw towards a sparse pattern, cut, train the rest."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import nn
+
+from engine.catalog.compressions.trained_pruning import RapAdmmParams
+from engine.compression.context import Context
+from engine.compression.layers import attach, weight_layers, weight_of
+from engine.compression.methods.admm import Admm, Penalty
+from engine.compression.methods.patterns import pattern_mask, project
+from engine.compression.parts.mask import Mask
+from engine.compression.retrain import retrain
+from engine.errors import SpecError, TrainingError
+from engine.training.objectives import PgdAt, threat_of
+from engine.training.optimisation import Course
+
+
+def rap_admm(model: nn.Module, params: RapAdmmParams, context: Context) -> nn.Module:
+    """Prune convolutions to a pattern and train what is left on PGD examples, in place.
+
+    Linear layers, biases and BatchNorm stay. The last epoch under the penalty is cut; of the
+    retraining the most robust epoch on held-out images is kept, where the published code takes
+    the lowest mean of natural and adversarial loss on test images. A weight that equals the
+    threshold goes too (there it stays, but is trained no more).
+
+    Raises:
+        SpecError: there is no convolution to prune, or there are no training images.
+        TrainingError: it diverged, or a layer has nothing left.
+        Cancelled: it was stopped.
+    """
+    names = _names(model, params)
+    recipe = params.recipe("pgd-at", epochs=params.admm_epochs, lr=params.admm_lr, nesterov=False)
+    threat = threat_of(recipe)  # type: ignore[arg-type]
+    penalty = Penalty(
+        layers=names,
+        project=partial(project, pattern=params.pattern, ratio=params.ratio),
+        rho=params.rho,
+        growth=params.rho_growth,
+        interval=params.admm_interval,
+        detached=params.dual_gradient == "detached",
+    )
+    retrain(
+        model,
+        recipe,
+        context,
+        "rap-admm",
+        stage="admm",
+        objective=Admm(threat, penalty),
+        course=periodic(params.admm_interval),
+        first_candidate=params.admm_epochs,
+    )
+    _cut(model, names, params)
+    if params.retrain_epochs:
+        recipe = params.recipe(
+            "pgd-at", epochs=params.retrain_epochs, lr=params.retrain_lr, nesterov=False
+        )
+        course = two_drops(params.retrain_epochs)
+        retrain(
+            model,
+            recipe,
+            context,
+            "rap-admm",
+            stage="retrain",
+            objective=PgdAt(threat),
+            course=course,
+        )
+    return model
+
+
+def _names(model: nn.Module, params: RapAdmmParams) -> tuple[str, ...]:
+    names = [name for name, layer in weight_layers(model) if isinstance(layer, nn.Conv2d)]
+    names = names if params.stem else names[1:]
+    if not names:
+        raise SpecError(
+            "rap-admm: this model has no convolution to prune.",
+            "Use 'magnitude' or 'hydra', which work on linear layers too.",
+        )
+    return tuple(names)
+
+
+def _cut(model: nn.Module, names: tuple[str, ...], params: RapAdmmParams) -> None:
+    for name, layer in weight_layers(model):
+        if name not in names:
+            continue
+        mask = pattern_mask(weight_of(layer), params.pattern, params.ratio)
+        if not mask.any():
+            raise TrainingError(
+                f"rap-admm: nothing of layer {name!r} is above the threshold at rate "
+                f"{params.rate:g}.",
+                "Lower the rate, or choose another pattern.",
+            )
+        attach(layer, Mask(mask))
+
+
+def periodic(interval: int) -> Course:
+    """The published course: in each interval 1, a tenth and a hundredth, a third of it each."""
+
+    def factor(behind: float) -> float:
+        return float(0.1 ** (int(behind) % interval * 3 // interval))
+
+    return factor
+
+
+def two_drops(epochs: int) -> Course:
+    """The published course: a tenth after 80 of 200 epochs, a hundredth after 150 of 200."""
+
+    def factor(behind: float) -> float:
+        return 1.0 if behind < 0.4 * epochs else 0.1 if behind < 0.75 * epochs else 0.01
+
+    return factor

@@ -1,0 +1,1 @@
+"""What steps hang on a model: masks and quantisers."""

@@ -1,0 +1,1 @@
+"""What a variant costs: bytes, MACs, time, and whether integers predict the same."""

@@ -1,0 +1,1 @@
+"""What is asked of the machine: devices, processors, memory and where things lie."""

@@ -1,0 +1,34 @@
+"""Where things lie: bundled resources, the default database, datasets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+_ENGINE = Path(__file__).resolve().parent.parent
+
+
+def resources() -> Path:
+    """The folder of bundled models, studies, icons and help (checkout or installed wheel)."""
+    packaged = _ENGINE / "_resources"
+    return packaged if packaged.is_dir() else _ENGINE.parent / "resources"
+
+
+def default_database() -> Path:
+    """The database used when none is named."""
+    return Path(platformdirs.user_data_dir("crumple", appauthor=False)) / "crumple.db"
+
+
+def datasets() -> Path:
+    """The folder of published datasets: ``CRUMPLE_DATASETS``, else one in the user data folder."""
+    chosen = os.environ.get("CRUMPLE_DATASETS")
+    if chosen:
+        return Path(chosen)
+    return Path(platformdirs.user_data_dir("crumple", appauthor=False)) / "datasets"
+
+
+def example_study() -> Path:
+    """The study that comes with the program."""
+    return resources() / "studies" / "example.toml"

@@ -1,0 +1,320 @@
+"""The network under examination, whatever kind of file it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from engine.catalog.models.cards import EXPORTED, Origin
+from engine.data import ImageSet
+from engine.diagnostics import OneByOne, in_company
+from engine.errors import ModelError
+from engine.importing import outputs
+from engine.importing import scores as subnets
+from engine.importing.checkpoint_wrappers import Unwrapped, unwrap
+from engine.importing.fit import Fit
+from engine.importing.read import PROGRAM, State, read, sha256
+from engine.importing.recognise import recognise
+from engine.importing.report import Scaling
+from engine.importing.source import Confirm, export_source
+from engine.importing.stated import Stated
+from engine.models.denormals import in_words, without_denormals, zero_denormals
+from engine.models.files.tensors import count_parameters, tied_parameters
+from engine.models.outside import Published, auxiliary, fetch
+from engine.models.programs.check import checked_archive
+from engine.models.programs.program import read_program
+from engine.models.registry import Shape, bare, build
+
+CHECK_SHAPE = (3, 32, 32)
+_FEW = 4
+"""Images that tell whether outputs depend on the batch."""
+
+
+@dataclass
+class Patient:
+    """What is known before any image was shown.
+
+    Attributes:
+        format: in words.
+        architecture: its name.
+        layout: whose names of tensors.
+        classes: of the head.
+        channels: of the images; None if only trying will tell.
+        state: the tensors under our names.
+        scores: of Hydra's subnets, by the name of the layer.
+        kept: the k that is known (``kept_known``), from the user or from zeros.
+        module: the network itself, where it does not come from a state dict.
+        program: the exported program to store.
+        scaling: normalisation that came with the weights; ``settled`` says it is not in doubt.
+        stated: accuracies that stand beside the weights.
+        alone: what the module says of an image depends on the batch, or is random: it is asked
+            for one image at a time.
+    """
+
+    format: str
+    architecture: str
+    layout: str
+    classes: int
+    channels: int | None = None
+    sha256: str = ""
+    origin: Origin = "imported"
+    state: State = field(default_factory=dict)
+    scores: State = field(default_factory=dict)
+    kept: float | None = None
+    kept_known: bool = False
+    module: nn.Module | None = None
+    program: bytes | None = None
+    compressible: bool = True
+    scaling: Scaling | None = None
+    settled: bool = False
+    stated: Stated = ()
+    alone: bool = False
+    dropped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Set denormal weights to zero, and note how many there were."""
+        count, total = 0, sum(one.numel() for one in self.state.values())
+        for key, value in self.state.items():
+            self.state[key], few = without_denormals(value)
+            count += few
+        if self.module is not None:
+            count, total = zero_denormals(self.module), count_parameters(self.module)
+        if count:
+            self.notes.append(in_words(count, total))
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is a whole network, with the normalisation inside if it has one."""
+        return self.module is not None and not self.settled
+
+    def network(self, shape: Shape, kept: float | None) -> nn.Module:
+        """A network with the weights; with scores, the subnet that keeps this share."""
+        if self.module is not None:
+            return OneByOne(self.module) if self.alone else self.module
+        state = self.state
+        if self.scores and kept is not None:
+            state = subnets.masked(state, self.scores, kept)
+        network = build(self.architecture, shape, self.classes)
+        own = network.state_dict()
+        # Old versions of torch had no counters; everything else is complete.
+        network.load_state_dict({**own, **state}, strict=True)
+        return network.eval()
+
+
+def from_file(
+    path: Path,
+    *,
+    part: str | None,
+    architecture: str | None,
+    density: float | None,
+    shape: Shape | None,
+) -> Patient | None:
+    """Recognise a checkpoint; None for an exported program.
+
+    Raises:
+        ModelError: the file is refused, or no architecture fits.
+    """
+    content = read(path)
+    if content.format == PROGRAM:
+        return None
+    found = unwrap(content.tree, path.name, part)
+    if content.ignored:
+        found.dropped.append(f"objects that are not made: {_few(content.ignored)}")
+    plain, scores = _split(found, density)
+    fit = recognise(plain, path.name, shape, architecture, (*found.loading, not content.ignored))
+    if fit.assumed:
+        found.notes.append(fit.assumed)
+    patient = Patient(
+        format=", ".join([content.format, *found.steps]),
+        architecture=fit.architecture,
+        layout=fit.layout.id,
+        classes=fit.classes,
+        channels=fit.channels,
+        sha256=sha256(path),
+        state=fit.state,
+        scores=_renamed(scores, fit),
+        stated=found.stated,
+        dropped=found.dropped,
+        notes=found.notes,
+    )
+    _choose_kept(patient, density)
+    _check_numbers(patient)
+    if found.scaling:
+        mean, std = found.scaling
+        patient.scaling = Scaling(label="inside the checkpoint", mean=mean, std=std)
+        patient.settled = True
+    return patient
+
+
+def _split(found: Unwrapped, density: float | None) -> tuple[State, State]:
+    """The tensors that the network computes with, and its scores."""
+    plain, scores = subnets.split(found.state)
+    heads = auxiliary(plain)
+    if heads:
+        found.dropped.append(f"auxiliary heads, {len(heads)} tensors that only training uses")
+        plain = {key: value for key, value in plain.items() if key not in heads}
+    if density is not None and not scores:
+        found.notes.append(
+            f"--density {density:g} has no effect: there are no scores, so the weights are as "
+            "dense as they are."
+        )
+    return plain, scores
+
+
+def _few(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(one[:80] for one in names[:5]) + more
+
+
+def _renamed(scores: State, fit: Fit) -> State:
+    suffix = ".weight"
+    return {fit.layout.ours(f"{key}{suffix}")[: -len(suffix)]: one for key, one in scores.items()}
+
+
+def _choose_kept(patient: Patient, density: float | None) -> None:
+    if not patient.scores:
+        return
+    if density is not None:
+        patient.kept, patient.kept_known = density, True
+        patient.dropped.append(f"scores of {len(patient.scores)} layers, turned into masks")
+        return
+    zeros = subnets.kept_by_zeros(patient.state, patient.scores)
+    if zeros is not None:
+        patient.kept, patient.kept_known = zeros, True
+        patient.notes.append(
+            f"The weights are masked already: their zeros and the scores agree on k = {zeros:g}."
+        )
+
+
+def _check_numbers(patient: Patient) -> None:
+    bad = [key for key, value in patient.state.items() if not bool(value.isfinite().all())]
+    if bad:
+        patient.notes.append(f"Not finite: {', '.join(bad[:4])}{', ...' if len(bad) > 4 else ''}.")
+    if any(bool((value < 0).any()) for key, value in patient.state.items() if "running_var" in key):
+        patient.notes.append("A running variance is negative: the file is damaged.")
+
+
+def from_program(path: Path, shape: Shape) -> Patient:
+    """An exported program as a network; the library keeps what was looked over, not the file.
+
+    Args:
+        path: of the .pt2 file.
+        shape: (C, H, W) of the images.
+
+    Raises:
+        ModelError: it is refused, or no classifier of such images.
+    """
+    module, complete = read_program(path, shape)
+    with torch.no_grad():
+        classes = module(torch.zeros(1, *shape)).shape[1]
+    notes = [] if complete else [_bare(module.meta["mixed"])]
+    if dtype := module.meta["dtype"]:
+        kind = str(dtype).removeprefix("torch.")
+        notes.append(f"Converted from {kind} to float32, with equal predictions.")
+    images = outputs.sample(shape, torch.float32)[-_FEW:]
+    with torch.no_grad():
+        company = in_company(module, images, module(images.clone()))
+    # A random network may decide once for a batch: each image has a draw of its own here.
+    random = outputs.random(module, images)
+    if company.by_many and not random:
+        notes.append(
+            "What it says of an image depends on which others are in the batch: it is measured, "
+            "searched and judged one image at a time."
+        )
+    return Patient(
+        format=PROGRAM,
+        architecture=EXPORTED,
+        layout="its own",
+        classes=int(classes),
+        sha256=sha256(path),
+        module=module,
+        program=checked_archive(path),
+        compressible=complete,
+        notes=notes,
+        alone=company.by_many or random,
+    )
+
+
+def _bare(mixed: tuple[str, ...]) -> str:
+    if not mixed:
+        return "Some of its layers cannot be turned into modules: it can be attacked, but not " \
+            "compressed."  # fmt: skip
+    return (
+        f"The weight {', '.join(map(repr, mixed))} is used in different ways, so no module can "
+        "stand for it: the network can be attacked, but not compressed."
+    )
+
+
+def from_source(name: str, shape: Shape, confirm: Confirm, folder: Path) -> Patient:
+    """A factory's network, exported; ``folder`` is for the file in between.
+
+    Raises:
+        ModelError: nobody consents, or the network cannot be exported.
+    """
+    path = folder / "network.pt2"
+    content, notes = export_source(name, shape, confirm)
+    path.write_bytes(content)
+    patient = from_program(path, shape)
+    patient.notes[:0] = notes
+    patient.format = f"network made by {Path(name).name}, exported"
+    patient.sha256 = sha256(Path(name.rpartition(":")[0]))
+    return patient
+
+
+def from_published(name: str, images: ImageSet) -> Patient:
+    """Published weights of another package; downloaded if it has not done so before.
+
+    Raises:
+        ModelError: the package or the model is not there.
+    """
+    published = fetch(name, images.shape, len(images.class_names))
+    with torch.no_grad():
+        classes = int(published.module(torch.zeros(1, *images.shape)).shape[1])
+    module = _rebuilt(published, name, images.shape, classes)
+    scaling = None
+    if published.mean:
+        scaling = Scaling(label="as published", mean=published.mean, std=published.std)
+    return Patient(
+        format=f"published weights from {published.source}",
+        architecture=published.architecture,
+        layout="its own",
+        classes=classes,
+        origin="downloaded",
+        module=module,
+        scaling=scaling,
+        settled=True,
+    )
+
+
+def _rebuilt(published: Published, name: str, shape: Shape, classes: int) -> nn.Module:
+    """The network as it will be built from the library: it must say what the fetched one says."""
+    tied = tied_parameters(published.module)
+    if tied:
+        raise ModelError(
+            f"The network of {name} has one parameter under several names: {', '.join(tied)}.",
+            "Export it by torch.export and import the .pt2.",
+        )
+    state = published.module.state_dict()
+    expected = bare(published.architecture, shape, classes).state_dict()
+    if {key: one.shape for key, one in expected.items()} != {
+        key: one.shape for key, one in state.items()
+    }:
+        raise ModelError(f"The network of {name} has other tensors than its builder gives.")
+    module = build(published.architecture, shape, classes)
+    module.load_state_dict(state, strict=True)
+    module.eval()
+    images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        fetched, found = published.module(images.clone()), module(images)
+    difference = float((fetched - found).abs().max())
+    if not difference <= 1e-5 * max(1.0, float(fetched.abs().max())):
+        raise ModelError(
+            f"The network of {name} does not say what its builder's network says with the same "
+            f"weights (a logit differs by {difference:.2g}).",
+            "Export it by torch.export and import the .pt2.",
+        )
+    return module

@@ -1,0 +1,1 @@
+"""The architectures that Crumple builds itself, one family per file."""

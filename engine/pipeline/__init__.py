@@ -1,0 +1,1 @@
+"""One study, stage by stage, each stored under its content key."""

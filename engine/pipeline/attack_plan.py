@@ -1,0 +1,82 @@
+"""How long the step axis of an attack is, and how its work is spread over it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from engine import catalog
+from engine.attacks.autoattack import PARTS
+from engine.attacks.run import needs_fp32
+from engine.attacks.search.loop import finishing_steps
+from engine.specs.study import AttackSpec, make_attack
+
+_LENGTHS = ("steps", "n_queries")
+_ROUNDS = ("restarts", "targets", "binary_search_steps")
+_GRADIENT, _QUERY = 3, 1
+_SHORTENED = frozenset({"pgd", "pgd-l2", "apgd-ce", "apgd-dlr", "apgd-t"})
+"""Attacks that finish in fp32, in fewer steps, what they began in bf16; others begin again."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One attack of several in a row, or a whole attack.
+
+    Attributes:
+        name: as ``StepPoint.part`` has it; empty for a whole attack.
+        steps: of the step axis at most; 0 if unknown.
+        cost: of one step of one image, in forwards; a backward costs about two.
+    """
+
+    name: str
+    steps: int
+    cost: int
+
+    @property
+    def work(self) -> int:
+        """All steps of one image, in forwards."""
+        return self.steps * self.cost
+
+
+def parts(attack: AttackSpec, classes: int, precision: str) -> tuple[Part, ...]:
+    """What an attack does one after the other, if no image breaks.
+
+    Args:
+        attack: the attack.
+        classes: of the model; there is at most one target less.
+        precision: of the search; unless it is ``fp32``, a pass in bf16 comes first where that
+            can help.
+    """
+    if attack.name == "autoattack":
+        shared = {"eps": attack.params["eps"], "norm": attack.norm}
+        named = [(make_attack({"name": name, **shared}), name) for name in PARTS]
+    else:
+        named = [(attack, "")]
+    whole = [_part(one, name, classes) for one, name in named]
+    if precision == "fp32":
+        return tuple(whole)
+    fast = [part for (one, _), part in zip(named, whole, strict=True) if not needs_fp32(one)]
+    last = [_part(one, name, classes, finishing=bool(fast)) for one, name in named]
+    return (*fast, *last)
+
+
+def length(plan: tuple[Part, ...]) -> int:
+    """The step axis of all parts, 0 if one of them is unknown."""
+    return sum(part.steps for part in plan) if all(part.steps for part in plan) else 0
+
+
+def _part(attack: AttackSpec, name: str, classes: int, *, finishing: bool = False) -> Part:
+    params, shorter = attack.params, finishing and attack.name in _SHORTENED
+    own = not attack.name.startswith("torchattacks.")
+    # The axis of a foreign attack is one step per forward, and how many it makes is not known.
+    steps = next((int(params[one]) for one in _LENGTHS if own and one in params), int(own))
+    idle = catalog.find("attacks", attack.name).params.idle(params)
+    rounds = {one: params[one] for one in _ROUNDS if one in params and one not in idle}
+    if shorter:
+        rounds["restarts"] = 1
+    if "targets" in rounds:
+        # No targets are one round, on the loss of all classes.
+        rounds["targets"] = max(min(rounds["targets"], classes - 1), 1)
+    cost = _QUERY if "n_queries" in params else _GRADIENT
+    each = finishing_steps(steps, finishing=shorter)
+    return Part(name, each * math.prod(rounds.values()), cost)

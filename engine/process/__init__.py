@@ -1,0 +1,1 @@
+"""The pipe between the window and the process that computes."""

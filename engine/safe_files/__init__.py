@@ -1,0 +1,1 @@
+"""Files of other people, looked over before anything decodes them; torch-free."""

@@ -1,0 +1,1 @@
+"""What the user asks for: studies, datasets and whether they fit together; torch-free."""

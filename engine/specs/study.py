@@ -1,0 +1,360 @@
+"""What the user asks for: a study, and the runs it expands to. Frozen, serialisable, torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from engine import catalog
+from engine.catalog.models.architectures import SAME
+from engine.errors import SpecError, quoted
+from engine.specs.dataset import MOST_IMAGES, DatasetSpec, Spec
+from engine.specs.recipe_rules import refuse
+
+_T = TypeVar("_T")
+
+
+def content_key(*parts: Any) -> str:
+    """SHA-256 of the parts as canonical JSON; equal content gives equal keys."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class ModelSpec(Spec):
+    """A base model, by catalogue id."""
+
+    name: str
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        catalog.find("models", self.name)
+        return self
+
+
+class Choice(Spec):
+    """A catalogue id with concrete, validated parameters (a step or an attack).
+
+    ``params`` always holds every parameter, defaults included, so a stored choice keeps its
+    meaning when a default changes.
+    """
+
+    name: str
+    params: dict[str, Any]
+
+    def to_table(self) -> dict[str, Any]:
+        """The choice as it stands in a study file."""
+        return {"name": self.name, **{k: v for k, v in self.params.items() if v is not None}}
+
+
+class Step(Choice):
+    """One element of a compression recipe."""
+
+    @property
+    def label(self) -> str:
+        """For example ``magnitude 90%``."""
+        entry = catalog.find("compressions", self.name)
+        return entry.label(entry.params.model_validate(self.params))
+
+
+class AttackSpec(Choice):
+    """An attack with all its parameters."""
+
+    @property
+    def label(self) -> str:
+        """For example ``pgd-40 8/255``."""
+        entry = catalog.find("attacks", self.name)
+        return entry.label(entry.params.model_validate(self.params))
+
+    @property
+    def norm(self) -> str:
+        """The norm of the threat model, "" if none; some attacks take it as a parameter."""
+        return str(self.params.get("norm", catalog.find("attacks", self.name).norm))
+
+    @property
+    def traits(self) -> frozenset[catalog.Trait]:
+        """What the attack does, as its entry says."""
+        return catalog.find("attacks", self.name).traits
+
+    @property
+    def eps(self) -> float | None:
+        """The radius of the threat model, None if the attack has none."""
+        # Two attacks of torchattacks have their own word for it.
+        value = self.params.get("eps", self.params.get("max_epsilon"))
+        return None if value is None else float(value)
+
+
+Recipe = tuple[Step, ...]
+"""The steps from a base model to a variant; empty for the base model itself."""
+
+
+def recipe_label(recipe: Recipe) -> str:
+    """For example ``magnitude 90% + ptq w4``; ``none`` for the base model."""
+    return " + ".join(step.label for step in recipe) or "none"
+
+
+def architecture_after(architecture: str, recipe: Recipe) -> str:
+    """The architecture of a variant: the base model's, or that of the last student."""
+    for step in recipe:
+        student = step.params.get("student", SAME)
+        architecture = architecture if student == SAME else str(student)
+    return architecture
+
+
+def has_student(recipe: Recipe) -> bool:
+    """Whether a recipe puts another network in the place of the base model."""
+    return any(step.params.get("student", SAME) != SAME for step in recipe)
+
+
+def check_recipe(recipe: Recipe, where: str = "compression") -> None:
+    """Refuse steps that do not go together.
+
+    Raises:
+        SpecError: with the first reason (``refuse``).
+    """
+    if refusal := refuse(recipe):
+        reason, hint = refusal
+        raise SpecError(f"{where} {recipe_label(recipe)!r}: {reason}.", hint)
+
+
+def make_step(table: Mapping[str, Any], where: str = "compression") -> Step:
+    """Validate one step; lists are not allowed here (see ``expand``)."""
+    name, params = _validated("compressions", table, where)
+    return Step(name=name, params=params)
+
+
+def make_attack(table: Mapping[str, Any] | AttackSpec | str, where: str = "attack") -> AttackSpec:
+    """Validate one attack given as ``{"name": ..., params}``, as an id or ready made."""
+    if isinstance(table, AttackSpec):
+        return table
+    table = {"name": table} if isinstance(table, str) else table
+    name, params = _validated("attacks", table, where)
+    return AttackSpec(name=name, params=params)
+
+
+def _validated(section: str, table: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
+    rest = dict(table)
+    name = rest.pop("name", None)
+    if not isinstance(name, str):
+        raise SpecError(f"{where}: the key 'name' is missing.")
+    entry = catalog.find(section, name)
+    try:
+        return name, entry.params.model_validate(rest).model_dump(mode="json")
+    except ValidationError as error:
+        raise spec_error(error, f"{where} {name!r}", tuple(entry.params.model_fields)) from None
+
+
+def spec_error(error: ValidationError, where: str, known: tuple[str, ...] = ()) -> SpecError:
+    """Turn pydantic's report into one sentence with field, value and what is allowed."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or where
+    value = first.get("input")
+    if first["type"] == "extra_forbidden":
+        options = f"Known: {', '.join(known)}." if known and len(first["loc"]) == 1 else ""
+        return SpecError(f"{where}: there is no parameter {quoted(field)}.", options)
+    if first["type"] == "missing":
+        return SpecError(f"{where}: the key {field!r} is missing.")
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    plain = not isinstance(value, dict | BaseModel) and first["loc"]
+    shown = f" is {quoted(value)} but" if plain else ""
+    label = f"{where}: {field}" if first["loc"] else where
+    return SpecError(f"{label}{shown} {message}.")
+
+
+def expand(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """All combinations of the values given as lists, in order of writing.
+
+    Raises:
+        SpecError: a list is empty.
+
+    >>> [t["eps"] for t in expand({"name": "pgd", "eps": [0.1, 0.2]})]
+    [0.1, 0.2]
+    """
+    for key, value in table.items():
+        if value == []:
+            raise SpecError(f"{key} is an empty list but must hold at least one value.")
+    axes = [value if isinstance(value, list) else [value] for value in table.values()]
+    for values in itertools.product(*axes):
+        yield dict(zip(table, values, strict=True))
+
+
+class Study(Spec):
+    """A study file: data x models x compressions x attacks.
+
+    The tables of compressions and attacks stay as they were written (lists are sweeps), so
+    that a study can be shown, edited and written back unchanged; ``recipes`` and
+    ``attack_specs`` give the validated expansion.
+    """
+
+    name: str = Field(min_length=1, max_length=120)
+    seed: int = Field(0, ge=0, lt=2**31)
+    keep_images: int = Field(
+        200, ge=0, le=MOST_IMAGES, description="Images whose examples a run keeps."
+    )
+    dataset: DatasetSpec
+    models: tuple[ModelSpec, ...] = Field(alias="model", min_length=1)
+    compressions: tuple[dict[str, Any], ...] = Field((), alias="compression")
+    attacks: tuple[dict[str, Any], ...] = Field(alias="attack", min_length=1)
+
+    @field_validator("name")
+    @classmethod
+    def _one_line(cls, name: str) -> str:
+        if not name.isprintable() or not name.strip():
+            raise ValueError("must be one line of printable text")
+        return name
+
+    @model_validator(mode="after")
+    def _expands(self) -> Self:
+        self.recipes()
+        self.attack_specs()
+        return self
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str = "study") -> Self:
+        """Build a study from the tables of a study file.
+
+        Raises:
+            SpecError: names the field, the value and what is allowed.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise spec_error(error, where, _FILE_KEYS) from None
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Read a study file.
+
+        Raises:
+            SpecError: the file is missing, is no TOML, or asks for something impossible.
+        """
+        try:
+            data = tomllib.loads(path.read_text("utf-8-sig"))
+        except OSError as error:
+            raise SpecError(f"The study file {path} cannot be read: {error.strerror}.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SpecError(f"The study file {path} is not valid TOML: {error}.") from None
+        return cls.from_dict(data, path.name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The tables of the study file (aliases as keys, nothing that is None)."""
+        data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        data["dataset"] = {k: v for k, v in data["dataset"].items() if v != ""}
+        return data
+
+    def to_toml(self) -> str:
+        """The study as a file; reading it back gives an equal study."""
+        return tomli_w.dumps(self.to_dict())
+
+    def recipes(self) -> tuple[Recipe, ...]:
+        """All compression recipes, ``none`` first, each once."""
+        found: list[Recipe] = [()]
+        for number, table in enumerate(self.compressions, 1):
+            found += _recipes(table, f"compression {number}")
+        return _unique(found)
+
+    def attack_specs(self) -> tuple[AttackSpec, ...]:
+        """All attacks, each once."""
+        found = [
+            make_attack(one, f"attack {number}")
+            for number, table in enumerate(self.attacks, 1)
+            for one in expand(table)
+        ]
+        return _unique(found)
+
+    def unused(self) -> tuple[str, ...]:
+        """Sentences on parameters that are named but do nothing beside the others."""
+        steps = [
+            ("compressions", f"compression {number}", step)
+            for number, table in enumerate(self.compressions, 1)
+            for step in table.get("steps", [table])
+        ]
+        attacks = [
+            ("attacks", f"attack {number}", table) for number, table in enumerate(self.attacks, 1)
+        ]
+        return tuple(
+            f"{where} {table['name']!r}: {name} does nothing unless {other} is "
+            f"{' or '.join(_as_written(value) for value in values)}."
+            for section, where, swept in (*steps, *attacks)
+            for table in _by_name(swept)
+            for name, (other, values) in catalog.find(section, table["name"])
+            .params.idle(table)
+            .items()
+            if name in table
+        )
+
+    def runs(self) -> tuple[Run, ...]:
+        """Every run, variant by variant; the base variant of a model comes first."""
+        return tuple(
+            Run(
+                dataset=self.dataset,
+                model=model.name,
+                recipe=recipe,
+                attack=attack,
+                seed=self.seed,
+                keep_images=self.keep_images,
+            )
+            for model, recipe, attack in itertools.product(
+                _unique(list(self.models)), self.recipes(), self.attack_specs()
+            )
+        )
+
+
+def _by_name(table: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A table for each of its names: these may be a sweep, too."""
+    named = table["name"]
+    return [{**table, "name": one} for one in named] if isinstance(named, list) else [table]
+
+
+def _as_written(value: object) -> str:
+    """A value of a choice as study files have it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_FILE_KEYS = ("name", "seed", "keep_images", "dataset", "model", "compression", "attack")
+
+
+def _recipes(table: Mapping[str, Any], where: str) -> Iterator[Recipe]:
+    if "steps" not in table:
+        steps = [table]
+    elif set(table) != {"steps"} or not isinstance(table["steps"], list) or not table["steps"]:
+        raise SpecError(f"{where}: 'steps' must be a list of steps and stand alone.")
+    else:
+        steps = table["steps"]
+    if not all(isinstance(step, Mapping) for step in steps):
+        raise SpecError(f"{where}: every step must be a table with a 'name'.")
+    expanded = [[make_step(one, where) for one in expand(step)] for step in steps]
+    for combination in itertools.product(*expanded):
+        recipe = tuple(step for step in combination if step.name != "none")
+        check_recipe(recipe, where)
+        yield recipe
+
+
+def _unique(items: list[_T]) -> tuple[_T, ...]:
+    seen: dict[str, _T] = {}
+    for item in items:
+        seen.setdefault(content_key(repr(item)), item)
+    return tuple(seen.values())
+
+
+class Run(Spec):
+    """One variant of a model under one attack."""
+
+    dataset: DatasetSpec
+    model: str
+    recipe: tuple[Step, ...]
+    attack: AttackSpec
+    seed: int = 0
+    keep_images: int = 200
+
+    @property
+    def compression(self) -> str:
+        """The label of the variant."""
+        return recipe_label(self.recipe)

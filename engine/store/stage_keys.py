@@ -1,0 +1,149 @@
+"""The stages of a run and their content keys; torch-free.
+
+A key covers what a stage was made from and the version of the code that made it, so equal
+keys mean equal results but for the order in which devices add, and a stored stage can be
+reused. Raise a version whenever the numbers of that stage can change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine import catalog
+from engine.specs.study import AttackSpec, Recipe, Run, Step, content_key
+from engine.store import RunKeys
+
+STAGE_VERSIONS = {
+    "data": 1,
+    "variant": 4,
+    "step": 1,
+    "diagnostics": 7,
+    "black-box": 3,
+    "attack": 5,
+    "transfer": 1,
+}
+
+_LATER = {"attack_start": "in range"}
+"""Parameters of steps that came later, with the value that says what was done before them.
+
+With that value they are no part of a key, so what was stored before is found again.
+"""
+
+_WITHOUT_IMAGES = frozenset({"none", "magnitude", "filter", "nm-sparsity", "channel"})
+
+
+def learns(recipe: Recipe) -> bool:
+    """Whether a step of a recipe looks at training images; of an unknown step it may be."""
+    return any(_learns(step) for step in recipe)
+
+
+def _learns(step: Step) -> bool:
+    if step.name == "ptq":
+        return bool(step.params["activation_bits"] != "none")
+    return step.name not in _WITHOUT_IMAGES or step.params.get("schedule") == "gradual"
+
+
+def run_keys(
+    run: Run,
+    data_fingerprint: str,
+    model_fingerprint: str,
+    precision: str,
+    training_fingerprint: str = "",
+    training_precision: str = "fp32",
+) -> RunKeys:
+    """The keys of a run, from what it asks for and the fingerprints of what it starts from.
+
+    Args:
+        run: what is asked for.
+        data_fingerprint: of the very images attacked (subset and order included).
+        model_fingerprint: of the base model's weights.
+        precision: ``fp32`` or ``bf16``: how the search computes.
+        training_fingerprint: of the images that the recipe learns from and of how they may be
+            changed (``ImageSet.lesson``); empty if it learns from none.
+        training_precision: ``fp32`` or ``bf16``: what ``auto`` means to a step that trains, on
+            the device that would.
+    """
+    data = content_key("data", STAGE_VERSIONS["data"], data_fingerprint, run.keep_images)
+    variant = variant_key(run, model_fingerprint, training_fingerprint, training_precision)
+    key = content_key(
+        "attack",
+        STAGE_VERSIONS["attack"],
+        data,
+        variant,
+        run.attack.to_table(),
+        run.seed,
+        precision,
+    )
+    return RunKeys(key, variant, data)
+
+
+def variant_key(
+    run: Run,
+    model_fingerprint: str,
+    training_fingerprint: str = "",
+    training_precision: str = "fp32",
+) -> str:
+    """The key of a base model after a recipe; of a prefix too, with the run cut to it.
+
+    The training images count only if the recipe learns from them, and what ``auto`` means for
+    the precision only if a step trains so and it is not fp32.
+    """
+    steps = [{**_table(step), "teachers": _teachers(step)} for step in run.recipe]
+    learned = [training_fingerprint] if learns(run.recipe) else []
+    if training_precision != "fp32" and any(map(_trains_as_device_likes, run.recipe)):
+        learned.append(training_precision)
+    return content_key(
+        "variant",
+        STAGE_VERSIONS["variant"],
+        model_fingerprint,
+        steps,
+        run.seed if steps else 0,
+        *learned,
+    )
+
+
+def _trains_as_device_likes(step: Step) -> bool:
+    return _learns(step) and step.params.get("precision") == "auto"
+
+
+def _table(step: Step) -> dict[str, object]:
+    """A step as it counts in a key."""
+    table = step.to_table()
+    if "lr" in step.params and step.params["lr"] is None:
+        kind = catalog.find("compressions", step.name).params
+        table["lr"] = kind.model_validate(step.params).rate  # type: ignore[attr-defined]
+    return {name: value for name, value in table.items() if _LATER.get(name) != value}
+
+
+def _teachers(step: Step) -> list[str]:
+    """What tells the models that a step names as teachers."""
+    names = [value for name, value in step.params.items() if name.startswith("teacher")]
+    known = catalog.section("models")
+    return [catalog.model_card(name).basis for name in names if name in known]
+
+
+def step_key(variant_key: str) -> str:
+    """The key of the record of a recipe's last step."""
+    return content_key("step", STAGE_VERSIONS["step"], variant_key)
+
+
+def recipe_key(variant_key: str) -> str:
+    """The key of the list of a recipe's step keys, which is there once its first step begins."""
+    return content_key("recipe", variant_key)
+
+
+def diagnostics_key(variant_key: str, data_key: str, version: int | None = None) -> str:
+    """The key of a variant's gate on this data, of today's version or an earlier one."""
+    version = STAGE_VERSIONS["diagnostics"] if version is None else version
+    return content_key("diagnostics", version, variant_key, data_key)
+
+
+def survivors_key(run_key: str, rival: AttackSpec, places: Sequence[int]) -> str:
+    """The key of trying another attack on images that a run left."""
+    version = STAGE_VERSIONS["black-box"]
+    return content_key("black-box", version, run_key, rival.to_table(), list(places))
+
+
+def transfer_key(source_run: str, target_variant: str) -> str:
+    """The key of judging the examples of a run on a variant."""
+    return content_key("transfer", STAGE_VERSIONS["transfer"], source_run, target_variant)

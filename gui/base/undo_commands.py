@@ -1,0 +1,116 @@
+"""What a person can undo. Pages emit these through ``Page.change``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from PySide6.QtGui import QUndoCommand
+
+from engine.store import Store
+from gui.base.words import run_count
+
+
+class DeleteRuns(QUndoCommand):
+    """Hides runs from every list; undoing brings them back, nothing is erased.
+
+    Args:
+        changed: called after each write.
+    """
+
+    def __init__(self, store: Store, run_ids: Sequence[int], changed: Callable[[], None]) -> None:
+        super().__init__(f"delete {run_count(len(run_ids))}")
+        self._store, self._run_ids, self._changed = store, tuple(run_ids), changed
+
+    def redo(self) -> None:
+        self._write(True)
+
+    def undo(self) -> None:
+        self._write(False)
+
+    def _write(self, deleted: bool) -> None:
+        self._store.set_deleted(self._run_ids, deleted)
+        self._changed()
+
+
+class TagRuns(QUndoCommand):
+    """Gives runs the same tags; undoing gives each its own back.
+
+    Args:
+        before: the present tags by run id.
+        tags: the new ones, separated by commas.
+        changed: called after each write.
+    """
+
+    def __init__(
+        self, store: Store, before: Mapping[int, str], tags: str, changed: Callable[[], None]
+    ) -> None:
+        super().__init__(f"tag {run_count(len(before))}")
+        self._store, self._before, self._tags = store, dict(before), tags
+        self._changed = changed
+
+    def redo(self) -> None:
+        self._write(dict.fromkeys(self._before, self._tags))
+
+    def undo(self) -> None:
+        self._write(self._before)
+
+    def _write(self, tags: Mapping[int, str]) -> None:
+        for run_id, text in tags.items():
+            self._store.annotate(run_id, tags=text)
+        self._changed()
+
+
+class EditNote(QUndoCommand):
+    """Gives a run another note."""
+
+    def __init__(
+        self, store: Store, run_id: int, before: str, after: str, changed: Callable[[], None]
+    ) -> None:
+        super().__init__(f"note of run {run_id}")
+        self._store, self._run_id, self._changed = store, run_id, changed
+        self._before, self._after = before, after
+
+    def redo(self) -> None:
+        self._write(self._after)
+
+    def undo(self) -> None:
+        self._write(self._before)
+
+    def _write(self, text: str) -> None:
+        self._store.annotate(self._run_id, note=text)
+        self._changed()
+
+
+class ReplaceDraft(QUndoCommand):
+    """Another study stands in New; made after the fact, so that its first redo does nothing.
+
+    Undone and redone, each side comes back as it was left, with all that was typed since.
+
+    Args:
+        text: what was done.
+        put: shows a draft.
+        draft: the one that stands there now.
+        before: the one that stood there.
+    """
+
+    def __init__(
+        self, text: str, put: Callable[[Any], None], draft: Callable[[], Any], before: Any
+    ) -> None:
+        super().__init__(text)
+        self._put, self._draft, self._other = put, draft, before
+        self._done = True
+
+    def redo(self) -> None:
+        if self._done:
+            self._done = False
+        else:
+            self._swap()
+
+    def undo(self) -> None:
+        self._swap()
+
+    def _swap(self) -> None:
+        present = self._draft()
+        self._put(self._other)
+        self._other = present

@@ -1,0 +1,287 @@
+"""The panel at the right: all that is known of the selected run, and its tags and note."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QFocusEvent, QShowEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from engine import catalog
+from engine.errors import CrumpleError
+from engine.report.evidence import lights, percent, read_gate, summarise
+from engine.report.tables import distance
+from engine.store import Row
+from gui.base.model_names import model_title
+from gui.base.page_context import Lab
+from gui.base.undo_commands import EditNote, TagRuns
+from gui.bridge.store_version import Version, store_version
+from gui.details.cost_facts import compared, cost_facts, why_not_faster
+from gui.details.layer_table import LayerSheet
+from gui.details.method_facts import method_facts
+from gui.details.step_lights import step_lights
+from gui.widgets.facts import ComparedFacts, Fact, Facts
+from gui.widgets.inputs import LineEdit, TextEdit
+from gui.widgets.traffic_light import SummaryBanner, TrafficLight
+
+WIDTH = 320
+
+
+class _Note(TextEdit):
+    """A note that is written when it loses the focus."""
+
+    left = Signal()
+
+    def focusOutEvent(self, event: QFocusEvent) -> None:
+        super().focusOutEvent(event)
+        self.left.emit()
+
+
+class DetailsPanel(QFrame):
+    """Describes one run; for several it says how many.
+
+    Signals:
+        change: an undoable edit of tags or note.
+    """
+
+    change = Signal(object)
+
+    def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("details")
+        self.setFixedWidth(WIDTH)
+        self._lab = lab
+        self._run_ids: list[int] = []
+        self._method: tuple[str, str] | None = None
+        self._seen: Version | None = None
+        self._shown: tuple[Row, Row, Row] | None = None
+        self.title = QLabel()
+        self.title.setWordWrap(True)
+        self.title.setProperty("role", "heading")
+        self._body = QScrollArea()
+        self._body.setWidgetResizable(True)
+        self._body.setFrameShape(QFrame.Shape.NoFrame)
+        self._body.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._body.setAccessibleName("Facts about the run")
+        self.tags, self.note = LineEdit(), _Note()
+        self.tags.setPlaceholderText("tags, separated by commas")
+        self.tags.setAccessibleName("Tags of the run")
+        self.note.setPlaceholderText("note")
+        self.note.setAccessibleName("Note on the run")
+        self.note.setFixedHeight(80)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(16, 16, 16, 16)
+        for widget in (self.title, self._body, self.tags, self.note):
+            column.addWidget(widget)
+        column.setStretch(1, 1)
+        self.tags.editingFinished.connect(self._keep_tags)
+        self.note.left.connect(self._keep_note)
+        lab.client.rows_changed.connect(self._refresh_if_changed)
+        self.show_runs([])
+
+    def show_runs(self, run_ids: list[int]) -> None:
+        """Describe these runs."""
+        self._run_ids, self._method = list(run_ids), None
+        self.refresh()
+
+    def show_method(self, section: str, entry_id: str) -> None:
+        """Describe a method of the catalogue."""
+        self._run_ids, self._method = [], (section, entry_id)
+        entry = catalog.find(section, entry_id)
+        self._clear(entry.title)
+        self._fill([Facts(title, facts) for title, facts in method_facts(entry)])
+
+    def refresh(self) -> None:
+        """Read the run again, unless a person is typing here."""
+        if self.tags.hasFocus() or self.note.hasFocus():
+            return
+        self._seen = store_version(self._lab.store)
+        if self._method:
+            return
+        if not self._run_ids:
+            self._clear("Select a run to see its details.")
+        elif len(self._run_ids) > 1:
+            self._clear(f"{len(self._run_ids)} runs are selected.")
+        else:
+            self._read(self._run_ids[0])
+
+    def _refresh_if_changed(self) -> None:
+        if self.isVisible() and store_version(self._lab.store) != self._seen:
+            self.refresh()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self.refresh()
+
+    def _read(self, run_id: int) -> None:
+        try:
+            row = self._lab.store.run(run_id)
+            variant = self._lab.store.variant(run_id)
+            gate = read_gate(self._lab.store, row)
+        except CrumpleError as error:
+            self._clear(str(error))
+            return
+        if (row, variant, gate) != self._shown:
+            self._describe(row, variant, gate)
+            self._shown = row, variant, gate
+
+    def _clear(self, title: str) -> None:
+        self._shown = None
+        self.title.setText(title)
+        self.title.setToolTip("")
+        # Taking the old contents out would leave their scroll bar behind.
+        self._body.setWidget(_inside())
+        for field in (self.tags, self.note):
+            field.setVisible(False)
+
+    def _describe(self, row: Row, variant: Row, gate: Row) -> None:
+        name = f"{model_title(row['model'])}, {row['compression']}, {row['attack']}"
+        self.title.setText(f"Run {row['run_id']}: {name}")
+        self.title.setToolTip(f"Model {row['model']}")
+        place = self._body.verticalScrollBar().value()
+        found, banner = lights(row, gate), SummaryBanner()
+        banner.show_summary(summarise(row, found))
+        parts: list[QWidget] = [banner, Facts("Result", _result(row)), TrafficLight(found)]
+        if records := variant.get("steps"):
+            parts.append(TrafficLight(step_lights(records), "Steps"))
+        parts += [*self._cost(row, variant), Facts("Study", _spec(row))]
+        if row["environment"]:
+            parts.append(Facts("Environment", _environment(row["environment"])))
+        self._fill(parts)
+        self._body.verticalScrollBar().setValue(place)
+        self.tags.setText(row["tags"])
+        self.note.setPlainText(row["note"])
+        for field in (self.tags, self.note):
+            field.setVisible(True)
+
+    def _cost(self, row: Row, variant: Row) -> list[QWidget]:
+        """What the variant saves, why it is not faster, and the way to its layers."""
+        recipe = row["spec"]["recipe"]
+        both = compared(variant, recipe)
+        parts: list[QWidget] = [ComparedFacts(both.values())] if both else []
+        parts += [Facts(title, facts) for title, facts in cost_facts(variant, both)]
+        if why := why_not_faster(variant, recipe):
+            words = QLabel(why)
+            words.setWordWrap(True)
+            words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            parts.append(words)
+        if variant.get("accounting", {}).get("layers"):
+            title = f"{model_title(row['model'])}, {row['compression']}"
+            button = QPushButton("Each layer…")
+            button.clicked.connect(
+                lambda: LayerSheet(title, variant["accounting"], self.window()).show()
+            )
+            parts.append(button)
+        return parts
+
+    def _fill(self, parts: list[QWidget]) -> None:
+        """Show these below each other."""
+        inside = _inside()
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(0, 0, 8, 0)
+        column.setSpacing(16)
+        for part in parts:
+            column.addWidget(part)
+        column.addStretch()
+        self._body.setWidget(inside)
+
+    def _keep_tags(self) -> None:
+        if len(self._run_ids) != 1:
+            return
+        run_id = self._run_ids[0]
+        before = str(self._lab.store.run(run_id)["tags"])
+        if self.tags.text() != before:
+            store, text = self._lab.store, self.tags.text()
+            self.change.emit(TagRuns(store, {run_id: before}, text, self.refresh))
+
+    def _keep_note(self) -> None:
+        if len(self._run_ids) != 1:
+            return
+        run_id = self._run_ids[0]
+        before, text = str(self._lab.store.run(run_id)["note"]), self.note.toPlainText()
+        if text != before:
+            self.change.emit(EditNote(self._lab.store, run_id, before, text, self.refresh))
+
+
+def _inside() -> QWidget:
+    inside = QWidget()
+    inside.setObjectName("scrolled")
+    return inside
+
+
+def _result(row: Row) -> list[Fact]:
+    facts = [("state", row["status"], row["message"] or "")]
+    if row["hint"]:
+        facts.append(("next step", row["hint"], ""))
+    if row["robust_accuracy"] is not None:
+        interval = f"95 % interval {percent(row['ci_low'])} to {percent(row['ci_high'])}"
+        facts += [
+            ("robust accuracy", percent(row["robust_accuracy"]), interval),
+            ("clean accuracy", percent(row["clean_accuracy"]), f"of {row['n']} images"),
+        ]
+    elif row["clean_accuracy"] is not None:
+        facts += [
+            ("median distance", distance(row), "over all images; 0 where misclassified clean"),
+            ("clean accuracy", percent(row["clean_accuracy"]), f"of {row['n']} images"),
+        ]
+    if row["transfer_accuracy"] is not None:
+        note = f"on {row['transfer_n']} examples made for the base model"
+        facts.append(("transfer", percent(row["transfer_accuracy"]), note))
+    if row["black_box_accuracy"] is not None:
+        left = " that the attack left" if row["checks"] else ""
+        note = f"of {row['black_box_n']} images{left} under an attack without gradients"
+        facts.append(("gradient-free", percent(row["black_box_accuracy"]), note))
+    for norm in ("l2", "linf"):
+        value = row[f"avg_perturbation_{norm}"]
+        if value is not None:
+            facts.append((f"mean {norm}", f"{value:.4g}", "over successful examples only"))
+    if row["seconds"] is not None:
+        queries = f"{row['queries_per_sample']:.4g} queries an image"
+        facts.append(("time", f"{row['seconds']:.1f} s", queries))
+    return facts
+
+
+def _spec(row: Row) -> list[Fact]:
+    spec = row["spec"]
+    facts = [
+        ("study", row["study"] or "", ""),
+        ("data", row["dataset"], ""),
+        ("seed", str(spec["seed"]), ""),
+    ]
+    for step in spec["recipe"]:
+        facts.append((step["name"], _params(step["params"]), ""))
+    facts.append((spec["attack"]["name"], _params(spec["attack"]["params"]), ""))
+    return facts
+
+
+def _params(params: dict[str, Any]) -> str:
+    return "\n".join(f"{name} = {_value(value)}" for name, value in params.items())
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "auto"
+    return catalog.format_number(value) if isinstance(value, float) else str(value)
+
+
+def _environment(environment: Row) -> list[Fact]:
+    facts: list[Fact] = []
+    for name, value in environment.items():
+        if isinstance(value, dict):
+            text = "\n".join(f"{key} {one}" for key, one in value.items() if one is not None)
+        elif isinstance(value, list):
+            text = ", ".join(str(one) for one in value)
+        else:
+            text = str(value)
+        if "fingerprint" in name:
+            text = f"{text[:16]}…"
+        facts.append((name.replace("_", " "), text, ""))
+    return facts

@@ -1,0 +1,1 @@
+"""The model library: its window, the cards, and the import."""

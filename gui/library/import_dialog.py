@@ -1,0 +1,290 @@
+"""File > Import model: asks, lets the checkpoint doctor work, and shows what it says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from engine.importing.report import Report
+from gui.base.page_context import Lab
+from gui.bridge.import_process import ImportProcess, import_arguments
+from gui.library.import_form import ImportForm
+from gui.library.import_words import wanted_field, with_example
+from gui.library.report_view import ReportView
+from gui.widgets.dialog import Dialog
+from gui.widgets.icon_button import TextButton
+from gui.widgets.inputs import add_key, dropped_path
+from gui.widgets.message_bar import Message, MessageBar
+from gui.widgets.note_line import NoteLine
+
+_IMAGES = "import/images"
+_SURE = (
+    "The doctor does not call this network healthy: attacks on it may say nothing about a real "
+    "one. It stays marked in the library and in New."
+)
+
+
+class ImportDialog(Dialog):
+    """One import after the other; the window stays usable meanwhile.
+
+    Signals:
+        imported: the id of a model that is in the library now.
+        use: a model id and the images it was measured on, for a new study.
+        show_model: a model id, to be shown in the library.
+    """
+
+    imported = Signal(str)
+    use = Signal(str, object)
+    show_model = Signal(str)
+
+    def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._lab = lab
+        self._process: ImportProcess | None = None
+        self.report: Report | None = None
+        self.form, self.view, self.stack = ImportForm(), ReportView(), QStackedWidget()
+        self.message, self.sure = MessageBar(), MessageBar()
+        self.stored = NoteLine("Whether it was stored")
+        self.bar, self.doing = QProgressBar(), QLabel()
+        self.examine = TextButton("search", "Examine and import", primary=True)
+        self.cancel = QPushButton("Cancel")
+        self.back = QPushButton("Change and try again")
+        self.another = QPushButton("Import another")
+        self.keep = QPushButton("Keep anyway…")
+        self.library = QPushButton("Show in the library")
+        self.study = TextButton("new", "Use in a new study", primary=True)
+        self._lay_out()
+        self._connect()
+        self._remember()
+        self._show()
+
+    def _lay_out(self) -> None:
+        self.setWindowTitle("Import a model")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.resize(760, 600)
+        self.setAcceptDrops(True)
+        self.examine.setToolTip("Examine and import (Ctrl+Enter)")
+        self.words = QLabel(
+            "The checkpoint doctor recognises format, architecture and normalisation, measures "
+            "the clean accuracy, and puts the model into the library if it is healthy."
+        )
+        self.words.setWordWrap(True)
+        self.words.setProperty("role", "muted")
+        self.bar.setAccessibleName("Progress of the import")
+        self.doing.setAccessibleName("What is being done")
+        self._room = QScrollArea()  # a long message leaves little of the form
+        self._room.setFrameShape(QFrame.Shape.NoFrame)
+        self._room.setWidgetResizable(True)
+        self._room.setWidget(self.form)
+        self.stack.addWidget(self._room)
+        self.stack.addWidget(self.view)
+        last = QHBoxLayout()
+        last.addWidget(self.bar, 1)
+        last.addWidget(self.stored, 1)
+        last.addStretch()
+        for button in (
+            *(self.back, self.another, self.keep, self.library, self.study),
+            *(self.cancel, self.examine),
+        ):
+            last.addWidget(button)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(16, 16, 16, 16)
+        column.addWidget(self.words)
+        column.addWidget(self.stack, 1)
+        for widget in (self.message, self.sure, self.doing):
+            column.addWidget(widget)
+        column.addLayout(last)
+
+    def _connect(self) -> None:
+        self.examine.clicked.connect(self.start)
+        self.cancel.clicked.connect(self.stop)
+        self.back.clicked.connect(self._change)
+        self.another.clicked.connect(self._begin_again)
+        self.keep.clicked.connect(self._ask_if_sure)
+        self.library.clicked.connect(lambda: self.show_model.emit(self._model()))
+        self.study.clicked.connect(self._use)
+        self.form.changed.connect(self._form_changed)
+        for keys in ("Ctrl+Return", "Ctrl+Enter"):
+            add_key(self, keys, self._start_by_key, within=True)
+
+    def _start_by_key(self) -> None:
+        if self.examine.isVisible():
+            self.start()
+
+    def _remember(self) -> None:
+        """The images of last time."""
+        try:
+            data = json.loads(str(self._lab.settings.value(_IMAGES, "{}")))
+            self.form.put_images(data)
+        except (ValueError, TypeError, AttributeError):
+            return
+
+    def open_file(self, file: str, images: dict[str, Any] | None = None) -> None:
+        """Ask about this file; what runs already goes on."""
+        if self._process is None:
+            self._begin_again()
+            self.form.put_file(file)
+            if images:
+                self.form.put_images(images)
+        (self.form.place.path if file else self.form.file).setFocus()
+
+    # -- states ----------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        """What can be done now."""
+        running, report = self._process is not None, self.report
+        stored = report is not None and bool(report.model)
+        self.stack.setCurrentWidget(self.view if report else self._room)
+        self.words.setVisible(report is None)
+        self.stored.tell("")
+        if report is not None and not running:
+            text = f"In the library as {report.model}." if stored else "Not put into the library."
+            self.stored.tell(text, "ok" if stored else "warning")
+        self.form.setEnabled(not running)
+        self.bar.setVisible(running)
+        self.doing.setVisible(running)
+        self.cancel.setVisible(running)
+        self.examine.setVisible(not running and report is None)
+        self.back.setVisible(not running and report is not None and not stored)
+        self.keep.setVisible(not running and report is not None and not stored)
+        for button in (self.another, self.library, self.study):
+            button.setVisible(stored and not running)
+
+    def _form_changed(self) -> None:
+        self.message.clear()
+
+    def _change(self) -> None:
+        """Back to the fields, to the one that the doctor asks for."""
+        asked = wanted_field(self.report.verdict) if self.report else ""
+        self.report = None
+        self.sure.clear()
+        self._show()
+        self.form.point_at(asked)
+
+    def _begin_again(self) -> None:
+        self.report = None
+        self.message.clear()
+        self.sure.clear()
+        self.form.put_file("")
+        for line in self.form.lines.values():
+            line.clear()
+        self._show()
+        self.form.file.setFocus()
+
+    def _ask_if_sure(self) -> None:
+        self.sure.show_message(
+            Message(_SURE, "", "warning", button="Yes, keep it", action=self._keep)
+        )
+
+    # -- the process -----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Examine what the form names; what is missing is said instead."""
+        objection = self.form.objection()
+        if objection is not None:
+            text, field = objection
+            self.message.show_message(Message(text, "", "error"))
+            field.setFocus()
+            return
+        self._lab.settings.setValue(_IMAGES, json.dumps(self.form.images()))
+        self._run(self.form.options())
+
+    def _keep(self) -> None:
+        self._run([*self.form.options(), "--keep"])
+
+    def _run(self, options: list[str]) -> None:
+        self.run(import_arguments([*options, "--db", str(self._lab.store.path)]))
+
+    def run(self, arguments: list[str]) -> None:
+        """Import with this command line and show how far it is."""
+        self.message.clear()
+        self.sure.clear()
+        self.bar.setRange(0, 0)
+        self.doing.setText("Reading the file ...")
+        self._process = ImportProcess(arguments, self)
+        self._process.told.connect(self._told)
+        self._process.finished.connect(self._finished)
+        self._process.refused.connect(self._refused)
+        self._show()
+        self._process.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether an import works."""
+        return self._process is not None
+
+    def stop(self) -> None:
+        """End the import; nothing is stored."""
+        if self._process is not None:
+            self._process.stop()
+
+    def _told(self, doing: str, percent: int) -> None:
+        self.doing.setText(doing)
+        self.bar.setRange(0, 0 if percent < 0 else 100)
+        self.bar.setValue(max(percent, 0))
+
+    def _finished(self, report: Report) -> None:
+        self._process, self.report = None, report
+        self.view.show_report(report)
+        self._show()
+        if report.model:
+            self.imported.emit(report.model)
+        (self.study if report.model else self.back).setFocus()
+
+    def _refused(self, reason: str) -> None:
+        self._process = None
+        asked = wanted_field(reason)
+        if self.report is not None and reason:
+            self.report = None
+        self._show()
+        if reason:
+            sentence, example = with_example(reason)
+            self.message.show_message(Message(sentence, "", "error", details=example))
+            self.form.point_at(asked)
+        else:
+            self.message.show_message(Message("Stopped; nothing was stored."))
+
+    # -- what comes of it ------------------------------------------------------------------
+
+    def _model(self) -> str:
+        return self.report.model if self.report else ""
+
+    def _use(self) -> None:
+        self.use.emit(self._model(), self.form.images())
+        self.close()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if self._process is None and dropped_path(event.mimeData()) is not None:
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """A file dropped beside the fields is the one to import."""
+        path = dropped_path(event.mimeData())
+        if path is not None:
+            event.acceptProposedAction()
+            self.open_file(str(path))
+
+    def reject(self) -> None:
+        """Escape stops what runs first, and closes then."""
+        if self._process is not None:
+            self.stop()
+        else:
+            super().reject()
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        self.stop()
+        super().closeEvent(event)

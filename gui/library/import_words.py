@@ -1,0 +1,165 @@
+"""The doctor's report and its errors, as one reads them in the window; no widgets."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from engine.importing.report import Report, Trial
+
+Fact = tuple[str, str, str]
+
+FIELDS = {
+    "density": "Density k",
+    "arch": "Architecture",
+    "name": "Name",
+    "mean": "Mean",
+    "std": "Std",
+    "part": "Part",
+    "dataset": "Images",
+    "folder": "Images",
+    "npz": "Images",
+    "root": "Images",
+    "trust-code": "the confirmation that the file may run code",
+    "keep": "Keep anyway",
+}
+"""What the options of the command line are called in the window."""
+
+LEVELS = {"healthy": "ok", "doubtful": "warning", "not healthy": "danger"}
+"""The sign of a verdict (``resources/icons/light-*``)."""
+
+_OPTION = re.compile(rf"--({'|'.join(FIELDS)})\b")
+_SOURCE = "import net.py:make with --trust-code"
+_PERHAPS = "name it by --arch"
+_EXAMPLE = re.compile(r'"(def make\(\): .*?; return net)"')
+_MOST_LAYERS = 200
+
+
+def in_window(text: str) -> str:
+    """A sentence of the command line with the names that things have in the window."""
+    text = re.sub(r"(?:Give )?--dataset, --folder or --npz", "Choose them below", text)
+    text = text.replace(_SOURCE, "choose net.py as the file, with make as its function")
+    return _OPTION.sub(lambda found: FIELDS[found[1]], text)
+
+
+def with_example(text: str) -> tuple[str, str]:
+    """A sentence of the command line as in the window, and the file that it shows in one line.
+
+    The second is empty where it shows none.
+    """
+    found = _EXAMPLE.search(text)
+    if not found:
+        return in_window(text), ""
+    head, *lines = re.split(r": (?=net = )|; ", found[1])
+    code = [
+        "import torch",
+        "from my_networks import Net  # your class",
+        "",
+        "",
+        f"{head}:",
+        *(f"    {line}" for line in lines),
+    ]
+    sentence = text.replace(f"the line {found[0]}", "the lines in Details")
+    return in_window(sentence), "\n".join(code)
+
+
+def wanted_field(text: str) -> str:
+    """The option that a sentence asks for, ``density`` for example; empty if it asks for none."""
+    found = _OPTION.search(re.sub(rf"{_SOURCE}|{_PERHAPS}", "", text))
+    if found:
+        return found[1]
+    return "density" if re.search(r"\bk = [\d.]+ is wrong|k is not known", text) else ""
+
+
+def facts(report: Report) -> list[Fact]:
+    """Format, architecture, input, what was left out, and the notes."""
+    sides = "x".join(map(str, report.shape[1:]))
+    colours = {1: "grey", 3: "colour"}.get(report.shape[0], f"{report.shape[0]} channels")
+    fitting = f"as many as {', '.join(report.datasets)} have" if report.datasets else ""
+    rows = [
+        ("File", report.file, report.sha256 and f"SHA-256 {report.sha256}"),
+        ("Format", report.format, ""),
+        ("Architecture", report.architecture, f"{report.parameters:,} parameters"),
+        ("Input", f"{sides} {colours}, values in [0,1]", ""),
+        ("Classes", f"{report.classes:,}", fitting),
+        ("Normalisation", normalisation(report), ""),
+        ("Density", density(report), ""),
+        *(("Left out", line, "") for line in report.dropped),
+        *(("Note", in_window(line), "") for line in report.notes),
+    ]
+    if not report.compressible:
+        rows.append(("Limit", "It can be attacked, but not compressed.", ""))
+    return rows
+
+
+def normalisation(report: Report) -> str:
+    """Which, with its numbers."""
+    found = report.normalisation
+    if found is None:
+        return "none: the network takes values in [0,1]"
+    mean, std = (" ".join(f"{one:.4g}" for one in part) for part in (found.mean, found.std))
+    return f"{found.label}: mean {mean}, std {std}"
+
+
+def density(report: Report) -> str:
+    """How many weights are not zero."""
+    if report.kept is not None:
+        return (
+            f"{report.density:.1%} of the weights are not zero; the masks of each layer keep "
+            f"k = {report.kept:g}"
+        )
+    if report.density > 0.999:
+        return "dense: no weights were removed"
+    return f"{report.density:.1%} of the weights are not zero"
+
+
+def accuracy(report: Report) -> str:
+    """Clean accuracy with its interval and on what."""
+    low, high = report.interval
+    return (
+        f"Clean accuracy {report.clean_accuracy:.1%}, 95 % interval {low:.1%} to {high:.1%}, "
+        f"on {report.images:,} images of {report.dataset}"
+    )
+
+
+def in_two(digest: str) -> str:
+    """A long hash in two lines, so that a narrow panel shows all of it."""
+    half = len(digest) // 2
+    return f"{digest[:half]}\n{digest[half:]}" if half else ""
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One line of the table of what was tried.
+
+    Attributes:
+        gap: points of accuracy beside the chosen one, empty for that itself.
+    """
+
+    label: str
+    accuracy: str
+    loss: str
+    gap: str
+    chosen: bool
+
+
+def trial_rows(trials: tuple[Trial, ...]) -> list[TrialRow]:
+    """Best first; the chosen one is marked."""
+    chosen = next((one for one in trials if one.chosen), None)
+    rows = []
+    for one in sorted(trials, key=lambda one: (-one.accuracy, one.loss)):
+        gap = "" if chosen is None or one.chosen else _points(one.accuracy - chosen.accuracy)
+        rows.append(TrialRow(one.label, f"{one.accuracy:.1%}", f"{one.loss:.3g}", gap, one.chosen))
+    return rows
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f} points" if abs(share) >= 5e-4 else "equal"
+
+
+def layer_rows(report: Report) -> list[tuple[str, str, str]]:
+    """Name, weights and density of each layer, sparsest first; empty for a dense network."""
+    if report.density > 0.999 and report.kept is None:
+        return []
+    layers = sorted(report.layers, key=lambda layer: layer.density)[:_MOST_LAYERS]
+    return [(one.name, f"{one.weights:,}", f"{one.density:.1%}") for one in layers]

@@ -1,0 +1,232 @@
+"""The models of the library as a table: on offer, to be downloaded, or deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from PySide6.QtCore import (
+    QAbstractTableModel,
+    QModelIndex,
+    QObject,
+    QPersistentModelIndex,
+    QSortFilterProxyModel,
+    Qt,
+)
+
+from engine.catalog import ModelCard
+from engine.catalog.models.library import Trashed
+from engine.catalog.models.published import Published
+from engine.store import ModelUsage
+from gui.base import theme
+from gui.base.words import images_word
+
+Index = QModelIndex | QPersistentModelIndex
+_NOWHERE = QModelIndex()
+_ROLE = Qt.ItemDataRole
+ROW_ROLE = _ROLE.UserRole
+_SORT_ROLE = _ROLE.UserRole + 1
+STAR = 0
+
+
+@dataclass(frozen=True)
+class LibraryRow:
+    """One line: a model on offer (``card``), one in the trash, or one to be downloaded.
+
+    Attributes:
+        usage: where a model on offer is used.
+        favourite: whether it has a star.
+        deleted: where its files lie, if it was deleted.
+    """
+
+    card: ModelCard | None = None
+    usage: ModelUsage = field(default_factory=ModelUsage)
+    favourite: bool = False
+    deleted: Trashed | None = None
+    published: Published | None = None
+
+    @property
+    def id(self) -> str:
+        """The id, or the published name."""
+        if self.published is not None:
+            return self.published.name
+        assert self.card is not None
+        return self.card.id
+
+    @property
+    def key(self) -> str:
+        """Tells rows apart, deleted models of one name too."""
+        return str(self.deleted.place) if self.deleted else self.id
+
+    @property
+    def title(self) -> str:
+        """What it is called."""
+        return self.card.title if self.card else self.id.partition(".")[2]
+
+    @property
+    def kind(self) -> str:
+        """Where it stands in the filter by origin."""
+        if self.deleted is not None:
+            return "deleted"
+        return self.card.origin if self.card else "published"
+
+    @property
+    def parameters(self) -> int:
+        """Their number."""
+        found = self.card or self.published
+        assert found is not None
+        return found.parameters
+
+    @property
+    def accuracy(self) -> float:
+        """Clean accuracy, as measured or as published."""
+        if self.published is not None:
+            return self.published.accuracy
+        assert self.card is not None
+        return self.card.clean_accuracy
+
+    @property
+    def dataset(self) -> str:
+        """What it was measured on."""
+        return images_word(self.card.dataset) if self.card else "imagenet"
+
+    @property
+    def verdict(self) -> str:
+        """The doctor's word."""
+        if self.card is None:
+            return ""
+        return "healthy" if self.card.healthy else "not healthy"
+
+    def words(self) -> str:
+        """All that the search looks through, in small letters."""
+        card = self.card
+        more = (card.summary, card.architecture, card.remark, card.paper) if card else ()
+        source = card.source.file if card and card.source else ""
+        parts = (self.id, self.title, self.kind, self.dataset, source, self.verdict, *more)
+        return " ".join(parts).casefold()
+
+
+@dataclass(frozen=True)
+class _Column:
+    title: str
+    hint: str
+    text: Callable[[LibraryRow], str]
+    sort: Callable[[LibraryRow], Any]
+    number: bool = False
+
+
+COLUMNS = (
+    _Column("", "Star: your favourites.", lambda _: "", lambda row: not row.favourite),
+    _Column("Model", "Its title.", lambda row: row.title, lambda row: row.title.casefold()),
+    _Column("Origin", "Where it comes from.", lambda row: row.kind, lambda row: row.kind),
+    _Column(
+        "Clean",
+        "Clean accuracy on the images it was measured on; as published for those to download.",
+        lambda row: f"{row.accuracy:.1%}",
+        lambda row: row.accuracy,
+        True,
+    ),
+    _Column("Images", "What it was measured on.", lambda row: row.dataset, lambda row: row.dataset),
+    _Column(
+        "Parameters",
+        "Number of parameters.",
+        lambda row: f"{row.parameters:,}",
+        lambda row: row.parameters,
+        True,
+    ),
+    _Column("Doctor", "Verdict on import.", lambda row: row.verdict, lambda row: row.verdict),
+    _Column(
+        "Runs",
+        "Runs that use it, as base or as teacher.",
+        lambda row: f"{row.usage.runs:,}" if row.card and not row.deleted else "",
+        lambda row: row.usage.runs,
+        True,
+    ),
+)
+
+
+class LibraryModel(QAbstractTableModel):
+    """One row per model."""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.rows: list[LibraryRow] = []
+
+    def set_rows(self, rows: Sequence[LibraryRow]) -> None:
+        """Show these."""
+        self.beginResetModel()
+        self.rows = list(rows)
+        self.endResetModel()
+
+    def rowCount(self, parent: Index = _NOWHERE) -> int:
+        return 0 if parent.isValid() else len(self.rows)
+
+    def columnCount(self, parent: Index = _NOWHERE) -> int:
+        return 0 if parent.isValid() else len(COLUMNS)
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:
+        if orientation == Qt.Orientation.Vertical:
+            return None
+        column = COLUMNS[section]
+        if role == _ROLE.DisplayRole:
+            return column.title
+        if role == _ROLE.ToolTipRole:
+            return column.hint
+        return _side(column) if role == _ROLE.TextAlignmentRole else None
+
+    def data(self, index: Index, role: int = 0) -> Any:
+        row, column = self.rows[index.row()], COLUMNS[index.column()]
+        match role:
+            case _ROLE.DisplayRole:
+                return column.text(row)
+            case _ROLE.ToolTipRole:
+                return row.card.summary if row.card else "Not downloaded yet."
+            case _ROLE.TextAlignmentRole:
+                return _side(column)
+            case _ROLE.DecorationRole:
+                return _sign(row, index.column())
+            case _ROLE.AccessibleTextRole if index.column() == STAR:
+                return "favourite" if row.favourite else "no favourite"
+            case _:
+                return {ROW_ROLE: row, _SORT_ROLE: column.sort(row)}.get(role)
+
+
+def _side(column: _Column) -> Qt.AlignmentFlag:
+    side = Qt.AlignmentFlag.AlignRight if column.number else Qt.AlignmentFlag.AlignLeft
+    return side | Qt.AlignmentFlag.AlignVCenter
+
+
+def _sign(row: LibraryRow, column: int) -> Any:
+    if column == STAR and row.card and not row.deleted:
+        return theme.icon("starred", "accent") if row.favourite else theme.icon("star", "muted")
+    if column == len(COLUMNS) - 2 and row.card and not row.card.healthy:
+        return theme.icon("light-danger", "danger")
+    return None
+
+
+class LibraryFilter(QSortFilterProxyModel):
+    """Rows of one origin that hold all words of the search."""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._words: list[str] = []
+        self._origin = ""
+        self.setSortRole(_SORT_ROLE)
+
+    def set_filter(self, text: str, origin: str) -> None:
+        """Show what holds these words; ``origin`` may also be favourites, or empty for all."""
+        self._words, self._origin = text.casefold().split(), origin
+        self.invalidate()
+
+    def filterAcceptsRow(self, place: int, parent: Index) -> bool:
+        model = self.sourceModel()
+        assert isinstance(model, LibraryModel)
+        row = model.rows[place]
+        if self._origin == "":
+            right = row.kind not in ("published", "deleted")
+        elif self._origin == "favourites":
+            right = row.favourite and row.deleted is None
+        else:
+            right = row.kind == self._origin
+        return right and all(word in row.words() for word in self._words)

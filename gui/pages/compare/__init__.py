@@ -1,0 +1,1 @@
+"""The Compare page: charts of the compared runs, and their paired differences."""

@@ -1,0 +1,331 @@
+"""The Compare page: charts of the compared runs, and their paired differences."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QHBoxLayout,
+    QMenu,
+    QPushButton,
+    QSizePolicy,
+    QSplitter,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from engine.store import Row
+from gui.base import file_dialogs
+from gui.base.page_context import Lab
+from gui.base.words import run_count
+from gui.bridge.chart_process import ChartProcess, chart_arguments
+from gui.bridge.store_version import Version, store_version
+from gui.pages.base import Page
+from gui.pages.compare.chart_data import baselines
+from gui.pages.compare.chart_view import ChartView
+from gui.pages.compare.difference_table import DifferenceTable
+from gui.pages.compare.security_view import SecurityView
+from gui.pages.compare.tradeoff_view import TradeoffView
+from gui.pages.compare.transfer_view import TransferView
+from gui.widgets.empty_state import EmptyState
+from gui.widgets.filter_line import FilterLine
+from gui.widgets.message_bar import Message
+from gui.widgets.note_line import NoteLine
+from gui.widgets.run_filter import FilterError, RunFilter, parse
+from gui.widgets.study_box import StudyBox
+
+_FIGURES = {".svg": "SVG", ".pdf": "PDF", ".png": "PNG"}
+
+
+class ComparePage(Page):
+    """Charts and paired differences of the runs of a study, or of those chosen elsewhere."""
+
+    id = "compare"
+    title = "Compare"
+    icon = "compare"
+
+    def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
+        super().__init__(lab, parent)
+        self._seen: Version | None = None
+        self._rows: list[Row] = []
+        self._only: tuple[int, ...] = ()
+        self._by_hand = False
+        self._filter = RunFilter()
+        self.studies = StudyBox()
+        self.filter_line = FilterLine("attack=pgd")
+        self.filter_note = NoteLine("Filter message")
+        self.only_button = QPushButton()
+        self.export_button = QPushButton("Export")
+        self.export_menu = QMenu(self)
+        self.tradeoff = TradeoffView()
+        self.security = SecurityView(lab.store)
+        self.transfer = TransferView(lab.store)
+        self.views: tuple[ChartView, ...] = (self.tradeoff, self.security, self.transfer)
+        self.switch = QButtonGroup(self)
+        self.charts, self.controls = QStackedWidget(), QStackedWidget()
+        self.table = DifferenceTable(lab.store)
+        self.stack = QStackedWidget()
+        self.empty = EmptyState(
+            "compare",
+            "Nothing to compare yet. Finished runs are drawn here, robust accuracy against size.",
+            (("New study", lambda: self.go.emit("new", None)),),
+        )
+        self.no_match = EmptyState(
+            "filter",
+            "No finished run matches the filter and the study.",
+            (("Show all runs", self.show_all),),
+        )
+        self._build()
+        self._connect()
+        self._restore()
+
+    # -- layout ----------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.only_button.setToolTip("Go back to all runs.")
+        top = QHBoxLayout()
+        top.addWidget(self.studies, 1)
+        top.addWidget(self.filter_line, 2)
+        top.addWidget(self.only_button)
+        for widget in (self._content(), self.empty, self.no_match):
+            self.stack.addWidget(widget)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(top)
+        layout.addLayout(self._switches())
+        layout.addWidget(self.stack, 1)
+        layout.addWidget(self.filter_note)  # below, where it moves nothing
+
+    def _switches(self) -> QHBoxLayout:
+        """Which chart, and the controls of that chart."""
+        row = QHBoxLayout()
+        for place, view in enumerate(self.views):
+            button = QPushButton(view.title)
+            button.setCheckable(True)
+            button.setAccessibleName(f"Chart: {view.title}")
+            self.switch.addButton(button, place)
+            row.addWidget(button)
+            self.charts.addWidget(view)
+            self.controls.addWidget(view.controls)
+        self.controls.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)
+        row.addStretch()
+        row.addWidget(self.controls)
+        row.addWidget(self.export_button)
+        self.switch.buttons()[0].setChecked(True)
+        return row
+
+    def _content(self) -> QSplitter:
+        content = QSplitter(Qt.Orientation.Vertical)
+        content.addWidget(self.charts)
+        content.addWidget(self.table)
+        content.setStretchFactor(0, 1)
+        content.setSizes([400, 224])
+        content.setChildrenCollapsible(False)
+        return content
+
+    def _fill_export_menu(self) -> None:
+        """What the chart in sight can be written as."""
+        menu = self.export_menu
+        menu.clear()
+        menu.addSection(f"Figure for a paper: {self.view().figure_words()}")
+        for suffix, name in _FIGURES.items():
+            menu.addAction(f"Figure as {name}...", partial(self._export_figure, suffix))
+        menu.addSection("This chart")
+        for suffix in (".png", ".svg"):
+            action = partial(self._export_here, suffix)
+            menu.addAction(f"Picture as {suffix[1:].upper()}...", action)
+        menu.addAction("Data as CSV...", partial(self._export_here, ".csv"))
+
+    def _connect(self) -> None:
+        self.studies.chosen.connect(self._study_chosen)
+        self.filter_line.textChanged.connect(self._filter_changed)
+        self.only_button.clicked.connect(self.show_all)
+        self.export_button.setMenu(self.export_menu)
+        self.export_menu.aboutToShow.connect(self._fill_export_menu)
+        self.switch.idToggled.connect(self._switched)
+        for view in self.views:
+            view.picked.connect(self.table.choose)
+            view.new_study.connect(lambda: self.go.emit("new", None))
+            view.told.connect(self._enable_export)
+        self.table.chosen.connect(self._on_chosen)
+        self.table.activated.connect(self._inspect)
+
+    def _restore(self) -> None:
+        settings = self.lab.settings
+        self.studies.read(self.lab.store)
+        self._by_hand = settings.contains("compare/study")
+        self.studies.choose(str(settings.value("compare/study") or "") or None)
+        self.filter_line.setText(str(settings.value("compare/filter") or ""))
+        for place, view in enumerate(self.views):
+            view.restore(settings)
+            if view.id == str(settings.value("compare/chart") or ""):
+                self.switch.button(place).setChecked(True)
+
+    def save_state(self) -> None:
+        settings = self.lab.settings
+        if self._by_hand:
+            settings.setValue("compare/study", self.studies.study() or "")
+        settings.setValue("compare/filter", self.filter_line.text())
+        settings.setValue("compare/chart", self.view().id)
+        for view in self.views:
+            view.save_state(settings)
+
+    # -- what is compared ------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        version = store_version(self.lab.store)
+        if version != self._seen:
+            self._read()
+
+    def open(self, payload: Any) -> None:
+        """Compare these runs, or the runs of a study by its name."""
+        self._by_hand = True
+        if isinstance(payload, str):
+            self._only = ()
+            self.studies.read(self.lab.store)
+            self.studies.choose(payload)
+        elif isinstance(payload, list | tuple):
+            self._only = tuple(int(run_id) for run_id in payload)
+            self.studies.choose(None)
+            self.filter_line.clear()
+        self._read()
+
+    def show_all(self) -> None:
+        """Compare all finished runs of all studies."""
+        self._only = ()
+        self._by_hand = True
+        self.studies.choose(None)
+        self.filter_line.clear()
+        self._read()
+
+    def _study_chosen(self) -> None:
+        self._by_hand = True
+        self._read()
+
+    def _filter_changed(self, text: str) -> None:
+        try:
+            self._filter = parse(text)
+        except FilterError as error:
+            self.filter_note.tell(str(error), "error")
+            return
+        self.filter_note.tell("")
+        self._show()
+
+    def _read(self) -> None:
+        self.studies.read(self.lab.store)
+        if not self._by_hand:
+            self.studies.choose_newest()
+        rows = self.lab.store.results(self.studies.study())
+        self._rows = self.lab.store.with_specs(row for row in rows if row["status"] == "finished")
+        self._seen = store_version(self.lab.store)
+        self._show()
+
+    def compared(self) -> list[Row]:
+        """The finished runs that are compared."""
+        return [
+            row
+            for row in self._rows
+            if row["status"] == "finished"
+            and (not self._only or row["run_id"] in self._only)
+            and self._filter.accepts(row)
+        ]
+
+    def _show(self) -> None:
+        rows = self.compared()
+        self.only_button.setText(f"Chosen: {run_count(len(self._only))}  ×")
+        self.only_button.setVisible(bool(self._only))
+        narrowed = self.filter_line.text() or self.studies.study() or self._only
+        reason = self.no_match if narrowed else self.empty
+        self.stack.setCurrentWidget(self.stack.widget(0) if rows else reason)
+        self._draw()
+        self.table.show_rows(rows, baselines(self._rows))
+
+    def view(self) -> ChartView:
+        """The chart in sight."""
+        return self.views[self.switch.checkedId()]
+
+    def _switched(self, place: int, checked: bool) -> None:
+        if checked:
+            self.charts.setCurrentIndex(place)
+            self.controls.setCurrentIndex(place)
+            self._draw()
+
+    def _draw(self) -> None:
+        self.view().show_rows(self.compared())
+        self.view().choose(self.selected_runs())
+        self._enable_export()
+
+    def _enable_export(self) -> None:
+        self.export_button.setEnabled(bool(self.drawn_runs()))
+
+    def _on_chosen(self, run_ids: list[int]) -> None:
+        self.view().choose(run_ids)
+        self.selected.emit(run_ids)
+
+    def selected_runs(self) -> list[int]:
+        return self.table.selected()
+
+    def _inspect(self) -> None:
+        if self.selected_runs():
+            self.go.emit("inspector", self.selected_runs()[0])
+
+    def focus_filter(self) -> None:
+        self.filter_line.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self.filter_line.selectAll()
+
+    # -- taking it elsewhere ---------------------------------------------------------------
+
+    def export(self) -> None:
+        if self.export_button.isEnabled():
+            self.export_button.showMenu()
+
+    def drawn_runs(self) -> list[int]:
+        """The runs that are drawn."""
+        return self.view().drawn_runs()
+
+    def _export_figure(self, suffix: str) -> None:
+        name = _FIGURES[suffix]
+        kind = self.view().kind
+        path = file_dialogs.ask_save(
+            self, f"Export the figure as {name}", f"{name} (*{suffix})", f"crumple-{kind}{suffix}"
+        )
+        if path is None:
+            return
+        axes = self.view().figure_axes()
+        arguments = chart_arguments(self.lab.store.path, kind, self.drawn_runs(), path, axes)
+        process = ChartProcess(arguments, path, self)
+        process.written.connect(self._written)
+        process.refused.connect(self._refused)
+        process.start()
+        self.notify.emit(Message(f"Drawing {path}..."))
+
+    def _export_here(self, suffix: str) -> None:
+        kind = suffix[1:].upper()
+        path = file_dialogs.ask_save(
+            self, f"Export as {kind}", f"{kind} (*{suffix})", f"crumple-{self.view().id}{suffix}"
+        )
+        if path is None:
+            return
+        try:
+            if suffix == ".csv":
+                self.view().write_csv(path)
+            else:
+                self.view().save(path)
+        except OSError as error:
+            self._refused(f"{path} cannot be written: {error.strerror}.")
+        else:
+            self._written(path)
+
+    def _written(self, path: Path) -> None:
+        self.notify.emit(Message(f"Written to {path}.", level="ok"))
+
+    def _refused(self, reason: str) -> None:
+        if not reason:  # stopped, since the window closes
+            return
+        hint = "Choose another folder or format."
+        self.notify.emit(Message(f"The export failed: {reason}", hint, "error"))

@@ -1,0 +1,167 @@
+"""Security curves on the Compare page: which are drawn, in which norm, with what beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from PySide6.QtCore import QSettings, QTimer
+from PySide6.QtWidgets import QComboBox, QStackedWidget, QVBoxLayout, QWidget
+
+from engine.report.identity import attack_name
+from engine.report.security import Line, Panel, needed, panels
+from engine.store import Row, Store
+from gui.pages.compare.chart_view import ChartView, beside
+from gui.pages.compare.picture import save_picture
+from gui.pages.compare.security_chart import SecurityChart
+from gui.pages.compare.security_data import note_of, series_of_panel, values_at, write_security_csv
+from gui.pages.compare.series_list import SeriesList
+from gui.widgets.empty_state import EmptyState
+from gui.widgets.note_line import NoteLine
+from gui.widgets.plots import card
+
+_SAMPLE = ("index", "broken", "l2", "linf")
+
+
+class SecurityView(ChartView):
+    """One norm at a time; distances are read run by run, so that the window never waits."""
+
+    id = "security"
+    title = "Security curve"
+    kind = "security"
+    figure = "security curves"
+
+    def __init__(self, store: Store, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._store = store
+        self._rows: tuple[Row, ...] = ()
+        self._samples: dict[int, list[Row]] = {}
+        self._waiting: list[int] = []
+        self._panels: list[Panel] = []
+        self._norm = ""
+        self._timer = QTimer(self)
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self._read)
+        self.norm_box = QComboBox()
+        self.norm_box.setAccessibleName("Norm")
+        self.chart = SecurityChart()
+        self.series = SeriesList(markers=False)
+        self.values = NoteLine("Values under the pointer")
+        self.note = NoteLine("Note on the chart")
+        self.empty = EmptyState(
+            "compare",
+            "No run here has distances. Add a minimum-norm attack such as fmn, ddn, cw-l2 or "
+            "deepfool to the study: one run of it gives the robust accuracy at every eps.",
+            (("New study", self.new_study.emit),),
+        )
+        self.stack = QStackedWidget()
+        self.stack.addWidget(beside(card(self.chart), self.series, self.values, self.note))
+        self.stack.addWidget(self.empty)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.stack)
+        self.add_control("&norm", self.norm_box)
+        self.norm_box.currentIndexChanged.connect(self._norm_chosen)
+        self.series.changed.connect(self._draw)
+        self.chart.clicked.connect(lambda run_id: self.picked.emit([run_id]))
+        self.chart.pointed.connect(self._tell_values)
+
+    def show_rows(self, rows: Sequence[Row]) -> None:
+        self._rows = tuple(rows)
+        self._waiting = [run_id for run_id in needed(rows) if run_id not in self._samples]
+        if self._waiting:
+            self._timer.start()
+        else:
+            self._build()
+
+    def _read(self) -> None:
+        """Read one run; called when the window has nothing else to do."""
+        if self._waiting:
+            run_id = self._waiting.pop()
+            samples = self._store.samples(run_id)
+            self._samples[run_id] = [{name: one[name] for name in _SAMPLE} for one in samples]
+        if not self._waiting:
+            self._timer.stop()
+            self._build()
+
+    def settled(self) -> bool:
+        """Whether everything is read and drawn."""
+        return not self._timer.isActive()
+
+    def _build(self) -> None:
+        self._panels = panels(self._rows, self._samples)
+        norms = [panel.norm for panel in self._panels]
+        self.norm_box.blockSignals(True)
+        self.norm_box.clear()
+        self.norm_box.addItems(norms)
+        if self._norm in norms:
+            self.norm_box.setCurrentIndex(norms.index(self._norm))
+        self.norm_box.blockSignals(False)
+        self.controls.setEnabled(len(norms) > 1)
+        self.stack.setCurrentIndex(0 if norms else 1)
+        self._list()
+
+    def _norm_chosen(self) -> None:
+        self._norm = self.norm_box.currentText()
+        self._list()
+
+    def panel(self) -> Panel | None:
+        """What is shown."""
+        place = self.norm_box.currentIndex()
+        return self._panels[place] if 0 <= place < len(self._panels) else None
+
+    def _list(self) -> None:
+        panel = self.panel()
+        self.series.show_series(series_of_panel(panel) if panel else [])
+        self._draw()
+
+    def _draw(self) -> None:
+        panel = self.panel()
+        if panel is None:
+            self.chart.show_panel(None, (), ())
+            self.told.emit()
+            return
+        ticked = {one.number: one for one in self.series.ticked()}
+        words = {point.run_id: point for one in ticked.values() for point in one.points}
+        points = [
+            (number, check, words[check.row["run_id"]])
+            for number, check in panel.checks()
+            if number in ticked
+        ]
+        shown = [(number, line) for number, line in enumerate(panel.lines) if number in ticked]
+        self.chart.show_panel(panel, shown, points)
+        marks = {attack_name(check.row): self.chart.marker(check) for _, check, _ in points}
+        self.note.tell(*note_of([line for _, line in shown], list(marks.items())))
+        self.values.tell("")
+        self.told.emit()
+
+    def _tell_values(self, eps: float) -> None:
+        self.values.tell(values_at(self.drawn(), eps) if eps >= 0 else "")
+
+    def drawn(self) -> list[Line]:
+        """The curves that are ticked."""
+        panel = self.panel()
+        ticked = {one.number for one in self.series.ticked()}
+        lines = enumerate(panel.lines) if panel else ()
+        return [line for number, line in lines if number in ticked]
+
+    def choose(self, run_ids: Iterable[int]) -> None:
+        self.chart.choose(run_ids)
+
+    def drawn_runs(self) -> list[int]:
+        lines = self.drawn()
+        runs = [line.row["run_id"] for line in lines]
+        runs += [check.row["run_id"] for line in lines for check in line.checks]
+        return list(dict.fromkeys(runs))
+
+    def save(self, path: Path) -> None:
+        save_picture(self.chart, self.series.entries(), path)
+
+    def write_csv(self, path: Path) -> None:
+        write_security_csv(path, self.drawn())
+
+    def restore(self, settings: QSettings) -> None:
+        self._norm = str(settings.value("compare/norm") or "")
+
+    def save_state(self, settings: QSettings) -> None:
+        settings.setValue("compare/norm", self._norm)

@@ -1,0 +1,114 @@
+"""Robust or clean accuracy against what compression saved, or against eps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from PySide6.QtCore import QSettings
+from PySide6.QtWidgets import QComboBox, QVBoxLayout, QWidget
+
+from engine.report.series import X_AXES, Y_AXES, Axis, methods_of, series_of
+from engine.store import Row
+from gui.base import theme
+from gui.base.words import run_count
+from gui.pages.compare.chart_data import write_csv
+from gui.pages.compare.chart_view import ChartView, beside
+from gui.pages.compare.compare_chart import CompareChart
+from gui.pages.compare.picture import save_picture
+from gui.pages.compare.series_list import SeriesList
+from gui.widgets.note_line import NoteLine
+from gui.widgets.plots import card
+
+
+class TradeoffView(ChartView):
+    """Every run is a point of its series; the axes are for the person to choose."""
+
+    id = "tradeoff"
+    title = "Trade-off"
+    kind = "pareto"
+    figure = "trade-off"
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._rows: tuple[Row, ...] = ()
+        self._markers: dict[str, str] = {}
+        self.x_box, self.y_box = _axis_box("X axis", X_AXES), _axis_box("Y axis", Y_AXES)
+        self.chart = CompareChart()
+        self.series = SeriesList()
+        self.note = NoteLine("Note on the chart")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(beside(card(self.chart), self.series, self.note))
+        self.add_control("&x", self.x_box)
+        self.add_control("&y", self.y_box)
+        for box in (self.x_box, self.y_box):
+            box.currentIndexChanged.connect(self._draw)
+        self.series.changed.connect(self._draw_ticked)
+        self.chart.clicked.connect(lambda run_id: self.picked.emit([run_id]))
+
+    def show_rows(self, rows: Sequence[Row]) -> None:
+        self._rows = tuple(rows)
+        self._draw()
+
+    def _draw(self, *_: object) -> None:
+        x, y = self._axes()
+        series = series_of(self._rows, x, y)
+        self._markers = theme.method_markers(methods_of(series, x))
+        self.series.show_series(series, self._markers)
+        self._draw_ticked()
+
+    def _draw_ticked(self) -> None:
+        ticked = self.series.ticked()
+        self.chart.show_series(ticked, *self._axes(), self._markers)
+        flagged = sum(point.flagged for one in ticked for point in one.points)
+        text = "Bars are 95 % Wilson intervals."
+        if flagged:
+            text += f" Hollow: flagged ({run_count(flagged)}), not evidence of robustness."
+        self.note.tell(text, "warning" if flagged else "muted")
+
+    def _axes(self) -> tuple[Axis, Axis]:
+        return self.x_box.currentData(), self.y_box.currentData()
+
+    def figure_words(self) -> str:
+        x, y = self._axes()
+        return f"{y.title.removesuffix(' (%)')}, {x.title}"
+
+    def figure_axes(self) -> tuple[str, ...]:
+        x, y = self._axes()
+        return ("--x", x.id, "--y", y.id)
+
+    def choose(self, run_ids: Iterable[int]) -> None:
+        self.chart.choose(run_ids)
+
+    def drawn_runs(self) -> list[int]:
+        return [point.run_id for one in self.series.ticked() for point in one.points]
+
+    def save(self, path: Path) -> None:
+        save_picture(self.chart, self.series.entries(), path)
+
+    def write_csv(self, path: Path) -> None:
+        write_csv(path, self.series.ticked(), *self._axes())
+
+    def restore(self, settings: QSettings) -> None:
+        for name, box in (("x", self.x_box), ("y", self.y_box)):
+            place = [axis.id for axis in _axes_of(box)].index(
+                str(settings.value(f"compare/{name}") or box.itemData(0).id)
+            )
+            box.setCurrentIndex(place)
+
+    def save_state(self, settings: QSettings) -> None:
+        settings.setValue("compare/x", self.x_box.currentData().id)
+        settings.setValue("compare/y", self.y_box.currentData().id)
+
+
+def _axis_box(name: str, axes: tuple[Axis, ...]) -> QComboBox:
+    box = QComboBox()
+    box.setAccessibleName(name)
+    for axis in axes:
+        box.addItem(axis.title, axis)
+    return box
+
+
+def _axes_of(box: QComboBox) -> list[Axis]:
+    return [box.itemData(place) for place in range(box.count())]

@@ -1,0 +1,195 @@
+"""The transfer matrix on the Compare page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PySide6.QtCore import QModelIndex, QPoint, QRect, QSettings, Qt
+from PySide6.QtGui import QRegion
+from PySide6.QtSvg import QSvgGenerator
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QHeaderView,
+    QStackedWidget,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+from engine.report.naming import is_flagged
+from engine.report.transfer import Matrix, matrices, transfers_text
+from engine.store import Row, Store
+from gui.pages.compare.chart_view import ChartView
+from gui.pages.compare.transfer_model import MEASURES, TransferModel
+from gui.widgets.empty_state import EmptyState
+from gui.widgets.note_line import NoteLine
+
+_ALONE = (
+    "Nothing transfers here: no attack has finished runs on two variants. Compare the runs of a "
+    "study that has a compression."
+)
+_NOT_JUDGED = (
+    "No pair of these runs is judged. That happens after the last run of a study that keeps "
+    "images; a study finished earlier judges its pairs when it is started again."
+)
+
+
+class TransferView(ChartView):
+    """Sources down, targets across; numbers on colour."""
+
+    id = "transfer"
+    title = "Transfer"
+    kind = "transfer"
+    figure = "transfer rates"
+
+    def __init__(self, store: Store, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._store = store
+        self._matrices: list[Matrix] = []
+        self._flagged: set[int] = set()
+        self._attack = ""
+        self.attack_box, self.measure_box = QComboBox(), QComboBox()
+        self.attack_box.setAccessibleName("Attack")
+        self.measure_box.setAccessibleName("Measure")
+        for measure in MEASURES:
+            self.measure_box.addItem(measure.title, measure)
+        self.model = TransferModel(self)
+        self.table = _heat_table(self.model)
+        self.note = NoteLine("Note on the matrix")
+        self.empty = EmptyState("compare", _ALONE, (("New study", self.new_study.emit),))
+        self.stack = QStackedWidget()
+        self._lay_out()
+        self.attack_box.currentIndexChanged.connect(self._attack_chosen)
+        self.measure_box.currentIndexChanged.connect(self._draw)
+        self.table.clicked.connect(self._pick)
+        self.table.activated.connect(self._pick)
+
+    def _lay_out(self) -> None:
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.table, 1)
+        column.addWidget(self.note)
+        self.stack.addWidget(content)
+        self.stack.addWidget(self.empty)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.stack)
+        self.add_control("&attack", self.attack_box)
+        self.add_control("&measure", self.measure_box)
+
+    def show_rows(self, rows: Sequence[Row]) -> None:
+        known = {row["run_id"] for row in rows}
+        self._flagged = {row["run_id"] for row in rows if is_flagged(row)}
+        pairs = [
+            pair
+            for pair in self._store.transfers()
+            if pair["source_run"] in known and pair["target_run"] in known
+        ]
+        self._matrices = matrices(pairs)
+        titles = [matrix.title for matrix in self._matrices]
+        self.attack_box.blockSignals(True)
+        self.attack_box.clear()
+        self.attack_box.addItems(titles)
+        if self._attack in titles:
+            self.attack_box.setCurrentIndex(titles.index(self._attack))
+        self.attack_box.blockSignals(False)
+        self.controls.setEnabled(bool(titles))
+        attacks = [(row["dataset"], row["attack"]) for row in rows]
+        self.empty.text.setText(_NOT_JUDGED if len(attacks) > len(set(attacks)) else _ALONE)
+        self.stack.setCurrentIndex(0 if titles else 1)
+        self._draw()
+
+    def _attack_chosen(self) -> None:
+        self._attack = self.attack_box.currentText()
+        self._draw()
+
+    def matrix(self) -> Matrix | None:
+        """What is shown."""
+        place = self.attack_box.currentIndex()
+        return self._matrices[place] if 0 <= place < len(self._matrices) else None
+
+    def _draw(self) -> None:
+        matrix = self.matrix()
+        self.model.show_matrix(matrix, self.measure_box.currentData(), self._flagged)
+        if matrix:
+            self.note.tell(*_note(matrix, self._flagged))
+        self.told.emit()
+
+    def _pick(self, index: QModelIndex) -> None:
+        self.picked.emit(list(dict.fromkeys(self.model.pair(index))))
+
+    def drawn_runs(self) -> list[int]:
+        matrix = self.matrix()
+        return list(matrix.runs) if matrix else []
+
+    def save(self, path: Path) -> None:
+        area = _whole(self.table)
+        if path.suffix != ".svg":
+            if not self.table.grab(area).save(str(path)):
+                raise OSError(None, "the picture was refused")
+            return
+        generator = QSvgGenerator()
+        generator.setFileName(str(path))
+        generator.setSize(area.size())
+        generator.setViewBox(area)
+        self.table.render(generator, QPoint(), QRegion(area))
+        if not path.is_file():
+            raise OSError(None, "the picture was refused")
+
+    def write_csv(self, path: Path) -> None:
+        matrix = self.matrix()
+        path.write_text(
+            transfers_text(list(matrix.cells.values()) if matrix else [], "csv"), "utf-8"
+        )
+
+    def restore(self, settings: QSettings) -> None:
+        self._attack = str(settings.value("compare/transfer_attack") or "")
+        columns = [measure.column for measure in MEASURES]
+        stored = str(settings.value("compare/measure") or columns[0])
+        self.measure_box.setCurrentIndex(columns.index(stored) if stored in columns else 0)
+
+    def save_state(self, settings: QSettings) -> None:
+        settings.setValue("compare/transfer_attack", self._attack)
+        settings.setValue("compare/measure", self.measure_box.currentData().column)
+
+
+def _heat_table(model: TransferModel) -> QTableView:
+    table = QTableView()
+    table.setModel(model)
+    table.setAccessibleName("Transfer matrix: sources down, targets across")
+    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+    table.setTabKeyNavigation(False)
+    table.setCornerButtonEnabled(False)
+    table.setProperty("card", True)
+    table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    table.horizontalHeader().setMinimumSectionSize(88)
+    table.verticalHeader().setDefaultSectionSize(32)
+    table.verticalHeader().setDefaultAlignment(
+        Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+    )
+    return table
+
+
+def _whole(table: QTableView) -> QRect:
+    """The part of the table that holds cells, as far as it is in sight."""
+    width = table.verticalHeader().width() + table.horizontalHeader().length()
+    height = table.horizontalHeader().height() + table.verticalHeader().length()
+    return table.rect().intersected(QRect(0, 0, width + 2, height + 2))
+
+
+def _note(matrix: Matrix, flagged: set[int]) -> tuple[str, str]:
+    text = (
+        "Down: the source, whose kept examples are judged; across: the target that judges them. "
+        "Bold: white-box, source = target. The rate counts images that the attack broke on the "
+        f"source and that both models classify correctly clean ({matrix.images()})."
+    )
+    failed = [row["message"] for row in matrix.cells.values() if row["status"] == "failed"]
+    if failed:
+        text += f" {len(failed)} pairs failed: {failed[0]}"
+    doubted = not flagged.isdisjoint(matrix.runs)
+    if doubted:
+        text += " In parentheses: a flagged run takes part."
+    return text, "warning" if failed or doubted else "muted"

@@ -1,0 +1,1 @@
+"""The Inspector page: the images that a run kept, one by one."""

@@ -1,0 +1,103 @@
+"""What the other runs of a study make of one image."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem, QWidget
+
+from engine.store import Row, Store
+from gui.base import theme
+from gui.base.model_names import model_title
+from gui.pages.inspector.kept_images import Examples, prediction, verdict
+
+_HEADS = ("Run", "Model", "Compression", "Prediction", "Verdict")
+_WIDTHS = (48, 128, 128, 96, 128)
+_MOST = 40
+
+
+class SameImageTable(QTableWidget):
+    """One row per other run under the same attack; samples are read one run at a time."""
+
+    def __init__(self, store: Store, parent: QWidget | None = None) -> None:
+        super().__init__(0, len(_HEADS), parent)
+        self._store = store
+        self._samples: dict[int, dict[int, Row]] = {}
+        self._runs: list[Row] = []
+        self._image: tuple[Examples, int] | None = None
+        self._waiting: deque[int] = deque()
+        self._timer = QTimer(self)
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self._work)
+        self.setAccessibleName("The same image in the other runs")
+        self.setHorizontalHeaderLabels(_HEADS)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setShowGrid(False)
+        self.setAlternatingRowColors(True)
+        self.setTabKeyNavigation(False)
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(24)
+        header = self.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setStretchLastSection(True)
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        for column, width in enumerate(_WIDTHS):
+            self.setColumnWidth(column, width)
+        theme.current().changed.connect(self._show)
+
+    def set_runs(self, runs: Sequence[Row]) -> None:
+        """The finished runs to look the image up in."""
+        self._runs = list(runs[:_MOST])
+        self._waiting = deque(
+            row["run_id"] for row in self._runs if row["run_id"] not in self._samples
+        )
+        if self._waiting:
+            self._timer.start()
+        self._show()
+
+    def show_image(self, examples: Examples, place: int) -> None:
+        """Look one image up."""
+        self._image = (examples, place)
+        self._show()
+
+    def run_of(self, line: int) -> int:
+        """The run that a line speaks of."""
+        return int(self._runs[line]["run_id"])
+
+    def _work(self) -> None:
+        if not self._waiting:
+            self._timer.stop()
+            self._show()
+            return
+        run_id = self._waiting.popleft()
+        self._samples[run_id] = {row["index"]: row for row in self._store.samples(run_id)}
+
+    def _show(self) -> None:
+        if self._image is None:
+            return
+        examples, place = self._image
+        index = examples.samples[place]["index"]
+        self.setRowCount(len(self._runs))
+        for line, run in enumerate(self._runs):
+            sample = self._samples.get(run["run_id"], {}).get(index)
+            names = (str(run["run_id"]), model_title(run["model"]), run["compression"])
+            self._fill(line, (*names, *_outcome(examples, sample)))
+
+    def _fill(self, line: int, texts: Sequence[str]) -> None:
+        for column, text in enumerate(texts):
+            item = self.item(line, column)
+            if item is None:
+                item = QTableWidgetItem()
+                self.setItem(line, column, item)
+            item.setText(text)
+            item.setToolTip(text)
+
+
+def _outcome(examples: Examples, sample: Row | None) -> tuple[str, str]:
+    if sample is None:
+        return "", ""
+    return prediction(examples, sample, "adversarial"), verdict(sample)

@@ -1,0 +1,1 @@
+"""The Live page: curves while they grow."""

@@ -1,0 +1,1 @@
+"""The New page: what is ticked and typed here is a study."""

@@ -1,0 +1,179 @@
+"""The first column of New: models, images, and the name of the study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QFormLayout,
+    QLabel,
+)
+
+from engine import catalog
+from engine.catalog.datasets import ROOTED
+from engine.specs.dataset import CUT, DatasetSpec
+from engine.specs.model_fit import Look, look_at
+from gui.pages.new.column import Column
+from gui.pages.new.model_list import ModelList
+from gui.pages.new.picture_cut import CutBox
+from gui.widgets.data_place import OWN, PlaceBox
+from gui.widgets.inputs import ComboBox, LineEdit, SpinBox
+
+_MOST = 10_000_000
+_KEPT = 200
+
+
+class DataColumn(Column):
+    """Which models on which images.
+
+    Signals:
+        changed: what is asked for changed.
+    """
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__("1  Data and models")
+        self.name = LineEdit()
+        self.name.setMaxLength(120)
+        self.model_list = ModelList()
+        self.dataset, self.place, self.cut = ComboBox(), PlaceBox(), CutBox()
+        self.limit = _number("All images", _MOST)
+        self.train_limit = _number("All images", _MOST)
+        self.seed = _number("", 2**31 - 1)
+        self.keep = _number("None", _MOST)
+        self._datasets = list(catalog.section("datasets"))
+        for one in self._datasets:
+            self.dataset.addItem(catalog.find("datasets", one).title)
+        self._lay_out()
+        self._connect()
+        self.put({})
+
+    def _lay_out(self) -> None:
+        self.inside.addWidget(_heading("Study and data"))
+        rows = QFormLayout()
+        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for label, name, widget in (
+            ("Study", "Name of the study", self.name),
+            ("Dataset", "Dataset", self.dataset),
+            ("", "", self.place),
+            ("", "", self.cut),
+            ("Images", "Number of images", self.limit),
+            ("Training", "Number of training images", self.train_limit),
+            ("Keep", "Images whose examples are kept", self.keep),
+            ("Seed", "Seed", self.seed),
+        ):
+            rows.addRow(label, widget)
+            widget.setAccessibleName(name)
+        self.limit.setToolTip("A stratified, seeded subset of the test images.")
+        self.train_limit.setToolTip(
+            "A stratified subset of the training images, for steps that learn or calibrate."
+        )
+        self.keep.setToolTip("How many images of a run the Inspector can show.")
+        self.seed.setToolTip("Decides the subset of images and every random start.")
+        self.inside.addLayout(rows)
+        # Below: what is said of models that do not fit then moves no choice of images.
+        self.inside.addWidget(self.model_list)
+        self.inside.addStretch()
+
+    def _connect(self) -> None:
+        self.model_list.changed.connect(self._look)
+        self.model_list.changed.connect(self.changed)
+        self.name.textEdited.connect(lambda _text: self.changed.emit())
+        for number in (self.limit, self.train_limit, self.seed, self.keep):
+            number.valueChanged.connect(lambda _value: self.changed.emit())
+        self.dataset.activated.connect(self._dataset_chosen)
+        self.place.changed.connect(self._place_changed)
+        self.cut.changed.connect(self._place_changed)
+
+    @property
+    def models(self) -> dict[str, QCheckBox]:
+        """The box of each model, by id."""
+        return self.model_list.models
+
+    def _dataset_chosen(self) -> None:
+        self.place.put(self._dataset_id(), "")
+        self.cut.put(self._dataset_id(), {})
+        self._explain()
+        self._look()
+        self.changed.emit()
+
+    def _place_changed(self) -> None:
+        self._look()
+        self.changed.emit()
+
+    def _look(self) -> None:
+        """Mark the models that do not fit the chosen images."""
+        try:
+            found = look_at(DatasetSpec.model_validate(self._dataset_table()))
+        except ValidationError:  # no path yet
+            found = Look()
+        self.model_list.judge(found)
+        known = catalog.models.cards.cards()
+        cards = [known[one] for one in self.model_list.ticked() if one in known]
+        self.cut.judge(self._dataset_table(), found, cards)
+
+    def _explain(self) -> None:
+        self.dataset.setToolTip(catalog.find("datasets", self._dataset_id()).summary)
+
+    def _dataset_id(self) -> str:
+        return self._datasets[self.dataset.currentIndex()]
+
+    def put(self, draft: Mapping[str, Any]) -> None:
+        """Show these tables of a study file; without them, the defaults."""
+        self.blockSignals(True)
+        data = draft.get("dataset", {})
+        own = next((kind for kind in OWN if data.get(kind)), "")
+        kind = own or data.get("name", "")
+        known = kind if kind in self._datasets else self._datasets[0]
+        self.dataset.setCurrentIndex(self._datasets.index(known))
+        path = data.get(own, "") if own else data.get("root", "")
+        self.place.put(known, path if known in (*OWN, *ROOTED) else "")
+        self.cut.put(known, data)
+        self._explain()
+        self.model_list.put([model["name"] for model in draft.get("model", ())])
+        self.limit.setValue(data.get("limit") or 0)
+        self.train_limit.setValue(data.get("train_limit") or 0)
+        self.seed.setValue(draft.get("seed", 0))
+        self.keep.setValue(draft.get("keep_images", _KEPT))
+        self.name.setText(draft.get("name", "Study"))
+        self.name.setCursorPosition(0)
+        self._look()
+        self.blockSignals(False)
+
+    def tables(self) -> dict[str, Any]:
+        """The tables of the study file."""
+        return {
+            "name": self.name.text().strip(),
+            "seed": self.seed.value(),
+            "keep_images": self.keep.value(),
+            "dataset": self._dataset_table(),
+            "model": [{"name": one} for one in self.model_list.ticked()],
+        }
+
+    def _dataset_table(self) -> dict[str, Any]:
+        kind = self._dataset_id()
+        data: dict[str, Any] = {} if kind in OWN else {"name": kind}
+        data |= self.place.table()
+        for key, box in (("limit", self.limit), ("train_limit", self.train_limit)):
+            if box.value():
+                data[key] = box.value()
+        return data | (self.cut.table() if kind in CUT else {})
+
+
+def _number(zero: str, most: int) -> SpinBox:
+    box = SpinBox()
+    box.setRange(0, most)
+    box.setGroupSeparatorShown(True)
+    box.setSpecialValueText(zero)
+    return box
+
+
+def _heading(text: str) -> QLabel:
+    label = QLabel(text)
+    label.setProperty("role", "heading")
+    return label

@@ -1,0 +1,161 @@
+"""The models in the first column of New: what each is, and why one does not fit the images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from engine import catalog
+from engine.catalog import ModelCard
+from engine.specs.model_fit import Look, misfit
+from gui.base.words import images_word
+from gui.pages.new.elided_check_box import ElidedCheckBox
+from gui.widgets.note_line import NoteLine
+
+_INDENT = 24
+
+
+class _Block(QWidget):
+    """One model: its box, its facts, and what is wrong with it."""
+
+    def __init__(self, card: ModelCard) -> None:
+        super().__init__()
+        self.card = card
+        self.box = ElidedCheckBox(card.title)
+        self.box.setAccessibleName(card.title)
+        self.box.setToolTip(card.title)
+        self.facts = QLabel(_facts(card))
+        self.facts.setProperty("role", "small")
+        self.health = NoteLine(f"Health of {card.title}")
+        self.fit = NoteLine(f"Whether {card.title} fits the images")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 4)
+        column.setSpacing(4)
+        column.addWidget(self.box)
+        for label in (self.facts, self.health, self.fit):
+            label.setWordWrap(True)
+            label.setContentsMargins(_INDENT, 0, 0, 0)
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+            column.addWidget(label)
+        if not card.healthy:
+            self.health.tell("⚠ Not healthy on import: see its card in the library.", "error")
+
+    def judge(self, look: Look) -> None:
+        """Say why the model does not fit the images, if it does not."""
+        reason = misfit(look, self.card)
+        self.fit.tell(f"⚠ {reason}" if reason else "", "warning")
+
+
+class ModelList(QWidget):
+    """A box per model on offer; follows the library.
+
+    Signals:
+        changed: other models are ticked, or the ticked ones are others now.
+        wanted: ``import`` or ``models``: a window that was asked for.
+    """
+
+    changed = Signal()
+    wanted = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.models: dict[str, QCheckBox] = {}
+        self._blocks: dict[str, _Block] = {}
+        self._order: list[str] = []
+        self._look = Look()
+        self._seen: dict[str, ModelCard] | None = None
+        self._list = QVBoxLayout()
+        self.buttons = {"import": QPushButton("Import…"), "models": QPushButton("Library…")}
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(8)
+        column.addLayout(self._head())
+        column.addLayout(self._list)
+        self.refresh()
+
+    def _head(self) -> QHBoxLayout:
+        heading = QLabel("Models")
+        heading.setProperty("role", "heading")
+        self.buttons["import"].setToolTip("Import a model from a file.")
+        self.buttons["models"].setToolTip("All models, their cards and where they are used.")
+        row = QHBoxLayout()
+        row.addWidget(heading)
+        row.addStretch()
+        for key, button in self.buttons.items():
+            button.setProperty("flat", True)
+            button.clicked.connect(lambda _=False, key=key: self.wanted.emit(key))
+            row.addWidget(button)
+        return row
+
+    def refresh(self) -> None:
+        """Take over what changed in the library; ticks stay where the model is still there."""
+        cards = catalog.models.cards.cards()
+        if cards == self._seen:
+            return
+        self._seen = dict(cards)
+        ticked, order = set(self.ticked()), [one for one in self._order if one in cards]
+        for id_ in [one for one, block in self._blocks.items() if cards.get(one) != block.card]:
+            block = self._blocks.pop(id_)
+            self._list.removeWidget(block)
+            block.hide()
+            block.deleteLater()
+        for id_, card in cards.items():
+            if id_ not in self._blocks:
+                self._blocks[id_] = block = _Block(card)
+                block.judge(self._look)
+                block.box.setChecked(id_ in ticked)
+                block.box.clicked.connect(lambda _on: self.changed.emit())
+        self.models = {id_: self._blocks[id_].box for id_ in cards}
+        self._arrange(order + [one for one in cards if one not in order])
+        if ticked - set(cards):
+            self.changed.emit()
+
+    def judge(self, look: Look) -> None:
+        """Mark the models that do not fit these images."""
+        self._look = look
+        for block in self._blocks.values():
+            block.judge(look)
+
+    def misfits(self) -> list[str]:
+        """The titles of ticked models that do not fit the images."""
+        blocks = (self._blocks[one] for one in self.ticked())
+        return [block.card.title for block in blocks if misfit(self._look, block.card)]
+
+    def ticked(self) -> list[str]:
+        """In the order of the study file, so that opening and saving it changes nothing."""
+        return [one for one in self._order if self.models[one].isChecked()]
+
+    def put(self, chosen: Sequence[str]) -> None:
+        """Tick these and show them first, in the order of the study, as the other columns do."""
+        known = [one for one in dict.fromkeys(chosen) if one in self.models]
+        for one, box in self.models.items():
+            box.setChecked(one in known)
+        self._arrange(known + [one for one in self.models if one not in known])
+
+    def _arrange(self, order: list[str]) -> None:
+        self._order = order
+        before: QWidget = self.buttons["models"]
+        for one in order:
+            self._list.removeWidget(self._blocks[one])
+            self._list.addWidget(self._blocks[one])
+            QWidget.setTabOrder(before, self.models[one])
+            before = self.models[one]
+
+
+def _facts(card: ModelCard) -> str:
+    accuracy = f"clean {card.clean_accuracy:.1%} of {card.test_images:,}".replace("%", " %")
+    numbers = f"{card.origin}, {card.parameters:,} parameters, {accuracy}"
+    if card.origin == "bundled":
+        return f"{card.summary}\n{numbers}"
+    made_of = card.source.file if card.source else card.architecture
+    return f"{card.remark or f'From {made_of}, measured on {images_word(card.dataset)}'}\n{numbers}"

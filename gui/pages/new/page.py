@@ -1,0 +1,360 @@
+"""The New page: what is ticked and typed here is a study; the line below says what will run."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QEvent, QObject, Signal
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+
+from engine import catalog
+from engine.errors import CrumpleError, SpecError
+from engine.host import paths
+from engine.specs.study import Study
+from engine.store import Row
+from gui.base import file_dialogs
+from gui.base.page_context import Lab
+from gui.base.undo_commands import ReplaceDraft
+from gui.bridge.store_version import Version, store_version
+from gui.pages.base import Page
+from gui.pages.new.data_column import DataColumn
+from gui.pages.new.method_column import Mark, MethodColumn
+from gui.pages.new.plan_table import LEAST_HEIGHT, PlanTable
+from gui.pages.new.time_estimate import estimate
+from gui.widgets.data_place import OWN
+from gui.widgets.icon_button import TextButton
+from gui.widgets.message_bar import Message
+
+MOST_RUNS = 5000
+_DRAFT = "new/draft"
+_UNNAMED = "Study"
+
+
+class NewPage(Page):
+    """Three columns, read from left to right, and one sentence.
+
+    Signals:
+        described: a method of the catalogue (section, id) that the details panel should describe.
+        wanted: the id of an action of the window.
+        replaced: what has taken the place of a draft with something in it, and a function
+            that brings the draft back.
+    """
+
+    id = "new"
+    title = "New"
+    icon = "new"
+    described = Signal(str, str)
+    wanted = Signal(str)
+    replaced = Signal(str, object)
+
+    def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
+        super().__init__(lab, parent)
+        self.study: Study | None = None
+        self.data = DataColumn()
+        self.compressions = MethodColumn("2  Compressions", "compressions")
+        self.attacks = MethodColumn("3  Attacks", "attacks")
+        self.plan = PlanTable()
+        self.count, self.verdict, self.estimate = QLabel(), QLabel(), QLabel()
+        self._paces: list[Row] = []
+        self._step_paces: list[Row] = []
+        self._seen: Version | None = None
+        self.example = TextButton("crumple", "Load example")
+        self.open_button = TextButton("folder", "Open…")
+        self.save_button = TextButton("save", "Save…")
+        self.queue_button = TextButton("queue", "Add to queue")
+        self.start_button = TextButton("play", "Start", primary=True)
+        self._lay_out()
+        self._connect()
+        self._restore()
+
+    def _lay_out(self) -> None:
+        first = QVBoxLayout()
+        first.setSpacing(12)
+        first.addWidget(self.data)
+        first.addWidget(self.plan, 1)
+        columns = QHBoxLayout()
+        columns.setSpacing(12)
+        columns.addLayout(first, 1)
+        for column in (self.compressions, self.attacks):
+            columns.addWidget(column, 1)
+        self.count.setProperty("role", "title")
+        self.count.setWordWrap(True)
+        self.estimate.setWordWrap(True)
+        self.estimate.setProperty("role", "muted")
+        self.estimate.setAccessibleName("Estimated time")
+        self.estimate.setToolTip("From what stored runs of the same attacks and trainings took.")
+        self.queue_button.setToolTip("Add the runs to the queue without starting it.")
+        self.start_button.setToolTip("Start the study (Ctrl+Enter)")
+        words = QVBoxLayout()
+        words.setSpacing(0)
+        words.addWidget(self.count)
+        below = QHBoxLayout()
+        below.setSpacing(16)
+        below.addWidget(self.verdict)
+        below.addWidget(self.estimate, 1)
+        words.addLayout(below)
+        line = QHBoxLayout()
+        line.setSpacing(8)
+        line.addLayout(words, 1)
+        for button in (
+            self.example,
+            self.open_button,
+            self.save_button,
+            self.queue_button,
+            self.start_button,
+        ):
+            line.addWidget(button)
+        page = QVBoxLayout(self)
+        page.setContentsMargins(0, 0, 0, 0)
+        page.setSpacing(12)
+        self.setFocusProxy(self.data.name)
+        page.addLayout(columns, 1)
+        page.addLayout(line)
+
+    def _connect(self) -> None:
+        for column in (self.data, self.compressions, self.attacks):
+            column.changed.connect(self._changed)
+        for column in (self.compressions, self.attacks):
+            column.described.connect(self.described)
+        self.compressions.change.connect(self.change)
+        self.data.model_list.wanted.connect(self.wanted)
+        self.compressions.installEventFilter(self)
+        self.example.clicked.connect(lambda: self.load(paths.example_study()))
+        self.open_button.clicked.connect(self.ask_open)
+        self.save_button.clicked.connect(self.ask_save)
+        self.queue_button.clicked.connect(self.enqueue)
+        self.start_button.clicked.connect(self.start)
+
+    def _restore(self) -> None:
+        try:
+            draft = json.loads(str(self.lab.settings.value(_DRAFT, "{}")))
+            self._put(draft)
+        except (ValueError, TypeError, KeyError, AttributeError, SpecError):
+            # A draft of another version: the catalogue may have changed under it.
+            self._put({})
+
+    # -- the draft -------------------------------------------------------------------------
+
+    def draft(self) -> dict[str, Any]:
+        """The tables of the study file, as they stand, valid or not."""
+        return {
+            **self.data.tables(),
+            "compression": self.compressions.tables(),
+            "attack": self.attacks.tables(),
+        }
+
+    def _put(self, draft: Mapping[str, Any], mark: Mark | None = None) -> None:
+        self.data.put(draft)
+        self.compressions.put(draft.get("compression", ()), mark)
+        self.attacks.put(draft.get("attack", ()))
+        self._changed()
+
+    def _marked(self) -> tuple[dict[str, Any], Mark]:
+        return self.draft(), self.compressions.mark()
+
+    def replace(self, draft: Mapping[str, Any], name: str) -> None:
+        """Show another draft; the present one can be brought back."""
+        before = self._marked()
+        self._put(draft)
+        if self.draft() == before[0]:
+            return
+        command = ReplaceDraft(
+            f"replace the draft by {name}", lambda one: self._put(*one), self._marked, before
+        )
+        self.change.emit(command)
+        if any(before[0][key] for key in ("model", "compression", "attack")):
+            self.replaced.emit(name, lambda: self.replace(before[0], "The draft of before"))
+
+    def _changed(self) -> None:
+        draft = self.draft()
+        self.lab.settings.setValue(_DRAFT, json.dumps(draft))
+        try:
+            self.study = checked(draft)
+        except SpecError as error:
+            self.study = None
+            self._say("Not ready to start", str(error), "error")
+        else:
+            self._say(sentence(self.study), *self._fit())
+        self._tell_time()
+        self.plan.model.set_runs(self.study.runs() if self.study else ())
+        self._share_room()
+        self.start_button.setEnabled(self.study is not None)
+        self.queue_button.setEnabled(self.study is not None)
+        self.save_button.setEnabled(self.study is not None)
+
+    def _fit(self) -> tuple[str, str]:
+        """What is to be said of a valid study; a look from outside only warns."""
+        titles = self.data.model_list.misfits()
+        if not titles:
+            return "0 errors", "ok"
+        more = f" and {len(titles) - 1} more" if titles[1:] else ""
+        verb = "do" if more else "does"
+        return f"{titles[0]}{more} {verb} not fit the images: see the first column", "warning"
+
+    def refresh(self) -> None:
+        self.data.model_list.refresh()
+        version = store_version(self.lab.store)
+        if version != self._seen:
+            self._seen = version
+            self._paces = self._of_this_machine(self.lab.store.paces())
+            self._step_paces = self._of_this_machine(self.lab.store.step_paces())
+            self._tell_time()
+
+    def _of_this_machine(self, rows: list[Row]) -> list[Row]:
+        here = self.lab.client.device
+        return [
+            row
+            for row in rows
+            if row["platform"] == platform.platform() and here in ("", row["device"])
+        ]
+
+    def _tell_time(self) -> None:
+        known = self._paces, self._step_paces
+        self.estimate.setText(estimate(self.study, *known) if self.study else "")
+        self.estimate.setVisible(self.study is not None)
+
+    def _share_room(self) -> None:
+        """List the planned runs in the room that the first column leaves, if it is enough."""
+        room = self.compressions.height() - self.data.sizeHint().height()
+        shown = self.study is not None and room >= LEAST_HEIGHT
+        tall = QSizePolicy.Policy.Maximum if shown else QSizePolicy.Policy.Preferred
+        self.data.setSizePolicy(QSizePolicy.Policy.Preferred, tall)
+        self.plan.setVisible(shown)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Resize:
+            self._share_room()
+        return super().eventFilter(watched, event)
+
+    def _say(self, count: str, verdict: str, role: str) -> None:
+        self.count.setText(count)
+        self.verdict.setText(verdict)
+        # An objection may take the room of the estimate, which is not there then.
+        self.verdict.setWordWrap(role == "error")
+        self.verdict.setProperty("role", role)
+        self.verdict.style().polish(self.verdict)
+
+    def open(self, payload: Any) -> None:
+        """Show a study, or a study file, that another page names."""
+        if isinstance(payload, Study):
+            self.replace(payload.to_dict(), f"“{payload.name}”")
+        elif isinstance(payload, Path):
+            self.load(payload)
+
+    def use_model(self, model_id: str, images: Mapping[str, Any] | None = None) -> None:
+        """Tick this model alone, on these images or on those that it was made for."""
+        self.data.model_list.refresh()
+        draft = self.draft()
+        card = catalog.model_card(model_id)
+        draft["model"] = [{"name": model_id}]
+        if images is not None:
+            draft["dataset"] = dict(images)
+        elif card.dataset not in OWN and card.dataset != draft["dataset"].get("name"):
+            draft["dataset"] = {"name": card.dataset}
+        if draft["name"] in ("", _UNNAMED):
+            draft["name"] = card.title
+        self.replace(draft, f"A study of {card.title}")
+        self.data.models[model_id].setFocus()
+
+    def reset(self) -> None:
+        """An empty draft."""
+        self.replace({}, "An empty study")
+        # Not into a field, whose Ctrl+Z would be about what is typed there.
+        next(iter(self.data.models.values())).setFocus()
+
+    # -- files -----------------------------------------------------------------------------
+
+    def load(self, path: Path) -> None:
+        """Show a study file; a bad one leaves the draft as it is."""
+        try:
+            study = Study.from_toml(path)
+        except CrumpleError as error:
+            self.notify.emit(Message.of(error))
+            return
+        self.notify.emit(None)
+        self.replace(study.to_dict(), f"“{study.name}”")
+        self.start_button.setFocus()
+
+    def ask_open(self) -> None:
+        """Ask for a study file and show it."""
+        path = file_dialogs.ask_open(self, "Open a study", file_dialogs.STUDIES)
+        if path is not None:
+            self.load(path)
+
+    def ask_save(self) -> None:
+        """Ask where to write the study file."""
+        if self.study is None:
+            return
+        path = file_dialogs.ask_save(self, "Save the study", file_dialogs.STUDIES, "study.toml")
+        if path is None:
+            return
+        try:
+            path.write_text(self.study.to_toml(), "utf-8")
+        except OSError as error:
+            text = f"The study file {path} cannot be written: {error.strerror}."
+            self.notify.emit(Message(text, "Choose another folder.", "error"))
+        else:
+            self.notify.emit(Message(f"Saved as {path}.", level="ok"))
+
+    # -- running ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Queue the study, let the queue run, and watch it."""
+        if self.study is not None:
+            self.notify.emit(None)  # what was said of an earlier try
+            self.lab.client.submit(self.study)
+            self.lab.client.pause(False)
+            self.go.emit("live", None)
+
+    def enqueue(self) -> None:
+        """Queue the study; the queue stays paused or running as it is."""
+        if self.study is not None:
+            self.notify.emit(None)
+            self.lab.client.submit(self.study)
+            self.go.emit("queue", None)
+
+
+def checked(draft: Mapping[str, Any]) -> Study:
+    """The study of a draft.
+
+    Raises:
+        SpecError: the first thing that is missing or wrong.
+    """
+    if not draft["name"]:
+        raise SpecError("The study has no name.", "Type one in the first column.")
+    if not draft["model"]:
+        raise SpecError("No model is chosen.", "Tick at least one in the first column.")
+    if "" in draft["dataset"].values():
+        raise SpecError("The dataset has no path.", "Choose where your images are.")
+    if not draft["attack"]:
+        raise SpecError("No attack is chosen.", "Tick at least one in the third column.")
+    # Counted before the study is expanded, because expanding a slip of the finger takes minutes.
+    variants = 1 + sum(
+        math.prod(_combinations(step) for step in table.get("steps", (table,)))
+        for table in draft["compression"]
+    )
+    runs = len(draft["model"]) * variants * sum(_combinations(one) for one in draft["attack"])
+    if runs > MOST_RUNS:
+        raise SpecError(f"This would be {runs:,} runs, but at most {MOST_RUNS:,} make sense.")
+    return Study.from_dict(draft)
+
+
+def _combinations(table: Mapping[str, Any]) -> int:
+    return math.prod(len(value) for value in table.values() if isinstance(value, list))
+
+
+def sentence(study: Study) -> str:
+    """For example ``2 models x 5 variants x 2 attacks = 20 runs``."""
+    parts = (
+        (len(study.models), "model"),
+        (len(study.recipes()), "variant"),
+        (len(study.attack_specs()), "attack"),
+    )
+    factors = " × ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in parts)
+    runs = len(study.runs())
+    return f"{factors} = {runs} run{'' if runs == 1 else 's'}"

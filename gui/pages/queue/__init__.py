@@ -1,0 +1,1 @@
+"""The Queue page: what runs, waits or failed."""

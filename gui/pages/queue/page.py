@@ -1,0 +1,231 @@
+"""The Queue page: what runs, what waits, what failed and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QKeySequence
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QCheckBox,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QStackedWidget,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+from engine import events
+from engine.host import paths
+from engine.store import Row
+from gui.base import theme
+from gui.base.page_context import Lab
+from gui.bridge.store_version import Version, store_version
+from gui.pages.base import Page
+from gui.pages.queue.progress_delegate import ProgressDelegate
+from gui.pages.queue.queue_model import NAME, PROGRESS, REASON, STUDY, QueueModel
+from gui.widgets.empty_state import EmptyState
+from gui.widgets.icon_button import TextButton
+from gui.widgets.inputs import add_key
+
+_HIDE = "queue/hide_finished"
+_WIDTHS = (48, 264, 216, 112, 112, 88, 264)
+_WORDS = ("running", "waiting", "failed", "cancelled", "finished")
+_EMPTY = "No runs yet. A study puts its runs here."
+_RETRIED = ("failed", "cancelled")
+
+
+class QueuePage(Page):
+    """All runs in the order of the queue."""
+
+    id = "queue"
+    title = "Queue"
+    icon = "queue"
+
+    def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
+        super().__init__(lab, parent)
+        self.model = QueueModel(self)
+        self._seen: Version | None = None
+        self._rows: list[Row] = []
+        self.table = QTableView()
+        self.summary = QLabel()
+        self.pause_button = TextButton("pause", "Pause")
+        self.cancel_button = TextButton("stop", "Cancel")
+        self.retry_button = TextButton("retry", "Retry")
+        self.front_button = TextButton("first", "To the front")
+        self.end_button = TextButton("last", "To the end")
+        self.hide_finished = QCheckBox("Hide finished")
+        self.empty = EmptyState(
+            "queue",
+            _EMPTY,
+            (
+                ("New study", lambda: self.go.emit("new", None)),
+                ("Load the example", lambda: self.go.emit("new", paths.example_study())),
+            ),
+        )
+        self._stack = QStackedWidget()
+        self._set_up_table()
+        self._lay_out()
+        self._connect()
+        self.refresh()
+
+    def _set_up_table(self) -> None:
+        table = self.table
+        table.setModel(self.model)
+        table.setAccessibleName("Queue of runs")
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        table.setAlternatingRowColors(True)
+        table.setShowGrid(False)
+        table.setWordWrap(False)
+        table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        table.setTabKeyNavigation(False)
+        table.verticalHeader().hide()
+        table.verticalHeader().setDefaultSectionSize(30)
+        table.setItemDelegateForColumn(PROGRESS, ProgressDelegate(table))
+        header = table.horizontalHeader()
+        header.setHighlightSections(False)
+        for column, width in enumerate(_WIDTHS):
+            table.setColumnWidth(column, width)
+        for column in (NAME, REASON):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
+
+    def _lay_out(self) -> None:
+        bar = QHBoxLayout()
+        bar.setSpacing(8)
+        for widget in (
+            self.pause_button,
+            self.cancel_button,
+            self.retry_button,
+            self.front_button,
+            self.end_button,
+            self.hide_finished,
+        ):
+            bar.addWidget(widget)
+        bar.addWidget(self.summary, 1)
+        self.summary.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.summary.setWordWrap(True)
+        self.summary.setProperty("role", "muted")
+        filled = QWidget()
+        column = QVBoxLayout(filled)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(bar)
+        column.addWidget(self.table, 1)
+        self.setFocusProxy(self.table)
+        self._stack.addWidget(filled)
+        self._stack.addWidget(self.empty)
+        page = QVBoxLayout(self)
+        page.setContentsMargins(0, 0, 0, 0)
+        page.addWidget(self._stack)
+        self.cancel_button.setToolTip(
+            "Cancel the selected runs (Delete); the queue goes on with the next."
+        )
+        self.retry_button.setToolTip("Queue the selected failed or cancelled runs again")
+        self.hide_finished.setChecked(self.lab.settings.value(_HIDE, "false") == "true")
+
+    def _connect(self) -> None:
+        client = self.lab.client
+        client.planned.connect(self._show_summary)
+        self.pause_button.clicked.connect(lambda: client.pause(not client.paused))
+        self.cancel_button.clicked.connect(self.cancel)
+        self.retry_button.clicked.connect(self.retry)
+        self.front_button.clicked.connect(lambda: self._move(to_front=True))
+        self.end_button.clicked.connect(lambda: self._move(to_front=False))
+        self.hide_finished.toggled.connect(lambda _on: self._show())
+        self.table.selectionModel().selectionChanged.connect(self._selection_changed)
+        self.table.doubleClicked.connect(lambda index: self._open_run(self.model.row(index.row())))
+        theme.current().changed.connect(self.table.viewport().update)
+        add_key(self.table, QKeySequence.StandardKey.Delete, self.cancel)
+
+    # -- what is shown ---------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        version = store_version(self.lab.store)
+        if version != self._seen:
+            self._seen = version
+            self._rows = self.lab.store.queue()
+            self._show()
+        self._show_buttons()
+
+    def _show_summary(self) -> None:
+        counts = Counter(row["status"] for row in self._rows)
+        plan = self.lab.client.planning.words()
+        parts = [f"{counts[word]} {word}" for word in _WORDS if counts[word]]
+        self.summary.setText(", ".join([*([f"{plan}…"] if plan else []), *parts]))
+        self.empty.text.setText(f"{plan[0].upper()}{plan[1:]}…" if plan else _EMPTY)
+
+    def _show(self) -> None:
+        hidden = self.hide_finished.isChecked()
+        shown = [row for row in self._rows if not (hidden and row["status"] == "finished")]
+        self.model.update(shown, self.lab.client.progress)
+        # Where nothing failed, its room is better spent on the names.
+        self.table.setColumnHidden(REASON, not any(row["message"] for row in shown))
+        self.table.setColumnHidden(STUDY, len({row["study"] for row in shown}) < 2)
+        self._stack.setCurrentIndex(0 if self._rows else 1)
+        self._show_summary()
+
+    def handle(self, event: events.Event) -> None:
+        moved = isinstance(
+            event,
+            events.RunProgress | events.EpochFinished | events.CheckProgress | events.StageStarted,
+        )
+        if moved and self.isVisible():
+            self.model.touch(event.run_id)
+
+    def _selected(self) -> list[Row]:
+        indexes = self.table.selectionModel().selectedRows(NAME)
+        return [self.model.row(index.row()) for index in sorted(indexes, key=lambda i: i.row())]
+
+    def selected_runs(self) -> list[int]:
+        return [row["run_id"] for row in self._selected()]
+
+    def _selection_changed(self) -> None:
+        self._show_buttons()
+        self.selected.emit(self.selected_runs())
+
+    def _show_buttons(self) -> None:
+        states = {row["status"] for row in self._selected()}
+        self.cancel_button.setEnabled(bool(states & {"waiting", "running"}))
+        self.retry_button.setEnabled(bool(states & set(_RETRIED)))
+        for button in (self.front_button, self.end_button):
+            button.setEnabled("waiting" in states)
+        paused = self.lab.client.paused
+        self.pause_button.setText("Resume" if paused else "Pause")
+        self.pause_button.set_icon("play" if paused else "pause")
+        self.pause_button.setToolTip(
+            "Go on with the queue" if paused else "Finish the running run, then wait"
+        )
+
+    def _open_run(self, row: Row) -> None:
+        page = {"running": "live", "finished": "inspector"}.get(row["status"])
+        if page:
+            self.go.emit(page, row["run_id"])
+
+    # -- what can be done ------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Cancel the selected runs that wait or run."""
+        self._ask(self.lab.client.cancel, ("waiting", "running"))
+
+    def retry(self) -> None:
+        """Queue the selected failed or cancelled runs again."""
+        self._ask(self.lab.client.retry, _RETRIED)
+
+    def _ask(self, command: Callable[[list[int]], None], states: tuple[str, ...]) -> None:
+        run_ids = [row["run_id"] for row in self._selected() if row["status"] in states]
+        if run_ids:
+            command(run_ids)
+
+    def _move(self, *, to_front: bool) -> None:
+        waiting = [row["run_id"] for row in self._selected() if row["status"] == "waiting"]
+        # Each move takes the very front, so the last one moved comes first.
+        for run_id in reversed(waiting) if to_front else waiting:
+            self.lab.client.move(run_id, to_front)
+
+    def save_state(self) -> None:
+        hidden = "true" if self.hide_finished.isChecked() else "false"
+        self.lab.settings.setValue(_HIDE, hidden)

@@ -1,0 +1,190 @@
+"""The columns of the results table: title, text, order and explanation of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.catalog import format_number
+from engine.report.tables import percent, with_interval
+from gui.base.model_names import model_title
+
+Row = Mapping[str, Any]
+Key = tuple[bool, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        id: name in the settings.
+        text: what the cell shows.
+        key: value to sort by; None sorts last.
+        number: whether cells stand at the right.
+        shown: whether it is shown unless the person chose otherwise.
+    """
+
+    id: str
+    title: str
+    hint: str
+    text: Callable[[Row], str]
+    key: Callable[[Row], Any]
+    number: bool = True
+    shown: bool = True
+
+
+def _plain(name: str) -> Callable[[Row], str]:
+    return lambda row: "" if row[name] is None else str(row[name])
+
+
+def _format(name: str, spec: str) -> Callable[[Row], str]:
+    return lambda row: "" if row[name] is None else format(row[name], spec)
+
+
+def _share(name: str) -> Callable[[Row], str]:
+    return lambda row: percent(row[name])
+
+
+def _value(name: str) -> Callable[[Row], Any]:
+    return lambda row: row[name]
+
+
+def _text(id_: str, title: str, hint: str, *, shown: bool = True) -> Column:
+    def key(row: Row) -> Any:
+        return str(row[id_]).casefold() if row[id_] else None
+
+    return Column(id_, title, hint, _plain(id_), key, number=False, shown=shown)
+
+
+def _number(id_: str, title: str, hint: str, spec: str, *, shown: bool = True) -> Column:
+    return Column(id_, title, hint, _format(id_, spec), _value(id_), shown=shown)
+
+
+def _percent(id_: str, title: str, hint: str, *, shown: bool = True) -> Column:
+    return Column(id_, title, hint, _share(id_), _value(id_), shown=shown)
+
+
+def _when(id_: str, title: str, hint: str) -> Column:
+    def text(row: Row) -> str:
+        return str(row[id_] or "")[:16].replace("T", " ")
+
+    return Column(id_, title, hint, text, _value(id_), number=False, shown=False)
+
+
+def size_text(count: float | None) -> str:
+    """Bytes as people read them: ``310 kB``."""
+    if count is None:
+        return ""
+    power = 0 if count < 1000 else min(int(math.log10(count) / 3), 3)
+    digits = "{:.0f}" if power == 0 else "{:.3g}"
+    return f"{digits.format(count / 1000**power)} {('B', 'kB', 'MB', 'GB')[power]}"
+
+
+def _eps(row: Row) -> str:
+    return "" if row["eps"] is None else format_number(row["eps"])
+
+
+def flag_words(row: Row) -> str:
+    """The flags of a run in words, one sentence a line."""
+    return "\n".join(flag["text"] for flag in row["flags"])
+
+
+def _flag_ids(row: Row) -> str:
+    return ", ".join(flag["id"] for flag in row["flags"])
+
+
+COLUMNS: tuple[Column, ...] = (
+    _number("run_id", "Run", "Number of the run.", "d"),
+    Column(
+        "model",
+        "Model",
+        "The base model; its id stands in the tool tip, in study files and in filters.",
+        lambda row: model_title(row["model"]),
+        lambda row: model_title(row["model"]).casefold(),
+        number=False,
+    ),
+    _text("compression", "Compression", "The steps from the base model to the variant."),
+    _text("attack", "Attack", "The attack and its main parameters."),
+    _percent("clean_accuracy", "Clean %", "Share of the images classified correctly, unattacked."),
+    Column(
+        "robust_accuracy",
+        "Robust % [95 %]",
+        "Share of all images that hold under attack, with its 95 % Wilson interval; of an attack "
+        "without eps the median distance of its examples, in its norm.",
+        with_interval,
+        _value("robust_accuracy"),
+    ),
+    _number("compression_rate", "Rate", "Size of the base model over size of the variant.", ".2f"),
+    Column(
+        "size_bytes",
+        "Size",
+        "Packed size of the variant's weights.",
+        lambda row: size_text(row["size_bytes"]),
+        _value("size_bytes"),
+    ),
+    _text("status", "Status", "Waiting, running, finished, failed or cancelled."),
+    _text("tags", "Tags", "Your own words for this run."),
+    Column(
+        "model_id",
+        "Model id",
+        "The base model as study files name it.",
+        lambda row: str(row["model"]),
+        _value("model"),
+        number=False,
+        shown=False,
+    ),
+    _text("study", "Study", "The study the run belongs to.", shown=False),
+    _text("dataset", "Dataset", "Where the images come from.", shown=False),
+    _number("n", "Images", "Images attacked.", "d", shown=False),
+    Column("eps", "eps", "Radius of the threat model.", _eps, _value("eps"), shown=False),
+    _text("norm", "Norm", "Norm that eps is measured in.", shown=False),
+    _number("parameters", "Parameters", "Parameters of the variant.", ",d", shown=False),
+    _number("nonzero_parameters", "Nonzero", "Parameters that are not zero.", ",d", shown=False),
+    _percent("achieved_sparsity", "Sparsity %", "Share of weights that are zero.", shown=False),
+    _number("weight_bits", "Bits", "Mean bits of a weight.", ".3g", shown=False),
+    _number(
+        "median_distance",
+        "Median distance",
+        "Of attacks without eps, over all images, in the norm of the attack.",
+        ".4f",
+        shown=False,
+    ),
+    _number(
+        "avg_perturbation_l2", "Mean L2", "Over the images the attack broke.", ".3f", shown=False
+    ),
+    _number(
+        "avg_perturbation_linf",
+        "Mean Linf",
+        "Over the images the attack broke.",
+        ".4f",
+        shown=False,
+    ),
+    _percent(
+        "transfer_accuracy",
+        "Transfer %",
+        "Robust accuracy under examples made on the base model.",
+        shown=False,
+    ),
+    _percent(
+        "black_box_accuracy",
+        "Gradient-free %",
+        "Robust accuracy of the first images under an attack without gradients.",
+        shown=False,
+    ),
+    _number(
+        "queries_per_sample",
+        "Queries",
+        "Forward and backward passes per image.",
+        ".1f",
+        shown=False,
+    ),
+    _number("seconds", "Seconds", "Time of the attack.", ".1f", shown=False),
+    Column("flags", "Flags", "What speaks against the number.", _flag_ids, _flag_ids, False, False),
+    _number("seed", "Seed", "Seed of the run.", "d", shown=False),
+    _text("note", "Note", "Your note on this run.", shown=False),
+    _when("created", "Queued", "When it was queued, UTC."),
+    _when("finished", "Ended", "When it ended, UTC."),
+)

@@ -1,0 +1,1 @@
+"""The window itself: menus, rail, status bar and what routes between pages."""

@@ -1,0 +1,193 @@
+"""The filter line of the results: words, and comparisons such as ``attack=pgd robust>30``."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.catalog import as_number
+from gui.base.model_names import model_title
+
+Row = Mapping[str, Any]
+Test = Callable[[Row], bool]
+
+HELP = (
+    "Words match anywhere; comparisons narrow down a column: "
+    "attack=pgd robust>30 model=digits-resnet-at eps<=8/255 tags=paper status!=failed. "
+    "Shares are in percent, sizes in bytes; ':' means contains; quotes keep spaces together."
+)
+
+_NUMBERS = {
+    "id": "run_id",
+    "run": "run_id",
+    "n": "n",
+    "eps": "eps",
+    "rate": "compression_rate",
+    "size": "size_bytes",
+    "nonzero": "nonzero_parameters",
+    "bits": "weight_bits",
+    "queries": "queries_per_sample",
+    "l2": "avg_perturbation_l2",
+    "linf": "avg_perturbation_linf",
+    **{
+        name: name
+        for name in (
+            "run_id",
+            "compression_rate",
+            "parameters",
+            "nonzero_parameters",
+            "size_bytes",
+            "seconds",
+            "seed",
+            "steps",
+            "queries_per_sample",
+        )
+    },
+}
+_SHARES = {
+    "robust": "robust_accuracy",
+    "clean": "clean_accuracy",
+    "sparsity": "achieved_sparsity",
+    "transfer": "transfer_accuracy",
+    **{
+        name: name
+        for name in (
+            "robust_accuracy",
+            "clean_accuracy",
+            "ci_low",
+            "ci_high",
+            "achieved_sparsity",
+            "transfer_accuracy",
+            "black_box_accuracy",
+        )
+    },
+}
+_TEXTS = (
+    "study",
+    "dataset",
+    "model",
+    "compression",
+    "attack",
+    "norm",
+    "status",
+    "tags",
+    "note",
+    "flags",
+)
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "=": operator.eq,
+    "!=": operator.ne,
+}
+_TOKEN = re.compile(r'(?:[^\s"]|"[^"]*"?)+')
+_COMPARISON = re.compile(r"(?P<name>[A-Za-z_]\w*)(?P<op><=|>=|!=|=|<|>|:)(?P<value>.*)", re.DOTALL)
+
+
+class FilterError(ValueError):
+    """The filter line cannot be understood; the message says where."""
+
+
+@dataclass(frozen=True)
+class FilterText:
+    """A filter line that the Runs page is asked to show."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    """All of its tests must hold for a row."""
+
+    tests: tuple[Test, ...] = ()
+
+    def accepts(self, row: Row) -> bool:
+        """Whether a row of ``Store.results`` passes."""
+        return all(test(row) for test in self.tests)
+
+
+def parse(text: str) -> RunFilter:
+    """Read a filter line.
+
+    Raises:
+        FilterError: an unknown column, or a value that does not fit it.
+    """
+    return RunFilter(tuple(_test(token) for token in _TOKEN.findall(text)))
+
+
+def _test(token: str) -> Test:
+    found = None if token.startswith('"') else _COMPARISON.fullmatch(token)
+    if not found:
+        return _contains_anywhere(token.replace('"', "").casefold())
+    name, op, value = found["name"].lower(), found["op"], found["value"].replace('"', "")
+    if name in _TEXTS:
+        return _text_test(name, op, value.casefold())
+    if name in _NUMBERS:
+        return _number_test(name, _NUMBERS[name], op, value, 1)
+    if name in _SHARES:
+        return _number_test(name, _SHARES[name], op, value, 100)
+    known = ", ".join([*_TEXTS, *[key for key in (*_SHARES, *_NUMBERS) if "_" not in key]])
+    raise FilterError(f"There is no column '{name}'. Known: {known}.")
+
+
+def _contains_anywhere(word: str) -> Test:
+    return lambda row: any(word in text for name in _TEXTS for text in _texts(row, name))
+
+
+def _text_test(name: str, op: str, value: str) -> Test:
+    if op == ":":
+        return lambda row: any(value in text for text in _texts(row, name))
+    if op == "=":
+        return lambda row: value in _names(row, name)
+    if op == "!=":
+        return lambda row: value not in _names(row, name)
+    raise FilterError(f"'{name}' holds text: compare it with =, != or ':' (contains).")
+
+
+def _number_test(label: str, column: str, op: str, value: str, scale: float) -> Test:
+    if op == ":":
+        raise FilterError(f"'{label}' holds numbers: compare it with =, !=, <, <=, > or >=.")
+    try:
+        wanted = as_number(value.removesuffix("%"))
+    except ValueError:
+        raise FilterError(f"'{label}{op}{value}': {value!r} is not a number.") from None
+    compare = _COMPARE[op]
+
+    def test(row: Row) -> bool:
+        stored = row[column]
+        # Rounded, so that 8/255 or 63.2 % equal what the table shows as such.
+        return stored is not None and compare(round(stored * scale, 9), round(wanted, 9))
+
+    return test
+
+
+def _texts(row: Row, name: str) -> list[str]:
+    value = row[name]
+    if name == "flags":
+        return [flag["id"].casefold() for flag in value]
+    if name == "model":
+        return list(dict.fromkeys((str(value).casefold(), model_title(str(value)).casefold())))
+    return [str(value or "").casefold()]
+
+
+def _names(row: Row, name: str) -> set[str]:
+    """What a text column may be called in a comparison: its value, or a part that names it."""
+    texts = set(_texts(row, name))
+    if name == "model":
+        return texts
+    whole = "".join(texts)
+    if name == "tags":
+        return {tag.strip() for tag in whole.split(",")} | {whole}
+    if name == "attack":
+        # "pgd-40 8/255" is also pgd-40, and pgd.
+        first = whole.split(" ")[0]
+        return {whole, first, re.sub(r"-\d+$", "", first)}
+    if name == "compression":
+        steps = whole.split(" + ")
+        return {whole, *steps, *(step.split(" ")[0] for step in steps)}
+    return texts or {""}

@@ -1,0 +1,215 @@
+"""Which architectures are recognised from names and shapes, and the way out for all others."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import nn
+
+from engine.errors import CrumpleError, ModelError
+from engine.importing.candidate_model import Patient, from_file
+from engine.models import build
+from engine.models.architectures.layouts import NARROW, layouts_of
+from engine.models.architectures.small_resnet import DEPTHS, NarrowForm
+from engine.models.way_out import by_source
+from gui.library.import_words import wanted_field, with_example
+from tests.helpers.checkpoints import ask, lively, pictures
+
+
+def examined(path: Path, part: str | None = None) -> Patient:
+    found = from_file(path, part=part, architecture=None, density=None, shape=None)
+    assert found is not None
+    return found
+
+
+WIDTHS = st.integers(1, 70)
+STAGES = st.lists(WIDTHS, min_size=1, max_size=4).map(tuple)
+
+
+@settings(max_examples=60, deadline=None, database=None, derandomize=True)
+@given(
+    st.tuples(STAGES, STAGES, STAGES),
+    st.one_of(st.just((16, 32, 64)), st.tuples(WIDTHS, WIDTHS, WIDTHS)),
+    st.sampled_from([0, 1, 3]),
+)
+def test_a_name_tells_the_whole_form(
+    middles: tuple[tuple[int, ...], ...], widths: tuple[int, ...], kernel: int
+) -> None:
+    form = NarrowForm(middles, widths, kernel)
+    if re.fullmatch(r"resnet-\d+", form.name):
+        assert form == NarrowForm.of_depth(int(form.name[7:]))
+    else:
+        assert NarrowForm.parse(form.name) == form
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet-21-1x1", "resnet-2-1x1", "resnet-20-5x5", "resnet-20-1x1-w16.32.64",
+     "resnet-20-1x1-t1-1-1", "resnet-9999-1x1", "resnet-3.4-1x1", "resnet-20-1x1-w0.1.2",
+     "mlp-", "mlp-0", "mlp-784-0"],
+)  # fmt: skip
+def test_names_of_no_network(name: str) -> None:
+    with pytest.raises(ModelError, match="There is no architecture"):
+        build(name, (3, 32, 32), 10)
+
+
+def test_published_depths_are_what_they_were() -> None:
+    for depth in DEPTHS:
+        network = build(f"resnet-{depth}", (3, 32, 32), 10)
+        assert sum(one.weight.dim() == 4 for one in network.modules() if hasattr(one, "weight")
+                   and one.weight is not None) == depth - 1  # fmt: skip
+    assert sum(one.numel() for one in build("resnet-20", (3, 32, 32), 10).parameters()) == 269_722
+
+
+@pytest.mark.parametrize(
+    ("architecture", "layout"),
+    [
+        ("resnet-20-1x1", 0),
+        ("resnet-20-1x1", 3),
+        ("resnet-3.4.6-3x3", 7),
+        ("resnet-20-1x1-t11.8.9-22.20.32-52.56.64", 3),
+        ("resnet-26-a", 1),
+        ("resnet-1.2.1-3x3-w4.8.12", 5),
+        ("resnet-20-a-t3.16.16-1.32.32-64.64.5", 0),
+    ],
+)
+def test_narrow_resnets_are_recognised_by_their_tensors(
+    architecture: str, layout: int, tmp_path: Path
+) -> None:
+    images = pictures(20)
+    model = lively(build(architecture, (3, 32, 32), 7), images)
+    names = layouts_of(architecture)[layout]
+    assert layouts_of(architecture) == NARROW
+    state = {f"module.{names.theirs(key)}": one for key, one in model.state_dict().items()}
+    torch.save({"state_dict": state, "best_top1": 92.54}, tmp_path / "m.pth.tar")
+    patient = examined(tmp_path / "m.pth.tar")
+    assert patient.architecture == architecture
+    assert (patient.classes, patient.channels) == (7, 3)
+    assert torch.equal(ask(patient.network((3, 32, 32), None), images), ask(model, images))
+
+
+class Chain(nn.Module):
+    """With names whose order in the alphabet is not that of the layers."""
+
+    def __init__(self, pixels: int) -> None:
+        super().__init__()
+        self.layer_2, self.layer_10 = nn.Linear(pixels, 25), nn.Linear(25, 12)
+        self.layer_11 = nn.Linear(12, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.layer_10(self.layer_2(x.flatten(1)).relu()).relu()
+        return self.layer_11(y)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("channels", "side"), [(1, 28), (3, 32), (1, 8)])
+@pytest.mark.parametrize("form", ["pt", "safetensors"])
+def test_a_chain_of_linear_layers_is_recognised_from_its_shapes(
+    channels: int, side: int, form: str, tmp_path: Path
+) -> None:
+    images = pictures(20, side, channels)
+    model = lively(Chain(channels * side**2), images)
+    path = tmp_path / f"m.{form}"
+    state = {f"model.{key}": one for key, one in model.state_dict().items()}
+    if form == "pt":
+        torch.save({"state_dict": state, "epoch": 5}, path)
+    else:
+        save_file(state, path)
+    patient = examined(path)
+    assert patient.architecture == f"mlp-{channels * side**2}-25-12"
+    assert (patient.classes, patient.channels) == (4, channels)
+    assert any("ReLU is taken" in note for note in patient.notes)
+    assert torch.equal(
+        ask(patient.network((channels, side, side), None), images), ask(model, images)
+    )
+    with pytest.raises(CrumpleError, match="The network takes"):
+        patient.network((channels, side + 1, side), None)
+
+
+@pytest.mark.parametrize("broken", ["shape", "bias", "none", "extra", "pixels"])
+def test_what_is_no_chain_is_not_taken_for_one(broken: str, tmp_path: Path) -> None:
+    state = {**Chain(64 if broken != "pixels" else 65).state_dict()}
+    if broken == "shape":
+        state["layer_10.weight"] = torch.zeros(12, 24)
+    elif broken == "bias":
+        state["layer_10.bias"] = torch.zeros(11)
+    elif broken == "none":
+        del state["layer_10.bias"]
+    elif broken == "extra":
+        state["scale"] = torch.ones(3)
+    torch.save(state, tmp_path / "m.pt")
+    with pytest.raises(ModelError, match=r"of no known architecture: layer_2.weight 25x6"):
+        examined(tmp_path / "m.pt")
+
+
+class Net(nn.Module):
+    """Of no known architecture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 4, 5)
+        self.fc = nn.Linear(4, 10)
+
+
+Wrap = Callable[[dict[str, torch.Tensor]], object]
+WRAPS: dict[str, tuple[Wrap, str | None]] = {
+    "bare": (lambda state: state, None),
+    "wrapped": (lambda state: {"net": state, "acc": 81.25}, None),
+    "prefixed": (lambda state: {f"module.model.{key}": one for key, one in state.items()}, None),
+    "a list": (lambda state: {"state_dict": [{}, state, state][1:], "err": 0.3}, "1"),
+    "with objects": (lambda state: {"model": state, "args": argparse.Namespace(lr=0.1)}, None),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_the_example_for_an_unknown_network_loads_its_weights(
+    wrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    state = Net().state_dict()
+    make, part = WRAPS[wrap]
+    torch.save(make(state), "my net.pth")
+    with pytest.raises(ModelError) as caught:
+        examined(Path("my net.pth"), part)
+    assert "of no known architecture: conv1.weight 4x3x5x5, fc.weight 10x4" in caught.value.message
+    assert "import net.py:make with --trust-code" in caught.value.hint
+    line = re.search(r'"(def make.*return net)"', caught.value.hint)
+    assert line
+    room: dict[str, object] = {"torch": torch, "Net": Net}
+    exec(line[1], room)
+    made = room["make"]()  # type: ignore[operator]
+    assert all(torch.equal(one, state[key]) for key, one in made.state_dict().items())
+
+
+def test_little_in_common_is_not_most_like(tmp_path: Path) -> None:
+    """A small VGG has names of VGG-16, and next to nothing else of it."""
+    network = nn.Module()
+    network.features = nn.Sequential(nn.Conv2d(1, 32, 3), nn.BatchNorm2d(32))
+    network.classifier = nn.Sequential(*[nn.Identity()] * 4, nn.Linear(128, 10))
+    torch.save(network.state_dict(), tmp_path / "m.pt")
+    with pytest.raises(ModelError, match="of no known architecture"):
+        examined(tmp_path / "m.pt")
+
+
+def test_the_way_of_net_py_is_shown_as_a_file_to_copy() -> None:
+    """The words of the engine, as the window shows them; the lines are Python."""
+    way = by_source("a.pth", "['net']")
+    told = f"The 12 tensors of a.pth are of no known architecture. {way}"
+    sentence, code = with_example(told)
+    assert "the lines in Details" in sentence
+    assert "choose net.py as the file, with make as its function" in sentence
+    assert "--" not in sentence
+    assert "def make():\n    net = Net()\n    net.load_state_dict(torch.load('a.pth'" in code
+    compile(code, "net.py", "exec")
+    assert wanted_field(told) == ""
+    assert with_example("The file is empty. Give --arch.") == (
+        "The file is empty. Give Architecture.",
+        "",
+    )

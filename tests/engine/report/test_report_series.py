@@ -1,0 +1,150 @@
+"""Series are told by what is stored: a name that two runs share joins nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.report.identity import names
+from engine.report.series import X_AXES, Y_AXES, Series, series_of
+from engine.report.tables import results_text
+from engine.specs.dataset import DatasetSpec
+from engine.specs.study import Run, make_attack, make_step
+from engine.store import Row, Store, Writer
+from tests.helpers import curve_store
+from tests.helpers.filled_store import fill
+
+RATE, EPS = X_AXES[0], X_AXES[-1]
+ROBUST = Y_AXES[0]
+RADII = (0.1, 0.2, 0.3)
+
+
+def row(number: int, attack: dict[str, Any], **more: Any) -> Row:
+    """A finished run as the store gives it."""
+    made = make_attack(attack)
+    steps = tuple(make_step(step) for step in more.pop("steps", ()))
+    dataset = DatasetSpec.model_validate(more.pop("dataset", {"name": "digits"}))
+    run = Run(dataset=dataset, model="digits-resnet", recipe=steps, attack=made)
+    return {
+        "run_id": number, "study": "s", "dataset": dataset.label, "n": 100, "seed": 0,
+        "model": run.model, "compression": run.compression, "attack": made.label,
+        "eps": made.eps, "norm": made.norm, "robust_accuracy": 0.5, "clean_accuracy": 1.0,
+        "ci_low": 0.4, "ci_high": 0.6, "compression_rate": float(number), "flags": [],
+        "status": "finished", "spec": run.model_dump(mode="json"), **more,
+    }  # fmt: skip
+
+
+def lines(series: Sequence[Series]) -> list[list[float]]:
+    return [[point.x for point in one.points] for one in series]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "word"),
+    [
+        ({"name": "pgd"}, {"name": "pgd", "targets": 3}, "targets=3"),
+        ({"name": "pgd"}, {"name": "pgd", "step_size": 0.01}, "step_size=0.01"),
+        ({"name": "pgd"}, {"name": "pgd", "random_start": False}, "random_start=False"),
+        ({"name": "square"}, {"name": "square", "norm": "L2"}, "norm=L2"),
+        ({"name": "apgd-ce"}, {"name": "apgd-ce", "norm": "L2"}, "norm=L2"),
+        ({"name": "pgd"}, {"name": "fgsm"}, "fgsm"),
+        ({"name": "pgd", "steps": 10}, {"name": "pgd", "steps": 40}, "pgd-40"),
+    ],
+)
+def test_along_eps_attacks_that_differ_in_more_than_eps_are_series_of_their_own(
+    one: dict[str, Any], other: dict[str, Any], word: str
+) -> None:
+    rows = [
+        row(number, {**attack, "eps": eps})
+        for number, (attack, eps) in enumerate((a, e) for a in (one, other) for e in RADII)
+    ]
+    series = series_of(rows, EPS, ROBUST)
+    assert lines(series) == [[*RADII], [*RADII]]
+    assert len({each.name for each in series}) == 2
+    assert any(word in each.name for each in series)
+    assert not any("eps=" in each.name for each in series)
+
+
+def test_recipes_and_folders_with_one_name_stay_apart() -> None:
+    pgd = {"name": "pgd", "eps": 0.1}
+    magnitude = {"name": "magnitude", "sparsity": 0.5}
+    gradual = {**magnitude, "schedule": "gradual", "momentum": 0.5}
+    same = [row(n, pgd, steps=[step], compression="magnitude 50%") for n, step in
+            enumerate((magnitude, gradual))]  # fmt: skip
+    assert len(series_of(same, EPS, ROBUST)) == 2
+    folders = [row(n, pgd, dataset={"folder": f"/{n}/val"}) for n in range(2)]
+    series = series_of(folders, RATE, ROBUST)
+    assert len(series) == 2
+    assert {"/0/val", "/1/val"} == {one.name.rpartition("=")[2] for one in series}
+
+
+def test_lines_join_variants_that_differ_in_degree_alone() -> None:
+    pgd = {"name": "pgd", "eps": 0.1}
+    steps = [
+        [],
+        [{"name": "magnitude", "sparsity": 0.5}],
+        [{"name": "magnitude", "sparsity": 0.9}],
+        [{"name": "magnitude", "sparsity": 0.95, "scope": "layer"}],
+    ]
+    rows = [row(number, pgd, steps=recipe) for number, recipe in enumerate(steps)]
+    (series,) = series_of(rows, RATE, ROBUST)
+    assert [[point.run_id for point in line] for line in series.lines()] == [[0, 1, 2]]
+
+
+def test_labels_are_never_read() -> None:
+    rows = [row(n, {"name": "pgd", "eps": eps}) for n, eps in enumerate(RADII)]
+    nonsense = [{**one, "attack": f"a {n}+ b=c", "compression": "x + y 5%"} for n, one in
+                enumerate(rows)]  # fmt: skip
+    assert lines(series_of(nonsense, EPS, ROBUST)) == lines(series_of(rows, EPS, ROBUST))
+    assert {one.points[0].method for one in series_of(nonsense, EPS, ROBUST)} == {"none"}
+
+
+def test_names_are_never_shared() -> None:
+    rows = [row(number, {"name": "pgd"}) for number in range(3)]
+    found = names(rows, lambda one: str(one["run_id"]), lambda one: "a\nb")
+    assert len(set(found.values())) == 3
+    assert all("\n" not in name for name in found.values())
+
+
+def test_the_store_gives_the_specs_of_rows(tmp_path: Path) -> None:
+    fill(tmp_path / "r.db")
+    with Store(tmp_path / "r.db", readonly=True) as store:
+        rows = store.with_specs(store.results())
+        for one in rows:
+            assert Run.model_validate(one["spec"]) == store.run_spec(one["run_id"])
+
+
+def test_an_attack_without_eps_has_distances_and_no_robust_accuracy(tmp_path: Path) -> None:
+    ids = curve_store.fill(tmp_path / "r.db")
+    with Store(tmp_path / "r.db", readonly=True) as store:
+        rows = {one["run_id"]: one for one in store.with_specs(store.results())}
+        found = sorted(sample["l2"] for sample in store.samples(ids[0]))
+    middle = (found[curve_store.N // 2 - 1] + found[curve_store.N // 2]) / 2
+    closest, checked = rows[ids[0]], rows[ids[1]]
+    assert closest["median_distance"] == pytest.approx(middle)
+    assert checked["median_distance"] is None
+    for name in ("robust_accuracy", "ci_low", "ci_high", "worst_case"):
+        assert closest[name] is None
+    assert checked["robust_accuracy"] is not None
+    drawn = {p.run_id for one in series_of([*rows.values()], RATE, ROBUST) for p in one.points}
+    assert ids[0] not in drawn
+    assert ids[1] in drawn
+    for format_ in ("table", "markdown", "latex"):
+        (line,) = [text for text in results_text([closest], format_).splitlines() if "fmn" in text]
+        assert f"L2 {middle:.3g}" in line
+        assert " 0.0 " not in line.replace("|", " ").replace("&", " ")
+
+
+def test_distances_of_runs_from_before_are_taken_from_their_images(tmp_path: Path) -> None:
+    ids = curve_store.fill(tmp_path / "r.db")
+    with Writer(tmp_path / "r.db") as store:
+        known = [one["median_distance"] for one in store.results()]
+        store.db.execute("ALTER TABLE runs DROP COLUMN median_distance")
+        store.db.execute("DELETE FROM _sqlite_migrations WHERE name = '0005_distances'")
+        store.db.conn.commit()
+    with Store(tmp_path / "r.db") as store:
+        assert [one["median_distance"] for one in store.results()] == known
+        assert known[0] is not None
+    assert len(ids) == len(known)

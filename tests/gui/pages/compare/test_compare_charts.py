@@ -1,0 +1,334 @@
+"""The Compare page: the switch of charts, security curves, the transfer matrix."""
+
+from __future__ import annotations
+
+import csv
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PySide6.QtCore import QPointF, QSettings, Qt
+from PySide6.QtGui import QColor, QImage
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from engine import events
+from engine.report.tables import percent
+from engine.store import Store
+from gui.base import file_dialogs, theme
+from gui.base.page_context import Lab
+from gui.bridge.engine_client import QtEngineClient
+from gui.shell.main_window import MainWindow
+from tests.gui.conftest import Tell
+from tests.helpers import curve_store
+from tests.helpers.fakes import FakeEngineClient
+from tests.helpers.page_kit import Desk
+
+_Role = Qt.ItemDataRole
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """Curves of two variants, checked by stronger runs, and their transfers."""
+    path = tmp_path / "curves.db"
+    ids = curve_store.fill(path, stronger=8)
+    curve_store.add_transfers(path, [ids[0::3], ids[1::3], ids[2::3]])
+    return path
+
+
+@pytest.fixture
+def lab(
+    database: Path, engine: FakeEngineClient, settings: QSettings, qapp: QApplication
+) -> Iterator[Lab]:
+    theme.install(qapp, settings, "light")
+    store = Store(database)
+    lab = Lab(store, QtEngineClient(engine), settings)
+    yield lab
+    lab.client.close()
+    store.close()
+
+
+@pytest.fixture
+def desk(qtbot: QtBot, lab: Lab) -> Desk:
+    return Desk(qtbot, lab)
+
+
+def page_with(desk: Desk, chart: str) -> Any:
+    """The page with one of its charts in sight, and everything drawn."""
+    page = desk.page("compare")
+    show(desk, page, chart)
+    return page
+
+
+def show(desk: Desk, page: Any, chart: str) -> None:
+    place = [view.id for view in page.views].index(chart)
+    QTest.mouseClick(page.switch.button(place), Qt.MouseButton.LeftButton)
+    settle(desk, page)
+
+
+def settle(desk: Desk, page: Any) -> None:
+    comparisons = page.table.model_.comparisons
+    desk.qtbot.waitUntil(page.security.settled)
+    desk.qtbot.waitUntil(lambda: all(one.reason != "..." for one in comparisons))
+
+
+def test_the_switch_is_reached_and_moved_by_keys_and_remembered(desk: Desk) -> None:
+    page = desk.page("compare")
+    first, second, third = page.switch.buttons()
+    assert first.isChecked()
+    first.setFocus()
+    QTest.keyClick(first, Qt.Key.Key_Right)
+    assert second.isChecked()
+    assert page.charts.currentWidget() is page.security
+    QTest.keyClick(second, Qt.Key.Key_Right)
+    assert third.isChecked()
+    assert page.controls.currentWidget() is page.transfer.controls
+    page.transfer.attack_box.setCurrentIndex(2)
+    page.transfer.measure_box.setCurrentIndex(1)
+    settle(desk, page)
+    page.save_state()
+    again = desk.page("compare")
+    settle(desk, again)
+    assert again.view() is again.transfer
+    assert again.transfer.attack_box.currentText() == "pgd-l2-40 1"
+    assert again.transfer.measure_box.currentData().column == "accuracy"
+
+
+def test_curves_bands_and_points_are_drawn(desk: Desk) -> None:
+    page = page_with(desk, "security")
+    chart, panel = page.security.chart, page.security.panel()
+    assert [line.row["run_id"] for line in panel.lines] == [1, 4]
+    for item, line in zip(chart.curves, panel.lines, strict=True):
+        x, y = item.getData()
+        assert list(x) == list(line.curve.eps)
+        assert list(y) == list(line.curve.robust_accuracy)
+    stored = {row["run_id"]: row for row in desk.lab.store.results()}
+    spots = chart.scatter.points()
+    assert {spot.data().run_id for spot in spots} == {2, 3, 5, 6}
+    for spot in spots:
+        row = stored[spot.data().run_id]
+        assert (spot.pos().x(), spot.pos().y()) == (row["eps"], row["robust_accuracy"])
+    doubted = [check.row["eps"] for _, check in panel.checks() if check.too_optimistic]
+    assert doubted == [ring.pos().x() for ring in chart.rings.points()] == [0.5, 0.5]
+    assert "Too optimistic" in page.security.note.text()
+    assert "Hollow" in page.security.note.text()
+    assert set(page.drawn_runs()) == {1, 2, 3, 4, 5, 6}
+
+
+def test_a_flagged_curve_is_hollow_in_both_themes(desk: Desk) -> None:
+    page = page_with(desk, "security")
+    for mode in ("dark", "light"):
+        theme.current().use(mode)
+        paper = QColor(theme.plot_colours().background)
+        found = [
+            item
+            for item in page.security.chart.plotItem.items
+            if hasattr(item, "points") and item not in (page.security.chart.scatter,)
+        ]
+        hollow = [
+            item for item in found if item.opts.get("brush") and item.opts["brush"].color() == paper
+        ]
+        assert len(hollow) == 1
+
+
+def test_the_values_under_the_pointer_are_those_of_the_curves(desk: Desk) -> None:
+    page = page_with(desk, "security")
+    chart = page.security.chart
+    place = chart.plotItem.getViewBox().mapViewToScene(QPointF(0.5, 0.5))
+    chart._on_move(place)
+    text = page.security.values.text()
+    eps = chart.plotItem.getViewBox().mapSceneToView(place).x()
+    for line in page.security.panel().lines:
+        here = line.at(eps)
+        assert f"{line.name}: {percent(here.robust_accuracy[0])} %" in text
+    chart._on_move(QPointF(-50, -50))
+    assert not page.security.values.text()
+
+
+def test_a_click_on_a_curve_or_a_point_selects_its_run(desk: Desk) -> None:
+    page = page_with(desk, "security")
+    chart = page.security.chart
+    spot = chart.scatter.points()[1]
+    place = chart.mapFromScene(chart.scatter.mapToScene(spot.pos()))
+    QTest.mouseClick(chart.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    assert desk.selections[-1] == [spot.data().run_id]
+    x, y = chart.curves[0].getData()
+    middle = QPointF(x[200], y[200])
+    box = chart.plotItem.getViewBox()
+    where = chart.mapFromScene(box.mapViewToScene(middle))
+    QTest.mouseClick(chart.viewport(), Qt.MouseButton.LeftButton, pos=where)
+    assert desk.selections[-1] == page.table.selected() == [1]
+
+
+def test_unticking_a_curve_takes_it_and_its_points_away(desk: Desk) -> None:
+    page = page_with(desk, "security")
+    page.security.series.item(0).setCheckState(Qt.CheckState.Unchecked)
+    assert set(page.drawn_runs()) == {4, 5, 6}
+    assert len(page.security.chart.curves) == 1
+    page.security.series.item(1).setCheckState(Qt.CheckState.Unchecked)
+    assert page.drawn_runs() == []
+    assert not page.export_button.isEnabled()
+    page.security.series.item(0).setCheckState(Qt.CheckState.Checked)
+    assert set(page.drawn_runs()) == {1, 2, 3}
+    assert page.export_button.isEnabled()
+
+
+def test_without_distances_or_pairs_the_charts_say_what_is_missing(
+    qtbot: QtBot, full_lab: Lab
+) -> None:
+    desk = Desk(qtbot, full_lab)
+    page = page_with(desk, "security")
+    assert page.security.stack.currentWidget() is page.security.empty
+    assert "such as fmn" in page.security.empty.text.text()
+    page.security.empty.buttons[0].click()
+    assert desk.visits[-1][0] == "new"
+    show(desk, page, "transfer")
+    assert page.transfer.stack.currentWidget() is page.transfer.empty
+    assert "started again" in page.transfer.empty.text.text()
+    page.open([1])
+    settle(desk, page)
+    assert "two variants" in page.transfer.empty.text.text()
+    assert not page.export_button.isEnabled()
+
+
+def test_the_matrix_shows_rates_or_accuracies(desk: Desk) -> None:
+    page = page_with(desk, "transfer")
+    model, pairs = page.transfer.model, desk.lab.store.transfers()
+    rows = {(row["source_run"], row["target_run"]): row for row in pairs}
+    assert page.transfer.attack_box.count() == 3
+    assert model.rowCount() == model.columnCount() == 2
+    for measure, column in enumerate(("transfer_rate", "accuracy")):
+        page.transfer.measure_box.setCurrentIndex(measure)
+        for row in range(2):
+            for place in range(2):
+                index = model.index(row, place)
+                pair = (1, 4)[row], (1, 4)[place]
+                text = percent(rows[pair][column])
+                assert index.data() == (f"({text})" if 4 in pair else text), "run 4 is flagged"
+                assert index.data(_Role.BackgroundRole).isValid()
+                assert f"of {rows[pair]['n']} images" in index.data(_Role.ToolTipRole)
+    assert model.index(0, 0).data(_Role.FontRole).bold()
+    assert "White-box" in model.index(1, 1).data(_Role.ToolTipRole)
+    assert "n = 20" in page.transfer.note.text()
+
+
+def test_a_cell_selects_source_and_target_by_mouse_and_keys(desk: Desk) -> None:
+    page = page_with(desk, "transfer")
+    table = page.transfer.table
+    cell = table.visualRect(page.transfer.model.index(0, 1)).center()
+    QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=cell)
+    assert desk.selections[-1] == [1, 4]
+    QTest.keyClick(table, Qt.Key.Key_Down)
+    QTest.keyClick(table, Qt.Key.Key_Return)
+    assert desk.selections[-1] == page.table.selected() == [4]
+
+
+@pytest.mark.parametrize("chart", ["security", "transfer"])
+def test_data_picture_and_figure_of_each_chart(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chart: str
+) -> None:
+    page = page_with(desk, chart)
+    for suffix in (".csv", ".svg", ".png"):
+        monkeypatch.setattr(
+            file_dialogs, "ask_save", lambda *_, end=suffix: tmp_path / f"chart{end}"
+        )
+        page._export_here(suffix)
+        assert desk.messages[-1].level == "ok"
+    with (tmp_path / "chart.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    if chart == "security":
+        line = page.security.panel().lines[0]
+        mine = [row for row in rows if (row["run_id"], row["what"]) == ("1", "curve")]
+        assert [float(row["eps"]) for row in mine] == list(line.curve.eps)
+        assert {row["run_id"] for row in rows if row["what"] == "check"} == {"2", "3", "5", "6"}
+    else:
+        assert {(row["source_run"], row["target_run"]) for row in rows} == {
+            (a, b) for a in "14" for b in "14"
+        }
+    assert ElementTree.parse(tmp_path / "chart.svg").getroot().tag.endswith("svg")
+    assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
+    target = tmp_path / "figure.svg"
+    monkeypatch.setattr(file_dialogs, "ask_save", lambda *_: target)
+    page._export_figure(".svg")
+    desk.qtbot.waitUntil(lambda: str(target) in desk.messages[-1].text and target.exists())
+    desk.qtbot.waitUntil(lambda: desk.messages[-1].level == "ok")
+    assert "magnitude 50%" in "".join(ElementTree.parse(target).getroot().itertext())
+
+
+def test_the_export_menu_names_the_chart_in_sight(desk: Desk) -> None:
+    page = page_with(desk, "transfer")
+    page.export_menu.aboutToShow.emit()
+    assert "transfer rates" in page.export_menu.actions()[0].text()
+
+
+def test_new_pairs_appear_while_the_page_is_open(tmp_path: Path, desk: Desk) -> None:
+    page = page_with(desk, "transfer")
+    page.transfer.attack_box.setCurrentIndex(1)
+    before = page.transfer.model.index(0, 1).data()
+    desk.lab.store.db.execute("UPDATE transfers SET fooled = 13 WHERE source_run != target_run")
+    desk.lab.store.db.conn.commit()
+    page.refresh()
+    settle(desk, page)
+    assert page.transfer.attack_box.currentIndex() == 1
+    assert before != page.transfer.model.index(0, 1).data() == "65.0"
+
+
+def test_the_stage_is_told_in_the_status_bar_and_can_be_stopped(
+    qtbot: QtBot, lab: Lab, engine: FakeEngineClient, tell: Tell
+) -> None:
+    window = MainWindow(lab)
+    qtbot.addWidget(window)
+
+    def stage(detail: str, done: int) -> events.StudyStage:
+        return events.StudyStage(study_id=1, stage="transfer", detail=detail, done=done, total=4)
+
+    tell(lab, stage("digits-resnet · none · fgsm", 1))
+    assert "digits-resnet · none" in window.status.job.text()
+    assert window.status.progress.format() == "1 / 4 pairs"
+    window.status.set_counts(0, 6, 6)
+    assert "digits-resnet · none" in window.status.job.text()
+    window.status.stop_button.click()
+    assert engine.calls[-1] == ("halt", None)
+    assert window.toast.message is not None
+    assert "the queue is paused" in window.toast.message.text
+    window.toast.clear()
+    tell(lab, stage("", 1))
+    assert window.status.job.text() == "nothing to do"
+    assert not window.status.stop_button.isEnabled()
+
+
+def test_curves_without_a_check_are_drawn(desk: Desk) -> None:
+    page = desk.page("compare")
+    page.open([1, 4])
+    show(desk, page, "security")
+    assert len(page.security.chart.curves) == 2
+    assert page.drawn_runs() == [1, 4]
+    page.security.series.item(0).setCheckState(Qt.CheckState.Unchecked)
+    assert page.drawn_runs() == [4]
+
+
+@pytest.mark.parametrize("chart", ["tradeoff", "security"])
+def test_a_picture_has_the_legend_of_what_is_ticked(desk: Desk, tmp_path: Path, chart: str) -> None:
+    page = page_with(desk, chart)
+    view = page.view()
+    names = [view.series.item(row).text() for row in range(view.series.count())]
+    assert len(names) > 1
+    page.view().save(tmp_path / "all.svg")
+    page.view().save(tmp_path / "all.png")
+    view.series.item(0).setCheckState(Qt.CheckState.Unchecked)
+    page.view().save(tmp_path / "less.svg")
+    page.view().save(tmp_path / "less.png")
+    texts = {
+        file: "".join(ElementTree.parse(tmp_path / file).getroot().itertext())
+        for file in ("all.svg", "less.svg")
+    }
+    assert all(name in texts["all.svg"] for name in names)
+    assert names[0] not in texts["less.svg"].replace(names[1], "")
+    tall, low = (QImage(str(tmp_path / f"{name}.png")) for name in ("all", "less"))
+    assert tall.height() > low.height() > 2 * view.chart.height()
+    background = QColor(theme.plot_colours().background)
+    entry = [tall.pixelColor(x, tall.height() - 36) for x in range(tall.width())]
+    assert any(one != background for one in entry)

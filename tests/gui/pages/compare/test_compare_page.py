@@ -1,0 +1,372 @@
+"""The Compare page: series, paired differences, exports."""
+
+from __future__ import annotations
+
+import csv
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor, QPainterPath
+from PySide6.QtTest import QTest
+from pytestqt.qtbot import QtBot
+
+from engine.report.series import X_AXES, Y_AXES, methods_of, series_of, wants_log
+from engine.specs.study import Study
+from engine.statistics.intervals import paired_difference
+from engine.store import RunKeys, Writer
+from gui.base import file_dialogs, theme
+from gui.base.page_context import Lab
+from gui.bridge.chart_process import ChartProcess
+from gui.pages.compare.chart_data import baselines
+from gui.pages.compare.compare_chart import shape
+from tests.helpers.fake_results import STUDY, FakeResults
+from tests.helpers.page_kit import Desk
+
+RATE, SIZE, *_, EPS = X_AXES
+ROBUST, CLEAN = Y_AXES
+
+
+@pytest.fixture
+def desk(qtbot: QtBot, full_lab: Lab, results: FakeResults) -> Desk:
+    return Desk(qtbot, full_lab, results)
+
+
+def settled(desk: Desk) -> Any:
+    """A page whose differences are all computed."""
+    page = desk.page("compare")
+    wait(desk, page)
+    return page
+
+
+def wait(desk: Desk, page: Any) -> None:
+    comparisons = page.table.model_.comparisons
+    desk.qtbot.waitUntil(lambda: all(one.reason != "..." for one in comparisons))
+
+
+def finished(desk: Desk) -> list[dict[str, Any]]:
+    store = desk.lab.store
+    return store.with_specs(row for row in store.results() if row["status"] == "finished")
+
+
+def with_attack(row: dict[str, Any], run_id: int, norm: str = "", **params: Any) -> dict[str, Any]:
+    """A row of another attack: these of its parameters differ."""
+    attack = row["spec"]["attack"]
+    changed = {**attack, "params": {**attack["params"], **params}}
+    more = {"eps": params["eps"]} if "eps" in params else {}
+    spec = {**row["spec"], "attack": changed}
+    return {**row, **more, "run_id": run_id, "norm": norm or row["norm"], "spec": spec}
+
+
+def test_differences_are_those_of_the_statistics(desk: Desk) -> None:
+    page = settled(desk)
+    store = desk.lab.store
+
+    def broken(run_id: int) -> list[bool]:
+        return [sample["broken"] for sample in store.samples(run_id)]
+
+    compared = 0
+    for one in page.table.model_.comparisons:
+        row = one.row
+        if row["compression"] == "none":
+            assert (one.difference, one.reason) == (None, "baseline")
+            continue
+        attack = row["attack"].split("-")[0].split(" ")[0]
+        reference = desk.run(row["model"], "none", attack)
+        expected = paired_difference(broken(row["run_id"]), broken(reference))
+        assert one.difference == expected
+        assert expected.difference == pytest.approx(
+            row["robust_accuracy"] - store.result(reference)["robust_accuracy"]
+        )
+        compared += 1
+    assert compared == 14
+
+
+def test_runs_on_other_images_are_not_compared(desk: Desk) -> None:
+    run_id = desk.run("digits-resnet-at", "ptq w4", "pgd")
+    desk.lab.store.db.execute(
+        'UPDATE samples SET "index" = "index" + 1 WHERE run_id = ?', (run_id,)
+    )
+    page = settled(desk)
+    found = {one.row["run_id"]: one for one in page.table.model_.comparisons}
+
+    assert found[run_id].difference is None
+    assert found[run_id].reason == "other images"
+
+
+def test_a_baseline_has_the_same_model_and_attack(desk: Desk) -> None:
+    rows = finished(desk)
+    baseline = baselines(rows)
+    for row in rows:
+        found = baseline(row)
+        if row["compression"] == "none":
+            assert found is None
+        else:
+            assert found is not None
+            assert found["compression"] == "none"
+            assert (found["model"], found["attack"]) == (row["model"], row["attack"])
+
+
+def test_every_finished_run_is_one_point_of_its_series(desk: Desk) -> None:
+    rows = finished(desk)
+    series = series_of(rows, RATE, ROBUST)
+
+    assert len(series) == 4
+    points = {point.run_id: point for one in series for point in one.points}
+    assert set(points) == {row["run_id"] for row in rows}
+    for row in rows:
+        point = points[row["run_id"]]
+        assert (point.x, point.y) == (row["compression_rate"], row["robust_accuracy"])
+        assert (point.low, point.high) == pytest.approx((row["ci_low"], row["ci_high"]))
+    for one in series:
+        assert [point.x for point in one.points] == sorted(point.x for point in one.points)
+
+
+def test_lines_join_only_variants_of_one_kind_and_the_base_model(desk: Desk) -> None:
+    rows = {row["run_id"]: row for row in finished(desk)}
+    pgd = next(
+        one
+        for one in series_of(list(rows.values()), RATE, ROBUST)
+        if "at" in one.name and "pgd" in one.name
+    )
+    lines = {tuple(rows[point.run_id]["compression"] for point in line) for line in pgd.lines()}
+
+    assert lines == {("none", "magnitude 50%", "magnitude 90%"), ("none", "ptq w4", "ptq w2")}
+
+
+def test_along_eps_a_series_is_a_variant(desk: Desk) -> None:
+    rows = [{**row} for row in finished(desk) if row["attack"].startswith("pgd")]
+    more = [with_attack(row, row["run_id"] + 100, eps=0.3) for row in rows]
+    series = series_of(rows + more, EPS, ROBUST)
+
+    assert len(series) == len(rows)
+    assert all([point.x for point in one.points] == [0.15, 0.3] for one in series)
+
+
+def test_a_wide_range_is_drawn_on_a_logarithmic_axis(desk: Desk) -> None:
+    rows = finished(desk)
+    assert wants_log(series_of(rows, RATE, ROBUST))
+    assert not wants_log(series_of(rows[:4], RATE, ROBUST))
+    assert not wants_log(series_of(rows, X_AXES[3], ROBUST)), "sparsity 0 has no logarithm"
+
+
+@pytest.mark.parametrize("x", range(len(X_AXES)))
+@pytest.mark.parametrize("y", range(len(Y_AXES)))
+def test_every_choice_of_axes_draws_all_runs(desk: Desk, x: int, y: int) -> None:
+    page = desk.page("compare")
+    page.tradeoff.x_box.setCurrentIndex(x)
+    page.tradeoff.y_box.setCurrentIndex(y)
+
+    assert len(page.drawn_runs()) == 18
+    assert sum(len(scatter.points()) for scatter in page.tradeoff.chart.scatters) == 18
+
+
+def test_flagged_points_are_hollow_in_both_themes(desk: Desk) -> None:
+    assert desk.results is not None
+    page = desk.page("compare")
+    for mode in ("dark", "light"):
+        theme.current().use(mode)
+        paper = QColor(theme.plot_colours().background)
+        spots = [spot for scatter in page.tradeoff.chart.scatters for spot in scatter.points()]
+        hollow = {spot.data().run_id for spot in spots if spot.brush().color() == paper}
+        assert desk.results.flagged in hollow
+        assert hollow == {row["run_id"] for row in desk.lab.store.results() if row["flags"]}
+    assert f"Hollow: flagged ({len(hollow)} runs)" in page.tradeoff.note.text()
+
+
+def test_unticking_a_series_takes_it_out_of_chart_and_exports(desk: Desk) -> None:
+    page = desk.page("compare")
+    before = set(page.drawn_runs())
+    item = page.tradeoff.series.item(0)
+    name = item.text()
+    item.setCheckState(Qt.CheckState.Unchecked)
+
+    hidden = {
+        point.run_id
+        for one in series_of(finished(desk), RATE, ROBUST)
+        if one.name == name
+        for point in one.points
+    }
+    assert set(page.drawn_runs()) == before - hidden
+    assert len(page.tradeoff.chart.scatters) == 3
+    page.tradeoff.series.item(0).setCheckState(Qt.CheckState.Checked)
+    assert set(page.drawn_runs()) == before
+
+
+def shapes(page: Any) -> dict[str, set[object]]:
+    """The markers in the chart by method."""
+    spots = [spot for scatter in page.tradeoff.chart.scatters for spot in scatter.points()]
+    found: dict[str, set[object]] = {}
+    for spot in spots:
+        found.setdefault(spot.data().method, set()).add(spot.symbol())
+    return found
+
+
+def test_a_marker_is_a_method_and_its_tick_takes_it_out(desk: Desk) -> None:
+    page = desk.page("compare")
+    drawn, series = shapes(page), page.tradeoff.series
+    assert set(drawn) == {"none", "magnitude", "ptq"}
+    assert sorted(map(len, drawn.values())) == [1, 1, 1]
+    assert len(set.union(*drawn.values())) == 3
+    names = [series.item(place).text() for place in range(series.count())]
+    assert names[-3:] == ["magnitude", "ptq", "uncompressed"]
+    before = page.drawn_runs()
+    series.item(series.count() - 2).setCheckState(Qt.CheckState.Unchecked)
+    assert set(shapes(page)) == {"none", "magnitude"}
+    gone = {row["run_id"] for row in finished(desk) if row["compression"].startswith("ptq")}
+    assert set(page.drawn_runs()) == set(before) - gone
+    # Along eps every variant is a series with a marker of its own, and nothing stays hidden.
+    page.tradeoff.x_box.setCurrentIndex(X_AXES.index(EPS))
+    assert len(page.drawn_runs()) == len(before)
+    assert series.count() == len(series_of(finished(desk), EPS, ROBUST))
+
+
+def test_there_is_a_marker_for_every_method(desk: Desk) -> None:
+    methods = [f"method {number}" for number in range(30)]
+    markers = theme.method_markers([*methods, "none"])
+    assert len(set(markers.values())) == 31
+    outlines = [shape(marker) for marker in markers.values()]
+    for outline in outlines:
+        if isinstance(outline, QPainterPath):
+            box = outline.boundingRect()
+            assert box.height() == pytest.approx(1)
+            assert (box.center().x(), box.center().y()) == pytest.approx((0, 0), abs=1e-6)
+    assert sum(isinstance(outline, QPainterPath) for outline in outlines) == 19
+
+
+def test_one_method_alone_leaves_markers_to_the_attacks(desk: Desk) -> None:
+    rows = [row for row in finished(desk) if not row["compression"].startswith("ptq")]
+    assert methods_of(series_of(rows, RATE, ROBUST), RATE) == ()
+    both = series_of(finished(desk), RATE, ROBUST)
+    assert methods_of(both, RATE) == ("magnitude", "ptq", "none")
+    assert methods_of(both, EPS) == ()
+
+
+def test_a_click_on_a_point_selects_its_row(desk: Desk) -> None:
+    page = settled(desk)
+    spot = page.tradeoff.chart.scatters[1].points()[2]
+    place = page.tradeoff.chart.mapFromScene(page.tradeoff.chart.scatters[1].mapToScene(spot.pos()))
+    QTest.mouseClick(page.tradeoff.chart.viewport(), Qt.MouseButton.LeftButton, pos=place)
+
+    assert desk.selections[-1] == [spot.data().run_id]
+    assert page.table.selected() == [spot.data().run_id]
+
+
+def test_chosen_runs_and_the_filter_narrow_what_is_compared(desk: Desk) -> None:
+    page = desk.page("compare")
+    page.open([1, 3, 11])
+    assert sorted(page.drawn_runs()) == [1, 3, 11]
+    page.filter_line.setText("model=digits-resnet-at")
+    assert page.drawn_runs() == [11]
+    page.filter_line.setText("robust>100")
+    assert page.stack.currentWidget() is page.no_match
+    page.show_all()
+    assert len(page.drawn_runs()) == 18
+
+
+def test_data_and_picture_of_the_chart(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = desk.page("compare")
+    for suffix in (".csv", ".svg", ".png"):
+        monkeypatch.setattr(
+            file_dialogs, "ask_save", lambda *_, end=suffix: tmp_path / f"chart{end}"
+        )
+        page._export_here(suffix)
+
+    with (tmp_path / "chart.csv").open() as file:
+        rows = {int(row["run_id"]): row for row in csv.DictReader(file)}
+    stored = {row["run_id"]: row for row in finished(desk)}
+    assert set(rows) == set(stored)
+    for run_id, row in rows.items():
+        assert float(row["robust_accuracy"]) == stored[run_id]["robust_accuracy"]
+        assert float(row["compression_rate"]) == stored[run_id]["compression_rate"]
+    assert ElementTree.parse(tmp_path / "chart.svg").getroot().tag.endswith("svg")
+    assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_figure_is_drawn_in_another_process(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "figure.svg"
+    monkeypatch.setattr(file_dialogs, "ask_save", lambda *_: target)
+    page = desk.page("compare")
+    page._export_figure(".svg")
+    desk.qtbot.waitUntil(lambda: desk.messages[-1].level == "ok")
+
+    assert str(target) in desk.messages[-1].text
+    text = "".join(ElementTree.parse(target).getroot().itertext())
+    assert "digits-resnet-at" in text
+
+
+def test_a_figure_that_cannot_be_written_says_why(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_dialogs, "ask_save", lambda *_: tmp_path / "missing" / "figure.svg")
+    page = desk.page("compare")
+    page._export_figure(".svg")
+    desk.qtbot.waitUntil(lambda: desk.messages[-1].level == "error")
+
+    assert "cannot be written" in desk.messages[-1].text
+
+
+def test_stopping_an_export_leaves_no_process(qtbot: QtBot, tmp_path: Path) -> None:
+    export = ChartProcess(["-c", "import time; time.sleep(60)"], tmp_path / "figure.svg")
+    told: list[str] = []
+    export.refused.connect(told.append)
+    export.start()
+    assert export.process.waitForStarted()
+    export.stop()
+
+    assert export.process.state() == export.process.ProcessState.NotRunning
+    assert told == [""]
+
+
+def test_a_stopped_export_is_no_failure(desk: Desk) -> None:
+    page = desk.page("compare")
+    before = list(desk.messages)
+    page._refused("")
+    assert desk.messages == before
+
+
+def test_axes_and_filter_survive_a_restart(desk: Desk) -> None:
+    page = desk.page("compare")
+    page.tradeoff.x_box.setCurrentIndex(1)
+    page.tradeoff.y_box.setCurrentIndex(1)
+    page.filter_line.setText("attack=fgsm")
+    page.save_state()
+    again = desk.page("compare")
+
+    assert (again.tradeoff.x_box.currentData(), again.tradeoff.y_box.currentData()) == (SIZE, CLEAN)
+    assert again.drawn_runs() == page.drawn_runs()
+
+
+def queue_another_study(desk: Desk) -> None:
+    """One run that waits, of a study named "Newest"."""
+    table = {
+        "name": "Newest",
+        "dataset": {"name": "digits", "limit": 10},
+        "model": [{"name": "digits-resnet"}],
+        "attack": [{"name": "fgsm"}],
+    }
+    study = Study.from_dict(table)
+    with Writer(desk.lab.store.path, exclusive=False) as writer:
+        writer.add_study(study, [(study.runs()[0], RunKeys("own", "own-variant", "own-data"))])
+
+
+def test_the_newest_study_is_compared_until_a_person_chooses(desk: Desk) -> None:
+    page = desk.page("compare")
+    assert page.studies.study() == STUDY
+    queue_another_study(desk)
+    page.refresh()
+    assert page.studies.study() == "Newest"
+    assert page.stack.currentWidget() is page.no_match
+    page.save_state()
+    assert desk.page("compare").studies.study() == "Newest"
+    page.no_match.buttons[0].click()
+    assert page.studies.study() is None
+    page.refresh()
+    page.save_state()
+    assert desk.page("compare").studies.study() is None

@@ -1,0 +1,25 @@
+"""The table of paired differences, cell by cell."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+
+from engine.store import Row
+from gui.pages.compare.difference_model import COLUMNS, Comparison, DifferenceModel
+
+COMPRESSION = [name for name, _ in COLUMNS].index("Compression")
+
+
+def row(run_id: int, compression: str) -> Row:
+    measured = {"robust_accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n": 100}
+    names = {"model": "m", "compression": compression, "attack": "pgd"}
+    return {"run_id": run_id, **names, **measured}
+
+
+def test_a_long_label_is_shown_short_unless_that_takes_it_for_another() -> None:
+    labels = ["ard 10ep schedule=as-coded", "kd 10ep alpha=0.5", "kd 10ep alpha=0.9", "none"]
+    model = DifferenceModel()
+    model.set_comparisons([Comparison(row(n, label)) for n, label in enumerate(labels)])
+    cells = [model.index(place, COMPRESSION) for place in range(len(labels))]
+    assert [cell.data() for cell in cells] == ["ard 10ep", *labels[1:]]
+    assert [cell.data(Qt.ItemDataRole.ToolTipRole) for cell in cells] == labels

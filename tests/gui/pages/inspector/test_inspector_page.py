@@ -1,0 +1,262 @@
+"""The Inspector page: pictures, order, navigation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QImage
+from PySide6.QtTest import QTest
+from pytestqt.qtbot import QtBot
+
+from gui.base import file_dialogs
+from gui.base.page_context import Lab
+from gui.pages.inspector.kept_images import confidence_drop, flipped, read_examples, verdict
+from gui.pages.inspector.pixels import fitting_scale, perturbation, picture
+from tests.helpers.fake_results import FakeResults
+from tests.helpers.page_kit import Desk
+
+RUN = ("digits-resnet-at", "magnitude 90%", "pgd")
+
+
+@pytest.fixture
+def desk(qtbot: QtBot, full_lab: Lab, results: FakeResults) -> Desk:
+    return Desk(qtbot, full_lab, results)
+
+
+def pixels(image: QImage) -> np.ndarray:
+    """(H,W,3) uint8."""
+    image = image.convertToFormat(QImage.Format.Format_RGB888)
+    rows = [
+        [image.pixelColor(x, y).getRgb()[:3] for x in range(image.width())]
+        for y in range(image.height())
+    ]
+    return np.array(rows, np.uint8)
+
+
+# -- pictures ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("width", [5, 8])
+def test_a_picture_has_the_pixels_of_the_image(channels: int, width: int) -> None:
+    image = np.random.default_rng(0).random((channels, 8, width), np.float32)
+    expected = np.rint(255 * image).transpose(1, 2, 0)
+
+    assert np.array_equal(pixels(picture(image)), np.broadcast_to(expected, (8, width, 3)))
+
+
+def test_a_perturbation_of_zero_is_neutral() -> None:
+    assert (pixels(perturbation(np.zeros((1, 2, 2), np.float32), 50)) == 255).all()
+    assert (pixels(perturbation(np.zeros((3, 2, 2), np.float32), 50)) == 128).all()
+    assert (pixels(perturbation(np.zeros((1, 2, 2), np.float32), 50, absolute=True)) == 0).all()
+
+
+def test_signs_differ_in_hue_and_sizes_in_strength() -> None:
+    delta = np.array([[[-0.1, -0.05, 0.0, 0.05, 0.1]]], np.float32)
+    row = pixels(perturbation(delta, 10))[0].astype(int)
+
+    assert row[0, 2] > row[0, 0], "blue is minus"
+    assert row[4, 0] > row[4, 2], "vermilion is plus"
+    distance = np.abs(row - 255).sum(1)
+    assert distance[0] > distance[1] > distance[2] < distance[3] < distance[4]
+    sizes = pixels(perturbation(delta, 10, absolute=True))[0, :, 0]
+    assert np.array_equal(sizes, sizes[::-1])
+
+
+@pytest.mark.parametrize("factor", [1.0, 7.0, 100.0])
+def test_amplification_multiplies_and_then_cuts_off(factor: float) -> None:
+    delta = np.linspace(-0.2, 0.2, 9, dtype=np.float32).reshape(1, 3, 3)
+    shown = pixels(perturbation(delta, factor, absolute=True))[..., 0]
+
+    assert np.array_equal(shown, np.rint(255 * np.clip(np.abs(delta[0]) * factor, 0, 1)))
+
+
+@pytest.mark.parametrize(
+    ("side", "room", "scale"), [(8, 250, 31), (8, 8, 1), (224, 100, 100 / 224)]
+)
+def test_small_images_grow_by_whole_numbers(side: int, room: int, scale: float) -> None:
+    assert fitting_scale(side, side, room, room) == pytest.approx(scale)
+
+
+# -- the page ----------------------------------------------------------------------------------
+
+
+def by_index(desk: Desk) -> Any:
+    """A page that lists the images as they are numbered."""
+    page = desk.page("inspector")
+    page.open(desk.run(*RUN))
+    page.order.setCurrentIndex(page.order.findData("index"))
+    page.list.setCurrentIndex(page.model.index(0, 0))
+    return page
+
+
+def test_only_flipped_images_are_visited(desk: Desk) -> None:
+    run_id = desk.run(*RUN)
+    page = desk.page("inspector")
+    page.open(run_id)
+    page.shown.setCurrentIndex(page.shown.findData("flipped"))
+    samples = desk.lab.store.samples(run_id)[:24]
+    expected = [
+        row["index"] for row in samples if row["broken"] and row["clean_prediction"] == row["label"]
+    ]
+    assert 1 < len(expected) < len(samples)
+
+    page.list.setFocus()
+    page.list.setCurrentIndex(page.model.index(0, 0))
+    visited = [page.examples.samples[page.place]["index"]]
+    for key in (Qt.Key.Key_Right, Qt.Key.Key_J) * len(expected):
+        QTest.keyClick(page.list, key)
+        visited.append(page.examples.samples[page.place]["index"])
+    assert list(dict.fromkeys(visited)) == expected
+    assert visited[-1] == expected[-1], "the last image is the end"
+
+    QTest.keyClick(page.list, Qt.Key.Key_Left)
+    assert page.examples.samples[page.place]["index"] == expected[-2]
+    assert page.position.text() == f"{len(expected) - 1} of {len(expected)}"
+
+
+def test_stepping_is_not_typing_into_the_list(desk: Desk) -> None:
+    # Class names that begin with the keys that step through the images.
+    names = json.dumps({"class_names": ["zero", "jay", "kite", *(f"j{n}" for n in range(7))]})
+    desk.lab.store.db.execute("UPDATE runs SET environment = ?", (names,))
+    page = by_index(desk)
+    page.list.setFocus()
+    places = [page.place]
+    for key in (Qt.Key.Key_J, Qt.Key.Key_J, Qt.Key.Key_J, Qt.Key.Key_K):
+        QTest.keyClick(page.list, key)
+        places.append(page.place)
+
+    assert places == [0, 1, 2, 3, 2]
+
+
+def test_orders(desk: Desk) -> None:
+    examples = read_examples(desk.lab.store, desk.run(*RUN))
+    rows = examples.samples
+    l2 = [rows[place]["l2"] for place in examples.places("all", "l2")]
+    drops = [confidence_drop(rows[place]) for place in examples.places("all", "drop")]
+
+    assert l2 == sorted(l2)
+    assert drops == sorted(drops, reverse=True)
+    assert flipped(rows[examples.places("all", "drop")[0]]), "the surest mistake comes first"
+
+
+def test_kinds_of_images_agree_with_their_words(desk: Desk) -> None:
+    examples = read_examples(desk.lab.store, desk.run("digits-resnet", "none", "pgd"))
+    kinds = {kind: examples.places(kind, "index") for kind in ("flipped", "held", "wrong")}
+
+    assert sorted(place for places in kinds.values() for place in places) == examples.places(
+        "all", "index"
+    )
+    for place in kinds["flipped"]:
+        assert verdict(examples.samples[place]).startswith("broken at step")
+    assert {verdict(examples.samples[place]) for place in kinds["held"]} == {"held"}
+
+
+def test_the_views_show_the_images_of_the_place(desk: Desk) -> None:
+    page = by_index(desk)
+    page.step(3)
+    images = desk.lab.store.images(desk.run(*RUN))
+
+    for kind in ("clean", "adversarial"):
+        expected = np.rint(255 * images[kind][3][0])
+        assert np.array_equal(pixels(page.panel.views[kind].image)[..., 0], expected)
+    delta = images["adversarial"][3] - images["clean"][3]
+    for step in (0, 5):
+        page.panel.amplification.setValue(step)
+        expected = pixels(perturbation(delta, page.panel.factor))
+        assert np.array_equal(pixels(page.panel.views["delta"].image), expected)
+
+
+def test_views_zoom_together_and_on_whole_pixels(desk: Desk) -> None:
+    page = desk.page("inspector")
+    page.open(desk.run(*RUN))
+    views = list(page.panel.views.values())
+    page.panel.views["clean"].setMaximumWidth(203)
+    desk.qtbot.waitUntil(lambda: page.panel.views["clean"].width() <= 203)
+    assert {view._target().width() % 8 for view in views} == {0}
+    assert len({view._target().width() for view in views}) == 1, "side by side, equally large"
+    before = [view._target().width() for view in views]
+    QTest.keyClick(views[0], Qt.Key.Key_Plus)
+    after = [view._target().width() for view in views]
+
+    assert all(b > a for a, b in zip(before, after, strict=True))
+    QTest.keyClick(views[2], Qt.Key.Key_0)
+    assert [view._target().width() for view in views] == before
+
+
+def test_another_run_opens_at_the_same_image(desk: Desk) -> None:
+    page = by_index(desk)
+    page.step(5)
+    page.open(desk.run("digits-resnet-at", "none", "pgd"))
+
+    assert page.place == 5
+    assert desk.selections[-1] == [desk.run("digits-resnet-at", "none", "pgd")]
+
+
+def test_a_run_without_images_says_so(desk: Desk) -> None:
+    assert desk.results is not None
+    page = desk.page("inspector")
+    page.open(desk.results.failed)
+
+    assert page.stack.currentWidget() is page.no_images
+    assert "failed" in page.no_images.text.text()
+    page.open(desk.run(*RUN))
+    assert page.stack.currentWidget() is not page.no_images
+
+
+def test_the_same_image_in_other_runs(desk: Desk) -> None:
+    page = desk.page("inspector")
+    page.open(desk.run(*RUN))
+    page.step(4)
+    desk.qtbot.waitUntil(lambda: not page.same._timer.isActive())
+    index = page.examples.samples[page.place]["index"]
+
+    assert page.same.rowCount() == 9
+    for line in range(page.same.rowCount()):
+        run = desk.lab.store.result(page.same.run_of(line))
+        assert run["attack"] == "pgd-20 0.15"
+        sample = next(row for row in desk.lab.store.samples(run["run_id"]) if row["index"] == index)
+        assert page.same.item(line, 4).text() == verdict(sample)
+
+
+def test_a_sheet_is_written(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "sheet.png"
+    monkeypatch.setattr(file_dialogs, "ask_save", lambda *_: target)
+    page = desk.page("inspector")
+    page.open(desk.run(*RUN))
+    page.export()
+    sheet = QImage(str(target))
+
+    assert not sheet.isNull()
+    assert desk.messages[-1].level == "ok"
+    # The first clean image, 16 times as large, stands in the first square.
+    clean = page.examples.clean[0][0]
+    shown = pixels(sheet.copy(8, 24, 128, 128))[8::16, 8::16, 0]
+    assert np.array_equal(shown, np.rint(255 * clean))
+
+
+def test_choices_survive_a_restart(desk: Desk) -> None:
+    page = desk.page("inspector")
+    page.shown.setCurrentIndex(page.shown.findData("flipped"))
+    page.order.setCurrentIndex(page.order.findData("drop"))
+    page.panel.absolute.setChecked(True)
+    page.save_state()
+    again = desk.page("inspector")
+
+    assert (again.shown.currentData(), again.order.currentData()) == ("flipped", "drop")
+    assert again.panel.absolute.isChecked()
+
+
+def test_images_that_the_attack_flipped_come_first(desk: Desk) -> None:
+    page = desk.page("inspector")
+    samples = page.examples.samples
+    shown = [page.model.place(row) for row in range(page.model.rowCount())]
+    found = [place for place in range(len(samples)) if flipped(samples[place])]
+    assert 0 < len(found) < len(samples)
+    assert shown == found + [place for place in range(len(samples)) if place not in found]
+    assert page.place == found[0]

@@ -1,0 +1,366 @@
+"""The Live page: what events do to it, and what it shows of stored runs."""
+
+from __future__ import annotations
+
+import csv
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QSettings
+from PySide6.QtWidgets import QApplication, QLabel
+from pytestqt.qtbot import QtBot
+
+from engine import events
+from engine.statistics.intervals import wilson
+from gui.base import file_dialogs, theme
+from gui.base.page_context import Lab
+from gui.base.words import duration
+from gui.pages.live.charts import CurveChart
+from gui.pages.live.state import LiveState, _marks, figures, stored_state
+from tests.helpers.fake_results import MASKED, FakeResults
+from tests.helpers.page_kit import Desk
+
+Tell = Callable[..., None]
+
+
+@pytest.fixture
+def desk(qtbot: QtBot, full_lab: Lab, results: FakeResults) -> Desk:
+    return Desk(qtbot, full_lab, results)
+
+
+def progress(run_id: int, steps: int = 5, done: int = 16, broken: int = 4) -> events.RunProgress:
+    return events.RunProgress(
+        run_id=run_id,
+        done=done,
+        total=60,
+        broken=broken,
+        seen=32,
+        curve=tuple(1 - 0.1 * step for step in range(steps)),
+        loss=tuple((step, 0.5 * step) for step in range(1, steps)),
+        history=((8, 1), (done, broken)),
+        seconds_left=65.0,
+        images_per_second=12.5,
+        active=9,
+        share=0.5,
+    )
+
+
+def start(desk: Desk, tell: Tell) -> int:
+    """The waiting run starts, in the database and in the events."""
+    assert desk.results is not None
+    run_id = desk.results.waiting
+    desk.lab.store.db.execute(
+        "UPDATE runs SET status = 'running', started = '2999', total = 60 WHERE id = ?", (run_id,)
+    )
+    tell(desk.lab, events.RunStarted(run_id=run_id, title="run", total=60, steps=20))
+    return run_id
+
+
+def test_progress_is_drawn_by_the_timer_and_not_by_the_event(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    run_id = start(desk, tell)
+    page.timer.stop()
+    page.draw()
+    before = page.curve.line.getData()
+    for steps in range(2, 40):
+        tell(desk.lab, progress(run_id, steps))
+    assert page.curve.line.getData() is before or np.array_equal(
+        page.curve.line.getData(), before
+    ), "an event must not draw"
+
+    page.draw()
+    x, y = page.curve.line.getData()
+    assert list(x) == list(range(39))
+    assert np.allclose(y, [1 - 0.1 * step for step in range(39)])
+    assert len(page.loss.line.getData()[0]) == 38
+
+
+def test_the_part_at_work_is_named(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    tell(desk.lab, replace(progress(start(desk, tell), 4), part="apgd-t"))
+    page.draw()
+    shown = [label.text() for label in page.figures.findChildren(QLabel)]
+    assert "attacking: apgd-t" in shown
+
+
+def test_the_parts_are_marked_on_the_curve_in_both_themes(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    run_id = start(desk, tell)
+    begun = ((0, "apgd-ce"), (100, "apgd-t"))
+    tell(desk.lab, replace(progress(run_id, 4), part="apgd-t", parts=begun[:1]))
+    page.draw()
+    tell(desk.lab, replace(progress(run_id, 4), part="apgd-t", parts=begun))
+    page.draw()
+    for mode in ("dark", "light"):
+        theme.current().use(mode)
+        marks = page.curve.marks.lines
+        assert [(line.value(), line.label.toPlainText()) for line in marks] == list(begun)
+        heights = [line.label.orthoPos for line in marks]
+        assert heights[0] - heights[1] > 0.05, "names of short parts must not cover each other"
+    page.open(desk.run("digits-resnet", "none", "pgd"))
+    page.draw()
+    assert not page.curve.marks.lines, "a run of one attack has no parts"
+
+
+def test_a_small_loss_keeps_its_size_when_the_theme_changes(desk: Desk) -> None:
+    page = desk.page("live")
+    page.loss.show_state(LiveState(1, loss=((0, 0.001), (9, 0.02)), steps=10))
+    page.grab()
+    theme.current().use("dark")
+    page.grab()
+    axis = page.loss.plotItem.getAxis("left")
+    assert axis.tickStrings([0.02], axis.autoSIPrefixScale * axis.scale, 0.01) == ["0.02"]
+
+
+def test_stored_parts_begin_where_the_ones_before_end() -> None:
+    rows = [
+        {"step": step, "part": part, "robust_accuracy": 1.0, "loss": None}
+        for step, part in ((0, ""), (1, "a"), (7, "a"), (9, ""), (11, "b"), (13, "b"))
+    ]
+    assert _marks(rows) == ((0, "a"), (9, "b"))
+
+
+def test_a_thinned_curve_is_drawn_at_its_steps(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    run_id = start(desk, tell)
+    tell(desk.lab, replace(progress(run_id, 4), stride=50, loss=((1, 0.5), (150, 2.0))))
+    page.draw()
+    assert list(page.curve.line.getData()[0]) == [0, 50, 100, 150]
+    assert [list(axis) for axis in page.loss.line.getData()] == [[1, 150], [0.5, 2.0]]
+
+
+def test_the_timer_runs_only_while_the_page_is_seen(desk: Desk) -> None:
+    page = desk.page("live")
+    assert page.timer.isActive()
+    assert page.timer.interval() >= 1000 / 15
+    page.hide()
+    assert not page.timer.isActive()
+
+
+def test_the_curve_moves_by_itself(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    run_id = start(desk, tell)
+    tell(desk.lab, progress(run_id, 7))
+
+    def drawn() -> bool:
+        x, _ = page.curve.line.getData()
+        return x is not None and len(x) == 7
+
+    desk.qtbot.waitUntil(drawn)
+
+
+def test_the_band_is_the_wilson_interval(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    run_id = start(desk, tell)
+    tell(desk.lab, progress(run_id, done=20, broken=5))
+    page.draw()
+
+    low, high = wilson([7, 15], [8, 20])
+    assert np.allclose(page.history.band._low.getData()[1], low)
+    assert np.allclose(page.history.band._high.getData()[1], high)
+    assert np.allclose(page.history.line.getData(), [[8, 20], [7 / 8, 15 / 20]])
+    texts = {key: label.text() for key, label in page.figures.values.items()}
+    assert texts["robust"] == f"75.0 % [{100 * low[1]:.1f}, {100 * high[1]:.1f}]"
+    assert texts["images"] == "20 of 60 done, 9 of 12 hold"
+    assert texts["left"] == "1:05"
+    assert texts["clean"] == "100.0 %"
+    assert texts["phase"] == "attacking"
+
+
+def test_pausing_holds_the_charts_and_going_on_catches_up(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    run_id = start(desk, tell)
+    tell(desk.lab, progress(run_id, 5))
+    page.draw()
+    page.pause.click()
+    tell(desk.lab, progress(run_id, 9))
+    page.draw()
+    assert len(page.curve.line.getData()[0]) == 5
+
+    page.pause.click()
+    page.draw()
+    assert len(page.curve.line.getData()[0]) == 9
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_new_run_is_followed_if_asked(desk: Desk, tell: Tell, follow: bool) -> None:
+    page = desk.page("live")
+    chosen = desk.run("digits-resnet", "none", "pgd")
+    page.open(chosen)
+    page.follow.setChecked(follow)
+    run_id = start(desk, tell)
+
+    assert page.run_id == (run_id if follow else chosen)
+    assert page.runs.currentData() == page.run_id
+
+
+def test_a_page_that_was_hidden_knows_where_the_run_stands(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    page.hide()
+    run_id = start(desk, tell)
+    tell(desk.lab, progress(run_id, 6))
+    page.show()
+    page.draw()
+
+    assert page.run_id == run_id
+    assert len(page.curve.line.getData()[0]) == 6
+
+
+def test_a_stage_is_named_in_words(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    run_id = start(desk, tell)
+    tell(desk.lab, events.StageStarted(run_id=run_id, stage="compression", detail="ptq w2"))
+    page.draw()
+
+    assert page.figures.values["phase"].text() == "compressing: ptq w2"
+
+
+def test_epochs_of_a_step_that_trains_are_told(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    run_id = start(desk, tell)
+    epoch = events.EpochFinished(
+        run_id=run_id, epoch=2, epochs=5, loss=0.1234, clean_accuracy=0.95, robust_accuracy=0.5
+    )
+    tell(desk.lab, epoch)
+    page.draw()
+
+    assert page.figures.values["phase"].text() == "training: epoch 2 of 5"
+    shown = {key: label.text() for key, label in page.board.training_figures.values.items()}
+    assert (shown["loss"], shown["clean"], shown["robust"]) == ("0.1234", "95.0 %", "50.0 %")
+
+
+def test_a_failure_says_why(desk: Desk, tell: Tell) -> None:
+    page = desk.page("live")
+    run_id = start(desk, tell)
+    tell(desk.lab, events.RunFailed(run_id=run_id, message="Out of memory."))
+    page.draw()
+
+    assert "Out of memory." in page.figures.values["phase"].text()
+
+
+def test_a_stored_run_shows_its_curve_flags_and_neighbours(desk: Desk) -> None:
+    assert desk.results is not None
+    page = desk.page("live")
+    page.open(desk.results.flagged)
+    # The other variants of the same model under the same attack: none, two prunings, ptq w4.
+    desk.qtbot.waitUntil(lambda: len(page.curve._earlier) == 4)
+
+    stored = [point["robust_accuracy"] for point in desk.lab.store.curve(desk.results.flagged)]
+    assert np.allclose(page.curve.line.getData()[1], stored)
+    assert MASKED["text"][1:] in page.figures.values["evidence"].text()
+    page.draw()
+    names = sorted(one.name for one in page.curve._earlier)
+    assert names == ["magnitude 50%", "magnitude 90%", "none (baseline)", "ptq w4"]
+    assert {len(one.curve) for one in page.curve._earlier} == {21}, "of the same attack"
+    long = {**page._rows[desk.results.flagged], "compression": "kd 10ep batch_size=64 lr=0.05"}
+    assert page._names_and_curves(long)[0] == "kd 10ep", "short, as those behind it"
+
+
+def test_the_curve_is_written_as_data_and_as_picture(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = desk.page("live")
+    run_id = desk.run("digits-resnet-at", "none", "pgd")
+    page.open(run_id)
+    page.draw()
+    for kind in ("CSV", "SVG", "PNG"):
+        target = tmp_path / f"curve.{kind.lower()}"
+        monkeypatch.setattr(file_dialogs, "ask_save", lambda *_, target=target: target)
+        page._export(kind)
+
+    with (tmp_path / "curve.csv").open() as file:
+        shares = [float(row["robust_accuracy"]) for row in csv.DictReader(file)]
+    stored = [point["robust_accuracy"] for point in desk.lab.store.curve(run_id)]
+    assert shares == stored
+    assert ElementTree.parse(tmp_path / "curve.svg").getroot().tag.endswith("svg")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_stored_history_ends_at_the_stored_result(full_lab: Lab, results: FakeResults) -> None:
+    for row in full_lab.store.results():
+        if row["status"] != "finished":
+            continue
+        state = stored_state(full_lab.store, row["run_id"])
+        robust = state.robust()
+        assert robust is not None
+        assert robust == pytest.approx((row["robust_accuracy"], row["ci_low"], row["ci_high"]))
+        assert state.history[-1] == (state.done, state.broken)
+        assert state.curve[-1][1] == pytest.approx(row["robust_accuracy"])
+
+
+def test_without_an_image_there_is_no_interval() -> None:
+    assert LiveState(1).robust() is None
+    assert LiveState(1, history=((0, 0),)).band() == ([], [], [], [])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, ""), (0, "0:00"), (59.6, "1:00"), (3599.7, "1:00:00"), (3725, "1:02:05")],
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("speed", "text"),
+    [(0.0456, "0.0456"), (1.26, "1.26"), (99.94, "99.9"), (745.4, "745"), (1019.6, "1,020")],
+)
+def test_a_speed_is_written_as_people_write_it(speed: float, text: str) -> None:
+    state = LiveState(1, images_per_second=speed)
+    assert figures(state)["speed"] == f"{text} a second"
+
+
+def test_the_first_batch_already_tells_an_accuracy_and_shows_its_point(
+    desk: Desk, tell: Tell
+) -> None:
+    state = LiveState(1, curve=((0, 1.0), (1, 0.75)), seen=100, total=300)
+    assert figures(state)["robust"] == "75.0 % so far"
+    page = desk.page("live")
+    page.history.show_state(LiveState(1, history=((100, 5),), done=100, total=300, broken=5))
+    assert page.history.line.opts["symbol"] == "o"
+
+
+@pytest.mark.parametrize(("steps", "whole"), [(1, True), (40, False)])
+def test_a_short_attack_has_no_fractions_of_a_step(
+    qtbot: QtBot, qapp: QApplication, settings: QSettings, steps: int, whole: bool
+) -> None:
+    theme.install(qapp, settings, "light")
+    # Alone: on the page the curves of earlier runs come when they are read, with their own span.
+    chart = CurveChart()
+    qtbot.addWidget(chart)
+    chart.show_state(LiveState(1, steps=steps))
+    axis = chart.plotItem.getAxis("bottom")
+    ticks = [place for _, places in axis.tickValues(0, steps, 600) for place in places]
+    assert ticks
+    assert all(place == int(place) for place in ticks) or not whole
+
+
+def test_the_band_of_one_run_does_not_stay_for_the_next(desk: Desk) -> None:
+    page = desk.page("live")
+    history = ((50, 5), (100, 12), (150, 20))
+    page.history.show_state(LiveState(1, history=history, done=150, total=300, broken=20))
+    assert page.history.band._area.isVisible()
+    page.history.show_state(LiveState(2, total=300))
+    assert not page.history.band._area.isVisible()
+
+
+def test_a_check_before_the_attack_is_named_and_promises_no_time_of_the_run() -> None:
+    gate = events.CheckProgress(
+        run_id=3, detail="gradients", share=0.25, seconds_left=2, before=True
+    )
+    texts = figures(LiveState(3, total=16).after(gate))
+    assert texts["phase"] == "checking the variant: gradients, 25%"
+    assert texts["left"] == figures(LiveState(3, total=16))["left"]
+
+
+def test_a_check_after_the_attack_is_named_with_its_time() -> None:
+    state = LiveState(3, curve=((0, 1.0), (1, 0.5)), done=16, total=16, seconds_left=0.0)
+    check = events.CheckProgress(run_id=3, detail="square 0.1", share=0.25, seconds_left=65)
+    texts = figures(state.after(check))
+    assert texts["phase"] == "attacking what is left: square 0.1, 25%"
+    assert texts["left"] == "1:05"
+    assert state.after(check).curve == state.curve

@@ -1,0 +1,264 @@
+"""New: what is seen is what will run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtWidgets import QLineEdit
+from pytestqt.qtbot import QtBot
+
+from engine import catalog
+from engine.host import paths
+from engine.specs.study import Study
+from gui.base import file_dialogs
+from gui.base.page_context import Lab
+from gui.pages.new.method_block import MethodBlock
+from gui.pages.new.method_column import MethodColumn
+from gui.pages.new.page import MOST_RUNS, NewPage, checked
+from gui.pages.new.recipe_block import RecipeBlock
+from gui.shell.main_window import MainWindow
+from tests.helpers.fakes import FakeEngineClient
+
+RECIPES = """
+name = "Recipes"
+seed = 7
+keep_images = 20
+[dataset]
+name = "digits"
+limit = 100
+[[model]]
+name = "digits-resnet"
+[[compression]]
+steps = [{ name = "magnitude", sparsity = [0.5, 0.75] }, { name = "ptq", bits = 4 }]
+[[compression]]
+name = "ptq"
+bits = 8
+[[compression]]
+name = "ptq"
+bits = 4
+activation_bits = 8
+[[attack]]
+name = "fgsm"
+eps = ["4/255", "8/255"]
+"""
+
+
+@pytest.fixture
+def page(qtbot: QtBot, lab: Lab) -> NewPage:
+    page = NewPage(lab)
+    qtbot.addWidget(page)
+    page.show()
+    return page
+
+
+def block(page: NewPage, entry_id: str) -> MethodBlock:
+    section = "attacks" if entry_id in catalog.section("attacks") else "compressions"
+    column: MethodColumn = getattr(page, section)
+    return column.block(entry_id)
+
+
+def type_into(page: NewPage, entry_id: str, name: str, text: str) -> None:
+    form = block(page, entry_id).form
+    assert form is not None
+    control = form.fields[name].control
+    assert isinstance(control, QLineEdit)
+    control.setText(text)
+    control.textEdited.emit(text)
+
+
+def choose_dataset(page: NewPage, name: str) -> None:
+    place = list(catalog.section("datasets")).index(name)
+    page.data.dataset.setCurrentIndex(place)
+    page.data.dataset.activated.emit(place)
+
+
+def test_the_example_is_ready_to_start(page: NewPage) -> None:
+    page.load(paths.example_study())
+    example = Study.from_toml(paths.example_study())
+    assert page.study == example
+    assert f"= {len(example.runs())} runs" in page.count.text()
+    assert page.verdict.text() == "0 errors"
+    assert page.start_button.isEnabled()
+
+
+def test_recipes_and_second_instances_come_back_unchanged(page: NewPage, tmp_path: Path) -> None:
+    file = tmp_path / "recipes.toml"
+    file.write_text(RECIPES, "utf-8")
+    page.load(file)
+    assert page.study == Study.from_toml(file)
+    assert [type(one) for one in page.compressions.blocks[:3]] == [
+        RecipeBlock,
+        MethodBlock,
+        MethodBlock,
+    ]
+
+
+def test_start_submits_what_is_seen_and_goes_to_live(
+    page: NewPage, engine: FakeEngineClient, qtbot: QtBot
+) -> None:
+    page.load(paths.example_study())
+    with qtbot.waitSignal(page.go) as gone:
+        qtbot.mouseClick(page.start_button, Qt.MouseButton.LeftButton)
+    assert engine.calls == [("submit", page.study), ("pause", False)]
+    assert gone.args == ["live", None]
+
+
+def test_add_to_queue_does_not_start_the_queue(page: NewPage, engine: FakeEngineClient) -> None:
+    page.load(paths.example_study())
+    page.queue_button.click()
+    assert engine.calls == [("submit", page.study)]
+
+
+def test_a_bad_value_is_one_sentence_and_nothing_starts(
+    page: NewPage, engine: FakeEngineClient
+) -> None:
+    page.load(paths.example_study())
+    type_into(page, "magnitude", "sparsity", "1.2")
+    assert "sparsity is 1.2" in page.verdict.text()
+    assert page.verdict.text().count(".") <= 3
+    assert not page.start_button.isEnabled()
+    page.start()
+    page.enqueue()
+    assert engine.calls == []
+    type_into(page, "magnitude", "sparsity", "0.5, 8/255, 0.9")
+    assert page.start_button.isEnabled()
+    assert "6 variants" in page.count.text()
+
+
+def test_what_is_missing_is_said(page: NewPage) -> None:
+    page.reset()
+    assert "No model" in page.verdict.text()
+    page.data.models["digits-resnet"].click()
+    assert "No attack" in page.verdict.text()
+    block(page, "fgsm").box.click()
+    assert page.count.text() == "1 model × 1 variant × 1 attack = 1 run"
+
+
+def test_the_draft_survives_a_restart(page: NewPage, qtbot: QtBot) -> None:
+    page.load(paths.example_study())
+    type_into(page, "pgd", "eps", "-1")
+    again = NewPage(page.lab)
+    qtbot.addWidget(again)
+    assert again.draft() == page.draft()
+    assert again.verdict.text() == page.verdict.text()
+
+
+@pytest.mark.parametrize(
+    "draft", ["no json", "[]", '{"attack": [{"name": "gone"}]}', '{"dataset": 3}', '{"seed": "x"}']
+)
+def test_a_draft_of_another_version_does_no_harm(lab: Lab, qtbot: QtBot, draft: str) -> None:
+    lab.settings.setValue("new/draft", draft)
+    page = NewPage(lab)
+    qtbot.addWidget(page)
+    page.load(paths.example_study())
+    assert page.study == Study.from_toml(paths.example_study())
+
+
+def test_a_slip_of_the_finger_is_not_expanded(page: NewPage) -> None:
+    page.load(paths.example_study())
+    many = ", ".join(f"0.{number:04}" for number in range(1, MOST_RUNS))
+    type_into(page, "pgd", "eps", many)
+    assert f"at most {MOST_RUNS:,}" in page.verdict.text()
+
+
+def test_the_count_before_expanding_is_the_count_after(page: NewPage) -> None:
+    page.load(paths.example_study())
+    draft = page.draft()
+    assert len(checked(draft).runs()) == 20
+
+
+def test_another_instance_and_a_recipe_add_variants(page: NewPage) -> None:
+    page.load(paths.example_study())
+    block(page, "ptq").button.click()
+    extra = page.compressions.blocks[2]
+    assert isinstance(extra, MethodBlock)
+    assert extra.extra
+    assert extra.form is not None
+    extra.form.fields["bits"].control.setText("5")
+    extra.changed.emit()
+    assert "6 variants" in page.count.text()
+    page.compressions.add_recipe()
+    assert "6 variants" not in page.count.text() or page.study is not None
+    extra.button.click()
+    assert extra not in page.compressions.blocks
+
+
+def test_files_are_opened_and_saved(
+    page: NewPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "saved.toml"
+    monkeypatch.setattr(file_dialogs, "ask_save", lambda *_: target)
+    page.load(paths.example_study())
+    page.save_button.click()
+    assert Study.from_toml(target) == page.study
+    page.reset()
+    monkeypatch.setattr(file_dialogs, "ask_open", lambda *_: target)
+    page.open_button.click()
+    assert page.study == Study.from_toml(paths.example_study())
+
+
+def test_a_bad_file_leaves_the_draft_alone(qtbot: QtBot, lab: Lab, tmp_path: Path) -> None:
+    window = MainWindow(lab, "new")
+    qtbot.addWidget(window)
+    window.show()
+    window.load_example()
+    bad = tmp_path / "bad.toml"
+    bad.write_text('name = "x"\n[[model]]\nname = "nope"\n', "utf-8")
+    window.load_study(bad)
+    bar = window.frame("new").bar
+    assert bar.isVisible()
+    assert bar.message is not None
+    assert "'nope'" in bar.message.text
+    page = window.page()
+    assert isinstance(page, NewPage)
+    assert page.study == Study.from_toml(paths.example_study())
+    window.load_example()
+    assert not bar.isVisible()
+
+
+def test_own_images_need_a_path(page: NewPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    page.load(paths.example_study())
+    choose_dataset(page, "folder")
+    assert "no path" in page.verdict.text()
+    monkeypatch.setattr(file_dialogs, "ask_folder", lambda *_: Path("/pictures"))
+    page.data.place.choose.click()
+    assert page.study is not None
+    assert page.study.dataset.folder == str(Path("/pictures"))
+
+
+def test_models_stand_in_the_order_of_the_study(page: NewPage, qtbot: QtBot) -> None:
+    """The example names the plain model first, the catalogue does not."""
+    page.load(paths.example_study())
+    assert page.study is not None
+    first, second = (page.data.models[model.name] for model in page.study.models)
+    above = QPoint(0, 0)
+    qtbot.waitUntil(lambda: first.mapTo(page, above).y() < second.mapTo(page, above).y())
+
+
+def test_the_planned_runs_are_listed_where_there_is_room(page: NewPage, qtbot: QtBot) -> None:
+    page.resize(1200, 900)
+    page.load(paths.example_study())
+    qtbot.waitUntil(page.plan.isVisible)
+    assert page.study is not None
+    runs = page.study.runs()
+    model = page.plan.model
+    shown = [
+        tuple(model.index(row, column).data() for column in range(3))
+        for row in range(model.rowCount())
+    ]
+    assert shown == [(run.model, run.compression, run.attack.label) for run in runs]
+    page.resize(1200, 440)
+    qtbot.waitUntil(lambda: not page.plan.isVisible())
+    page.resize(1200, 900)
+    qtbot.waitUntil(page.plan.isVisible)
+    page.data.name.clear()
+    page.data.name.textEdited.emit("")
+    assert not page.plan.isVisible()
+
+
+def test_what_was_said_of_an_earlier_try_goes_with_the_next(page: NewPage, qtbot: QtBot) -> None:
+    page.load(paths.example_study())
+    with qtbot.waitSignal(page.notify, check_params_cb=lambda message: message is None):
+        page.start_button.click()

@@ -1,0 +1,257 @@
+"""The Runs page: sorting, filtering, choosing, tagging, deleting, exporting."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtTest import QTest
+from pytestqt.qtbot import QtBot
+
+from gui.base import file_dialogs
+from gui.base.page_context import Lab
+from gui.pages.runs.run_columns import COLUMNS, size_text
+from gui.pages.runs.runs_model import ROW_ROLE, RunsModel
+from tests.helpers.fake_results import MASKED, FakeResults
+from tests.helpers.page_kit import Desk
+
+PLACE = {column.id: place for place, column in enumerate(COLUMNS)}
+
+
+@pytest.fixture
+def desk(qtbot: QtBot, full_lab: Lab, results: FakeResults) -> Desk:
+    return Desk(qtbot, full_lab, results)
+
+
+def shown(page: Any, column: str) -> list[Any]:
+    return [row[column] for row in page.table.proxy.shown()]
+
+
+@pytest.mark.parametrize("column", ["robust_accuracy", "size_bytes", "run_id", "compression_rate"])
+@pytest.mark.parametrize("order", list(Qt.SortOrder))
+def test_numbers_sort_as_numbers_and_missing_ones_last(
+    desk: Desk, column: str, order: Qt.SortOrder
+) -> None:
+    page = desk.page("runs")
+    page.table.sortByColumn(PLACE[column], order)
+
+    values = shown(page, column)
+    known = [value for value in values if value is not None]
+    assert known == sorted(known, reverse=order == Qt.SortOrder.DescendingOrder)
+    assert values[: len(known)] == known
+    assert len(values) == 20
+
+
+def test_the_filter_line_narrows_and_refuses_in_words(desk: Desk) -> None:
+    page = desk.page("runs")
+    page.filter_line.setText("attack=pgd robust>30 model=digits-resnet-at")
+    expected = {
+        row["run_id"]
+        for row in desk.lab.store.results()
+        if row["model"] == "digits-resnet-at"
+        and row["attack"].startswith("pgd")
+        and row["robust_accuracy"] > 0.3
+    }
+
+    assert set(shown(page, "run_id")) == expected
+    assert 0 < len(expected) < 20
+
+    page.filter_line.setText("attack=pgd bogus=1")
+    assert "bogus" in page.filter_note.text()
+    assert set(shown(page, "run_id")) == expected, "a mistake must not empty the table"
+
+    page.filter_line.setText("nothing-is-called-so")
+    assert page.stack.currentWidget() is page.no_match
+    page.clear_filter()
+    assert len(shown(page, "run_id")) == 20
+
+
+def test_the_selection_is_told_and_stays_with_its_runs(desk: Desk) -> None:
+    page = desk.page("runs")
+    page.table.select([3, 11])
+    assert sorted(desk.selections[-1]) == [3, 11]
+
+    page.table.sortByColumn(PLACE["robust_accuracy"], Qt.SortOrder.AscendingOrder)
+    desk.lab.store.set_deleted([1])
+    page.refresh()
+
+    assert 1 not in shown(page, "run_id")
+    assert sorted(page.selected_runs()) == [3, 11]
+
+
+def test_deleting_can_be_undone(desk: Desk) -> None:
+    page = desk.page("runs")
+    page.table.select([2, 5])
+    page.setFocus()
+    QTest.keyClick(page.table, Qt.Key.Key_Delete)
+    assert not {2, 5} & set(shown(page, "run_id"))
+
+    desk.undo.undo()
+    assert {2, 5} <= set(shown(page, "run_id"))
+
+
+def test_a_running_run_is_not_deleted(desk: Desk) -> None:
+    desk.lab.store.db.execute("UPDATE runs SET status = 'running' WHERE id = 5")
+    page = desk.page("runs")
+    page.table.select([4, 5])
+    page.buttons["delete"].click()
+
+    assert desk.undo.count() == 0
+    assert "stop" in page.note.text()
+
+
+def test_tags_are_set_for_all_selected_runs_and_come_back(desk: Desk) -> None:
+    desk.lab.store.annotate(2, tags="old")
+    page = desk.page("runs")
+    page.table.select([2, 5])
+    page.buttons["tag"].click()
+    page.tag_line.setText(" paper,paper , table 2,")
+    QTest.keyClick(page.tag_line, Qt.Key.Key_Return)
+
+    tags = {row["run_id"]: row["tags"] for row in page.table.proxy.shown()}
+    assert (tags[2], tags[5], tags[6]) == ("paper, table 2", "paper, table 2", "")
+
+    desk.undo.undo()
+    tags = {row["run_id"]: row["tags"] for row in page.table.proxy.shown()}
+    assert (tags[2], tags[5]) == ("old", "")
+
+
+def test_a_flag_shows_as_icon_and_in_words(desk: Desk) -> None:
+    assert desk.results is not None
+    page = desk.page("runs")
+    column = PLACE["robust_accuracy"]
+    flagged = {
+        page.table.proxy.index(line, column).data(ROW_ROLE)["run_id"]
+        for line in range(20)
+        if page.table.proxy.index(line, column).data(Qt.ItemDataRole.DecorationRole)
+    }
+    stored = desk.lab.store.results()
+    assert flagged == {row["run_id"] for row in stored if row["flags"]}
+    assert desk.results.flagged in flagged
+    beaten = [row for row in stored if row["attack"].startswith("fgsm") and row["flags"]]
+    assert beaten, "of two attacks on one variant the weaker one is flagged"
+    assert {flag["id"] for row in beaten for flag in row["flags"]} == {"stronger-attack"}
+
+    page.table.select([desk.results.flagged])
+    index = page.table.currentIndex().siblingAtColumn(column)
+    assert index.data(Qt.ItemDataRole.ToolTipRole) == MASKED["text"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".tex", ".md"])
+def test_exports_hold_the_selected_runs(
+    desk: Desk, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / f"out{suffix}"
+    monkeypatch.setattr(file_dialogs, "ask_save", lambda *_: target)
+    page = desk.page("runs")
+    page.table.select([3, 11, 15])
+    page._export(suffix)
+
+    text = target.read_text("utf-8")
+    if suffix == ".csv":
+        assert {int(row["run_id"]) for row in csv.DictReader(io.StringIO(text))} == {3, 11, 15}
+    elif suffix == ".json":
+        assert {row["run_id"] for row in json.loads(text)} == {3, 11, 15}
+    else:
+        assert text.count("pgd-20") == 3
+    assert desk.messages[-1].level == "ok"
+
+
+def test_an_export_that_cannot_be_written_says_so(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_dialogs, "ask_save", lambda *_: tmp_path / "missing" / "out.csv")
+    desk.page("runs")._export(".csv")
+
+    assert desk.messages[-1].level == "error"
+
+
+def test_variants_have_short_names_where_these_tell_them_apart() -> None:
+    model = RunsModel()
+    long = "hydra 10% prune_epochs=6 batch_size=64"
+    twins = ["kd 5ep lr=0.1", "kd 5ep lr=0.2"]
+    names = [long, *twins]
+    usual = {column.id: None for column in COLUMNS} | {"flags": (), "status": "finished"}
+    rows = [usual | {"run_id": i, "compression": name} for i, name in enumerate(names)]
+    model.set_rows(rows)
+
+    def cells(role: Qt.ItemDataRole) -> list[Any]:
+        column = PLACE["compression"]
+        return [model.index(i, column).data(role) for i in range(model.rowCount())]
+
+    assert cells(Qt.ItemDataRole.DisplayRole) == ["hydra 10%", *twins]
+    assert cells(Qt.ItemDataRole.ToolTipRole) == names
+
+    # One of the twins is gone, so the other needs no more words.
+    model.set_rows(rows[:2])
+    assert cells(Qt.ItemDataRole.DisplayRole) == ["hydra 10%", "kd 5ep"]
+
+
+def test_copying_gives_the_columns_that_are_seen_with_names_in_full(desk: Desk) -> None:
+    desk.lab.store.db.execute("UPDATE runs SET compression = 'kd 5ep lr=0.1' WHERE id = 3")
+    page = desk.page("runs")
+    page.refresh()
+    page.table.show_column(PLACE["tags"], False)
+    page.table.select([3, 11])
+    page.setFocus()
+    QTest.keyClick(page.table, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+
+    lines = QGuiApplication.clipboard().text().strip().split("\n")
+    head = lines[0].split("\t")
+    assert len(lines) == 3
+    assert "Tags" not in head
+    assert {line.split("\t")[head.index("Run")] for line in lines[1:]} == {"3", "11"}
+    assert "kd 5ep lr=0.1" in {line.split("\t")[head.index("Compression")] for line in lines[1:]}
+
+
+def test_columns_filter_and_order_survive_a_restart(desk: Desk) -> None:
+    page = desk.page("runs")
+    page.table.show_column(PLACE["seconds"], True)
+    page.table.show_column(PLACE["tags"], False)
+    page.filter_line.setText("attack=pgd")
+    page.table.sortByColumn(PLACE["size_bytes"], Qt.SortOrder.AscendingOrder)
+    page.save_state()
+
+    again = desk.page("runs")
+    assert not again.table.isColumnHidden(PLACE["seconds"])
+    assert again.table.isColumnHidden(PLACE["tags"])
+    assert shown(again, "run_id") == shown(page, "run_id")
+
+
+def test_enter_inspects_and_compare_takes_the_selection(desk: Desk) -> None:
+    page = desk.page("runs")
+    page.table.select([11])
+    QTest.keyClick(page.table, Qt.Key.Key_Return)
+    page.table.select([11, 13])
+    page.buttons["compare"].click()
+
+    assert desk.visits[0] == ("inspector", 11)
+    where, run_ids = desk.visits[1]
+    assert (where, sorted(run_ids)) == ("compare", [11, 13])
+
+
+def test_refreshing_reads_only_what_changed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = desk.page("runs")
+    monkeypatch.setattr(page.lab.store, "results", lambda *_: pytest.fail("read for nothing"))
+    page.refresh()
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (None, ""),
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (310_000, "310 kB"),
+        (4.2e9, "4.2 GB"),
+    ],
+)
+def test_sizes_are_readable(count: float | None, text: str) -> None:
+    assert size_text(count) == text

@@ -1,0 +1,131 @@
+"""What every page owes, whoever wrote it."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QComboBox,
+    QHeaderView,
+    QLineEdit,
+    QPlainTextEdit,
+    QScrollArea,
+    QWidget,
+)
+from pytestqt.qtbot import QtBot
+
+from engine.host import paths
+from gui.base import theme
+from gui.base.page_context import Lab
+from gui.pages import PAGES, page_class
+from gui.pages.new.method_block import MethodBlock
+from gui.shell.main_window import MainWindow
+from gui.widgets.empty_state import EmptyState
+
+CONTROLS = (
+    QAbstractButton,
+    QAbstractItemView,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QComboBox,
+    QLineEdit,
+    QPlainTextEdit,
+)
+every_page = pytest.mark.parametrize("page_id", PAGES)
+
+
+def shown(qtbot: QtBot, lab: Lab, page_id: str) -> MainWindow:
+    window = MainWindow(lab, page_id)
+    qtbot.addWidget(window)
+    window.resize(1280, 720)
+    window.show()
+    return window
+
+
+def _is_part(one: QWidget | None) -> bool:
+    above = one.parentWidget() if one else None
+    return above is not None and (
+        isinstance(above, QAbstractSpinBox | QComboBox | QAbstractItemView) or _is_part(above)
+    )
+
+
+def nameless(page: QWidget) -> list[str]:
+    """Controls that a screen reader could not name; parts of a control are not controls."""
+    return [
+        f"{type(one).__name__} in {type(one.parentWidget()).__name__}"
+        for one in page.findChildren(QWidget)
+        if isinstance(one, CONTROLS)
+        and not isinstance(one, QHeaderView)
+        and one.focusPolicy() != Qt.FocusPolicy.NoFocus
+        and not one.isHidden()
+        and not _is_part(one)
+        and not one.accessibleName()
+        and not (isinstance(one, QAbstractButton) and one.text())
+    ]
+
+
+@every_page
+def test_says_what_it_is(page_id: str) -> None:
+    page = page_class(page_id)
+    assert (page.id, page.title, page.icon) == (page_id, PAGES[page_id].title, PAGES[page_id].icon)
+
+
+@every_page
+@pytest.mark.parametrize("fixture", ["lab", "full_lab"])
+def test_fits_a_small_screen_and_names_its_controls(
+    qtbot: QtBot, request: pytest.FixtureRequest, page_id: str, fixture: str
+) -> None:
+    window = shown(qtbot, request.getfixturevalue(fixture), page_id)
+    assert window.minimumSizeHint().width() <= 1280
+    assert window.minimumSizeHint().height() <= 720
+    assert window.size() == QSize(1280, 720)
+    assert nameless(window) == []
+
+
+def test_every_method_fits_into_its_column(qtbot: QtBot, lab: Lab) -> None:
+    window = shown(qtbot, lab, "new")
+    window.load_study(paths.resources() / "studies" / "systems-digits.toml")
+    widths = {
+        area.viewport().width() - area.widget().minimumSizeHint().width()
+        for area in window.findChildren(QScrollArea)
+        if area.isVisible()
+    }
+    assert len(widths) >= 2
+    assert min(widths) >= 0
+    blocks = window.findChildren(MethodBlock)
+    long = next(one.box for one in blocks if one.entry_id == "iad-2")
+    assert "\u2026" in long.shown_text()
+    assert long.shown_text().endswith("(IAD-II)")
+    assert (
+        long.accessibleName() == long.text() == "Introspective distillation, two teachers (IAD-II)"
+    )
+
+
+@pytest.mark.parametrize("page_id", [one for one in PAGES if one != "new"])
+def test_an_empty_page_offers_the_next_action(qtbot: QtBot, lab: Lab, page_id: str) -> None:
+    window = shown(qtbot, lab, page_id)
+    visible = [one for one in window.page().findChildren(EmptyState) if one.isVisible()]
+    assert len(visible) == 1
+    buttons = [one for one in visible[0].findChildren(QAbstractButton) if one.isVisible()]
+    assert buttons
+    buttons[0].click()
+    assert window.page_id == "new"
+
+
+@every_page
+def test_has_paper_of_the_theme(qtbot: QtBot, full_lab: Lab, page_id: str) -> None:
+    window = shown(qtbot, full_lab, page_id)
+    pages = {}
+    for mode in ("light", "dark"):
+        theme.current().use(mode)
+        pages[mode] = window.grab().toImage()
+    for mode, lightest in (("light", True), ("dark", False)):
+        image = pages[mode].scaled(64, 36)
+        values = [image.pixelColor(x, y).lightness() for x in range(64) for y in range(36)]
+        light = sum(value > 128 for value in values) / len(values)
+        assert (light > 0.8) is lightest, (mode, light)
+        assert (light < 0.2) is not lightest, (mode, light)

@@ -1,0 +1,114 @@
+"""The filter line means what it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gui.widgets.run_filter import FilterError, parse
+
+ROWS: list[dict[str, Any]] = [
+    {
+        "run_id": number,
+        "study": "Digits",
+        "dataset": "digits",
+        "model": model,
+        "compression": compression,
+        "attack": attack,
+        "norm": "Linf",
+        "status": status,
+        "tags": tags,
+        "note": "",
+        "flags": flags,
+        "eps": eps,
+        "robust_accuracy": robust,
+        "clean_accuracy": 0.9,
+    }
+    for number, model, compression, attack, status, tags, flags, eps, robust in (
+        (1, "resnet", "none", "pgd-40 8/255", "finished", "paper, table 2", [], 8 / 255, 0.63),
+        (2, "resnet-at", "magnitude 90%", "pgd-40 8/255", "finished", "", [], 8 / 255, 0.3),
+        (3, "resnet-at", "magnitude 90% + ptq w4", "pgd-l2 0.5", "failed", "", [], 0.5, None),
+        (
+            4,
+            "resnet-at",
+            "ptq w4",
+            "fgsm 8/255",
+            "finished",
+            "",
+            [{"id": "masking"}],
+            8 / 255,
+            0.05,
+        ),
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", [1, 2, 3, 4]),
+        ("attack=pgd", [1, 2]),
+        ("attack=pgd-40", [1, 2]),
+        ('attack="pgd-l2 0.5"', [3]),
+        ("model=resnet", [1]),
+        ("model:resnet", [1, 2, 3, 4]),
+        ("MODEL=ResNet-AT", [2, 3, 4]),
+        ("compression=ptq", [3, 4]),
+        ('compression="ptq w4"', [3, 4]),
+        ("compression!=none", [2, 3, 4]),
+        ("robust>30", [1]),
+        ("robust>=30", [1, 2]),
+        ("robust<30%", [4]),
+        ("eps=8/255", [1, 2, 4]),
+        ("status=finished robust<50 model=resnet-at", [2, 4]),
+        ("tags=paper", [1]),
+        ('tags="table 2"', [1]),
+        ("tags=table", []),
+        ("flags=masking", [4]),
+        ("masking", [4]),
+        ("90%", [2, 3]),
+        ("id=3", [3]),
+        ('"w4 fgsm"', []),
+    ],
+)
+def test_a_filter_keeps_the_rows_it_describes(text: str, expected: list[int]) -> None:
+    run_filter = parse(text)
+
+    assert [row["run_id"] for row in ROWS if run_filter.accepts(row)] == expected
+
+
+@given(st.floats(0, 100, allow_nan=False), st.sampled_from(["<", "<=", ">", ">="]))
+def test_shares_are_compared_in_percent(limit: float, op: str) -> None:
+    limit = round(limit, 3)
+    found = {row["run_id"] for row in ROWS if parse(f"robust{op}{limit}").accepts(row)}
+
+    known = {row["run_id"]: round(100 * row["robust_accuracy"], 6) for row in ROWS[:2] + ROWS[3:]}
+    tests = {"<": float.__lt__, "<=": float.__le__, ">": float.__gt__, ">=": float.__ge__}
+    assert found == {number for number, share in known.items() if tests[op](share, limit)}
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("bogus=3", "bogus"),
+        ("robust>many", "many"),
+        ("robust>", "not a number"),
+        ("model<3", "text"),
+        ("robust:3", "numbers"),
+    ],
+)
+def test_what_cannot_be_understood_is_named(text: str, word: str) -> None:
+    with pytest.raises(FilterError, match=word):
+        parse(text)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_filter_or_refused_in_words(text: str) -> None:
+    try:
+        run_filter = parse(text)
+    except FilterError:
+        return
+    assert all(isinstance(run_filter.accepts(row), bool) for row in ROWS)
