@@ -138,6 +138,8 @@ class Entry:
         family: the group it is listed under.
         summary: one line.
         paper: the source, as author, year and arXiv number or venue; empty if none applies.
+        formula: of methods, what is computed, in one line of plain text; symbols as in
+            ``docs/attacks.md`` and ``docs/compressions.md``.
         params: the parameter model.
         limits: when it cannot be used, in words; empty if always.
         norm: for attacks, the norm that eps is measured in: "Linf", "L2" or "" (none).
@@ -156,6 +158,7 @@ class Entry:
     norm: str = ""
     traits: frozenset[Trait] = frozenset()
     kinds: frozenset[Kind] = frozenset()
+    formula: str = ""
 
     def label(self, params: Params) -> str:
         """A short text for tables and legends."""

@@ -180,6 +180,7 @@ def entries() -> Section:
             family="training",
             summary="SGD on the cross-entropy of clean images.",
             paper="",
+            formula="CE(f(x), y)",
             params=RECIPES["standard"],
         ),
         Entry(
@@ -188,6 +189,7 @@ def entries() -> Section:
             family="training",
             summary="SGD on the cross-entropy of PGD examples made against the current weights.",
             paper="Madry 2018, arXiv 1706.06083, eq. 2",
+            formula="CE(f(x̃), y), x̃ = PGD examples in the ball",
             params=RECIPES["pgd-at"],
         ),
         Entry(
@@ -197,6 +199,7 @@ def entries() -> Section:
             summary="SGD on the cross-entropy of clean images plus beta times the divergence of "
             "the predictions nearby.",
             paper="Zhang 2019, arXiv 1901.08573, eq. 5",
+            formula="CE(f(x), y) + β KL(f(x) ‖ f(x̃)), x̃ maximises the divergence in the ball",
             params=RECIPES["trades"],
         ),
     )

@@ -90,6 +90,9 @@ def entries() -> Section:
             family="AutoAttack",
             summary="PGD with momentum and adaptive steps on the cross-entropy.",
             paper=f"{_APGD}, algorithm 1",
+            formula="z = Π(xₜ + η s(∇CE(xₜ))), xₜ₊₁ = Π(xₜ + 0.75 (z - xₜ) + 0.25 (xₜ - xₜ₋₁)); s "
+            "is the sign (Linf) or g / ‖g‖₂ (L2); η = 2 ε, halved at checkpoints where at most a "
+            "share ρ of the steps raised the loss",
             params=ApgdUntargetedParams,
             norm="Linf",
             traits=frozenset({"gradient", "iterative", "drops broken"}),
@@ -101,6 +104,8 @@ def entries() -> Section:
             family="AutoAttack",
             summary="APGD on the difference-of-logits ratio, which sharp logits cannot starve.",
             paper=f"{_APGD}, eq. 6",
+            formula="as apgd-ce on L = -(z_y - max_k≠y z_k) / (z₍₁₎ - z₍₃₎), z₍ᵢ₎ the i-th "
+            "largest logit",
             params=ApgdUntargetedParams,
             norm="Linf",
             traits=frozenset({"gradient", "iterative", "drops broken"}),
@@ -112,6 +117,8 @@ def entries() -> Section:
             family="AutoAttack",
             summary="APGD on the targeted DLR loss, towards one class after the other.",
             paper=f"{_APGD}, eq. 7",
+            formula="as apgd-ce on L = (z_t - z_y) / (z₍₁₎ - (z₍₃₎ + z₍₄₎) / 2), for one target t "
+            "after the other",
             params=ApgdTargetedParams,
             norm="Linf",
             traits=frozenset({"gradient"}),
@@ -123,6 +130,9 @@ def entries() -> Section:
             family="AutoAttack",
             summary="Searches the closest mistake towards each class; counts if in the ball.",
             paper="Croce 2020, arXiv 1907.02044",
+            formula="xₜ₊₁ = clip((1 - a)(xₜ + η d(xₜ)) + a (x + η d(x))), d the way to the "
+            "linearised boundary z_t = z_y at xₜ, a = min(α_max, ‖d(xₜ)‖ / (‖d(xₜ)‖ + ‖d(x)‖)); "
+            "where misclassified, back to x + β (xₜ₊₁ - x)",
             params=FabParams,
             norm="Linf",
             traits=frozenset({"gradient"}),

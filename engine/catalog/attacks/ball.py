@@ -106,6 +106,7 @@ def entries() -> Section:
             family="gradient, Linf",
             summary="One sign step of length eps; fast and weak.",
             paper="Goodfellow 2015, arXiv 1412.6572, eq. 1",
+            formula="x' = clip(x + ε sign ∇CE(x))",
             params=FgsmParams,
             norm="Linf",
             traits=frozenset({"gradient", "single step"}),
@@ -116,6 +117,8 @@ def entries() -> Section:
             family="gradient, Linf",
             summary="Projected sign-gradient ascent on the cross-entropy, best iterate kept.",
             paper="Madry 2018, arXiv 1706.06083, eq. 4",
+            formula="xₜ₊₁ = Π(xₜ + α sign ∇CE(xₜ)), α = 2.5 ε / steps unless given, x₀ uniform in "
+            "the ball",
             params=PgdParams,
             norm="Linf",
             traits=frozenset({"gradient", "iterative", "drops broken"}),

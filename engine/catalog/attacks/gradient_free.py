@@ -36,6 +36,9 @@ def entries() -> Section:
             family="gradient-free",
             summary="Random search with square windows on the deployed model; no gradients.",
             paper="Andriushchenko 2020, arXiv 1912.00049",
+            formula="x' = x with one square window of a share p of the pixels moved to x ± ε per "
+            "channel (Linf), kept if the margin z_y - max_k≠y z_k falls; p is halved as queries "
+            "go on",
             params=SquareParams,
             norm="Linf",
             kinds=frozenset({"gradient-free"}),
@@ -46,6 +49,7 @@ def entries() -> Section:
             family="ensemble",
             summary="apgd-ce, apgd-t, fab-t and square in a row, each on what survived before.",
             paper="Croce 2020, arXiv 2003.01690",
+            formula="the union of what apgd-ce, apgd-t, fab-t and square break",
             params=AutoAttackParams,
             norm="Linf",
             traits=frozenset({"gradient"}),

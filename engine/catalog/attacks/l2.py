@@ -48,6 +48,8 @@ def entries() -> Section:
             family="gradient, L2",
             summary="Projected ascent in steps of equal L2 length, best iterate kept.",
             paper="Madry 2018, arXiv 1706.06083, eq. 4",
+            formula="xₜ₊₁ = Π(xₜ + α g / ‖g‖₂), g = ∇CE(xₜ), α = 10 ε / steps unless given, x₀ "
+            "uniform in the ball",
             params=PgdL2Params,
             norm="L2",
             traits=frozenset({"gradient", "iterative", "drops broken"}),
@@ -59,6 +61,7 @@ def entries() -> Section:
             family="gradient, Linf",
             summary="PGD at the defaults of Foolbox 3.3.4; only the last iterate counts.",
             paper="Rauber 2020, JOSS 5(53), 2607",
+            formula="xₜ₊₁ = Π(xₜ + α sign ∇CE(xₜ)), α = rel_stepsize ε, x₀ uniform in the ball",
             params=FoolboxPgdParams,
             norm="Linf",
             traits=frozenset({"gradient", "iterative"}),

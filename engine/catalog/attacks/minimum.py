@@ -101,6 +101,8 @@ def entries() -> Section:
             family="minimum norm",
             summary="Adam in tanh space with a bisected weight per image; close examples, slow.",
             paper="Carlini 2017, arXiv 1608.04644, section VI.A",
+            formula="min over w of c max(0, z_y - max_k≠y z_k + κ) + ‖x' - x‖₂², x' = (tanh w + "
+            "1) / 2, by Adam; c is bisected",
             params=CwL2Params,
             norm="L2",
             traits=frozenset({"gradient", "no limit"}),
@@ -112,6 +114,8 @@ def entries() -> Section:
             family="minimum norm",
             summary="Decoupled direction and norm: a sphere that shrinks at every success.",
             paper="Rony 2019, arXiv 1811.09600, algorithm 1",
+            formula="d = xₜ + α g / ‖g‖₂ - x, xₜ₊₁ = clip(x + ρ d / ‖d‖₂); ρ grows by γ while the "
+            "prediction is right and shrinks by γ while it is wrong",
             params=DdnParams,
             norm="L2",
             traits=frozenset({"gradient", "no limit"}),
@@ -123,6 +127,9 @@ def entries() -> Section:
             family="minimum norm",
             summary="Fast minimum norm: a ball that adapts to the distance of the boundary.",
             paper="Pintor 2021, arXiv 2102.12827, algorithm 1",
+            formula="xₜ₊₁ = clip(x + Π_ρ(xₜ + α g / ‖g‖₂ - x)); ρ = (‖xₜ - x‖ + |margin| / "
+            "‖g‖_dual)(1 + γ) up to the first example, then times 1 - γ where misclassified, else "
+            "1 + γ",
             params=FmnParams,
             norm="L2",
             traits=frozenset({"gradient", "no limit"}),
@@ -134,6 +141,8 @@ def entries() -> Section:
             family="minimum norm",
             summary="Steps to the closest linearised boundary; very fast, a loose upper bound.",
             paper="Moosavi-Dezfooli 2016, arXiv 1511.04599, algorithm 2",
+            formula="d ← d + (|z_k - z_y| / ‖g‖_dual + 1e-4) s(g), g = ∇(z_k - z_y), k the "
+            "nearest of the candidates; x' = clip(x + (1 + overshoot) d)",
             params=DeepFoolParams,
             norm="L2",
             traits=frozenset({"gradient", "no limit"}),

@@ -277,13 +277,16 @@ class Iad2Params(_Published, _Iad2):
     method: ClassVar[str] = "iad-2"
 
 
-def _entry(kind: type[Params], id_: str, title: str, summary: str, paper: str) -> Entry:
+def _entry(
+    kind: type[Params], id_: str, title: str, summary: str, paper: str, formula: str
+) -> Entry:
     return Entry(
         id=id_,
         title=title,
         family="distillation",
         summary=summary,
         paper=paper,
+        formula=formula,
         params=kind,
         limits="Needs a dataset with training images, and teachers for its shape and classes.",
     )
@@ -298,6 +301,7 @@ def entries() -> tuple[Entry, ...]:
             "Knowledge distillation (KD)",
             "Trains a student on labels and softened predictions of a teacher, on clean images.",
             "Hinton 2015, arXiv 1503.02531",
+            "α CE(S(x), y) + (1 - α) τ² KL(T(x) / τ ‖ S(x) / τ)",
         ),
         _entry(
             ArdParams,
@@ -305,6 +309,7 @@ def entries() -> tuple[Entry, ...]:
             "Adversarially robust distillation (ARD)",
             "A student predicts for PGD examples what the teacher predicts for the clean images.",
             "Goldblum 2020, arXiv 1905.09747",
+            "α τ² KL(T(x) / τ ‖ S(x̃) / τ) + (1 - α) CE(S(x), y)",
         ),
         _entry(
             RsladParams,
@@ -313,6 +318,8 @@ def entries() -> tuple[Entry, ...]:
             "The teacher's soft predictions take the place of all labels, in the loss and in the "
             "search for examples.",
             "Zi 2021, arXiv 2108.07969",
+            "scale (w KL(T(x) ‖ S(x̃)) + (1 - w) KL(T(x) ‖ S(x))), where x̃ maximises "
+            "KL(T(x) ‖ S(x̃)), w the weight of the adversarial images",
         ),
         _entry(
             Iad1Params,
@@ -321,6 +328,8 @@ def entries() -> tuple[Entry, ...]:
             "Like ARD, but where the teacher fails on an example the student trusts its own "
             "clean prediction.",
             "Zhu 2022, arXiv 2106.04928",
+            "α τ² A KL(T(x) / τ ‖ S(x̃) / τ) + α (1 - A) KL(S(x) ‖ S(x̃)) + (1 - α) CE(S(x), y), "
+            "A = softmax(T(x̃))[y]^β, 1 in the warm-up",
         ),
         _entry(
             Iad2Params,
@@ -329,5 +338,7 @@ def entries() -> tuple[Entry, ...]:
             "A robust and a standard teacher on PGD examples; where the robust one fails the "
             "student trusts its own clean prediction.",
             "Zhu 2022, arXiv 2106.04928",
+            "(1 - a - b) CE(S(x̃), y) + b τ² KL(N(x̃) / τ ‖ S(x̃) / τ) + a τ² (A KL(T(x̃) / τ ‖ "
+            "S(x̃) / τ) + (1 - A) KL(S(x) ‖ S(x̃))), A as in iad-1, N the standard teacher",
         ),
     )

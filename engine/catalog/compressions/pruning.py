@@ -191,6 +191,8 @@ def entries() -> tuple[Entry, ...]:
             summary="Sets the smallest weights to zero: at once without training, or gradually "
             "while training.",
             paper="Han 2015, arXiv 1506.02626; Zhu 2017, arXiv 1710.01878",
+            formula="w ← 0 for the round(sparsity n) weights of smallest |w|; gradual: sparsity_i "
+            "= sparsity (1 - (1 - i / ramp_epochs)³) before epoch i",
             params=MagnitudeParams,
             limits="Masks save storage, not time: dense kernels multiply the zeros too.",
         ),
@@ -200,6 +202,7 @@ def entries() -> tuple[Entry, ...]:
             family="pruning",
             summary="Sets the filters of smallest norm to zero as a whole, without training.",
             paper="Li 2017, arXiv 1608.08710",
+            formula="W_o ← 0 for the round(ratio n) filters o of smallest ‖W_o‖₁ or ‖W_o‖₂",
             params=FilterParams,
             limits="Linear layers stay, and the strongest filter of every convolution. Masks save "
             "storage, not time; behind BatchNorm an empty channel is a constant.",
@@ -210,6 +213,7 @@ def entries() -> tuple[Entry, ...]:
             family="pruning",
             summary="Keeps the N largest of every M weights along the inputs, without training.",
             paper="Zhou 2021, arXiv 2102.04010; Mishra 2021, arXiv 2104.08378",
+            formula="of every M consecutive inputs the N largest |w| stay, the others are 0",
             params=NmSparsityParams,
             limits="The inputs of a layer must be a multiple of M. Masks save storage, not time: "
             "the kernels used here multiply the zeros too.",
@@ -221,6 +225,8 @@ def entries() -> tuple[Entry, ...]:
             summary="Removes the weakest channels, so that the network really is smaller and "
             "faster.",
             paper="Fang 2023, arXiv 2301.12900",
+            formula="channels that go together are ranked by their mean ‖W‖; the share removed is "
+            "searched until MACs or parameters are keep of the base model's",
             params=ChannelParams,
             limits="Comes before masks and quantisers; the classes stay. Without fine-tuning "
             "accuracy usually collapses.",

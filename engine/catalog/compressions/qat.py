@@ -132,6 +132,9 @@ def entries() -> tuple[Entry, ...]:
             "or binary.",
             paper="Esser 2020, arXiv 1902.08153; Zhou 2016, arXiv 1606.06160; Courbariaux 2015, "
             "arXiv 1511.00363; 2016, arXiv 1602.02830",
+            formula="LSQ: round(clip(w / s)) s with s trained; DoReFa: 2 round(n v) / n - 1, v = "
+            "tanh w / (2 max|tanh w|) + ½, n = 2ᵇ - 1, with 1 bit mean|w| sign w; binary: ± a "
+            "fixed scale; gradients pass the rounding straight through",
             params=QatParams,
             limits="Needs a dataset with training images. Binary and DoReFa have no level 0, so "
             "pruning cannot come before them. Levels and gradients are those of the quantised "

@@ -46,6 +46,8 @@ def entries() -> tuple[Entry, ...]:
             family="quantisation",
             summary="Rounds weights per output channel, and optionally activations, to few levels.",
             paper="Jacob 2018, arXiv 1712.05877; Nagel 2021, arXiv 2106.08295",
+            formula="w ← s clip(round(w / s), ±(2ᵇ⁻¹ - 1)) with the scale s per output channel of "
+            "least squared error",
             params=PtqParams,
             limits="Below 4 bits accuracy usually collapses without training.",
         ),

@@ -160,6 +160,8 @@ def entries() -> tuple[Entry, ...]:
             summary="Learns by a robust objective which weights each layer keeps, then trains "
             "these.",
             paper="Sehwag 2020, arXiv 2002.10509",
+            formula="min over scores s of TRADES(W · top-k(|s|)), the weights frozen, s = √(6 / "
+            "fan-in) W / max|W| at first; then min over W with the mask fixed",
             params=HydraParams,
             limits="Needs a dataset with training images. Epochs are compared on held-out "
             "training images (the published code compares on test images). Masks save storage, "
@@ -172,6 +174,8 @@ def entries() -> tuple[Entry, ...]:
             summary="Draws convolutions towards a sparse pattern during adversarial training, "
             "then cuts and trains what is left.",
             paper="Ye 2019, arXiv 1903.12561",
+            formula="min of CE(f(x̃), y) + Σ ρ/2 ‖W - Z + U‖², Z ← P(W + U), U ← U + W - Z, P the "
+            "projection onto the pattern, x̃ PGD examples; then W ← P(W), trained on",
             params=RapAdmmParams,
             limits="Needs a dataset with training images; linear layers stay. The epoch kept is "
             "the most robust one on held-out training images (the published code takes the "

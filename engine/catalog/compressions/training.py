@@ -72,6 +72,7 @@ def entries() -> tuple[Entry, ...]:
             summary="Trains what the steps before left, masks and quantisers acting, or a new "
             "network.",
             paper="Han 2015, arXiv 1506.02626",
+            formula="the loss of the chosen training recipe",
             params=FinetuneParams,
             limits="Needs a dataset with training images.",
         ),

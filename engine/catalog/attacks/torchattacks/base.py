@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from engine.catalog.attacks.ball import EpsParams
+from engine.catalog.attacks.torchattacks.formulas import FORMULAS
 from engine.catalog.entry import Entry, Kind, Number, Params, Trait, format_number
 
 STEPS: tuple[Trait, ...] = ("gradient", "iterative")
@@ -36,6 +37,7 @@ def library_entry(
         norm=norm,
         traits=frozenset(traits),
         kinds=frozenset(kinds),
+        formula=FORMULAS[name],
     )
 
 
