@@ -1,0 +1,136 @@
+"""What was stored before is found as it was: keys, results, samples and lights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine import catalog
+from engine.events import Event, StudyFinished, StudyQueued
+from engine.pipeline import runner
+from engine.pipeline.runner import Options
+from engine.report.evidence import lights, read_gate, summarise
+from engine.specs.dataset import DatasetSpec
+from engine.specs.study import Recipe, Run, Study, make_attack, make_step
+from engine.store import Store, Writer
+from engine.store.stage_keys import (
+    diagnostics_key,
+    recipe_key,
+    run_keys,
+    step_key,
+    survivors_key,
+    transfer_key,
+)
+from tests.helpers import kept_database
+
+EXPECTED = kept_database.expected()
+KEYS = kept_database.keys()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return kept_database.restore(tmp_path)
+
+
+def test_nothing_of_a_study_of_before_is_computed_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for stage in ("attack_stage.AttackStage.run", "variants.Variants.get"):
+        monkeypatch.setattr(f"engine.pipeline.{stage}", None)  # would raise if it were called
+    events: list[Event] = []
+    with Writer(path) as store:
+        before = store.db.execute("SELECT count(*) FROM runs").fetchone()
+        study = Study.from_toml(kept_database.STUDY)
+        summary = runner.run(study, store, events.append, options=Options(device="cpu"))
+        assert store.db.execute("SELECT count(*) FROM runs").fetchone() == before
+        assert summary.complete
+        assert summary.finished == len(EXPECTED["results"])
+        assert store.results("Kept") == EXPECTED["results"]
+    assert [type(event) for event in events] == [StudyQueued, StudyFinished]
+    assert isinstance(events[0], StudyQueued)
+    assert events[0].reused == len(EXPECTED["results"])
+
+
+@pytest.mark.parametrize("migrated", [True, False])
+def test_what_was_said_of_a_run_is_said_today(path: Path, migrated: bool) -> None:
+    if migrated:
+        Writer(path).close()
+    with Store(path, readonly=True) as store:
+        assert store.results("Kept") == EXPECTED["results"]
+        for number, said in EXPECTED["lights"].items():
+            row = store.run(int(number))
+            found = lights(row, read_gate(store, row))
+            assert [[one.id, one.level, one.figure, one.words] for one in found] == said
+            assert summarise(row, found).text == EXPECTED["summaries"][number]
+            samples = store.samples(int(number))
+            assert sum(one["broken"] for one in samples) == EXPECTED["samples"][number]
+            assert len(store.images(int(number))["adversarial"]) == len(samples)
+            assert store.curve(int(number))[-1]["robust_accuracy"] == pytest.approx(
+                1 - EXPECTED["samples"][number] / len(samples)
+            )
+
+
+def key_of(recipe: Recipe, attack: str, training_precision: str = "fp32") -> str:
+    run = Run(
+        dataset=DatasetSpec(name="digits", limit=12),
+        model="digits-resnet-at",
+        recipe=recipe,
+        attack=make_attack({"name": attack}),
+        seed=3,
+        keep_images=7,
+    )
+    return run_keys(run, "data", "model", "fp32", "training", training_precision).run
+
+
+@pytest.mark.parametrize("id_", KEYS["attacks"])
+def test_the_key_of_an_attack_stays(id_: str) -> None:
+    assert key_of((), id_) == KEYS["attacks"][id_], kept_database.__doc__
+
+
+@pytest.mark.parametrize("id_", KEYS["compressions"])
+def test_the_key_of_a_compression_stays(id_: str) -> None:
+    recipe = () if id_ == "none" else (make_step({"name": id_}),)
+    for precision, kept in (("fp32", "compressions"), ("bf16", "compressions trained in bf16")):
+        assert key_of(recipe, "pgd", precision) == KEYS[kept][id_], kept_database.__doc__
+
+
+def test_every_method_of_before_is_still_there() -> None:
+    assert KEYS["attacks"].keys() <= catalog.section("attacks").keys()
+    assert KEYS["compressions"].keys() <= catalog.section("compressions").keys()
+
+
+def test_the_keys_of_all_other_stages_stay(path: Path) -> None:
+    """Those of the gate, of variants, of their steps and recipes, and of transfers."""
+    with Writer(path) as store:
+        rows = [store.run(row["run_id"]) for row in store.results()]
+        pairs = list(store.db.query("SELECT source_run, target_run, key FROM transfers"))
+        stages = {row["key"]: row["kind"] for row in store.db.query("SELECT key, kind FROM stages")}
+    made = {
+        **{diagnostics_key(row["variant_key"], row["data_key"]): "diagnostics" for row in rows},
+        **{recipe_key(row["variant_key"]): "recipe" for row in rows},
+        **{row["variant_key"]: "variant" for row in rows},
+    }
+    steps = {key for key, kind in stages.items() if kind == "step"}
+    own = {step_key(row["variant_key"]) for row in rows if row["spec"]["recipe"]}
+    assert own < steps, "the first step of the recipe of two has a key of its own"
+    assert {key for key, kind in stages.items() if kind != "black-box"} == made.keys() | steps
+    assert all(stages[key] == kind for key, kind in made.items())
+    by_id = {row["run_id"]: row for row in rows}
+    for pair in pairs:
+        source, target = by_id[pair["source_run"]], by_id[pair["target_run"]]
+        assert pair["key"] == transfer_key(source["key"], target["variant_key"])
+    assert len(pairs) == 64
+
+
+def test_the_keys_of_checks_of_survivors_stay(path: Path) -> None:
+    with Writer(path) as store:
+        rows = [store.run(row["run_id"]) for row in store.results()]
+        for row in rows:
+            left = [n for n, one in enumerate(store.samples(row["run_id"])) if not one["broken"]]
+            for check in row["checks"]["survivors"]:
+                shared = {"eps": row["eps"], "norm": row["norm"]}
+                more = {"n_queries": 1000} if check["name"] == "square" else {"targets": 3}
+                rival = make_attack({"name": check["name"], **shared, **more})
+                assert store.stage(survivors_key(row["key"], rival, left)) == check
+        assert sum(len(row["checks"]["survivors"]) for row in rows) == 12
