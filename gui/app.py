@@ -22,7 +22,8 @@ from gui.base import error_hooks, file_dialogs, theme
 from gui.base.page_context import Lab
 from gui.bridge.engine_client import QtEngineClient
 from gui.pages import PAGES
-from gui.shell.main_window import DEVICE, PRECISION, USUAL, MainWindow
+from gui.shell.main_window import USUAL, MainWindow
+from gui.shell.queue_controller import DEVICE, PRECISION
 
 _UNUSABLE = 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graphlib
 import importlib
 import pkgutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import grimp
 import pytest
 
 import gui
@@ -55,6 +57,21 @@ def test_the_contracts_hold() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"Contracts: {len(contracts())} kept, 0 broken." in done.stdout
+
+
+def imports() -> dict[str, set[str]]:
+    """What each module of both halves imports; imports for types count as well."""
+    graph = grimp.build_graph("engine", "gui")
+    return {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+
+
+@pytest.mark.parametrize("half", ["gui"])
+def test_no_modules_import_each_other_in_a_circle(half: str) -> None:
+    arrows = {name: found for name, found in imports().items() if name.startswith(half)}
+    try:
+        graphlib.TopologicalSorter(arrows).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"A circle of imports: {' <- '.join(error.args[1])}")
 
 
 @pytest.mark.parametrize(("half", "most"), [("engine", 8), ("gui", 4)])

@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import TextIO
 
 import platformdirs
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, QUrl, Signal
+from PySide6.QtGui import QDesktopServices
 
 _log = logging.getLogger(__name__)
 _LOG_BYTES = 1_000_000
@@ -37,6 +38,11 @@ def reporter() -> _Reporter:
 def log_folder() -> Path:
     """Where the log files lie."""
     return Path(platformdirs.user_log_dir("crumple", appauthor=False))
+
+
+def open_log_folder() -> None:
+    """Show the log files in the system's file manager."""
+    QDesktopServices.openUrl(QUrl.fromLocalFile(str(log_folder())))
 
 
 def start_log(folder: Path) -> None:

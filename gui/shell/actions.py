@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from gui.base import theme
+from engine.host import paths
+from gui.base import error_hooks, theme
 from gui.pages import PAGES
 from gui.pages.base import Page
-from gui.shell.help_window import GUIDES
-
-if TYPE_CHECKING:
-    from gui.shell.main_window import MainWindow
+from gui.shell.help_window import GUIDES, GuideWindow
+from gui.shell.window import Window
 
 MENUS = ("File", "Edit", "View", "Run", "Help")
 
 
-def _always(window: MainWindow) -> bool:
+def _always(window: Window) -> bool:
     return True
 
 
@@ -40,44 +38,50 @@ class Action:
     id: str
     menu: str
     text: str
-    run: Callable[[MainWindow], None]
+    run: Callable[[Window], object]
     shortcuts: tuple[str, ...] = ()
     icon: str = ""
-    enabled: Callable[[MainWindow], bool] = _always
-    checked: Callable[[MainWindow], bool] | None = None
+    enabled: Callable[[Window], bool] = _always
+    checked: Callable[[Window], bool] | None = None
     group: int = 0
 
 
-def _page_has(method: str) -> Callable[[MainWindow], bool]:
-    def has(window: MainWindow) -> bool:
+def _page_has(method: str) -> Callable[[Window], bool]:
+    def has(window: Window) -> bool:
         return getattr(type(window.page()), method) is not getattr(Page, method)
 
     return has
 
 
-def _to(page_id: str) -> Callable[[MainWindow], None]:
+def _to(page_id: str) -> Callable[[Window], None]:
     return lambda window: window.show_page(page_id)
 
 
-def _on(page_id: str) -> Callable[[MainWindow], bool]:
+def _on(page_id: str) -> Callable[[Window], bool]:
     return lambda window: window.page_id == page_id
 
 
-def _use(mode: str) -> Callable[[MainWindow], None]:
+def _use(mode: str) -> Callable[[Window], None]:
     return lambda window: theme.current().use(mode)
 
 
-def _used(mode: str) -> Callable[[MainWindow], bool]:
+def _used(mode: str) -> Callable[[Window], bool]:
     return lambda window: theme.current().mode == mode
 
 
-def _guide(name: str) -> Callable[[MainWindow], None]:
-    return lambda window: window.show_guide(name)
+def _guide(name: str) -> Callable[[Window], None]:
+    return lambda window: GuideWindow(name, window).show()
 
 
 _FILE = (
     Action("new", "File", "New study", lambda w: w.new_study(), ("Ctrl+N",), "new"),
-    Action("example", "File", "Load the example", lambda w: w.load_example(), icon="crumple"),
+    Action(
+        "example",
+        "File",
+        "Load the example",
+        lambda w: w.load_study(paths.example_study()),
+        icon="crumple",
+    ),
     Action("open", "File", "Open study…", lambda w: w.open_study(), ("Ctrl+O",), "folder"),
     Action("save", "File", "Save study as…", lambda w: w.save_study(), ("Ctrl+S",), "save"),
     Action(
@@ -108,7 +112,7 @@ _FILE = (
         _page_has("export"),
         group=2,
     ),
-    Action("quit", "File", "Quit", lambda w: w.quit(), ("Ctrl+Q",), group=3),
+    Action("quit", "File", "Quit", lambda w: w.close(), ("Ctrl+Q",), group=3),
 )
 _EDIT = (
     Action(
@@ -157,7 +161,7 @@ _VIEW = (
         "details",
         "View",
         "Details panel",
-        lambda w: w.toggle_details(),
+        lambda w: w.details.setVisible(w.details.isHidden()),
         ("Ctrl+I",),
         "details",
         checked=lambda w: not w.details.isHidden(),
@@ -199,7 +203,7 @@ _RUN = (
         "stop",
         "Run",
         "Stop the queue and what runs",
-        lambda w: w.stop_queue(),
+        lambda w: w.queue.stop(),
         ("Ctrl+.",),
         "stop",
         lambda w: w.lab.client.busy,
@@ -208,7 +212,7 @@ _RUN = (
         "skip",
         "Run",
         "Skip the running run",
-        lambda w: w.skip_run(),
+        lambda w: w.queue.skip(),
         icon="last",
         enabled=lambda w: w.lab.client.running is not None,
     ),
@@ -216,7 +220,7 @@ _RUN = (
         "pause",
         "Run",
         "Pause the queue after this run",
-        lambda w: w.lab.client.pause(True),
+        lambda w: w.queue.pause(),
         icon="pause",
         enabled=lambda w: not w.lab.client.paused,
         group=1,
@@ -225,12 +229,12 @@ _RUN = (
         "resume",
         "Run",
         "Resume the queue",
-        lambda w: w.lab.client.pause(False),
+        lambda w: w.queue.resume(),
         icon="play",
         enabled=lambda w: w.lab.client.paused,
         group=1,
     ),
-    Action("device", "Run", "Device…", lambda w: w.choose_device(), group=2),
+    Action("device", "Run", "Device…", lambda w: w.queue.choose_device(), group=2),
 )
 _HELP = (
     Action("help", "Help", "Keyboard shortcuts", lambda w: w.show_shortcuts(), ("F1",), "help"),
@@ -239,7 +243,12 @@ _HELP = (
         for name, title in GUIDES.items()
     ),
     Action(
-        "log", "Help", "Open the log folder", lambda w: w.open_log_folder(), icon="folder", group=2
+        "log",
+        "Help",
+        "Open the log folder",
+        lambda _: error_hooks.open_log_folder(),
+        icon="folder",
+        group=2,
     ),
 )
 

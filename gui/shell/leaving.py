@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QMessageBox
+from PySide6.QtWidgets import QMessageBox, QWidget
 
-if TYPE_CHECKING:
-    from gui.shell.main_window import MainWindow
+from gui.bridge.engine_client import QtEngineClient
 
 
-def unfinished(window: MainWindow) -> list[str]:
+def unfinished(client: QtEngineClient, *, importing: bool, downloading: bool) -> list[str]:
     """What works now and what closing does to it, a sentence each."""
     lines = []
-    client = window.lab.client
     if client.running is not None:
         lines.append(
             f"Run {client.running} is running. All that it has finished is stored; the next time "
@@ -31,14 +28,14 @@ def unfinished(window: MainWindow) -> list[str]:
             f"“{client.planning.studies[0]}” is still being planned and would not be in the "
             "queue; the draft in New stays."
         )
-    if window.models.importing:
+    if importing:
         lines.append("A model is being imported. Nothing of it is kept: import it again.")
-    if window.downloading():
+    if downloading:
         lines.append("A dataset is being downloaded. Downloading it again goes on from there.")
     return lines
 
 
-def ask(window: MainWindow, lines: Sequence[str], leave: Callable[[], None]) -> QMessageBox:
+def ask(window: QWidget, lines: Sequence[str], leave: Callable[[], None]) -> QMessageBox:
     """Ask without holding up the window; ``leave`` is called if the answer is to go."""
     box = QMessageBox(window)
     box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)

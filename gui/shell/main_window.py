@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from PySide6.QtCore import QByteArray, QSize, QUrl
-from PySide6.QtGui import (
-    QCloseEvent,
-    QDesktopServices,
-    QGuiApplication,
-    QUndoCommand,
-    QUndoStack,
-)
+from PySide6.QtCore import QByteArray, QSize
+from PySide6.QtGui import QCloseEvent, QGuiApplication, QUndoCommand, QUndoStack
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
-    QMainWindow,
     QMessageBox,
     QStackedWidget,
     QVBoxLayout,
@@ -28,7 +20,6 @@ from PySide6.QtWidgets import (
 
 from engine import events
 from engine.errors import CrumpleError
-from engine.host import paths
 from gui.base import error_hooks, model_names, theme
 from gui.base.page_context import Lab
 from gui.details.panel import DetailsPanel
@@ -38,45 +29,26 @@ from gui.pages.new.page import NewPage
 from gui.shell import leaving
 from gui.shell.actions import ACTIONS, Action
 from gui.shell.command_palette import CommandPalette
-from gui.shell.help_window import GuideWindow
 from gui.shell.menus import Menus
 from gui.shell.models_controller import ModelDesk
+from gui.shell.page_frame import PageFrame
+from gui.shell.queue_controller import QueueController
 from gui.shell.rail import Rail
 from gui.shell.shortcut_sheet import ShortcutSheet
 from gui.shell.status_bar import StatusBar
 from gui.shell.toast import Toast
+from gui.shell.window import Window
 from gui.widgets.message_bar import Message
-from gui.widgets.overlay_bar import OverlayBar
+from gui.widgets.run_filter import FilterText
 
 _LEAST_HEIGHT = 600
 USUAL = QSize(1280, 720)
 _FRAME = QSize(8, 40)
 """What a window manager puts around a window, at most."""
-DEVICE, PRECISION = "engine/device", "engine/precision"
-"""Settings: what the engine is started with."""
-
 _GEOMETRY, _PAGE, _DETAILS = "window/geometry", "window/page", "window/details"
 
 
-class _Frame(QWidget):
-    """A page, and its message bar over it."""
-
-    def __init__(self, page: Page) -> None:
-        super().__init__()
-        self.page, self.bar = page, OverlayBar(self)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(16, 16, 16, 16)
-        column.addWidget(page, 1)
-        page.notify.connect(self._tell)
-
-    def _tell(self, message: Message | None) -> None:
-        if message is None:
-            self.bar.clear()
-        else:
-            self.bar.show_message(message)
-
-
-class MainWindow(QMainWindow):
+class MainWindow(Window):
     """Six pages over one lab.
 
     Args:
@@ -93,7 +65,7 @@ class MainWindow(QMainWindow):
         self.page_id = ""
         self.may_close = False
         self._question: QMessageBox | None = None
-        self._frames: dict[str, _Frame] = {}
+        self._frames: dict[str, PageFrame] = {}
         self.undo_stack = QUndoStack(self)
         self.rail, self.stack = Rail(), QStackedWidget()
         self.details = DetailsPanel(lab)
@@ -101,8 +73,9 @@ class MainWindow(QMainWindow):
         self._lay_out()
         self.toast = Toast(self.centralWidget())
         self.palette_box = CommandPalette(self)
+        self.models = ModelDesk(lab, self.undo_stack, self)
+        self.queue = QueueController(lab, self.status, self.toast)
         self.menus = Menus(self)
-        self.models = ModelDesk(self)
         self._connect()
         self._restore(page)
 
@@ -130,10 +103,11 @@ class MainWindow(QMainWindow):
         self.rail.chosen.connect(self.show_page)
         self.palette_box.chosen.connect(self._trigger)
         self.details.change.connect(self.change)
-        self.status.stop.connect(self.stop_queue)
-        self.status.resume.connect(self._resume)
-        self.status.device.chosen.connect(self._use_device)
         self.models.changed.connect(self._models_changed)
+        self.models.use.connect(self.use_model)
+        self.models.runs_wanted.connect(self._show_runs_of)
+        self.models.study_dropped.connect(self.load_study)
+        self.models.trouble.connect(self._show_error)
         self.lab.client.event.connect(self._handle)
         self.lab.client.rows_changed.connect(self._count_waiting)
 
@@ -150,10 +124,9 @@ class MainWindow(QMainWindow):
     # -- pages -----------------------------------------------------------------------------
 
     def page(self) -> Page:
-        """The page that is shown."""
         return self._frames[self.page_id].page
 
-    def frame(self, page_id: str) -> _Frame:
+    def frame(self, page_id: str) -> PageFrame:
         """A page with its message bar; built when it is first asked for."""
         if page_id not in self._frames:
             page = page_class(page_id)(self.lab)
@@ -165,12 +138,11 @@ class MainWindow(QMainWindow):
                 page.replaced.connect(self._offer_draft)
             page.go.connect(self.show_page)
             page.change.connect(self.change)
-            self._frames[page_id] = _Frame(page)
+            self._frames[page_id] = PageFrame(page)
             self.stack.addWidget(self._frames[page_id])
         return self._frames[page_id]
 
     def show_page(self, page_id: str, payload: object = None) -> None:
-        """Go to a page, and let it open something."""
         frame = self.frame(page_id)
         self.page_id = page_id
         self.stack.setCurrentWidget(frame)
@@ -185,25 +157,11 @@ class MainWindow(QMainWindow):
         if page_id == self.page_id:
             self.details.show_runs(run_ids)
 
-    def toggle_details(self) -> None:
-        """Show or hide the panel at the right."""
-        self.details.setVisible(self.details.isHidden())
-
     def open_palette(self) -> None:
-        """Every action that makes sense now, by name."""
         self.palette_box.open([a for a in ACTIONS if a.id != "palette" and a.enabled(self)])
 
     def show_shortcuts(self) -> None:
-        """The sheet of keyboard shortcuts."""
         ShortcutSheet(self).show()
-
-    def show_guide(self, name: str) -> None:
-        """A page of help (``resources/help``)."""
-        GuideWindow(name, self).show()
-
-    def open_log_folder(self) -> None:
-        """Show the log files in the system's file manager."""
-        QDesktopServices.openUrl(QUrl.fromLocalFile(str(error_hooks.log_folder())))
 
     # -- studies ---------------------------------------------------------------------------
 
@@ -213,37 +171,32 @@ class MainWindow(QMainWindow):
         return page
 
     def new_study(self) -> None:
-        """An empty draft."""
         self.show_page("new")
         self._new_page().reset()
 
-    def load_example(self) -> None:
-        """The study that comes with the program."""
-        self.load_study(paths.example_study())
-
     def open_study(self) -> None:
-        """Ask for a study file."""
         self.show_page("new")
         self._new_page().ask_open()
 
     def load_study(self, path: Path) -> None:
-        """Show a study file in New; a bad one is explained there."""
         self.show_page("new")
         self._new_page().load(path)
 
     def save_study(self) -> None:
-        """Ask where to write the draft."""
         self.show_page("new")
         self._new_page().ask_save()
 
     def start_study(self) -> None:
-        """Start the draft, if it is valid."""
         self._new_page().start()
 
-    def use_model(self, model_id: str, images: Mapping[str, Any] | None = None) -> None:
+    def use_model(self, model_id: str, images: dict[str, object] | None = None) -> None:
         """Tick a model in New, on these images or on those that it was made for."""
         self.show_page("new")
         self._new_page().use_model(model_id, images)
+        self.activateWindow()
+
+    def _show_runs_of(self, model_id: str) -> None:
+        self.show_page("runs", FilterText(f'model="{model_id}"'))
         self.activateWindow()
 
     def _models_changed(self) -> None:
@@ -259,42 +212,6 @@ class MainWindow(QMainWindow):
             Message(text, "Ctrl+Z brings it back.", button="Undo", action=bring_back)
         )
 
-    def downloading(self) -> bool:
-        """Whether a dataset is on its way."""
-        return "new" in self._frames and self._new_page().data.place.downloading
-
-    def stop_queue(self) -> None:
-        """Stop what runs and begin nothing else; what it has finished stays."""
-        if self.lab.client.busy:
-            self.lab.client.halt()
-            self.status.set_stopping()
-        if self.lab.client.running is None and self.lab.client.transferring is not None:
-            self._say_stopped("The transfer of examples was stopped, and the queue is paused.")
-
-    def _say_stopped(self, text: str) -> None:
-        hint = "All that was finished is stored; Resume goes on from there."
-        self.toast.show_message(Message(text, hint, button="Resume", action=self._resume))
-
-    def skip_run(self) -> None:
-        """Cancel what runs; the queue goes on with the next run."""
-        if self.lab.client.running is not None:
-            self.lab.client.cancel([self.lab.client.running])
-            self.status.set_stopping()
-
-    def choose_device(self) -> None:
-        """Offer the devices of this machine."""
-        self.status.device.showMenu()
-
-    def _use_device(self, device: str, precision: str) -> None:
-        """Compute there, now and when the window opens again."""
-        self.lab.settings.setValue(DEVICE, device)
-        self.lab.settings.setValue(PRECISION, precision)
-        self.status.set_starting()
-        self.lab.client.use(device, precision)
-
-    def _resume(self) -> None:
-        self.lab.client.pause(False)
-
     # -- what happens ----------------------------------------------------------------------
 
     def change(self, command: QUndoCommand) -> None:
@@ -302,17 +219,18 @@ class MainWindow(QMainWindow):
         try:
             self.undo_stack.push(command)
         except CrumpleError as error:
-            self.toast.show_message(Message.of(error))
+            self._show_error(error)
         self.page().refresh()
 
+    def _show_error(self, error: CrumpleError) -> None:
+        self.toast.show_message(Message.of(error))
+
     def undo(self) -> None:
-        """Take back what was done last, and say what that was."""
         text = self.undo_stack.undoText()
         self.undo_stack.undo()
         self.toast.show_message(Message(f"Undone: {text}."))
 
     def redo(self) -> None:
-        """Do once more what was undone last, and say what that was."""
         text = self.undo_stack.redoText()
         self.undo_stack.redo()
         self.toast.show_message(Message(f"Done again: {text}."))
@@ -332,7 +250,7 @@ class MainWindow(QMainWindow):
                 text = f"Run {event.run_id} failed: {event.message}"
                 self._offer("queue", Message(text, event.hint, "error", event.traceback))
             case events.RunWaits():
-                self._say_stopped(f"Run {event.run_id} was stopped, and the queue is paused.")
+                self.queue.say_stopped(f"Run {event.run_id} was stopped, and the queue is paused.")
             case events.WorkerDied():
                 hint = "Choose another device, or start a study, to try again."
                 hint = hint if event.final else "The queue goes on."
@@ -376,10 +294,6 @@ class MainWindow(QMainWindow):
             frame.page.save_state()
         settings.sync()
 
-    def quit(self) -> None:
-        """Close the window."""
-        self.close()
-
     def closeEvent(self, event: QCloseEvent) -> None:
         if not self._may_go():
             event.ignore()
@@ -390,8 +304,12 @@ class MainWindow(QMainWindow):
 
     def _may_go(self) -> bool:
         """Whether nothing works, or a person wants to go all the same; asks if need be."""
-        lines = leaving.unfinished(self)
-        if self.may_close or not lines or QGuiApplication.instance().isSavingSession():
+        lines = leaving.unfinished(
+            self.lab.client,
+            importing=self.models.importing,
+            downloading="new" in self._frames and self._new_page().data.place.downloading,
+        )
+        if self.may_close or not lines or _session_ends():
             return True
         if self._question is None:
             self._question = leaving.ask(self, lines, self._go)
@@ -404,6 +322,11 @@ class MainWindow(QMainWindow):
 
     def _forget_question(self) -> None:
         self._question = None
+
+
+def _session_ends() -> bool:
+    app = QGuiApplication.instance()
+    return isinstance(app, QGuiApplication) and app.isSavingSession()
 
 
 def _finished(event: events.StudyFinished) -> Message:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject
 from PySide6.QtGui import QAction, QKeySequence
@@ -11,16 +10,14 @@ from PySide6.QtWidgets import QApplication, QMenu, QWidget
 
 from gui.base import theme
 from gui.shell.actions import ACTIONS, MENUS, Action
+from gui.shell.window import Window
 from gui.widgets.inputs import takes_text
-
-if TYPE_CHECKING:
-    from gui.shell.main_window import MainWindow
 
 
 class Menus(QObject):
     """The menu bar of a window."""
 
-    def __init__(self, window: MainWindow) -> None:
+    def __init__(self, window: Window) -> None:
         super().__init__(window)
         self._window = window
         self.actions: dict[str, QAction] = {action.id: self._make(action) for action in ACTIONS}

@@ -4,37 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PySide6.QtCore import QEvent, QMimeData, QObject, Signal
-from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QUndoStack
+from PySide6.QtWidgets import QWidget
 
 from engine.catalog.models.published import published
 from gui.base.file_dialogs import CHECKPOINT_ENDINGS
+from gui.base.page_context import Lab
 from gui.library.import_dialog import ImportDialog
 from gui.library.library_window import LibraryWindow
 from gui.widgets.inputs import dropped_path
-from gui.widgets.message_bar import Message
-from gui.widgets.run_filter import FilterText
-
-if TYPE_CHECKING:
-    from gui.shell.main_window import MainWindow
 
 _STUDY = ".toml"
 
 
 class ModelDesk(QObject):
-    """Opens the two windows and carries what they ask for to the pages.
+    """Opens the two windows and says what they ask of the pages.
+
+    Args:
+        lab: the results, the engine and the settings.
+        undo_stack: takes what is done to models.
+        window: the parent of both windows; takes files that are dropped on it.
 
     Signals:
         changed: models were added, deleted, brought back or renamed.
+        use: a model to tick in New, and the images it was measured on or None.
+        runs_wanted: the runs of a model should be shown.
+        study_dropped: a study file was dropped on the window.
+        trouble: a ``CrumpleError`` to show.
     """
 
     changed = Signal()
+    use = Signal(str, object)
+    runs_wanted = Signal(str)
+    study_dropped = Signal(object)
+    trouble = Signal(object)
 
-    def __init__(self, window: MainWindow) -> None:
+    def __init__(self, lab: Lab, undo_stack: QUndoStack, window: QWidget) -> None:
         super().__init__(window)
-        self._window = window
+        self._lab, self._undo_stack, self._window = lab, undo_stack, window
         self.library: LibraryWindow | None = None
         self.dialog: ImportDialog | None = None
         window.setAcceptDrops(True)
@@ -45,10 +55,11 @@ class ModelDesk(QObject):
     def show_library(self, model_id: str = "") -> None:
         """Open the library, or bring it to the front, and show a model."""
         if self.library is None:
-            window = self._window
-            self.library = LibraryWindow(window.lab, window.undo_stack, self._tell_changed, window)
+            self.library = LibraryWindow(
+                self._lab, self._undo_stack, self.changed.emit, self._window
+            )
             self.library.wanted.connect(self._wanted)
-            self.library.trouble.connect(lambda e: window.toast.show_message(Message.of(e)))
+            self.library.trouble.connect(self.trouble)
             self.changed.connect(self.library.refresh)
         self.library.show()
         self.library.activateWindow()
@@ -58,8 +69,8 @@ class ModelDesk(QObject):
     def import_model(self, file: str = "", images: Mapping[str, Any] | None = None) -> None:
         """Open the import dialog, or bring it to the front, and ask about a file."""
         if self.dialog is None:
-            self.dialog = ImportDialog(self._window.lab, self._window)
-            self.dialog.imported.connect(lambda _: self._tell_changed())
+            self.dialog = ImportDialog(self._lab, self._window)
+            self.dialog.imported.connect(lambda _: self.changed.emit())
             self.dialog.use.connect(self.use)
             self.dialog.show_model.connect(self.show_library)
             self.dialog.destroyed.connect(self._forget)
@@ -71,9 +82,9 @@ class ModelDesk(QObject):
 
     def close(self) -> None:
         """Close both windows; an import that runs ends."""
-        for one in (self.dialog, self.library):
-            if one is not None:
-                one.close()
+        for window in (self.dialog, self.library):
+            if window is not None:
+                window.close()
 
     @property
     def importing(self) -> bool:
@@ -83,27 +94,15 @@ class ModelDesk(QObject):
     def _forget(self) -> None:
         self.dialog = None
 
-    def _tell_changed(self) -> None:
-        self.changed.emit()
-
-    # -- what they ask for -----------------------------------------------------------------
-
-    def use(self, model_id: str, images: object = None) -> None:
-        """Tick a model on New, with the images it was measured on."""
-        data = images if isinstance(images, Mapping) else None
-        self._window.use_model(model_id, data)
-
     def _wanted(self, what: str, model_id: str) -> None:
         match what:
             case "use":
-                self.use(model_id)
-                self._window.activateWindow()
+                self.use.emit(model_id, None)
             case "runs":
-                self._window.show_page("runs", FilterText(f'model="{model_id}"'))
-                self._window.activateWindow()
+                self.runs_wanted.emit(model_id)
             case "download":
-                one = next(one for one in published() if one.name == model_id)
-                self.import_model(one.name, one.images())
+                model = next(model for model in published() if model.name == model_id)
+                self.import_model(model.name, model.images())
             case _:
                 self.import_model()
 
@@ -124,7 +123,7 @@ class ModelDesk(QObject):
 
     def _take(self, file: Path) -> None:
         if file.suffix.lower() == _STUDY:
-            self._window.load_study(file)
+            self.study_dropped.emit(file)
         else:
             self.import_model(str(file))
 

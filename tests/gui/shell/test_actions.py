@@ -7,6 +7,7 @@ from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
+from engine.host import paths
 from gui.base import theme
 from gui.base.page_context import Lab
 from gui.pages.queue.page import QueuePage
@@ -102,7 +103,7 @@ def test_an_action_that_makes_no_sense_does_nothing(
     qtbot: QtBot, lab: Lab, engine: FakeEngineClient
 ) -> None:
     window = window_of(qtbot, lab)
-    window.load_example()
+    window.load_study(paths.example_study())
     window.show_page("queue")
     assert isinstance(window.page(), QueuePage)
     for action_id in ("start", "stop", "filter", "export", "undo", "redo"):

@@ -12,7 +12,8 @@ from pytestqt.qtbot import QtBot
 from engine import events
 from gui import app
 from gui.base.page_context import Lab
-from gui.shell.main_window import DEVICE, PRECISION, MainWindow
+from gui.shell.main_window import MainWindow
+from gui.shell.queue_controller import DEVICE, PRECISION
 from tests.gui.conftest import Tell
 from tests.helpers.fakes import FakeEngineClient
 

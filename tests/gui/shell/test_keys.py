@@ -63,7 +63,7 @@ def window(qtbot: QtBot, full_lab: Lab) -> Iterator[MainWindow]:
         window.show()
         window.activateWindow()
     window.load_study(paths.example_study())
-    window.toggle_details()
+    window.details.setVisible(window.details.isHidden())
     yield window
     window.models.close()
 

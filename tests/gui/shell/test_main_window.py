@@ -41,7 +41,7 @@ def test_pages_are_built_when_first_shown(qtbot: QtBot, lab: Lab) -> None:
 
 def test_place_and_page_are_remembered(qtbot: QtBot, window: MainWindow, full_lab: Lab) -> None:
     window.show_page("queue")
-    window.toggle_details()
+    window.details.setVisible(window.details.isHidden())
     window.resize(1300, 750)
     window.close()
     again = MainWindow(full_lab)
@@ -118,7 +118,7 @@ def test_deleting_runs_is_undone_by_key(
 def test_details_tell_all_and_keep_notes(qtbot: QtBot, window: MainWindow, full_lab: Lab) -> None:
     row = next(one for one in full_lab.store.results() if one["status"] == "finished")
     run_id, details = row["run_id"], window.details
-    window.toggle_details()
+    window.details.setVisible(window.details.isHidden())
     details.show_runs([run_id])
     said = " ".join(label.text() for label in details.findChildren(QLabel))
     assert row["model"] in details.title.toolTip()
@@ -150,7 +150,7 @@ def test_notes_are_not_overwritten_while_typing(
 ) -> None:
     with qtbot.waitActive(window):
         window.activateWindow()
-    window.toggle_details()
+    window.details.setVisible(window.details.isHidden())
     window.details.show_runs([1])
     window.details.note.setFocus()
     qtbot.keyClicks(window.details.note, "half a sen")

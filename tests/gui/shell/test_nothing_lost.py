@@ -95,7 +95,7 @@ def test_a_replaced_draft_comes_back(
 def test_older_edits_of_a_recipe_can_still_be_undone(
     window: MainWindow, draft: dict[str, Any]
 ) -> None:
-    window.load_example()
+    window.load_study(paths.example_study())
     window.undo_stack.undo()
     assert [len(one["steps"]) for one in window._new_page().draft()["compression"]] == [2]
     window.undo_stack.undo()  # the step that was added before
@@ -103,10 +103,10 @@ def test_older_edits_of_a_recipe_can_still_be_undone(
 
 
 def test_an_empty_draft_is_replaced_without_ado(window: MainWindow) -> None:
-    window.load_example()
+    window.load_study(paths.example_study())
     assert window.toast.message is None
     count = window.undo_stack.count()
-    window.load_example()
+    window.load_study(paths.example_study())
     assert window.undo_stack.count() == count, "the same study again is no change"
 
 

@@ -203,7 +203,7 @@ def test_a_bad_file_leaves_the_draft_alone(qtbot: QtBot, lab: Lab, tmp_path: Pat
     window = MainWindow(lab, "new")
     qtbot.addWidget(window)
     window.show()
-    window.load_example()
+    window.load_study(paths.example_study())
     bad = tmp_path / "bad.toml"
     bad.write_text('name = "x"\n[[model]]\nname = "nope"\n', "utf-8")
     window.load_study(bad)
@@ -214,7 +214,7 @@ def test_a_bad_file_leaves_the_draft_alone(qtbot: QtBot, lab: Lab, tmp_path: Pat
     page = window.page()
     assert isinstance(page, NewPage)
     assert page.study == Study.from_toml(paths.example_study())
-    window.load_example()
+    window.load_study(paths.example_study())
     assert not bar.isVisible()
 
 
