@@ -14,6 +14,7 @@ from engine.attacks.losses.objectives import Objective
 from engine.attacks.search.lanes import Lanes
 from engine.attacks.search.loop import ascend, attempts_in_turn, finishing_steps
 from engine.attacks.search.search import Search
+from engine.catalog.attacks.auto import ApgdParams
 
 _MOMENTUM = 0.75
 _FINISHING_SIZE = 0.25
@@ -152,26 +153,9 @@ class Climb(_State):
             setattr(self, each.name, getattr(self, each.name)[stay])
 
 
-@dataclass(frozen=True)
-class APGDSettings:
-    """What the members of the family share.
-
-    Attributes:
-        eps: radius of the ball.
-        norm: of the ball, "Linf" or "L2".
-        steps: gradients per attempt.
-        rho: share of the steps that must raise the loss for the step size to stay.
-    """
-
-    eps: float
-    norm: str
-    steps: int
-    rho: float
-
-
 def climb(
     search: Search,
-    settings: APGDSettings,
+    params: ApgdParams,
     objective: Objective,
     goals: Sequence[Tensor],
 ) -> None:
@@ -179,22 +163,22 @@ def climb(
 
     Args:
         search: the state of the call.
-        settings: of the attack.
+        params: of the attack.
         objective: per-lane loss to climb.
         goals: of each attempt, (N, ...) what the objective gets in place of the labels.
     """
-    steps = finishing_steps(settings.steps, finishing=search.finishing)
-    size = 2 * settings.eps * (_FINISHING_SIZE if search.finishing else 1)
+    steps = finishing_steps(params.steps, finishing=search.finishing)
+    size = 2 * params.eps * (_FINISHING_SIZE if search.finishing else 1)
 
     def attempt(rows: Tensor, numbers: list[int]) -> None:
         lanes = rows.repeat(len(numbers))
-        region = region_of(settings.norm, search.images[lanes], settings.eps)
+        region = region_of(params.norm, search.images[lanes], params.eps)
         if search.finishing:
             start = search.best[lanes]
         else:
             start = region.start(torch.cat([search.noise(rows, number) for number in numbers]))
         aims = torch.cat([goals[number][rows] for number in numbers])
-        rule = Climb(region, start, size, steps, settings.rho)
+        rule = Climb(region, start, size, steps, params.rho)
         ascend(search, Lanes(search, lanes, start, objective, aims), rule, steps)
 
     attempts_in_turn(search, len(goals), attempt)

@@ -7,8 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+from engine.attacks.base import Attack
 from engine.attacks.geometry.minimum_norm import Closest, mistake, spread
 from engine.attacks.search.search import Search
+from engine.catalog.attacks.minimum import CwL2Params
 
 _INSIDE = 0.999999
 """Images are drawn in by this factor, so that pixels at 0 and 1 stay finite in tanh space."""
@@ -18,55 +20,27 @@ _BETA1, _BETA2, _TINY = 0.9, 0.999, 1e-8
 """Of Adam: decay of the mean, of the mean square, and what keeps the division finite."""
 
 
-class CWL2:
+class CWL2(Attack[CwL2Params]):
     """Minimises ``c * max(0, margin + confidence) + ||x' - x||^2`` in tanh space with Adam.
 
     Each image has its own c: it grows tenfold until an example is found, then it is bisected.
-    The closest example of all rounds counts.
-
-    Args:
-        binary_search_steps: rounds, one value of c each.
-        steps: gradients per round.
-        step_size: of Adam, in tanh space.
-        confidence: margin by which another class must win; an image on which no example
-            reaches it keeps the last point, if that is misclassified at all.
-        initial_const: first c.
-        abort_early: drop an image from a round once its loss stalls.
+    The closest example of all rounds counts. An image on which none reaches the confidence keeps
+    the last point, if that is misclassified at all.
     """
-
-    def __init__(
-        self,
-        binary_search_steps: int = 9,
-        steps: int = 10_000,
-        step_size: float = 0.01,
-        confidence: float = 0.0,
-        initial_const: float = 1e-3,
-        abort_early: bool = True,
-    ) -> None:
-        self.binary_search_steps, self.steps, self.step_size = binary_search_steps, steps, step_size
-        self.confidence, self.initial_const = confidence, initial_const
-        self.abort_early = abort_early
-
-    def __repr__(self) -> str:
-        return (
-            f"CWL2(binary_search_steps={self.binary_search_steps!r}, steps={self.steps!r}, "
-            f"step_size={self.step_size!r}, confidence={self.confidence!r}, "
-            f"initial_const={self.initial_const!r}, abort_early={self.abort_early!r})"
-        )
 
     def run(self, search: Search) -> None:
         """Attack the survivors."""
         rows, closest = search.survivors(), Closest(search)
-        if not self.confidence:
+        if not self.params.confidence:
             closest.begin(rows, "L2")
-        const = torch.full(rows.shape, self.initial_const, device=rows.device)
+        const = torch.full(rows.shape, self.params.initial_const, device=rows.device)
         lower, upper = torch.zeros_like(const), torch.full_like(const, torch.inf)
-        for _ in range(self.binary_search_steps):
+        for _ in range(self.params.binary_search_steps):
             found = self._round(search, closest, rows, const)
             upper = torch.where(found, const, upper)
             lower = torch.where(found, lower, const)
             const = torch.where(upper.isinf(), const * 10, (lower + upper) / 2)
-        if not self.confidence:
+        if not self.params.confidence:
             closest.tighten(rows, search.step)
 
     def _round(self, search: Search, closest: Closest, rows: Tensor, const: Tensor) -> Tensor:
@@ -74,27 +48,28 @@ class CWL2:
         first, window = search.step, self._window()
         found = torch.zeros_like(rows, dtype=torch.bool)
         active = torch.arange(len(rows), device=rows.device)
-        descent = _Descent(search.images[rows], const, self.confidence, self.step_size)
-        for step in range(self.steps):
+        size, confidence = self.params.step_size, self.params.confidence
+        descent = _Descent(search.images[rows], const, confidence, size)
+        for step in range(self.params.steps):
             number = first + step + 1
             points = descent.points()
             look, gradient = search.peek(rows[active], points, mistake)
-            hit = look.wrong & (look.margin <= -self.confidence)
+            hit = look.wrong & (look.margin <= -confidence)
             found[active] |= hit
             closest.propose(rows[active], points, hit, number)
             loss = descent.step(points, look.margin, gradient)
-            if step == self.steps - 1:
+            if step == self.params.steps - 1:
                 leaving = torch.ones_like(hit)
-            elif self.abort_early and step % window == 0:
+            elif self.params.abort_early and step % window == 0:
                 leaving = descent.stalled(loss)
             else:
-                closest.note(step, number, look, self.step_size)
+                closest.note(step, number, look, size)
                 continue
             if leaving.any():
                 closest.settle(rows[active[leaving]], points[leaving], number)
                 active = active[~leaving]
                 descent.keep(~leaving)
-            closest.note(step, number, look, self.step_size)
+            closest.note(step, number, look, size)
             if not len(active):
                 break
         search.report()
@@ -106,8 +81,8 @@ class CWL2:
         But never fewer than a pixel at 0 or 1 needs to come loose in tanh space, or the loss of
         an image of such pixels would seem to stall before it has begun to move.
         """
-        loose = math.ceil(math.atanh(_INSIDE) / self.step_size)
-        return max(math.ceil(self.steps / 10), loose)
+        loose = math.ceil(math.atanh(_INSIDE) / self.params.step_size)
+        return max(math.ceil(self.params.steps / 10), loose)
 
 
 class _Descent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from engine.attacks.base import Attack
 from engine.attacks.geometry.minimum_norm import (
     Closest,
     annealed,
@@ -16,6 +17,7 @@ from engine.attacks.geometry.minimum_norm import (
 )
 from engine.attacks.losses import objectives
 from engine.attacks.search.search import Search
+from engine.catalog.attacks.minimum import DdnParams
 
 _FIRST_STEP, _LAST_STEP = 1.0, 0.01
 _SMOOTH = 0.75
@@ -26,45 +28,33 @@ all classes, while the closest example lies straight towards one.
 """
 
 
-class DDN:
+class DDN(Attack[DdnParams]):
     """Walks on a sphere around the image that shrinks outside the class and grows inside.
 
     A step follows the gradient of the cross-entropy (at the end, of the margin), then the
     perturbation is scaled to the radius of the sphere and cut at the box. Where the gradient
     is exactly zero nothing moves.
-
-    Args:
-        steps: gradients.
-        init_epsilon: first radius, L2.
-        gamma: share by which the radius changes per step.
     """
-
-    def __init__(self, steps: int = 100, init_epsilon: float = 1.0, gamma: float = 0.05) -> None:
-        self.steps, self.init_epsilon, self.gamma = steps, init_epsilon, gamma
-
-    def __repr__(self) -> str:
-        return (
-            f"DDN(steps={self.steps!r}, init_epsilon={self.init_epsilon!r}, gamma={self.gamma!r})"
-        )
 
     def run(self, search: Search) -> None:
         """Attack the survivors."""
         rows, first = search.survivors(), search.step
         images = points = search.images[rows]
         limit = farthest(images, "L2")
-        radius = torch.full_like(limit, self.init_epsilon)
+        radius = torch.full_like(limit, self.params.init_epsilon)
         closest = Closest(search)
         closest.begin(rows, "L2")
-        for step in range(self.steps):
+        steps, gamma = self.params.steps, self.params.gamma
+        for step in range(steps):
             number = first + step + 1
-            size = annealed(_FIRST_STEP, _LAST_STEP, step, self.steps)
-            smooth = step < _SMOOTH * self.steps
+            size = annealed(_FIRST_STEP, _LAST_STEP, step, steps)
+            smooth = step < _SMOOTH * steps
             look, gradient = search.peek(rows, points, objectives.log_odds if smooth else mistake)
             closest.propose(rows, points, look.wrong, number)
-            factor = torch.where(look.wrong, 1 - self.gamma, 1 + self.gamma)
+            factor = torch.where(look.wrong, 1 - gamma, 1 + gamma)
             radius = torch.minimum(radius * factor, limit)
             points = _on_sphere(images, points + size * unit(gradient), radius)
-            if step == self.steps - 1:
+            if step == steps - 1:
                 closest.settle(rows, points, number)
                 closest.tighten(rows, number)
             closest.note(step, number, look, size)

@@ -5,39 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from engine.attacks.base import Attack
 from engine.attacks.geometry.minimum_norm import Closest, spread, unit
 from engine.attacks.losses.objectives import Objective
 from engine.attacks.search.outputs import Look
 from engine.attacks.search.search import Search
+from engine.catalog.attacks.minimum import DeepFoolParams
 
 _NUDGE = 1e-4
 """Added to every step so that it does not end on the boundary itself."""
 
 
-class DeepFool:
+class DeepFool(Attack[DeepFoolParams]):
     """Steps to the closest of the linearised boundaries until an image is misclassified.
 
     An image leaves the batch at its first example. It also leaves, unbroken, once no boundary
-    has a usable gradient.
-
-    Args:
-        norm: "L2" or "Linf".
-        steps: steps per image.
-        candidates: classes to consider, the label included; all if the model has fewer.
-        overshoot: share by which the perturbation goes beyond the boundary.
+    has a usable gradient. Of a model with fewer classes than candidates all are considered.
     """
-
-    def __init__(
-        self, norm: str = "L2", steps: int = 50, candidates: int = 10, overshoot: float = 0.02
-    ) -> None:
-        self.norm, self.steps = norm, steps
-        self.candidates, self.overshoot = candidates, overshoot
-
-    def __repr__(self) -> str:
-        return (
-            f"DeepFool(norm={self.norm!r}, steps={self.steps!r}, "
-            f"candidates={self.candidates!r}, overshoot={self.overshoot!r})"
-        )
 
     def run(self, search: Search) -> None:
         """Attack the survivors."""
@@ -48,7 +32,7 @@ class DeepFool:
     def _walk(self, search: Search, rows: Tensor, first: int) -> None:
         images = points = search.images[rows]
         total = torch.zeros_like(images)
-        for step in range(self.steps):
+        for step in range(self.params.steps):
             number = first + step + 1
             look, slope = search.peek(rows, points, rival(0))
             self._judge_wrong(search, rows, points, look, number)
@@ -64,8 +48,8 @@ class DeepFool:
             if not usable.all():
                 search.judge(rows[~usable], points[~usable], number, rival(0))
             rows, images, total = rows[usable], images[usable], total[usable]
-            points = (images + (1 + self.overshoot) * total).clamp(0.0, 1.0)
-            if step == self.steps - 1:
+            points = (images + (1 + self.params.overshoot) * total).clamp(0.0, 1.0)
+            if step == self.params.steps - 1:
                 search.judge(rows, points, number, rival(0))
             search.emit(number, look, 0.0)
             if not len(rows):
@@ -84,7 +68,7 @@ class DeepFool:
     ) -> tuple[Tensor, Tensor]:
         """Distance and way to the closest boundary; ``first`` is that of the strongest rival."""
         nearest, way = first
-        for rank in range(1, min(self.candidates, search.clean.logits.shape[1]) - 1):
+        for rank in range(1, min(self.params.candidates, search.clean.logits.shape[1]) - 1):
             look, gradient = search.peek(rows, points, rival(rank))
             distance, other = self._boundary(look.loss, gradient)
             nearer = distance < nearest
@@ -95,7 +79,7 @@ class DeepFool:
     def _boundary(self, gap: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Distance to a linearised boundary, infinite if there is none, and the way to it."""
         flat = gradient.flatten(1)
-        linf = self.norm == "Linf"
+        linf = self.params.norm == "Linf"
         slope = flat.abs().sum(dim=1) if linf else flat.norm(dim=1)
         distance = gap.abs() / slope
         usable = (slope > 0) & gap.isfinite()

@@ -5,58 +5,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from engine.attacks.base import Attack
 from engine.attacks.geometry.hyperplane import to_hyperplane
 from engine.attacks.geometry.threat import region_of
 from engine.attacks.losses.dlr import difference, goals_by_rank
 from engine.attacks.search.lanes import Lanes
 from engine.attacks.search.loop import attempts_in_turn
 from engine.attacks.search.search import Search
+from engine.catalog.attacks.auto import FabParams
 
 _SHORTEST = 1e-8
 
 
-class FABT:
+class FABT(Attack[FabParams]):
     """Minimum-norm search inside; an example counts as soon as it lies in the ball.
 
     Each target in turn is attacked on the images that survived, from the clean image; nothing
     is drawn at random.
-
-    Args:
-        eps: radius of the ball.
-        norm: of the ball, "Linf" or "L2".
-        steps: gradients per target.
-        targets: classes to try, from the largest logit of the clean image down.
-        alpha_max: largest weight of the way from the clean image.
-        eta: overshoot beyond the linearised boundary.
-        beta: an image that was broken outside the ball goes back to this share of its way.
     """
-
-    def __init__(
-        self,
-        eps: float,
-        norm: str = "Linf",
-        steps: int = 100,
-        targets: int = 9,
-        alpha_max: float = 0.1,
-        eta: float = 1.05,
-        beta: float = 0.9,
-    ) -> None:
-        self.eps, self.norm, self.steps, self.targets = eps, norm, steps, targets
-        self.alpha_max, self.eta, self.beta = alpha_max, eta, beta
-
-    def __repr__(self) -> str:
-        return (
-            f"FABT(eps={self.eps!r}, norm={self.norm!r}, steps={self.steps!r}, "
-            f"targets={self.targets!r}, alpha_max={self.alpha_max!r}, eta={self.eta!r}, "
-            f"beta={self.beta!r})"
-        )
 
     def run(self, search: Search) -> None:
         """Attack the survivors."""
         # To walk along the boundary, the search has to tell its sides apart in fp32.
         if search.bf16:
             return
-        goals = goals_by_rank(search, self.targets)
+        goals = goals_by_rank(search, self.params.targets)
 
         def walk(rows: Tensor, numbers: list[int]) -> None:
             towards = torch.cat([goals[rows, number] for number in numbers])
@@ -68,9 +41,9 @@ class FABT:
 
     def _walk(self, search: Search, lanes: Lanes) -> None:
         first, images = search.step, lanes.points
-        region = region_of(self.norm, images, self.eps)
+        region = region_of(self.params.norm, images, self.params.eps)
         shortest = torch.full(lanes.rows.shape, torch.inf, device=images.device)
-        for step in range(self.steps):
+        for step in range(self.params.steps):
             running = lanes.running
             look, gradient = lanes.peek(running)
             points = self._step(images, lanes.points, look.loss, gradient)
@@ -78,13 +51,13 @@ class FABT:
             seen, number = search.glance(lanes.rows, points, running), first + step + 1
             # Up to the overshoot outside the ball, its nearest point may be a mistake as well.
             length = self._length(points - images)
-            hit = seen.wrong & (length <= self.eta * self.eps) & (length < shortest)
+            hit = seen.wrong & (length <= self.params.eta * self.params.eps) & (length < shortest)
             shortest = torch.where(hit, length, shortest)
             lanes.believe(region.project(points), hit, number)
-            back = images + self.beta * (points - images)
+            back = images + self.params.beta * (points - images)
             lanes.move(torch.where(seen.wrong.view(-1, 1, 1, 1), back, points))
             search.note(number, seen, moved)
-            last = step == self.steps - 1
+            last = step == self.params.steps - 1
             if search.due(step) or last:
                 stay = lanes.settle(last=last)
                 search.report()
@@ -100,15 +73,16 @@ class FABT:
         origin, here = images.flatten(1).double(), points.flatten(1).double()
         # The linearised boundary lies where the loss has risen to 0.
         rise = torch.where(loss.isfinite(), -loss, 0.0).double()
-        near = to_hyperplane(here, normal, rise, self.norm)
+        near = to_hyperplane(here, normal, rise, self.params.norm)
         way = (normal.double() * (here - origin)).sum(dim=1)
-        far = to_hyperplane(origin, normal, rise + way, self.norm)
+        far = to_hyperplane(origin, normal, rise + way, self.params.norm)
         short, long = (self._length(each).clamp(min=_SHORTEST) for each in (near, far))
-        alpha = (short / (short + long)).clamp(max=self.alpha_max).unsqueeze(1)
-        mixed = (here + self.eta * near) * (1 - alpha) + (origin + self.eta * far) * alpha
+        alpha = (short / (short + long)).clamp(max=self.params.alpha_max).unsqueeze(1)
+        eta = self.params.eta
+        mixed = (here + eta * near) * (1 - alpha) + (origin + eta * far) * alpha
         return mixed.float().clamp(0.0, 1.0).view_as(images)
 
     def _length(self, delta: Tensor) -> Tensor:
-        order = torch.inf if self.norm == "Linf" else 2
+        order = torch.inf if self.params.norm == "Linf" else 2
         lengths: Tensor = torch.linalg.vector_norm(delta.flatten(1), ord=order, dim=1)
         return lengths

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from engine.attacks.base import Attack
 from engine.attacks.geometry.minimum_norm import (
     Closest,
     annealed,
@@ -15,57 +16,36 @@ from engine.attacks.geometry.minimum_norm import (
     unit,
 )
 from engine.attacks.search.search import Search
+from engine.catalog.attacks.minimum import FmnParams
 
 _LAST_GAMMA = 0.001
 
 
-class FMN:
+class FMN(Attack[FmnParams]):
     """Climbs the margin inside a ball whose radius is set by the distance to the boundary.
 
     Until an image is misclassified its radius is a linear estimate of that distance; after
     that it shrinks outside the class and grows inside, by an annealed share.
-
-    Args:
-        norm: "L2" or "Linf".
-        steps: gradients.
-        max_step_size: length of the first step, L2 (in both norms).
-        min_step_size: length of the last step; None means a hundredth of the first.
-        gamma: first share by which the radius changes.
     """
-
-    def __init__(
-        self,
-        norm: str = "L2",
-        steps: int = 100,
-        max_step_size: float = 1.0,
-        min_step_size: float | None = None,
-        gamma: float = 0.05,
-    ) -> None:
-        self.norm, self.steps, self.gamma = norm, steps, gamma
-        self.max_step_size, self.min_step_size = max_step_size, min_step_size
-
-    def __repr__(self) -> str:
-        return (
-            f"FMN(norm={self.norm!r}, steps={self.steps!r}, max_step_size={self.max_step_size!r}, "
-            f"min_step_size={self.min_step_size!r}, gamma={self.gamma!r})"
-        )
 
     def run(self, search: Search) -> None:
         """Attack the survivors."""
         rows, first = search.survivors(), search.step
         images = points = search.images[rows]
-        limit = farthest(images, self.norm)
+        limit = farthest(images, self.params.norm)
         radius, found = torch.zeros_like(limit), torch.zeros_like(rows, dtype=torch.bool)
         closest = Closest(search)
-        closest.begin(rows, self.norm)
-        last = self.max_step_size / 100 if self.min_step_size is None else self.min_step_size
-        for step in range(self.steps):
+        closest.begin(rows, self.params.norm)
+        steps, longest = self.params.steps, self.params.max_step_size
+        last = self.params.min_step_size
+        last = longest / 100 if last is None else last
+        for step in range(steps):
             number = first + step + 1
-            size = annealed(self.max_step_size, last, step, self.steps)
+            size = annealed(longest, last, step, steps)
             look, gradient = search.peek(rows, points, mistake)
             closest.propose(rows, points, look.wrong, number)
             found |= look.wrong
-            gamma = annealed(self.gamma, _LAST_GAMMA, step, self.steps)
+            gamma = annealed(self.params.gamma, _LAST_GAMMA, step, steps)
             shrunk = torch.minimum(radius * (1 - gamma), closest.lengths[rows].to(radius))
             # A little more, and ever more: on the boundary itself nothing is misclassified, and
             # where the box cuts the perturbation the estimate falls short.
@@ -76,25 +56,26 @@ class FMN:
             ).minimum(limit)
             moved = points + size * unit(gradient)
             points = (images + self._within(moved - images, radius)).clamp(0.0, 1.0)
-            if step == self.steps - 1:
+            if step == steps - 1:
                 closest.settle(rows, points, number)
                 closest.tighten(rows, number)
             closest.note(step, number, look, size)
         search.report()
 
     def _length(self, delta: Tensor) -> Tensor:
-        return delta.flatten(1).abs().amax(dim=1) if self.norm == "Linf" else l2_length(delta)
+        linf = self.params.norm == "Linf"
+        return delta.flatten(1).abs().amax(dim=1) if linf else l2_length(delta)
 
     def _to_boundary(self, margin: Tensor, gradient: Tensor) -> Tensor:
         """Margin over the gradient's dual norm, infinite where the gradient is zero."""
         flat = gradient.flatten(1)
-        slope = flat.abs().sum(dim=1) if self.norm == "Linf" else flat.norm(dim=1)
+        slope = flat.abs().sum(dim=1) if self.params.norm == "Linf" else flat.norm(dim=1)
         estimate = margin.abs() / slope
         return torch.where(estimate.isnan(), torch.inf, estimate)
 
     def _within(self, delta: Tensor, radius: Tensor) -> Tensor:
         """The perturbations, projected into the ball."""
         limit = spread(radius, delta)
-        if self.norm == "Linf":
+        if self.params.norm == "Linf":
             return torch.maximum(torch.minimum(delta, limit), -limit)
         return delta * (limit / spread(l2_length(delta), delta)).clamp(max=1.0).nan_to_num(1.0)

@@ -12,16 +12,7 @@ from engine.attacks.search.search import Search
 
 
 class PGDL2(PGD):
-    """Projected ascent on the cross-entropy in steps of equal length; the best iterate counts.
-
-    Args:
-        eps: radius of the L2 ball, for pixels in [0, 1].
-        steps: gradients per restart.
-        step_size: length of a step; None means 10 eps / steps.
-        random_start: start at a uniform point of the ball, pulled into the box.
-        restarts: attempts, each on the images that survived the ones before.
-        targets: classes to climb to one by one, in attempts of their own (Gowal 2019); 0: none.
-    """
+    """Projected ascent on the cross-entropy in steps of equal length; the best iterate counts."""
 
     # Longer than in Linf: along the surface of the ball a step of 2.5 eps / steps turns so
     # little that the walk ends short of the best direction, even on affine models.
@@ -29,11 +20,11 @@ class PGDL2(PGD):
 
     def _drawn(self, search: Search, rows: Tensor, restart: int) -> Tensor:
         images = search.images[rows]
-        drawn = images + self.eps * uniform_in_l2_ball(search, rows, restart)
-        return l2_project(images, drawn, self.eps)
+        drawn = images + self.params.eps * uniform_in_l2_ball(search, rows, restart)
+        return l2_project(images, drawn, self.params.eps)
 
     def _rule(self, images: Tensor, step_size: float) -> Rule:
-        return L2Step(images, self.eps, step_size)
+        return L2Step(images, self.params.eps, step_size)
 
 
 class L2Step:

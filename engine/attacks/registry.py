@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from typing import Any
 
+from engine import catalog
 from engine.attacks.apgd_targeted import APGDT
 from engine.attacks.apgd_untargeted import APGDCE, APGDDLR
 from engine.attacks.autoattack import AutoAttack
+from engine.attacks.base import Attack
 from engine.attacks.cw_l2 import CWL2
 from engine.attacks.ddn import DDN
 from engine.attacks.deepfool import DeepFool
@@ -17,20 +18,11 @@ from engine.attacks.fgsm import FGSM
 from engine.attacks.fmn import FMN
 from engine.attacks.pgd import PGD
 from engine.attacks.pgd_l2 import PGDL2
-from engine.attacks.search.search import Search
 from engine.attacks.square import Square
 from engine.attacks.torchattacks.adapter import PREFIX, TorchattacksAttack
 from engine.specs.study import AttackSpec
 
-
-class Attack(Protocol):
-    """An attack with its parameters; the constructor takes those of the catalogue entry."""
-
-    def run(self, search: Search) -> None:
-        """Attack the survivors of the search; called once per pass."""
-
-
-REGISTRY: dict[str, Callable[..., Attack]] = {
+REGISTRY: dict[str, type[Attack[Any]]] = {
     "fgsm": FGSM,
     "pgd": PGD,
     "pgd-l2": PGDL2,
@@ -48,8 +40,9 @@ REGISTRY: dict[str, Callable[..., Attack]] = {
 }
 
 
-def create(spec: AttackSpec) -> Attack:
+def create(spec: AttackSpec) -> Attack[Any]:
     """The attack that a spec asks for; ``torchattacks.*`` goes to the adapter."""
+    params = catalog.find("attacks", spec.name).params.model_validate(spec.params)
     if spec.name.startswith(PREFIX):
-        return TorchattacksAttack(spec.name.removeprefix(PREFIX), **spec.params)
-    return REGISTRY[spec.name](**spec.params)
+        return TorchattacksAttack(spec.name.removeprefix(PREFIX), params)
+    return REGISTRY[spec.name](params)

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.attacks.base import Attack
 from engine.attacks.geometry.ball import Threat, norms
 from engine.attacks.losses.logit_scale import span
-from engine.attacks.registry import Attack, create
+from engine.attacks.registry import create
 from engine.attacks.search.result import AttackResult, Observer, StepPoint
 from engine.attacks.search.rounding import rounds
 from engine.attacks.search.search import Search
@@ -105,7 +106,7 @@ def run_attack(
         return _result(search, used, images.device)
 
 
-def _passes(method: Attack, search: Search, *, bf16: bool) -> None:
+def _passes(method: Attack[Any], search: Search, *, bf16: bool) -> None:
     for search.bf16 in (True, False) if bf16 else (False,):
         search.finishing = bf16 and not search.bf16
         if len(search.survivors()):

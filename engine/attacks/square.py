@@ -8,9 +8,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from engine.attacks.base import Attack
 from engine.attacks.geometry.ball import l2_project, linf_bounds
 from engine.attacks.pgd_l2 import unit
 from engine.attacks.search.search import Search
+from engine.catalog.attacks.gradient_free import SquareParams
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """After so many changes the share of the changed pixels is halved, whatever the budget."""
@@ -19,31 +21,13 @@ _BLOCK = 250
 """Queries whose random numbers are drawn together."""
 
 
-class Square:
+class Square(Attack[SquareParams]):
     """Random search on the margin (arXiv 1912.00049, algorithms 1 to 3), unrescaled schedule.
 
     Every query goes to the deployed model in fp32 and is a verdict at the same time, so this
     attack does not depend on the attack view. Each image has its own windows. They are squares on
     images of any shape, and reach the last row and column, which the authors' code leaves out.
-
-    Args:
-        eps: radius of the ball, for pixels in [0, 1].
-        norm: of the ball, "Linf" or "L2".
-        n_queries: forwards per image at most, the start included.
-        p_init: share of the pixels that the first windows cover.
     """
-
-    def __init__(
-        self, eps: float, norm: str = "Linf", n_queries: int = 5000, p_init: float = 0.8
-    ) -> None:
-        self.eps, self.norm = eps, norm
-        self.n_queries, self.p_init = n_queries, p_init
-
-    def __repr__(self) -> str:
-        return (
-            f"Square(eps={self.eps!r}, norm={self.norm!r}, n_queries={self.n_queries!r}, "
-            f"p_init={self.p_init!r})"
-        )
 
     def run(self, search: Search) -> None:
         """Attack the survivors."""
@@ -52,11 +36,12 @@ class Square:
             return
         rows, first = search.survivors(), search.step
         images = search.images[rows]
-        windows: _Windows = (LinfWindows if self.norm == "Linf" else L2Windows)(images, self.eps)
+        kind = LinfWindows if self.params.norm == "Linf" else L2Windows
+        windows: _Windows = kind(images, self.params.eps)
         points = tried = windows.start(search.draws.table(rows, "square start", windows.start_size))
         margins = torch.full((len(rows),), torch.inf, device=images.device)
         draws = images
-        for query in range(self.n_queries):
+        for query in range(self.params.n_queries):
             if query:
                 if (query - 1) % _BLOCK == 0:
                     size = (_BLOCK, windows.draw_size)
@@ -80,7 +65,7 @@ class Square:
     def share(self, change: int) -> float:
         """Share of the pixels that a window covers, for the change with this number from 0."""
         halved = sum(change > after for after in HALVINGS)
-        return float(self.p_init / 2**halved)
+        return float(self.params.p_init / 2**halved)
 
 
 class _Windows(Protocol):

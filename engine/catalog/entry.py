@@ -146,6 +146,8 @@ class Entry:
         traits: of attacks: what they do.
         kinds: of attacks: the kinds of search inside them that count as evidence; empty for
             references, loose bounds and single steps.
+        parts: of attacks: the ids of those that they make one after the other, each in the same
+            ball and on what survived the ones before.
     """
 
     id: str
@@ -158,6 +160,7 @@ class Entry:
     norm: str = ""
     traits: frozenset[Trait] = frozenset()
     kinds: frozenset[Kind] = frozenset()
+    parts: tuple[str, ...] = ()
     formula: str = ""
 
     def label(self, params: Params) -> str:

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 from engine import catalog
-from engine.attacks.autoattack import PARTS
 from engine.attacks.run import needs_fp32
 from engine.attacks.search.loop import finishing_steps
 from engine.specs.study import AttackSpec, make_attack
@@ -47,11 +46,9 @@ def parts(attack: AttackSpec, classes: int, precision: str) -> tuple[Part, ...]:
         precision: of the search; unless it is ``fp32``, a pass in bf16 comes first where that
             can help.
     """
-    if attack.name == "autoattack":
-        shared = {"eps": attack.params["eps"], "norm": attack.norm}
-        named = [(make_attack({"name": name, **shared}), name) for name in PARTS]
-    else:
-        named = [(attack, "")]
+    several = catalog.find("attacks", attack.name).parts
+    shared = {"eps": attack.eps, "norm": attack.norm}
+    named = [(make_attack({"name": name, **shared}), name) for name in several] or [(attack, "")]
     whole = [_part(one, name, classes) for one, name in named]
     if precision == "fp32":
         return tuple(whole)

@@ -16,12 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.attacks.base import Attack
 from engine.attacks.geometry.ball import l2_project, linf_bounds
 from engine.attacks.search.lost_examples import lost_note
 from engine.attacks.search.noise import batch_seed
 from engine.attacks.search.search import Search
 from engine.attacks.torchattacks.checks import refuse
 from engine.attacks.torchattacks.monitor import Monitor
+from engine.catalog import Params
 from engine.catalog.attacks.torchattacks.minimum import span_ends
 from engine.errors import AttackError
 from engine.evaluation.guard import arithmetic, forked_rng
@@ -48,20 +50,17 @@ _ROUNDING = 2.0**-23
 """What float32 pixels in [0, 1] may miss a bound by through rounding alone."""
 
 
-class TorchattacksAttack:
+class TorchattacksAttack(Attack[Params]):
     """Run ``torchattacks.<class_name>``.
 
     Args:
         class_name: a class of the library, for example ``PGD``.
-        parameters: arguments of its constructor after the model.
+        params: arguments of its constructor after the model, under the library's names.
     """
 
-    def __init__(self, class_name: str, **parameters: Any) -> None:
-        self.class_name, self.parameters = class_name, parameters
-
-    def __repr__(self) -> str:
-        given = "".join(f", {key}={value!r}" for key, value in self.parameters.items())
-        return f"TorchattacksAttack({self.class_name!r}{given})"
+    def __init__(self, class_name: str, params: Params) -> None:
+        super().__init__(params)
+        self.class_name = class_name
 
     def run(self, search: Search) -> None:
         """Attack the survivors, in halves of the batch if the memory does not hold it."""
@@ -69,7 +68,7 @@ class TorchattacksAttack:
         # The pass in fp32 follows; the library's own arithmetic is not made for less.
         if search.bf16:
             return
-        refuse(self.class_name, search, self.parameters)
+        refuse(self.class_name, search, dict(self.params))
         rows, first = search.survivors(), search.step
         waiting = list(torch.split(rows, 1 if self.class_name in ONE_BY_ONE else len(rows)))[::-1]
         lost = 0
@@ -131,7 +130,7 @@ class TorchattacksAttack:
         owned = {"seed": seed, "n_classes": min(classes, _TARGETS + 1)}
         accepted = inspect.signature(library_class).parameters
         return {
-            **library_values(self.parameters),
+            **library_values(dict(self.params)),
             **{name: value for name, value in owned.items() if name in accepted},
         }
 

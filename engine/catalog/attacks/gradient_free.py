@@ -27,6 +27,10 @@ class AutoAttackParams(NormParams):
     """Parameters of AutoAttack; its parts have none of their own."""
 
 
+PARTS = ("apgd-ce", "apgd-t", "fab-t", "square")
+"""The attacks that AutoAttack makes one after the other."""
+
+
 def entries() -> Section:
     """The attacks of this family, by id."""
     return section(
@@ -54,5 +58,6 @@ def entries() -> Section:
             norm="Linf",
             traits=frozenset({"gradient"}),
             kinds=frozenset({"cross-entropy", "margin", "closest", "gradient-free"}),
+            parts=PARTS,
         ),
     )

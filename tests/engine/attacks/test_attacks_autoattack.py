@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
-from engine.attacks import registry, run_attack
-from engine.attacks.autoattack import PARTS, AutoAttack
+from engine.attacks import autoattack, run_attack
+from engine.attacks.autoattack import AutoAttack
+from engine.attacks.base import Attack
+from engine.attacks.registry import REGISTRY
 from engine.attacks.search.search import Search
+from engine.catalog import Params
+from engine.catalog.attacks.gradient_free import PARTS, AutoAttackParams
 from engine.errors import Cancelled
 from engine.events import Event, RunProgress
 from engine.pipeline.progress import ProgressMeter
 from engine.specs.study import AttackSpec, make_attack
 from tests.engine.attacks.test_attacks_l2 import SHAPES, case, radius
+from tests.helpers.attack_budgets import with_budgets
 from tests.helpers.attack_models import trained
 
 SMALL = {"steps": 12, "n_queries": 40}
@@ -26,22 +31,28 @@ def _small(spec: AttackSpec) -> AttackSpec:
     return AttackSpec(name=spec.name, params=params)
 
 
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[AttackSpec, int]]:
-    """Shrinks the parts and lists which one was given how many survivors."""
-    parts: list[tuple[AttackSpec, int]] = []
-    create: Callable[[AttackSpec], registry.Attack] = registry.create
+Started = list[tuple[Attack[Any], int]]
 
-    class Watched:
-        def __init__(self, spec: AttackSpec) -> None:
-            self.spec = spec
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    """Shrinks the parts and lists which one was given how many survivors."""
+    seen: Started = []
+    parts = autoattack.parts
+
+    class Watched(Attack[Params]):
+        def __init__(self, attack: Attack[Any]) -> None:
+            super().__init__(attack.params)
+            self.attack = attack
 
         def run(self, search: Search) -> None:
-            parts.append((self.spec, len(search.survivors())))
-            create(_small(self.spec)).run(search)
+            seen.append((self.attack, len(search.survivors())))
+            with_budgets(self.attack, SMALL).run(search)
 
-    monkeypatch.setattr("engine.attacks.registry.create", Watched)
-    return parts
+    monkeypatch.setattr(
+        "engine.attacks.autoattack.parts", lambda ball: tuple(map(Watched, parts(ball)))
+    )
+    return seen
 
 
 @pytest.mark.parametrize(("norm", "eps"), [("Linf", 0.1), ("L2", 0.5)])
@@ -63,11 +74,11 @@ def test_breaks_what_any_part_breaks_alone(norm: str, eps: float) -> None:
     assert whole.notes[-1].startswith(f"Broken by each part: apgd-ce {fresh}, apgd-t ")
 
 
-def test_parts_get_only_survivors_in_order(started: list[tuple[AttackSpec, int]]) -> None:
+def test_parts_get_only_survivors_in_order(started: Started) -> None:
     model, images, labels = trained()
     spec = {"name": "autoattack", "eps": 0.1}
     result = run_attack(model, images[:50], labels[:50], spec)
-    assert tuple(part.name for part, _ in started) == PARTS
+    assert tuple(REGISTRY[name] for name in PARTS) == tuple(type(part) for part, _ in started)
     counts = [count for _, count in started]
     wrong = int((result.broken_at_step == 0).sum())
     assert counts[0] == 50 - wrong
@@ -86,10 +97,10 @@ def test_parts_get_only_survivors_in_order(started: list[tuple[AttackSpec, int]]
     assert ends == sorted(ends)
 
 
-def test_parts_run_at_the_reference_settings(started: list[tuple[AttackSpec, int]]) -> None:
+def test_parts_run_at_the_reference_settings(started: Started) -> None:
     model, images, labels = trained()
     run_attack(model, images[:12], labels[:12], {"name": "autoattack", "eps": 0.02, "norm": "L2"})
-    params = {spec.name: spec.params for spec, _ in started}
+    params = {name: dict(part.params) for name, (part, _) in zip(PARTS, started, strict=True)}
     shared = {"eps": 0.02, "norm": "L2"}
     adaptive = {**shared, "steps": 100, "restarts": 1, "rho": 0.75, "targets": 0}
     walk = {"steps": 100, "targets": 9, "alpha_max": 0.1, "eta": 1.05, "beta": 0.9}
@@ -101,11 +112,11 @@ def test_parts_run_at_the_reference_settings(started: list[tuple[AttackSpec, int
     }
 
 
-def test_stops_when_nothing_is_left(started: list[tuple[AttackSpec, int]]) -> None:
+def test_stops_when_nothing_is_left(started: Started) -> None:
     model, images, labels = trained()
     result = run_attack(model, images[:30], labels[:30], {"name": "autoattack", "eps": 0.9})
     assert result.broken.all()
-    assert [spec.name for spec, _ in started] == ["apgd-ce"]
+    assert [type(part) for part, _ in started] == [REGISTRY["apgd-ce"]]
     assert result.notes[-1].endswith("apgd-t 0, fab-t 0, square 0.")
 
 
@@ -152,7 +163,9 @@ def test_cancel_reaches_into_a_part() -> None:
 
 
 def test_shows_its_parameters() -> None:
-    assert repr(AutoAttack(eps=0.1, norm="L2")) == "AutoAttack(eps=0.1, norm='L2')"
+    assert (
+        repr(AutoAttack(AutoAttackParams(eps=0.1, norm="L2"))) == "AutoAttack(eps=0.1, norm='L2')"
+    )
 
 
 @pytest.mark.usefixtures("started")

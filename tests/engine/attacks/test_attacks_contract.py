@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,12 +15,13 @@ from scipy import stats
 from torch import Tensor, nn
 
 from engine import catalog
-from engine.attacks import StepPoint, run_attack
+from engine.attacks import StepPoint, autoattack, run_attack
 from engine.attacks.geometry.ball import Threat, linf_bounds
 from engine.attacks.registry import REGISTRY, create
 from engine.attacks.search import batching
 from engine.attacks.search.noise import ImageNoise
 from engine.attacks.search.search import Search
+from engine.catalog.attacks.gradient_free import AutoAttackParams
 from engine.errors import AttackError, Cancelled, CrumpleError
 from engine.evaluation.guard import arithmetic
 from engine.specs.study import make_attack
@@ -38,6 +39,23 @@ def _batch(count: int = 24) -> tuple[nn.Module, Tensor, Tensor]:
 def test_registry_and_catalogue_match() -> None:
     own = {id_ for id_ in catalog.section("attacks") if not id_.startswith("torchattacks.")}
     assert own == set(REGISTRY)
+
+
+@pytest.mark.parametrize("id_", list(REGISTRY))
+def test_every_attack_takes_the_parameters_of_its_entry(id_: str) -> None:
+    kinds = REGISTRY[id_].__mro__
+    taken = next(base.__orig_bases__ for base in kinds if "__orig_bases__" in vars(base))
+    (asked,) = get_args(taken[0])
+    assert issubclass(catalog.find("attacks", id_).params, asked)
+
+
+def test_the_parts_of_an_attack_are_those_of_its_entry() -> None:
+    ball = make_attack({"name": "autoattack", "eps": 0.3, "norm": "L2"})
+    attacks = autoattack.parts(AutoAttackParams.model_validate(ball.params))
+    names = catalog.find("attacks", "autoattack").parts
+    for name, attack in zip(names, attacks, strict=True):
+        spec = make_attack({"name": name, "eps": 0.3, "norm": "L2"})
+        assert repr(attack) == repr(create(spec))
 
 
 @pytest.mark.parametrize("id_", list(catalog.section("attacks")))

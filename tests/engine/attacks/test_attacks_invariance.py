@@ -12,10 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from engine.attacks import StepPoint, registry, run_attack
+from engine.attacks import StepPoint, autoattack, run_attack
+from engine.attacks.base import Attack
 from engine.attacks.registry import REGISTRY
+from engine.catalog.attacks.ball import NormParams
 from engine.errors import Cancelled
-from engine.specs.study import AttackSpec
+from tests.helpers.attack_budgets import with_budgets
 from tests.helpers.attack_models import Affine, small_net, trained
 
 LINF, L2 = {"norm": "Linf", "eps": 0.08}, {"norm": "L2", "eps": 0.45}
@@ -65,13 +67,12 @@ def spec_of(name: str, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def _short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    create = registry.create
+    parts = autoattack.parts
 
-    def shortened(spec: AttackSpec) -> registry.Attack:
-        params = {name: SHORT.get(name, value) for name, value in spec.params.items()}
-        return create(AttackSpec(name=spec.name, params=params))
+    def shortened(ball: NormParams) -> tuple[Attack[Any], ...]:
+        return tuple(with_budgets(attack, SHORT) for attack in parts(ball))
 
-    monkeypatch.setattr("engine.attacks.registry.create", shortened)
+    monkeypatch.setattr("engine.attacks.autoattack.parts", shortened)
 
 
 def test_every_attack_of_the_registry_is_tested() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from engine.attacks import run_attack
 from engine.attacks.geometry.ball import linf_bounds
 from engine.attacks.square import L2Windows, LinfWindows, Square, eta
+from engine.catalog.attacks.gradient_free import SquareParams
 from tests.engine.attacks.test_attacks_l2 import case, radius
 from tests.helpers.attack_models import Affine, Wrapped, covers, trained
 
@@ -147,7 +148,7 @@ def test_batch_size_and_order_do_not_matter(norm: str, size: int) -> None:
 
 def test_the_schedule_is_the_unrescaled_one() -> None:
     reference = SquareAttack(None, n_queries=5000, p_init=0.8, resc_schedule=False)
-    own = Square(eps=0.1)
+    own = Square(SquareParams(eps=0.1))
     for change in range(10_000):
         assert own.share(change) == reference.p_selection(change)
 

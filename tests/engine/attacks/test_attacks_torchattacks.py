@@ -9,9 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine import catalog
 from engine.attacks import run_attack
 from engine.attacks.search.noise import batch_seed
 from engine.attacks.torchattacks.adapter import TorchattacksAttack
+from engine.catalog import Params
+from engine.catalog.entry import NoParams
 from engine.errors import AttackError
 from tests.helpers.attack_models import trained
 
@@ -46,6 +49,12 @@ def test_the_library_is_asked_exactly_what_it_would_be_asked_directly() -> None:
     assert result.backwards.tolist() == [6] + 19 * [5]
 
 
+class _Answer(Params):
+    """What the stand-in shall return."""
+
+    answer: str
+
+
 class _Fake:
     """Stands in for a class of the library; returns what a test asks for."""
 
@@ -77,7 +86,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, answer: str) -> tuple[Tensor, object]:
     model, images, labels = trained()
     labels = model(images).argmax(dim=1)
     monkeypatch.setattr(
-        "engine.attacks.run.create", lambda spec: TorchattacksAttack("PGD", answer=answer)
+        "engine.attacks.run.create", lambda spec: TorchattacksAttack("PGD", _Answer(answer=answer))
     )
     return images[:6], run_attack(model, images[:6], labels[:6], "torchattacks.PGD")
 
@@ -116,7 +125,8 @@ def test_other_classes_run_behind_the_same_guards(
 ) -> None:
     model, images, labels = trained()
     model.zero_grad()  # other libraries fill the gradients of the shared model
-    monkeypatch.setattr("engine.attacks.run.create", lambda spec: TorchattacksAttack(name, steps=5))
+    params = catalog.find("attacks", f"torchattacks.{name}").params(steps=5)
+    monkeypatch.setattr("engine.attacks.run.create", lambda spec: TorchattacksAttack(name, params))
     state = torch.get_rng_state()
     result = run_attack(
         model, images[:12], labels[:12], {"name": "torchattacks.PGD", "eps": 8 / 255}
@@ -131,4 +141,4 @@ def test_other_classes_run_behind_the_same_guards(
 
 def test_unknown_class() -> None:
     with pytest.raises(AttackError, match="no attack 'Nothing'"):
-        TorchattacksAttack("Nothing").run(None)  # type: ignore[arg-type]
+        TorchattacksAttack("Nothing", NoParams()).run(None)  # type: ignore[arg-type]
