@@ -28,6 +28,7 @@ from engine.host import device
 from engine.pipeline.variants import LoadedVariant
 from engine.specs.study import AttackSpec, Run
 from engine.statistics.intervals import wilson
+from engine.statistics.run_checks import run_checks
 from engine.statistics.security_curves import distances
 from engine.store import Row, Writer
 from engine.store.stage_keys import STAGE_VERSIONS
@@ -74,7 +75,7 @@ def summarise(
         held=attack.eps is None or not all(row["broken"] for row in samples),
     )
     unique = {(flag.id, flag.text): flag.to_dict() for flag in told}
-    return {
+    result = {
         **_accuracies(samples),
         **_perturbations(samples),
         **_sizes(variant.accounting),
@@ -90,6 +91,14 @@ def summarise(
         "seconds": sum(row["seconds"] for row in batches),
         "flags": list(unique.values()),
     }
+    result["checks"]["made"] = _checks_made({**run, **result}, gate)
+    return result
+
+
+def _checks_made(row: Row, gate: Row) -> list[Row]:
+    """What every check says of a run that ends with this row."""
+    ended = {"status": "finished", "environment": {"stages": STAGE_VERSIONS}}
+    return [check.to_dict() for check in run_checks({**row, **ended}, gate["numbers"])]
 
 
 def _accuracies(samples: list[Row]) -> Row:

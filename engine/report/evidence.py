@@ -6,12 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.report.evidence_checks import CHECKS, Check, Numbers, counted, moot, percent, traits
-from engine.store import Row, Store
-from engine.store.stage_keys import diagnostics_key
-
-LEVELS = ("danger", "warning", "info", "unknown", "ok")
-"""From what has to be read first to what can be skipped."""
+from engine.statistics.run_checks import LEVELS, Check, level_of, traits
+from engine.statistics.words import counted, percent
+from engine.store import Row
 
 LEVEL_WORDS = {
     "ok": "passed",
@@ -59,47 +56,23 @@ class Summary:
     text: str
 
 
-def read_gate(store: Store, row: Row) -> Row:
-    """What the gate measured for a run (``Store.run``); empty if it is not stored."""
-    known = (row.get("checks") or {}).get("gate")
-    version = row["environment"].get("stages", {}).get("diagnostics")
-    key = known or diagnostics_key(row["variant_key"], row["data_key"], version)
-    return store.stage(key) or {}
-
-
-def lights(row: Row, gate: Row) -> list[Light]:
+def lights(row: Row, checks: Sequence[Check]) -> list[Light]:
     """One light per check, what has to be read first above; no flag is left out.
 
     Args:
         row: a run (``Store.run``).
-        gate: what its gate measured (``read_gate``).
+        checks: its checks (``Store.checks``).
     """
-    found = [_light(check, row, gate.get("numbers", {})) for check in CHECKS]
-    known = {flag for check in CHECKS for flag in check.flags}
+    found = [
+        Light(check.id, check.title, check.level, check.figure, check.words) for check in checks
+    ]
+    known = {flag for check in checks for flag in check.flags}
     found += [
-        Light(flag["id"], _title(flag["id"]), _level(flag["level"]), "", flag["text"])
+        Light(flag["id"], _title(flag["id"]), level_of(flag), "", flag["text"])
         for flag in row["flags"]
         if flag["id"] not in known
     ]
     return sorted(found, key=lambda light: LEVELS.index(light.level))
-
-
-def _light(check: Check, row: Row, numbers: Numbers) -> Light:
-    raised = [flag for flag in row["flags"] if flag["id"] in check.flags]
-    if raised:
-        level = min((_level(flag["level"]) for flag in raised), key=LEVELS.index)
-        words = "\n".join(flag["text"] for flag in raised)
-        return Light(check.id, check.title, level, check.figure(numbers, row), words)
-    missing = moot(check, row) or check.missing(numbers, row)
-    if row["status"] != "finished":
-        missing = "The run has not come to this check."
-    if missing:
-        return Light(check.id, check.title, "unknown", "", missing)
-    return Light(check.id, check.title, "ok", check.figure(numbers, row))
-
-
-def _level(level: str) -> str:
-    return level if level in LEVELS else "warning"
 
 
 def _title(flag_id: str) -> str:
@@ -108,7 +81,7 @@ def _title(flag_id: str) -> str:
 
 def worst(flags: Sequence[Mapping[str, str]]) -> str:
     """The level of the worst flag; ``ok`` without any."""
-    return min((_level(flag["level"]) for flag in flags), key=LEVELS.index, default="ok")
+    return min((level_of(flag) for flag in flags), key=LEVELS.index, default="ok")
 
 
 def summarise(row: Row, found: Sequence[Light]) -> Summary:

@@ -18,8 +18,9 @@ from engine.report.identity import (
     variant_key,
 )
 from engine.report.naming import BASE, in_order, is_flagged, namer
-from engine.report.tables import percent, result_words
+from engine.report.tables import result_words
 from engine.statistics.intervals import wilson
+from engine.statistics.words import in_percent
 
 Row = Mapping[str, Any]
 
@@ -159,7 +160,7 @@ def describe(row: Row) -> str:
     """A run in words, for a tip beside the pointer."""
     lines = [
         f"Run {row['run_id']}: {row['model']}, {row['compression']}, {row['attack']}",
-        f"{result_words(row)}, clean {percent(row['clean_accuracy'])} %",
+        f"{result_words(row)}, clean {in_percent(row['clean_accuracy'])} %",
     ]
     lines += [f"Flag: {flag['text']}" for flag in row["flags"]]
     return "\n".join(lines)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from engine.errors import SpecError
 from engine.report.cells import csv_text, markdown, one_line
 from engine.report.naming import shortened
+from engine.statistics.words import in_percent
 from engine.store import MORE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS
 
 Row = Mapping[str, Any]
@@ -106,11 +107,6 @@ def _npz(rows: Sequence[Row], images: Mapping[str, NDArray[Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def percent(share: float | None) -> str:
-    """A share in [0,1] as percent with one decimal; empty if there is none."""
-    return "" if share is None else f"{100 * share:.1f}"
-
-
 def with_interval(row: Row) -> str:
     """The robust accuracy of a run in percent with its interval: ``63.2 [59.0, 67.3]``.
 
@@ -119,9 +115,9 @@ def with_interval(row: Row) -> str:
     if row["robust_accuracy"] is None:
         return distance(row)
     if row["ci_low"] is None or row["ci_high"] is None:
-        return percent(row["robust_accuracy"])
-    interval = f"[{percent(row['ci_low'])}, {percent(row['ci_high'])}]"
-    return f"{percent(row['robust_accuracy'])} {interval}"
+        return in_percent(row["robust_accuracy"])
+    interval = f"[{in_percent(row['ci_low'])}, {in_percent(row['ci_high'])}]"
+    return f"{in_percent(row['robust_accuracy'])} {interval}"
 
 
 def distance(row: Row) -> str:
@@ -162,7 +158,7 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "rate": _number("compression_rate", ".2f"),
     "bytes": _number("size_bytes", ",d"),
     "attack": _plain("attack"),
-    "clean %": lambda row: percent(row["clean_accuracy"]),
+    "clean %": lambda row: in_percent(row["clean_accuracy"]),
     "robust % [95 %]": with_interval,
     "queries": _number("queries_per_sample", ".1f"),
     "seconds": _number("seconds", ".1f"),

@@ -10,7 +10,7 @@ from typing import Any
 from engine.errors import SpecError
 from engine.report.cells import csv_text, one_line
 from engine.report.naming import namer
-from engine.report.tables import percent
+from engine.statistics.words import in_percent
 from engine.store import TRANSFER_COLUMNS
 
 Row = Mapping[str, Any]
@@ -128,5 +128,5 @@ def interval(row: Row, share: str, prefix: str) -> str:
     """A share of a pair in percent with its interval: ``63.2 [59.0, 67.3]``; empty without one."""
     if row[share] is None:
         return ""
-    ends = f"[{percent(row[f'{prefix}_low'])}, {percent(row[f'{prefix}_high'])}]"
-    return f"{percent(row[share])} {ends}"
+    ends = f"[{in_percent(row[f'{prefix}_low'])}, {in_percent(row[f'{prefix}_high'])}]"
+    return f"{in_percent(row[share])} {ends}"

@@ -12,11 +12,12 @@ from engine.store.columns import (
     STATUSES,
     TRANSFER_COLUMNS,
 )
+from engine.store.stage_keys import RunKeys
 from engine.store.store import Row, Store
 from engine.store.transfers import Pair, TransferQueue
 from engine.store.usage import ModelUsage
 from engine.store.verdicts import packed
-from engine.store.writer import Queued, RunKeys, Writer
+from engine.store.writer import Queued, Writer
 
 __all__ = [
     "MORE_COLUMNS",

@@ -8,10 +8,19 @@ reused. Raise a version whenever the numbers of that stage can change.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from engine import catalog
 from engine.specs.study import AttackSpec, Recipe, Run, Step, content_key
-from engine.store import RunKeys
+
+
+class RunKeys(NamedTuple):
+    """The content keys of a run."""
+
+    run: str
+    variant: str
+    data: str
+
 
 STAGE_VERSIONS = {
     "data": 1,

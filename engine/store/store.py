@@ -12,11 +12,14 @@ import numpy as np
 
 from engine.errors import StoreError
 from engine.specs.study import Run, Study
+from engine.statistics.run_checks import Check
 from engine.store import artifacts
 from engine.store.artifacts import Arrays
 from engine.store.columns import MORE_COLUMNS, QUEUE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS
 from engine.store.database import open_database
 from engine.store.distances import without_limit
+from engine.store.paces import run_paces, step_paces
+from engine.store.stages import checks_of, read_stage, records_of
 from engine.store.transfers import transfer_rows
 from engine.store.usage import ModelUsage, model_usage
 from engine.store.verdicts import refresh_around
@@ -200,61 +203,24 @@ class Store:
         return int(rows[0]["n"])
 
     def paces(self) -> list[Row]:
-        """What finished runs took: dataset, model, attack, n, seconds, platform, device.
-
-        The time is that of the whole run without the training of its variant (``step_paces``),
-        or of its attack where that is more because the run was interrupted.
-        """
-        return self._query(
-            """
-            SELECT dataset, model, attack, n,
-                max(seconds, (julianday(finished) - julianday(started)) * 86400 - coalesce((
-                    SELECT sum(json_extract(epoch.value, '$.seconds'))
-                    FROM stages, json_each(payload, '$.steps') AS step,
-                        json_each(step.value, '$.epochs') AS epoch
-                    WHERE spec LIKE '%epochs"%' AND stages.key = variant_key
-                        AND stages.created BETWEEN started AND finished
-                ), 0)) AS seconds,
-                json_extract(environment, '$.platform') AS platform,
-                json_extract(environment, '$.device_description') AS device
-            FROM runs WHERE status = 'finished' AND n > 0 AND seconds IS NOT NULL
-            """
-        )
+        """What finished runs took (``engine.store.paces``)."""
+        return run_paces(self.db)
 
     def step_paces(self) -> list[Row]:
-        """What steps that train took: dataset, model, name, params, epochs, seconds, platform,
-        device.
-
-        One row a step of every stored variant of a finished run; ``seconds`` is that of all its
-        ``epochs`` together.
-        """
-        rows = self._query(
-            """
-            SELECT dataset, model, json_extract(spec, '$.recipe') AS recipe,
-                json_extract(payload, '$.steps') AS steps,
-                json_extract(environment, '$.platform') AS platform,
-                json_extract(environment, '$.device_description') AS device
-            FROM runs JOIN stages ON stages.key = variant_key
-            WHERE runs.id IN (
-                SELECT min(id) FROM runs WHERE status = 'finished' AND spec LIKE '%epochs"%'
-                GROUP BY variant_key
-            ) AND json_array_length(payload, '$.steps') > 0
-            """
-        )
-        found: list[Row] = []
-        for row in rows:
-            recipe, steps = json.loads(row.pop("recipe")), json.loads(row.pop("steps"))
-            for asked, record in zip(recipe, steps, strict=False):
-                if epochs := record.get("epochs"):
-                    seconds = sum(epoch["seconds"] for epoch in epochs)
-                    found.append({**row, **asked, "epochs": len(epochs), "seconds": seconds})
-        return found
+        """What steps that train took (``engine.store.paces``)."""
+        return step_paces(self.db)
 
     def stage(self, key: str) -> Row | None:
         """The payload of a stored stage, None if it was never computed."""
-        rows = self._query("SELECT payload FROM stages WHERE key = ?", (key,))
-        payload: Row | None = json.loads(rows[0]["payload"]) if rows else None
-        return payload
+        return read_stage(self.db, key)
+
+    def checks(self, run_id: int) -> list[Check]:
+        """What each check says of a run; of one stored without them, from what is stored of it."""
+        return checks_of(self.db, self.run(run_id))
+
+    def step_records(self, run_id: int) -> list[Row]:
+        """The records of the steps of a run that are stored: all, or those before it stopped."""
+        return records_of(self.db, self.run(run_id)["variant_key"])
 
     def variant(self, run_id: int) -> Row:
         """The stored variant that a run attacks: ``steps``, ``accounting`` and ``latency``.

@@ -16,17 +16,10 @@ from engine.specs.study import Run, Study, content_key
 from engine.store import artifacts
 from engine.store.artifacts import Arrays
 from engine.store.distances import measure_distance
+from engine.store.stage_keys import RunKeys
 from engine.store.store import Row, Store
 from engine.store.transfers import TransferQueue
 from engine.store.verdicts import refresh_verdicts
-
-
-class RunKeys(NamedTuple):
-    """The content keys of a run."""
-
-    run: str
-    variant: str
-    data: str
 
 
 class Queued(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from engine import catalog
 from engine.errors import CrumpleError
-from engine.report.evidence import percent
+from engine.statistics.words import percent
 from engine.store import Row
 from gui.widgets.facts import Compared, Fact
 

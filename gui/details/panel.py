@@ -17,8 +17,10 @@ from PySide6.QtWidgets import (
 
 from engine import catalog
 from engine.errors import CrumpleError
-from engine.report.evidence import lights, percent, read_gate, summarise
+from engine.report.evidence import lights, summarise
 from engine.report.tables import distance
+from engine.statistics.run_checks import Check
+from engine.statistics.words import percent
 from engine.store import Row
 from gui.base.model_names import model_title
 from gui.base.page_context import Lab
@@ -62,7 +64,7 @@ class DetailsPanel(QFrame):
         self._run_ids: list[int] = []
         self._method: tuple[str, str] | None = None
         self._seen: Version | None = None
-        self._shown: tuple[Row, Row, Row] | None = None
+        self._shown: tuple[Row, Row, list[Check]] | None = None
         self.title = QLabel()
         self.title.setWordWrap(True)
         self.title.setProperty("role", "heading")
@@ -125,13 +127,13 @@ class DetailsPanel(QFrame):
         try:
             row = self._lab.store.run(run_id)
             variant = self._lab.store.variant(run_id)
-            gate = read_gate(self._lab.store, row)
+            checks = self._lab.store.checks(run_id)
         except CrumpleError as error:
             self._clear(str(error))
             return
-        if (row, variant, gate) != self._shown:
-            self._describe(row, variant, gate)
-            self._shown = row, variant, gate
+        if (row, variant, checks) != self._shown:
+            self._describe(row, variant, checks)
+            self._shown = row, variant, checks
 
     def _clear(self, title: str) -> None:
         self._shown = None
@@ -142,12 +144,12 @@ class DetailsPanel(QFrame):
         for field in (self.tags, self.note):
             field.setVisible(False)
 
-    def _describe(self, row: Row, variant: Row, gate: Row) -> None:
+    def _describe(self, row: Row, variant: Row, checks: list[Check]) -> None:
         name = f"{model_title(row['model'])}, {row['compression']}, {row['attack']}"
         self.title.setText(f"Run {row['run_id']}: {name}")
         self.title.setToolTip(f"Model {row['model']}")
         place = self._body.verticalScrollBar().value()
-        found, banner = lights(row, gate), SummaryBanner()
+        found, banner = lights(row, checks), SummaryBanner()
         banner.show_summary(summarise(row, found))
         parts: list[QWidget] = [banner, Facts("Result", _result(row)), TrafficLight(found)]
         if records := variant.get("steps"):

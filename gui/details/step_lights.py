@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.report.evidence import LEVELS, Light, percent
+from engine.report.evidence import Light
+from engine.statistics.run_checks import LEVELS
+from engine.statistics.words import percent
 from engine.store import Row
 
 

@@ -9,7 +9,7 @@ from engine.report.cells import csv_text
 from engine.report.naming import is_flagged
 from engine.report.security import Check, Line, Panel
 from engine.report.series import Point, Series, describe
-from engine.report.tables import percent
+from engine.statistics.words import in_percent, percent
 
 _MARKS = {"o": "●", "s": "■", "t1": "▲", "d": "◆", "t": "▼", "star": "★", "p": "⬟", "+": "✚"}
 _MOST_DOUBTS = 3
@@ -32,7 +32,7 @@ def _point(check: Check) -> Point:
         words += "\nNot compared with the curve: it saw other images."
     else:
         verdict = check.verdict
-        words += f"\nThe curve says {percent(verdict.curve)} % (McNemar p = {verdict.p_value:.2g})."
+        words += f"\nThe curve says {percent(verdict.curve)} (McNemar p = {verdict.p_value:.2g})."
     return Point(
         run_id=row["run_id"],
         x=row["eps"],
@@ -51,7 +51,7 @@ def values_at(lines: Sequence[Line], eps: float) -> str:
     for line in lines:
         here = line.at(eps)
         share, low, high = here.robust_accuracy[0], here.ci_low[0], here.ci_high[0]
-        texts.append(f"{line.name}: {percent(share)} % [{percent(low)}, {percent(high)}]")
+        texts.append(f"{line.name}: {percent(share)} [{in_percent(low)}, {in_percent(high)}]")
     return "\n".join(texts)
 
 

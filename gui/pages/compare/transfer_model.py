@@ -9,8 +9,8 @@ from typing import Any
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QColor, QFont
 
-from engine.report.tables import percent
 from engine.report.transfer import Matrix, interval
+from engine.statistics.words import in_percent
 from engine.store import Row
 from gui.widgets.plots import pg
 
@@ -92,7 +92,7 @@ class TransferModel(QAbstractTableModel):
         if share is None:
             return "–"
         doubted = not self._flagged.isdisjoint(self.pair(index))
-        return f"({percent(share)})" if doubted else percent(share)
+        return f"({in_percent(share)})" if doubted else in_percent(share)
 
     def _words(self, index: Index, row: Row | None) -> str:
         assert self.matrix is not None

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine.errors import StoreError
-from engine.report.evidence import lights, read_gate, summarise
+from engine.report.evidence import lights, summarise
 from engine.store import Row
 from gui.base import file_dialogs
 from gui.base.model_names import model_title
@@ -269,7 +269,8 @@ class InspectorPage(Page):
             self.evidence.show_summary(None)
             return
         row = self.lab.store.run(run_id)
-        self.evidence.show_summary(summarise(row, lights(row, read_gate(self.lab.store, row))))
+        found = lights(row, self.lab.store.checks(row["run_id"]))
+        self.evidence.show_summary(summarise(row, found))
 
     def _others(self, row: Row | None) -> list[Row]:
         if row is None:

@@ -38,7 +38,6 @@ from gui.pages.live.training_state import (
     Training,
     expected_epochs,
     of_records,
-    stored_records,
 )
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.fill_box import fill_box
@@ -269,7 +268,7 @@ class LivePage(Page):
         run_id = state.run_id
         if run_id not in self._before:
             known = run_id in self._rows
-            records = stored_records(self.lab.store, run_id) if known else []
+            records = self.lab.store.step_records(run_id) if known else []
             self._before[run_id] = of_records(records)
         return replace(state, training=state.training.behind(self._before[run_id]))
 

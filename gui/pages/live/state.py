@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from engine import events
-from engine.report.evidence import lights, read_gate, summarise
+from engine.report.evidence import lights, summarise
 from engine.statistics.intervals import wilson
 from engine.store import Row, Store
 from gui.base.words import duration
@@ -17,7 +17,6 @@ from gui.pages.live.training_state import (
     Points,
     Training,
     of_records,
-    stored_records,
 )
 
 _MOST_POINTS = 400
@@ -174,7 +173,7 @@ def stored_state(store: Store, run_id: int) -> LiveState:
         phase=_ended(row),
         parts=_marks(points),
         evidence=_evidence(store, row),
-        training=of_records(stored_records(store, run_id)),
+        training=of_records(store.step_records(run_id)),
     )
 
 
@@ -197,7 +196,7 @@ def _marks(rows: Sequence[Row]) -> Marks:
 def _evidence(store: Store, row: Row) -> str:
     if row["status"] != "finished":
         return ""
-    return summarise(row, lights(row, read_gate(store, row))).text
+    return summarise(row, lights(row, store.checks(row["run_id"]))).text
 
 
 def _ended(row: Row) -> str:

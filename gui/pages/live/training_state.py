@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby, takewhile
+from itertools import groupby
 
 from engine import catalog, events
 from engine.errors import CrumpleError
-from engine.store import Row, Store
-from engine.store.stage_keys import recipe_key
+from engine.store import Row
 
 Points = tuple[tuple[int, float], ...]
 Marks = tuple[tuple[int, str], ...]
@@ -179,15 +178,6 @@ def of_records(records: Iterable[Row]) -> Training:
 
 def _epoch(row: Row) -> Epoch:
     return Epoch(row["epoch"], row["loss"], row["clean"], row["robust"], row["learning_rate"])
-
-
-def stored_records(store: Store, run_id: int) -> list[Row]:
-    """The records of the steps of a run that are stored: all, or those before it was stopped."""
-    if steps := store.variant(run_id).get("steps"):
-        return list(steps)
-    begun = store.stage(recipe_key(store.run(run_id)["variant_key"])) or {"steps": ()}
-    found = takewhile(bool, (store.stage(key) for key in begun["steps"]))
-    return [record for record in found if record]
 
 
 def expected_epochs(recipe: Iterable[Row]) -> int:

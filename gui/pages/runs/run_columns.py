@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.catalog import format_number
-from engine.report.tables import percent, with_interval
+from engine.report.tables import with_interval
+from engine.statistics.words import in_percent
 from gui.base.model_names import model_title
 
 Row = Mapping[str, Any]
@@ -45,7 +46,7 @@ def _format(name: str, spec: str) -> Callable[[Row], str]:
 
 
 def _share(name: str) -> Callable[[Row], str]:
-    return lambda row: percent(row[name])
+    return lambda row: in_percent(row[name])
 
 
 def _value(name: str) -> Callable[[Row], Any]:

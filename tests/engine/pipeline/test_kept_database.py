@@ -10,7 +10,7 @@ from engine import catalog
 from engine.events import Event, StudyFinished, StudyQueued
 from engine.pipeline import runner
 from engine.pipeline.runner import Options
-from engine.report.evidence import lights, read_gate, summarise
+from engine.report.evidence import lights, summarise
 from engine.specs.dataset import DatasetSpec
 from engine.specs.study import Recipe, Run, Study, make_attack, make_step
 from engine.store import Store, Writer
@@ -60,7 +60,7 @@ def test_what_was_said_of_a_run_is_said_today(path: Path, migrated: bool) -> Non
         assert store.results("Kept") == EXPECTED["results"]
         for number, said in EXPECTED["lights"].items():
             row = store.run(int(number))
-            found = lights(row, read_gate(store, row))
+            found = lights(row, store.checks(int(number)))
             assert [[one.id, one.level, one.figure, one.words] for one in found] == said
             assert summarise(row, found).text == EXPECTED["summaries"][number]
             samples = store.samples(int(number))

@@ -31,6 +31,7 @@ from engine.pipeline import runner
 from engine.pipeline.runner import Options
 from engine.specs.dataset import DatasetSpec
 from engine.specs.study import Study
+from engine.statistics.run_checks import run_checks
 from engine.store import RESULT_COLUMNS, Row, Writer
 from tests.helpers.simulated_device import SimulatedDevice
 from tests.helpers.studies import small_study
@@ -84,6 +85,19 @@ def test_a_study_fills_every_column_and_tells_its_story(store: Writer) -> None:
     assert [e.curve[-1] for e in events if isinstance(e, RunProgress)][-1] == pytest.approx(
         rows[1]["robust_accuracy"]
     )
+
+
+def test_what_the_checks_say_is_stored_with_the_run(store: Writer) -> None:
+    run(store, small_study())
+    for row in store.results():
+        whole = store.run(row["run_id"])
+        gate = store.stage(whole["checks"]["gate"])
+        assert gate is not None
+        assert store.checks(row["run_id"]) == run_checks(whole, gate["numbers"])
+    said = [store.checks(row["run_id"]) for row in store.results()]
+    assert {check.id: check.figure for check in said[0]}["chance"].endswith("% clean")
+    store.db.execute("DELETE FROM stages")
+    assert [store.checks(row["run_id"]) for row in store.results()] == said
 
 
 def test_a_second_run_computes_nothing(store: Writer, monkeypatch: pytest.MonkeyPatch) -> None:

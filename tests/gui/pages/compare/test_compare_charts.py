@@ -16,7 +16,7 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from engine import events
-from engine.report.tables import percent
+from engine.statistics.words import in_percent
 from engine.store import Store
 from gui.base import file_dialogs, theme
 from gui.base.page_context import Lab
@@ -143,7 +143,7 @@ def test_the_values_under_the_pointer_are_those_of_the_curves(desk: Desk) -> Non
     eps = chart.plotItem.getViewBox().mapSceneToView(place).x()
     for line in page.security.panel().lines:
         here = line.at(eps)
-        assert f"{line.name}: {percent(here.robust_accuracy[0])} %" in text
+        assert f"{line.name}: {in_percent(here.robust_accuracy[0])} %" in text
     chart._on_move(QPointF(-50, -50))
     assert not page.security.values.text()
 
@@ -206,7 +206,7 @@ def test_the_matrix_shows_rates_or_accuracies(desk: Desk) -> None:
             for place in range(2):
                 index = model.index(row, place)
                 pair = (1, 4)[row], (1, 4)[place]
-                text = percent(rows[pair][column])
+                text = in_percent(rows[pair][column])
                 assert index.data() == (f"({text})" if 4 in pair else text), "run 4 is flagged"
                 assert index.data(_Role.BackgroundRole).isValid()
                 assert f"of {rows[pair]['n']} images" in index.data(_Role.ToolTipRole)

@@ -19,7 +19,7 @@ from engine.store.stage_keys import recipe_key
 from gui.base import file_dialogs, theme
 from gui.base.page_context import Lab
 from gui.pages.live.board import ATTACK, TRAINING
-from gui.pages.live.training_state import Training, expected_epochs, of_records, stored_records
+from gui.pages.live.training_state import Training, expected_epochs, of_records
 from gui.pages.queue.queue_model import PROGRESS, TIME
 from tests.gui.conftest import Tell
 from tests.gui.pages.live.test_live_page import progress, start
@@ -238,11 +238,11 @@ def test_steps_before_the_one_at_work_come_from_their_records(tmp_path: Path) ->
     with Writer(tmp_path / "lab.db") as writer:
         keys = RunKeys("run", "variant", "data")
         (run_id,) = writer.add_study(study, [(run, keys)]).run_ids
-        assert stored_records(writer, run_id) == []
+        assert writer.step_records(run_id) == []
         writer.put_stage(recipe_key("variant"), "recipe", {"steps": ["a", "b", "c"]}, 0.0)
-        assert stored_records(writer, run_id) == []
+        assert writer.step_records(run_id) == []
         writer.put_stage("a", "step", {"step": recipe[0].label, "epochs": rows("")}, 1.0)
-        before = of_records(stored_records(writer, run_id))
+        before = of_records(writer.step_records(run_id))
     live = Training().after(epoch(1, 1, place=3, step=recipe[2].label, stage="", step_epochs=3))
     both = live.behind(before)
     assert [(one.place, len(one.epochs)) for one in both.segments] == [(1, 2), (3, 1)]

@@ -1,15 +1,24 @@
-"""The checks behind the lights of a run: which flags, which number, and when one is not made."""
+"""The checks of a run: what each says of it, from what was measured and flagged.
+
+They are made once, when a run ends, and stored with it. Of a run of before they are made from
+what is stored of it. Only the check of its rivals is made whenever it is read, since what else
+is stored of its variant changes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine import catalog
 from engine.flags import ABOUT_GRADIENTS, ABOUT_SEARCH
-from engine.store import Row
+from engine.statistics.words import counted, percent
 
+LEVELS = ("danger", "warning", "info", "unknown", "ok")
+"""From what has to be read first to what can be skipped; ``unknown`` is a check not made."""
+
+Row = Mapping[str, Any]
 _NOT_MEASURED = "This was not measured for this run."
 _SEARCH_CHECKED = 2
 """Version of the diagnostics from which on the course of the search is checked."""
@@ -19,7 +28,37 @@ Numbers = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Check:
-    """One check: the flags it can raise, its number, and when it is not made.
+    """What one check says of a run.
+
+    Attributes:
+        id: stable name, for example ``secants``.
+        title: what is so where all is well.
+        level: one of ``LEVELS``.
+        figure: the number behind it, with its unit; empty if there is none.
+        words: what was found, or why there is nothing; empty if all is well.
+        flags: ids of the flags of the run that it raised.
+    """
+
+    id: str
+    title: str
+    level: str
+    figure: str = ""
+    words: str = ""
+    flags: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The check as JSON keeps it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Row) -> Check:
+        """The check that ``to_dict`` wrote."""
+        return cls(**{**data, "flags": tuple(data["flags"])})
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How a check is made.
 
     Attributes:
         flags: that it can raise; the worst one counts.
@@ -32,11 +71,6 @@ class Check:
     flags: tuple[str, ...]
     figure: Callable[[Numbers, Row], str] = lambda _numbers, _row: ""
     missing: Callable[[Numbers, Row], str] = lambda _numbers, _row: ""
-
-
-def percent(value: float | None) -> str:
-    """``63.2 %``; empty for None."""
-    return "" if value is None else f"{value * 100:.1f} %"
 
 
 def _share(name: str, words: str) -> Callable[[Numbers, Row], str]:
@@ -90,17 +124,6 @@ def _not_iterative(numbers: Numbers, row: Row) -> str:
     if "iterative" not in (traits(row) or ()) or not row["eps"] or steps < _LEAST_STEPS:
         return asked
     return _older(numbers, row)
-
-
-def moot(check: Check, row: Row) -> str:
-    """Why a check has nothing to say about a run; empty if it has."""
-    raised = set(check.flags)
-    known = traits(row)
-    if raised <= ABOUT_GRADIENTS and known is not None and "gradient" not in known:
-        return "The attack follows no gradient."
-    if raised <= ABOUT_SEARCH and row["eps"] and row["robust_accuracy"] == 0:
-        return "No image held, so no stronger search is missed."
-    return ""
 
 
 def _rival(name: str) -> Callable[[Numbers, Row], str]:
@@ -179,104 +202,100 @@ def _alone(_: Numbers, row: Row) -> str:
     return "Nothing else is stored of this variant and these images in this threat model."
 
 
-def counted(count: int, noun: str, plural: str = "s") -> str:
-    return f"{count} {noun}{'' if count == 1 else plural}"
-
-
-CHECKS = (
-    Check("present", "Gradient exists", ("no-gradient",)),
-    Check("finite", "Gradient is finite", ("nonfinite-gradient",)),
-    Check(
+_RULES = (
+    _Rule("present", "Gradient exists", ("no-gradient",)),
+    _Rule("finite", "Gradient is finite", ("nonfinite-gradient",)),
+    _Rule(
         "zero",
         "Gradient is not zero",
         ("zero-gradient",),
         figure=_share("gradient_zero_fraction", "zero"),
     ),
-    Check(
+    _Rule(
         "saturated",
         "Loss is not saturated",
         ("saturated-loss",),
         figure=_share("gradient_saturated_fraction", "flat"),
     ),
-    Check(
+    _Rule(
         "parent",
         "Gradient agrees with the parent",
         ("gradient-disagrees",),
         figure=_cosine("gradient_cosine"),
         missing=_no_parent,
     ),
-    Check(
+    _Rule(
         "secants",
         "Gradient tells what happens",
         ("secants-disagree",),
         figure=_cosine("secant_agreement"),
         missing=_measured("secant_agreement"),
     ),
-    Check(
+    _Rule(
         "temperature",
         "Scale of the logits does not matter",
         ("logit-scale",),
         figure=_scales,
         missing=_measured("temperature_broken"),
     ),
-    Check(
+    _Rule(
         "unconstrained",
         "Unconstrained attack breaks all",
         ("unconstrained-survives",),
         figure=_share("unconstrained_accuracy", "left"),
         missing=_measured("unconstrained_accuracy"),
     ),
-    Check(
+    _Rule(
         "rivals",
         "No stored attack is stronger",
         ("stronger-attack", "closer-examples"),
         figure=_worst_case,
         missing=_alone,
     ),
-    Check("unfinished", "Attack had come to its end", ("unfinished",), missing=_not_iterative),
-    Check("lost", "Attack lost no example", ("silent-success",), missing=_older),
-    Check(
+    _Rule("unfinished", "Attack had come to its end", ("unfinished",), missing=_not_iterative),
+    _Rule("lost", "Attack lost no example", ("silent-success",), missing=_older),
+    _Rule(
         "view",
         "Search copy agrees with the deployed model",
         ("view-disagrees",),
         figure=_share("view_agreement", "same"),
     ),
-    Check(
+    _Rule(
         "random",
         "Output is deterministic",
         ("random-output",),
         figure=_share("predictions_redrawn", "change"),
     ),
-    Check(
+    _Rule(
         "batch",
         "Output does not depend on the batch",
         ("batch-dependent",),
         figure=_share("depend_on_batch", "depend"),
         missing=_measured("depend_on_batch"),
     ),
-    Check("outputs", "Output is finite", ("nonfinite-output", "masked-classes")),
-    Check("logits", "Output is logits", ("probabilities",)),
-    Check(
+    _Rule("outputs", "Output is finite", ("nonfinite-output", "masked-classes")),
+    _Rule("logits", "Output is logits", ("probabilities",)),
+    _Rule(
         "chance",
         "Clean accuracy is above guessing",
         ("near-chance",),
         figure=_share("clean_accuracy", "clean"),
     ),
-    Check(
+    _Rule(
         "transfer",
         "Transferred examples are no stronger",
         ("gradient-masking", "no-transfer-check"),
         figure=_rival("transfer"),
         missing=_no_transfer,
     ),
-    Check(
+    _Rule(
         "black-box",
         "Attack without gradients is no stronger",
         ("black-box-stronger", "no-survivor-check"),
         figure=_square,
         missing=_no_rival,
     ),
-    Check(
+    _Rule(
         "targeted",
         "Targeted APGD is no stronger",
         ("targeted-stronger",),
@@ -284,3 +303,51 @@ CHECKS = (
         missing=_no_targeted,
     ),
 )
+
+
+def run_checks(row: Row, numbers: Numbers) -> list[Check]:
+    """What every check says of a run.
+
+    Args:
+        row: a run (``Store.run``).
+        numbers: what its gate measured (``diagnostics.Report``); empty if that is not known.
+    """
+    return [_made(rule, row, numbers) for rule in _RULES]
+
+
+def current(checks: Sequence[Check], row: Row) -> list[Check]:
+    """Stored checks of a run, that of its rivals made anew from the verdict of today."""
+    anew = {rule.id: _made(rule, row, {}) for rule in _RULES if rule.id == "rivals"}
+    return [anew.get(check.id, check) for check in checks]
+
+
+def _made(rule: _Rule, row: Row, numbers: Numbers) -> Check:
+    raised = [flag for flag in row["flags"] if flag["id"] in rule.flags]
+    if raised:
+        level = min((level_of(flag) for flag in raised), key=LEVELS.index)
+        words = "\n".join(flag["text"] for flag in raised)
+        ids = tuple(dict.fromkeys(flag["id"] for flag in raised))
+        return Check(rule.id, rule.title, level, rule.figure(numbers, row), words, ids)
+    missing = _moot(rule, row) or rule.missing(numbers, row)
+    if row["status"] != "finished":
+        missing = "The run has not come to this check."
+    if missing:
+        return Check(rule.id, rule.title, "unknown", "", missing)
+    return Check(rule.id, rule.title, "ok", rule.figure(numbers, row))
+
+
+def level_of(flag: Row) -> str:
+    """The level of a flag; one that nobody knows is a warning."""
+    level = str(flag["level"])
+    return level if level in LEVELS else "warning"
+
+
+def _moot(rule: _Rule, row: Row) -> str:
+    """Why a check has nothing to say about a run; empty if it has."""
+    raised = set(rule.flags)
+    known = traits(row)
+    if raised <= ABOUT_GRADIENTS and known is not None and "gradient" not in known:
+        return "The attack follows no gradient."
+    if raised <= ABOUT_SEARCH and row["eps"] and row["robust_accuracy"] == 0:
+        return "No image held, so no stronger search is missed."
+    return ""

@@ -1,0 +1,65 @@
+"""What was computed took how long: what the time of a new study is told from."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlite_utils import Database
+
+Row = dict[str, Any]
+
+
+def run_paces(db: Database) -> list[Row]:
+    """What finished runs took: dataset, model, attack, n, seconds, platform, device.
+
+    The time is that of the whole run without the training of its variant (``step_paces``),
+    or of its attack where that is more because the run was interrupted.
+    """
+    return list(
+        db.query(
+            """
+        SELECT dataset, model, attack, n,
+            max(seconds, (julianday(finished) - julianday(started)) * 86400 - coalesce((
+                SELECT sum(json_extract(epoch.value, '$.seconds'))
+                FROM stages, json_each(payload, '$.steps') AS step,
+                    json_each(step.value, '$.epochs') AS epoch
+                WHERE spec LIKE '%epochs"%' AND stages.key = variant_key
+                    AND stages.created BETWEEN started AND finished
+            ), 0)) AS seconds,
+            json_extract(environment, '$.platform') AS platform,
+            json_extract(environment, '$.device_description') AS device
+        FROM runs WHERE status = 'finished' AND n > 0 AND seconds IS NOT NULL
+        """
+        )
+    )
+
+
+def step_paces(db: Database) -> list[Row]:
+    """What steps that train took: dataset, model, name, params, epochs, seconds, platform,
+    device.
+
+    One row a step of every stored variant of a finished run; ``seconds`` is that of all its
+    ``epochs`` together.
+    """
+    rows = db.query(
+        """
+        SELECT dataset, model, json_extract(spec, '$.recipe') AS recipe,
+            json_extract(payload, '$.steps') AS steps,
+            json_extract(environment, '$.platform') AS platform,
+            json_extract(environment, '$.device_description') AS device
+        FROM runs JOIN stages ON stages.key = variant_key
+        WHERE runs.id IN (
+            SELECT min(id) FROM runs WHERE status = 'finished' AND spec LIKE '%epochs"%'
+            GROUP BY variant_key
+        ) AND json_array_length(payload, '$.steps') > 0
+        """
+    )
+    found: list[Row] = []
+    for row in rows:
+        recipe, steps = json.loads(row.pop("recipe")), json.loads(row.pop("steps"))
+        for asked, record in zip(recipe, steps, strict=False):
+            if epochs := record.get("epochs"):
+                seconds = sum(epoch["seconds"] for epoch in epochs)
+                found.append({**row, **asked, "epochs": len(epochs), "seconds": seconds})
+    return found
