@@ -71,6 +71,7 @@ def _say(summary: Summary, stop: Interrupt, path: Path) -> None:
     parts = [f"{summary.finished} finished"]
     parts += [f"{summary.failed} failed"] if summary.failed else []
     parts += [f"{summary.cancelled} cancelled"] if summary.cancelled else []
+    parts += [f"{summary.open} not done"] if summary.open else []
     again = " Run again with --resume to continue." if stop.count else ""
     click.echo(f"{', '.join(parts)}. Results are in {path}.{again}", err=True)
 

@@ -74,11 +74,13 @@ class Summary:
     finished: int
     failed: int
     cancelled: int
+    open: int = 0
+    """Runs that still wait, or that another process works on."""
 
     @property
     def complete(self) -> bool:
         """Whether every run finished."""
-        return not self.failed and not self.cancelled
+        return not self.failed and not self.cancelled and not self.open
 
 
 def check(study: Study) -> None:
@@ -368,8 +370,9 @@ class Runner:
     def study_summary(self, study_id: int) -> Summary:
         """Count the runs of a study; if none is left, say so and let its transfers wait."""
         row = next(row for row in self.store.studies() if row["id"] == study_id)
-        summary = Summary(row["finished"], row["failed"], row["cancelled"])
-        if not row["waiting"] and not row["running"]:
+        still = row["waiting"] + row["running"]
+        summary = Summary(row["finished"], row["failed"], row["cancelled"], still)
+        if not still:
             self._transfers.plan(study_id)
             self.emit(
                 StudyFinished(

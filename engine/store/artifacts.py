@@ -14,7 +14,8 @@ Arrays = dict[str, NDArray[Any]]
 
 def folder_of(database: Path) -> Path:
     """Where the artifacts of a database lie."""
-    return database.with_name(f"{database.stem}.artifacts")
+    file = database.resolve()  # a link to a database is that database
+    return file.parent / f"{file.stem}.artifacts"
 
 
 def models_of(database: Path) -> Path:

@@ -1,9 +1,14 @@
-"""Opening the database: pragmas, migrations, and errors in words."""
+"""Opening the database: pragmas, migrations, transactions, and SQLite's errors in words."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from sqlite_utils import Database
 
@@ -11,64 +16,236 @@ from engine.errors import StoreError
 from engine.store.schema import migrations
 
 _MAGIC = b"SQLite format 3\x00"
+_NO_FILES = ("", ".", ":memory:")
+"""Names that SQLite or pathlib take for something else than a file."""
+
+PATIENCE = 5.0
+"""Seconds that a reader or a person's edit waits for another process that writes."""
+
+ANOTHER = "Name another with --db."
 
 
-def open_database(path: Path, *, readonly: bool = False) -> Database:
+class ResultsDatabase(Database):
+    """A connection whose transactions wait for their turn and whose errors are ``StoreError``s.
+
+    Args:
+        connection: to the file.
+        path: of the file, for messages.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        super().__init__(connection)
+        self._path = path
+        self._file = _identity(path)
+
+    @contextmanager
+    def atomic(self) -> Generator[Database, None, None]:
+        """A transaction, a savepoint inside one; rolled back where an error leaves it.
+
+        It takes the lock for writing when it begins, and so waits its turn: SQLite lets none
+        wait that reads first and writes then.
+
+        Raises:
+            StoreError: another process wrote for too long, the disk is full, or the file is
+                another than the one that was opened.
+        """
+        if self.conn.in_transaction:
+            with super().atomic():
+                yield self
+            return
+        try:
+            self.conn.execute("BEGIN IMMEDIATE")
+            try:
+                yield self
+                self._check_identity()
+            except BaseException:
+                self.rollback()
+                raise
+            self.commit()
+        except sqlite3.Error as error:
+            self.rollback()
+            raise in_words(error, self._path) from error
+
+    @property
+    def supports_on_conflict(self) -> bool:
+        """SQLite does since 3.24.
+
+        To find out, the library makes a table; where the disk is full that fails, and it would
+        write with ``INSERT OR IGNORE`` instead, which loses the row without a word.
+        """
+        return True
+
+    def query(self, *args: Any, **kwargs: Any) -> Generator[dict[str, Any], None, None]:
+        """The rows, as ``Database.query``.
+
+        Raises:
+            StoreError: the file is damaged or cannot be read.
+        """
+        try:
+            yield from super().query(*args, **kwargs)
+        except sqlite3.Error as error:
+            raise in_words(error, self._path) from error
+
+    def _check_identity(self) -> None:
+        """SQLite goes on writing into a file that has no name any more."""
+        if _identity(self._path) != self._file:
+            raise StoreError(
+                f"The database {self._path} was deleted, moved or replaced while it was in use; "
+                "what came after that is not stored.",
+                "Put it back with the files beside it, then run the study again with --resume.",
+            )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def open_database(
+    path: Path, *, readonly: bool = False, patience: float = PATIENCE
+) -> ResultsDatabase:
     """Open, and unless ``readonly`` create and migrate, the database.
 
+    Args:
+        patience: seconds to wait for another process that writes.
+
     Raises:
-        StoreError: missing (when readonly), not a database, or not writable.
+        StoreError: missing (when readonly), not a database, of a newer version, or not writable.
     """
-    _check_file(path, readonly)
+    check_file(path, readonly)
     try:
-        connection = sqlite3.connect(path, timeout=5.0, check_same_thread=True)
+        connection = sqlite3.connect(path, timeout=patience, check_same_thread=True)
+        db = ResultsDatabase(connection, path)
     except sqlite3.Error as error:
         raise _refused(path, error) from None
-    db = Database(connection)
     try:
-        connection.execute("PRAGMA busy_timeout = 5000")
         connection.execute("PRAGMA foreign_keys = ON")
-        tables = db.table_names()
-        if tables and "runs" not in tables:
-            raise sqlite3.DatabaseError("no such table: runs")
         if readonly:
             connection.execute("PRAGMA query_only = ON")
         else:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            migrations.apply(db)
-        connection.execute("SELECT count(*) FROM runs")
+            _prepare(db)
+        _check_tables(db, path)
     except sqlite3.Error as error:
         db.close()
         raise _refused(path, error) from None
+    except StoreError:
+        db.close()
+        raise
     return db
 
 
-def _check_file(path: Path, readonly: bool) -> None:
-    if path.is_dir():
-        raise StoreError(f"The database {path} is a folder.", "Name a file.")
+def _prepare(db: ResultsDatabase) -> None:
+    """Bring the tables up, in one transaction: of two at once, one finds them made."""
+    _check_foreign(db)
+    if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    if migrations.pending(db):
+        with db.atomic():
+            _check_foreign(db)
+            migrations.apply(db)
+
+
+def _check_foreign(db: Database) -> None:
+    tables = db.table_names()
+    if tables and "runs" not in tables:
+        raise sqlite3.DatabaseError("no such table: runs")
+
+
+def _check_tables(db: ResultsDatabase, path: Path) -> None:
+    if not db.table_names():
+        raise StoreError(f"The database {path} is empty.", "Run a study into it first.")
+    newer = sorted({one.name for one in migrations.applied(db)} - _known())
+    if newer:
+        raise StoreError(
+            f"The database {path} was made by a newer Crumple ({newer[0]}).",
+            "Update Crumple, or name another with --db.",
+        )
+    db.execute("SELECT count(*) FROM runs")
+
+
+@cache
+def _known() -> frozenset[str]:
+    """The changes of the tables that this version knows: those that an empty database lacks."""
+    empty = Database(memory=True)
     try:
+        return frozenset(one.name for one in migrations.pending(empty))
+    finally:
+        empty.close()
+
+
+def check_file(path: Path, readonly: bool) -> None:
+    """See that a path can be that of a database, before SQLite does something else with it.
+
+    Raises:
+        StoreError: no name of a file, something else than a file, or a file of others.
+    """
+    if str(path) in _NO_FILES or str(path).startswith("file:"):
+        raise StoreError(f"{str(path)!r} is no name of a file for a database.", "Name a file.")
+    try:
+        if path.is_dir():
+            raise StoreError(f"The database {path} is a folder.", "Name a file.")
         if path.exists():
+            if not path.is_file():
+                raise StoreError(f"The database {path} is no regular file.", "Name a file.")
             with path.open("rb") as file:
                 head = file.read(16)
             if head and head != _MAGIC:
-                raise StoreError(
-                    f"The file {path} is not a Crumple database.", "Name another with --db."
-                )
+                raise StoreError(f"The file {path} is not a Crumple database.", ANOTHER)
         elif readonly:
             raise StoreError(f"There is no database {path}.", "Run a study first, or name --db.")
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        shown = path if len(str(path)) < 300 else f"{str(path)[:300]}…"
         raise StoreError(
-            f"The database {path} cannot be opened: {error.strerror}.",
+            f"The database {shown} cannot be opened: {error.strerror}.",
             "Choose a folder that you can write to.",
         ) from None
 
 
-def _refused(path: Path, error: sqlite3.Error) -> StoreError:
+def _refused(path: Path, error: sqlite3.Error) -> StoreError | sqlite3.Error:
     reason = str(error)
     if "no such table" in reason:
-        return StoreError(f"The file {path} is not a Crumple database.", "Name another with --db.")
+        return StoreError(f"The file {path} is not a Crumple database.", ANOTHER)
+    if _is(error, "BUSY", "LOCKED"):
+        return in_words(error, path)
     hint = "Choose a folder that you can write to, or another file with --db."
     return StoreError(f"The database {path} cannot be opened: {reason}.", hint)
+
+
+def _is(error: sqlite3.Error, *kinds: str) -> bool:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    return name.removeprefix("SQLITE_").split("_")[0] in kinds
+
+
+def in_words(error: sqlite3.Error, path: Path) -> StoreError | sqlite3.Error:
+    """What an error of SQLite means for a person; one that is a fault of ours stays as it is."""
+    if _is(error, "BUSY", "LOCKED"):
+        return StoreError(
+            f"Another process has been writing into the database {path} for too long.",
+            "Wait until it is done, then try again.",
+        )
+    if _is(error, "FULL"):
+        return StoreError(
+            f"There is no room left for the database {path}.",
+            "Make room on the disk, then run the study again with --resume.",
+        )
+    if _is(error, "READONLY", "CANTOPEN", "PERM", "AUTH"):
+        return StoreError(
+            f"The database {path} can no longer be written: {error}.",
+            "Check the rights of the file and its folder, then try again.",
+        )
+    if _is(error, "IOERR"):
+        return StoreError(
+            f"The database {path} cannot be read or written: {error}.",
+            "Check the disk, then try again.",
+        )
+    if _is(error, "CORRUPT", "NOTADB") or "decode to UTF-8" in str(error):
+        return StoreError(
+            f"The database {path} is damaged: {error}.", "Restore it from a copy of the file."
+        )
+    return error

@@ -16,7 +16,7 @@ from engine.statistics.run_checks import Check
 from engine.store import artifacts
 from engine.store.artifacts import Arrays
 from engine.store.columns import MORE_COLUMNS, QUEUE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS
-from engine.store.database import open_database
+from engine.store.database import PATIENCE, open_database
 from engine.store.distances import without_limit
 from engine.store.paces import run_paces, step_paces
 from engine.store.stages import checks_of, read_stage, records_of
@@ -45,15 +45,16 @@ class Store:
     Args:
         path: the SQLite file; created if missing.
         readonly: refuse to create, migrate or write.
+        patience: seconds to wait for another process that writes.
 
     Raises:
         StoreError: the file cannot be used; the message says why.
     """
 
-    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+    def __init__(self, path: Path, *, readonly: bool = False, patience: float = PATIENCE) -> None:
         self.path = Path(path)
+        self.db = open_database(self.path, readonly=readonly, patience=patience)
         self.artifacts = artifacts.folder_of(self.path)
-        self.db = open_database(self.path, readonly=readonly)
 
     def close(self) -> None:
         """Close the connection; twice is fine."""

@@ -15,6 +15,7 @@ from engine.errors import StoreError
 from engine.specs.study import Run, Study, content_key
 from engine.store import artifacts
 from engine.store.artifacts import Arrays
+from engine.store.database import check_file
 from engine.store.distances import measure_distance
 from engine.store.stage_keys import RunKeys
 from engine.store.store import Row, Store
@@ -35,6 +36,32 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+_PATIENCE = 60.0
+"""Seconds that a result waits for another process that writes; it must not be lost."""
+
+
+def _locked(path: Path) -> FileLock:
+    """The lock of the file itself, whatever it is called on the way to it; taken.
+
+    Raises:
+        StoreError: another process has it, or its file cannot be made.
+    """
+    lock = FileLock(f"{path.resolve()}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise StoreError(
+            f"Another Crumple is computing into {path}.",
+            "Wait for it, stop it, or name another database with --db.",
+        ) from None
+    except OSError as error:
+        raise StoreError(
+            f"The lock {lock.lock_file} cannot be taken: {error.strerror}.",
+            "Choose a folder that you can write to, or another file with --db.",
+        ) from None
+    return lock
+
+
 class Writer(Store):
     """A store that may write results; at most one per database at any time.
 
@@ -43,24 +70,15 @@ class Writer(Store):
     """
 
     def __init__(self, path: Path, *, exclusive: bool = True) -> None:
-        super().__init__(path)
-        self.transfer_queue = TransferQueue(self.db)
-        self._lock = FileLock(f"{self.path}.lock", timeout=0) if exclusive else None
+        check_file(path, readonly=False)
+        self._lock = _locked(path) if exclusive else None
         try:
+            super().__init__(path, patience=_PATIENCE)
+        except BaseException:
             if self._lock:
-                self._lock.acquire()
-        except Timeout:
-            self.db.close()
-            raise StoreError(
-                f"Another Crumple is computing into {self.path}.",
-                "Wait for it, stop it, or name another database with --db.",
-            ) from None
-        except OSError as error:
-            self.db.close()
-            raise StoreError(
-                f"The lock {self.path}.lock cannot be taken: {error.strerror}.",
-                "Choose a folder that you can write to, or another file with --db.",
-            ) from None
+                self._lock.release()
+            raise
+        self.transfer_queue = TransferQueue(self.db)
 
     def close(self) -> None:
         """Close the connection and let another process write."""
@@ -80,7 +98,13 @@ class Writer(Store):
             study_id = self._upsert_study(study)
             self.db.execute("DELETE FROM study_runs WHERE study_id = ?", (study_id,))
             # Two models with the same weights give one run.
-            ids = list(dict.fromkeys(self._upsert_run(run, keys) for run, keys in runs))
+            first = int(self._query("SELECT coalesce(max(position), 0) AS n FROM runs")[0]["n"])
+            ids = list(
+                dict.fromkeys(
+                    self._upsert_run(run, keys, position)
+                    for position, (run, keys) in enumerate(runs, first + 1)
+                )
+            )
             self.db.table("study_runs").insert_all(
                 {"study_id": study_id, "run_id": run_id, "position": position}
                 for position, run_id in enumerate(ids)
@@ -128,18 +152,17 @@ class Writer(Store):
         )
         return int(str(table.last_pk))
 
-    def _upsert_run(self, run: Run, keys: RunKeys) -> int:
+    def _upsert_run(self, run: Run, keys: RunKeys, position: int) -> int:
         rows = self._query("SELECT id FROM runs WHERE key = ?", (keys.run,))
         if rows:
             return int(rows[0]["id"])
-        position = self._query("SELECT coalesce(max(position), 0) + 1 AS next FROM runs")
         table = self.db.table("runs").insert(
             {
                 "key": keys.run,
                 "variant_key": keys.variant,
                 "data_key": keys.data,
                 "spec": run.model_dump_json(),
-                "position": position[0]["next"],
+                "position": position,
                 "created": now(),
                 "dataset": run.dataset.label,
                 "model": run.model,

@@ -185,7 +185,7 @@ def test_folders_missing_files_and_unwritable_places_are_refused(tmp_path: Path)
 
 def test_opening_readonly_cannot_write(store: Writer) -> None:
     queue(store, small_study())
-    with Store(store.path, readonly=True) as reader, pytest.raises(sqlite3.OperationalError):
+    with Store(store.path, readonly=True) as reader, pytest.raises(StoreError, match="readonly"):
         reader.annotate(1, note="no")
 
 
