@@ -17,6 +17,7 @@ from engine import compression
 from engine.compression import variant as variant_module
 from engine.data import load
 from engine.diagnostics.view_choice import TWINS
+from engine.errors import StoreError
 from engine.events import (
     CheckProgress,
     Event,
@@ -351,3 +352,12 @@ def test_a_baseline_without_images_is_not_called_unfinished(store: Writer) -> No
     run(store, small_study(keep_images=0))
     (flag,) = [flag for flag in store.results()[1]["flags"] if flag["id"] == "no-transfer-check"]
     assert "keeps no images" in flag["text"]
+
+
+def test_a_study_whose_database_disappears_does_not_end_well(store: Writer) -> None:
+    def remove(event: Event) -> None:
+        if isinstance(event, RunProgress):
+            store.path.unlink(missing_ok=True)
+
+    with pytest.raises(StoreError, match="deleted, moved or replaced"):
+        runner.run(small_study(), store, remove, options=Options(device="cpu"))
