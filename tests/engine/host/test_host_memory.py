@@ -16,7 +16,7 @@ SIZE = 40 * 2**20
 CODE = f"""
 import resource
 import torch
-from engine import device, memory
+from engine.host import device, memory
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
