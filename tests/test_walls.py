@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import grimp
 import pytest
@@ -21,9 +22,14 @@ TORCH = {"torch", "torchvision", "torchattacks"}
 QT = {"PySide6", "pyqtgraph", "gui"}
 
 
-def contracts() -> list[dict[str, object]]:
+def tool(name: str) -> dict[str, Any]:
+    """What ``pyproject.toml`` tells a tool."""
     text = (ROOT / "pyproject.toml").read_text("utf-8")
-    return list(tomllib.loads(text)["tool"]["importlinter"]["contracts"])
+    return dict(tomllib.loads(text)["tool"][name])
+
+
+def contracts() -> list[dict[str, object]]:
+    return list(tool("importlinter")["contracts"])
 
 
 def torch_free() -> list[str]:
@@ -72,6 +78,20 @@ def test_no_modules_import_each_other_in_a_circle(half: str) -> None:
         graphlib.TopologicalSorter(arrows).prepare()
     except graphlib.CycleError as error:
         pytest.fail(f"A circle of imports: {' <- '.join(error.args[1])}")
+
+
+def test_both_halves_are_typed_strictly() -> None:
+    settings = tool("mypy")
+    assert settings["strict"]
+    assert settings["packages"] == ["engine", "gui"]
+    ours = [one for one in settings["overrides"] if {"engine", "gui"} & _tops(one["module"])]
+    assert not ours, "an exception for code of our own"
+    ignores = [path for path in (ROOT / "gui").rglob("*.py") if "type: ignore" in path.read_text()]
+    assert ignores == [ROOT / "gui" / "widgets" / "plots.py"]  # pyqtgraph has no types
+
+
+def _tops(modules: list[str]) -> set[str]:
+    return {name.split(".")[0] for name in modules}
 
 
 @pytest.mark.parametrize(("half", "most"), [("engine", 8), ("gui", 4)])

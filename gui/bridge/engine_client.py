@@ -20,7 +20,7 @@ class QtEngineClient(QObject):
     """Turns engine events into signals; everything else goes to the engine as it is.
 
     Signals:
-        event: one engine event (``engine.events``), coalesced per run.
+        happened: one engine event (``engine.events``), coalesced per run.
         rows_changed: rows in the database changed; at most four times a second.
         planned: what ``planning`` says has changed.
 
@@ -31,7 +31,7 @@ class QtEngineClient(QObject):
         planning: what is being done between a start and the first run.
     """
 
-    event = Signal(object)
+    happened = Signal(object)
     rows_changed = Signal()
     planned = Signal()
 
@@ -111,7 +111,7 @@ class QtEngineClient(QObject):
             self._note(event)
             if self.planning.note(event):
                 self.planned.emit()
-            self.event.emit(event)
+            self.happened.emit(event)
 
     def _note(self, event: events.Event) -> None:
         if isinstance(event, events.RunEvent):

@@ -67,8 +67,10 @@ def _table(rows: list[list[str]]) -> QTableWidget:
     table.setWordWrap(False)
     table.verticalHeader().hide()
     table.verticalHeader().setDefaultSectionSize(26)
-    for place, (_, key) in enumerate(LAYER_COLUMNS, 2):
-        table.horizontalHeaderItem(place).setToolTip(formula(key))
+    for column, (head, key) in enumerate(LAYER_COLUMNS, 2):
+        item = QTableWidgetItem(head)
+        item.setToolTip(formula(key))
+        table.setHorizontalHeaderItem(column, item)
     for line, texts in enumerate(rows):
         for place, text in enumerate(texts):
             table.setItem(line, place, _item(text, number=place >= 2, last=line == len(rows) - 1))

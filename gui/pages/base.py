@@ -39,7 +39,7 @@ class Page(QWidget):
     def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.lab = lab
-        lab.client.event.connect(self.handle)
+        lab.client.happened.connect(self.handle)
         lab.client.rows_changed.connect(self._refresh_if_visible)
 
     def refresh(self) -> None:

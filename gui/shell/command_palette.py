@@ -26,6 +26,7 @@ class CommandPalette(QFrame):
 
     def __init__(self, host: QWidget) -> None:
         super().__init__(host)
+        self._host = host
         self.setObjectName("palette")
         self.field = LineEdit()
         self.field.setPlaceholderText("Type what you want to do…")
@@ -48,7 +49,7 @@ class CommandPalette(QFrame):
         self._actions = list(actions)
         self.field.clear()
         self._search("")
-        host = self.parentWidget()
+        host = self._host
         width = min(_WIDTH, host.width() - 32)
         self.setGeometry((host.width() - width) // 2, 56, width, min(400, host.height() - 120))
         self.show()

@@ -108,7 +108,7 @@ class MainWindow(Window):
         self.models.runs_wanted.connect(self._show_runs_of)
         self.models.study_dropped.connect(self.load_study)
         self.models.trouble.connect(self._show_error)
-        self.lab.client.event.connect(self._handle)
+        self.lab.client.happened.connect(self._handle)
         self.lab.client.rows_changed.connect(self._count_waiting)
 
     def _restore(self, page: str) -> None:

@@ -68,7 +68,7 @@ class StatusBar(QFrame):
         self.stop_button.clicked.connect(self.stop)
         self._run_parts = (self.progress, self.left, self.overall, self.overall_left)
         self.resume_button.clicked.connect(self.resume)
-        client.event.connect(self.handle)
+        client.happened.connect(self.handle)
         client.planned.connect(self._show_plan)
         theme.current().changed.connect(self._recolour)
         self._recolour()

@@ -24,6 +24,7 @@ class OverlayBar(MessageBar):
     def __init__(self, host: QWidget, most: int = 0, below: int = BELOW) -> None:
         self._most, self._below = most, below
         super().__init__(host)
+        self._host = host
         host.installEventFilter(self)
 
     def show_message(self, message: Message) -> None:
@@ -43,7 +44,7 @@ class OverlayBar(MessageBar):
 
     def place(self) -> None:
         """Lie at the lower right of the host."""
-        host = self.parentWidget()
+        host = self._host
         width = host.width() - 2 * MARGIN
         width = min(self._most, width) if self._most else width
         height = self.heightForWidth(width)

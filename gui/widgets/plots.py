@@ -7,6 +7,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QFont, QPen
 from PySide6.QtWidgets import QFrame, QGraphicsItem, QVBoxLayout, QWidget
@@ -20,10 +22,12 @@ import pyqtgraph.exporters  # noqa: E402
 
 sys.excepthook, threading.excepthook = _hooks
 
+__all__ = ["Band", "Plot", "card", "colour_legend", "faint", "line_pen", "pg"]
+
 _TICK_POINTS = 8.5
 
 
-class Plot(pg.PlotWidget):
+class Plot(pg.PlotWidget):  # type: ignore[misc]  # pyqtgraph has no types
     """A chart with labelled axes that follows the theme; double click shows all of it again."""
 
     def __init__(self, bottom: str, left: str, name: str, parent: QWidget | None = None) -> None:
@@ -114,6 +118,9 @@ def colour_legend(legend: pg.LegendItem) -> None:
     legend.setBrush(pg.mkBrush(faint(colours.background, 130)))
 
 
+Numbers = Sequence[float] | NDArray[np.float64]
+
+
 class Band:
     """The area between two curves."""
 
@@ -125,7 +132,7 @@ class Band:
         for item in (self._low, self._high, self._area):
             plot.addItem(item)
 
-    def set_data(self, x: Sequence[float], low: Sequence[float], high: Sequence[float]) -> None:
+    def set_data(self, x: Numbers, low: Numbers, high: Numbers) -> None:
         """Move the band."""
         self._low.setData(x, low)
         self._high.setData(x, high)

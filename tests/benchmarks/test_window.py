@@ -71,7 +71,7 @@ def test_event_loop_delay_while_a_study_runs(tmp_path: Path, qapp: QApplication)
         nonlocal progress
         progress += isinstance(event, RunProgress)
 
-    lab.client.event.connect(count)
+    lab.client.happened.connect(count)
     lab.client.start()
     lab.client.submit(_busy_study())
     lab.client.pause(False)

@@ -102,7 +102,7 @@ def test_from_a_network_to_a_chart(
         qtbot.mouseClick(block.box, Qt.MouseButton.LeftButton, pos=tick)
     assert page.count.text() == "1 model × 2 variants × 1 attack = 2 runs"
     ended: list[events.StudyFinished] = []
-    window.lab.client.event.connect(
+    window.lab.client.happened.connect(
         lambda one: ended.append(one) if isinstance(one, events.StudyFinished) else None
     )
     qtbot.keyClick(window, Qt.Key.Key_Return, _CONTROL)

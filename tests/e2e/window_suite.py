@@ -41,7 +41,7 @@ class Person:
     def __init__(self, window: MainWindow) -> None:
         self.window = window
         self.events: list[events.Event] = []
-        window.lab.client.event.connect(self.events.append)
+        window.lab.client.happened.connect(self.events.append)
 
     def find(self, name: str, kind: type[W]) -> W:
         found = [

@@ -105,9 +105,9 @@ class DifferenceModel(QAbstractTableModel):
             return None
         if role == _ROLE.TextAlignmentRole:
             return _alignment(section)
-        return {_ROLE.DisplayRole: COLUMNS[section][0], _ROLE.ToolTipRole: COLUMNS[section][1]}.get(
-            role
-        )
+        if role == _ROLE.DisplayRole:
+            return COLUMNS[section][0]
+        return COLUMNS[section][1] if role == _ROLE.ToolTipRole else None
 
     def data(self, index: Index, role: int = _ROLE.DisplayRole) -> Any:
         if role in (_ROLE.DisplayRole, _ROLE.ToolTipRole):

@@ -23,7 +23,7 @@ from engine.store import Row
 from gui.base import file_dialogs
 from gui.base.page_context import Lab
 from gui.base.words import run_count
-from gui.bridge.chart_process import ChartProcess, chart_arguments
+from gui.bridge.picture_process import PictureProcess, chart_arguments
 from gui.bridge.store_version import Version, store_version
 from gui.pages.base import Page
 from gui.pages.compare.chart_data import baselines
@@ -241,7 +241,7 @@ class ComparePage(Page):
         self.only_button.setVisible(bool(self._only))
         narrowed = self.filter_line.text() or self.studies.study() or self._only
         reason = self.no_match if narrowed else self.empty
-        self.stack.setCurrentWidget(self.stack.widget(0) if rows else reason)
+        self.stack.setCurrentIndex(0 if rows else self.stack.indexOf(reason))
         self._draw()
         self.table.show_rows(rows, baselines(self._rows))
 
@@ -298,7 +298,7 @@ class ComparePage(Page):
             return
         axes = self.view().figure_axes()
         arguments = chart_arguments(self.lab.store.path, kind, self.drawn_runs(), path, axes)
-        process = ChartProcess(arguments, path, self)
+        process = PictureProcess(arguments, path, self)
         process.written.connect(self._written)
         process.refused.connect(self._refused)
         process.start()

@@ -10,6 +10,7 @@ from PySide6.QtGui import QColor, QFont, QFontMetricsF, QIcon, QImage, QPainter
 from PySide6.QtSvg import QSvgGenerator
 
 from gui.base import theme
+from gui.base.png_files import write_png
 from gui.widgets.plots import Plot
 
 _LINE, _GAP = 20, 8
@@ -40,7 +41,7 @@ def save_picture(plot: Plot, legend: Sequence[Entry], path: Path) -> None:
         image = QImage(size.toSize() * _SHARP, QImage.Format.Format_RGB32)
         image.setDevicePixelRatio(_SHARP)
         _paint(QPainter(image), plot, legend, size, font)
-        written = image.save(str(path), "PNG")
+        written = write_png(image, path)
     if not written:
         raise OSError(None, "the picture was refused")
 

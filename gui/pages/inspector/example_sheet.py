@@ -8,6 +8,7 @@ from pathlib import Path
 from PySide6.QtCore import QRect, Qt
 from PySide6.QtGui import QColor, QFont, QImage, QPainter
 
+from gui.base.png_files import write_png
 from gui.pages.inspector.examples_model import draw_fitted
 from gui.pages.inspector.kept_images import Examples, pair_text
 from gui.pages.inspector.pixels import perturbation, picture
@@ -74,4 +75,4 @@ def save_sheet(
     path: Path, examples: Examples, places: Sequence[int], factor: float, *, absolute: bool
 ) -> bool:
     """Write the sheet as PNG; False if the file cannot be written."""
-    return draw_sheet(examples, places, factor, absolute=absolute).save(str(path), "PNG")
+    return write_png(draw_sheet(examples, places, factor, absolute=absolute), path)

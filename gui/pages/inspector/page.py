@@ -149,8 +149,8 @@ class InspectorPage(Page):
         for widget in (self.shown, self.order, self.previous, self.position, self.next):
             top.addWidget(widget)
         top.addWidget(self.sheet_button)
-        for widget in (self._content(), self.no_images, self.no_runs):
-            self.stack.addWidget(widget)
+        for part in (self._content(), self.no_images, self.no_runs):
+            self.stack.addWidget(part)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(top)
@@ -256,7 +256,7 @@ class InspectorPage(Page):
             self._list()
         reason = self.no_images if row else self.no_runs
         self.no_images.text.setText(_why_none(row))
-        self.stack.setCurrentWidget(self.stack.widget(0) if self.examples else reason)
+        self.stack.setCurrentIndex(0 if self.examples else self.stack.indexOf(reason))
         for widget in (self.shown, self.order, self.sheet_button):
             widget.setEnabled(bool(self.examples))
         self.same.set_runs(self._others(row))

@@ -9,7 +9,8 @@ import numpy as np
 from PySide6.QtCore import Qt
 
 from gui.base import theme
-from gui.pages.live.state import LiveState, Marks, Points
+from gui.pages.live.state import LiveState
+from gui.pages.live.training_state import Marks, Points
 from gui.widgets.plots import Band, Plot, colour_legend, faint, line_pen, pg
 
 _MARKED = 60

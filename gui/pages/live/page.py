@@ -32,9 +32,10 @@ from gui.bridge.store_version import Version, store_version
 from gui.pages.base import Page
 from gui.pages.live.board import TRAINING, LiveBoard
 from gui.pages.live.charts import Earlier
-from gui.pages.live.state import LiveState, Points, curve_points, stored_state
+from gui.pages.live.state import LiveState, curve_points, stored_state
 from gui.pages.live.training_state import (
     COLUMNS,
+    Points,
     Training,
     expected_epochs,
     of_records,

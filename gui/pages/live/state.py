@@ -136,8 +136,10 @@ class LiveState:
         """Images done, robust accuracy and its interval, for drawing."""
         points = [point for point in self.history if point[0] > 0]
         done = [float(n) for n, _ in points]
+        if not points:
+            return [], [], [], []
         held = [n - broken for n, broken in points]
-        low, high = wilson(held, done) if points else ([], [])
+        low, high = wilson(held, done)
         middle = [k / n for k, n in zip(held, done, strict=True)]
         return done, middle, [float(x) for x in low], [float(x) for x in high]
 

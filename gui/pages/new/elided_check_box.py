@@ -28,7 +28,7 @@ class ElidedCheckBox(QCheckBox):
         self.initStyleOption(option)
         part = QStyle.SubElement.SE_CheckBoxContents
         room = self.style().subElementRect(part, option, self).width()
-        option.text = self.fontMetrics().elidedText(  # type: ignore[attr-defined]
+        option.text = self.fontMetrics().elidedText(
             self.text(), Qt.TextElideMode.ElideMiddle, room, Qt.TextFlag.TextShowMnemonic
         )
         return option

@@ -168,7 +168,7 @@ class MethodColumn(Column):
         # Behind what is used, but not below a list of what is not.
         used = [isinstance(one, RecipeBlock) or one.box.isChecked() for one in self._top]
         place = used.index(False) if False in used else len(used)
-        self._add(self._top, block, place, self._first)
+        self._add(block, place)
         self.changed.emit()
         self.area.ensureWidgetVisible(block)
         return block
@@ -190,7 +190,7 @@ class MethodColumn(Column):
         """Put a recipe at a place among the blocks on top."""
         block = RecipeBlock(token)
         block.put(table)
-        self._add(self._top, block, min(place, len(self._top)), self._first)
+        self._add(block, min(place, len(self._top)))
         self.changed.emit()
 
     def take_recipe(self, token: int) -> tuple[int, dict[str, Any]]:
@@ -235,15 +235,19 @@ class MethodColumn(Column):
         group.folded.connect(self._show)
 
     def _add_on_top(self, block: Block) -> None:
-        self._add(self._top, block, len(self._top), self._first)
+        self._add(block, len(self._top))
 
     def _add_to_group(self, group: MethodGroup, block: MethodBlock, place: int) -> None:
         # Expanding is what builds, so by now the group has its heading in the layout.
-        self._add(group.blocks, block, place, self.inside.indexOf(group) + 1)
+        group.blocks.insert(place, block)
+        self._show_at(self.inside.indexOf(group) + 1 + place, block)
 
-    def _add(self, blocks: list[Block], block: Block, place: int, first: int) -> None:
-        blocks.insert(place, block)
-        self.inside.insertWidget(first + place, block)
+    def _add(self, block: Block, place: int) -> None:
+        self._top.insert(place, block)
+        self._show_at(self._first + place, block)
+
+    def _show_at(self, line: int, block: Block) -> None:
+        self.inside.insertWidget(line, block)
         block.changed.connect(self.changed)
         if isinstance(block, RecipeBlock):
             self._watch_recipe(block)
@@ -258,7 +262,7 @@ class MethodColumn(Column):
         extra.put(block.tables()[0])
         group = next((one for one in self.groups if block in one.blocks), None)
         if group is None:
-            self._add(self._top, extra, self._top.index(block) + 1, self._first)
+            self._add(extra, self._top.index(block) + 1)
         else:
             self._add_to_group(group, extra, group.blocks.index(block) + 1)
         self.changed.emit()
@@ -268,9 +272,11 @@ class MethodColumn(Column):
         self.changed.emit()
 
     def _drop(self, block: Block) -> None:
-        for blocks in (self._top, *(group.blocks for group in self.groups)):
-            if block in blocks:
-                blocks.remove(block)
+        if block in self._top:
+            self._top.remove(block)
+        for group in self.groups:
+            if block in group.blocks:
+                group.blocks = [other for other in group.blocks if other is not block]
         if block is self._current:
             self._current = None
         self.inside.removeWidget(block)
@@ -298,9 +304,9 @@ class MethodColumn(Column):
                 is_open = group.expanded or block.box.isChecked()
                 block.setVisible(block.entry_id in found if searching else is_open)
             group.setVisible(bool(found) or not searching)
-        for block in self._top:
-            known = isinstance(block, MethodBlock) and self._found(block.entry_id)
-            block.setVisible(known or not searching)
+        for on_top in self._top:
+            known = isinstance(on_top, MethodBlock) and self._found(on_top.entry_id)
+            on_top.setVisible(known or not searching)
         self.nothing.setText(_nothing(self.search.text(), self._section))
         self.nothing.setVisible(searching and not self._choices())
         self._tell_groups()

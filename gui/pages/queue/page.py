@@ -37,6 +37,8 @@ _WIDTHS = (48, 264, 216, 112, 112, 88, 264)
 _WORDS = ("running", "waiting", "failed", "cancelled", "finished")
 _EMPTY = "No runs yet. A study puts its runs here."
 _RETRIED = ("failed", "cancelled")
+_MOVES = events.RunProgress | events.EpochFinished | events.CheckProgress | events.StageStarted
+"""Events that move the bar of a run."""
 
 
 class QueuePage(Page):
@@ -169,11 +171,7 @@ class QueuePage(Page):
         self._show_summary()
 
     def handle(self, event: events.Event) -> None:
-        moved = isinstance(
-            event,
-            events.RunProgress | events.EpochFinished | events.CheckProgress | events.StageStarted,
-        )
-        if moved and self.isVisible():
+        if isinstance(event, _MOVES) and self.isVisible():
             self.model.touch(event.run_id)
 
     def _selected(self) -> list[Row]:

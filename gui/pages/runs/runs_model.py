@@ -17,8 +17,9 @@ from PySide6.QtGui import QColor
 
 from engine.report.evidence import LEVEL_ROLES, worst
 from engine.report.naming import shortened
+from engine.store import Row
 from gui.base import theme
-from gui.pages.runs.run_columns import COLUMNS, Column, Row, flag_words
+from gui.pages.runs.run_columns import COLUMNS, Column, flag_words
 from gui.widgets.run_filter import RunFilter
 
 Index = QModelIndex | QPersistentModelIndex
@@ -68,7 +69,9 @@ class RunsModel(QAbstractTableModel):
         column = COLUMNS[section]
         if role == _ROLE.TextAlignmentRole:
             return _alignment(column)
-        return {_ROLE.DisplayRole: column.title, _ROLE.ToolTipRole: column.hint}.get(role)
+        if role == _ROLE.DisplayRole:
+            return column.title
+        return column.hint if role == _ROLE.ToolTipRole else None
 
     def data(self, index: Index, role: int = _ROLE.DisplayRole) -> Any:
         row, column = self.rows[index.row()], COLUMNS[index.column()]
