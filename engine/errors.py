@@ -24,18 +24,21 @@ class CrumpleError(Exception):
     Args:
         message: what is wrong, in one sentence, naming the field and the value.
         hint: the next step, one sentence; may be empty.
+        field: the option of the command line that is to blame, without dashes; empty where it is
+            none or is not known.
     """
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", *, field: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.field = field
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
 
-    def __reduce__(self) -> tuple[type[CrumpleError], tuple[str, str]]:
-        return type(self), (self.message, self.hint)
+    def __reduce__(self) -> tuple[type[CrumpleError], tuple[str, str], dict[str, str]]:
+        return type(self), (self.message, self.hint), {"field": self.field}
 
 
 class SpecError(CrumpleError):

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from engine import catalog
+from engine.cli.lines import progress_bars, say, say_error
 from engine.cli.options import dataset_of, dataset_options
 from engine.errors import SpecError
 from engine.host import device as devices
@@ -26,7 +27,8 @@ def _numbers(
         return tuple(float(part) for part in value.split(","))
     except ValueError:
         raise SpecError(
-            f"{parameter.name} is {value!r} but must be numbers with commas, one per channel."
+            f"{parameter.name} is {value!r} but must be numbers with commas, one per channel.",
+            field=parameter.name or "",
         ) from None
 
 
@@ -86,15 +88,16 @@ def import_(
         part=part,
         keep=keep,
     )
-    done = import_model(
-        request,
-        library,
-        confirm=lambda _: trust_code,
-        device=devices.resolve(device),
-        tell=lambda line: click.echo(line, err=True),
-    )
+    with progress_bars("Downloading the weights ..."):
+        done = import_model(
+            request,
+            library,
+            confirm=lambda _: trust_code,
+            device=devices.resolve(device),
+            tell=say,
+        )
     text = done.report.model_dump_json(indent=2) + "\n" if as_json else report_text(done.report)
     click.echo(text, nl=False)
     if done.card is None:
-        click.echo("It was not stored. To store it all the same: --keep.", err=True)
+        say_error("It was not stored.", "To store it all the same: --keep.", done.report.doubted)
         sys.exit(1)

@@ -11,6 +11,7 @@ import click
 
 from engine import __version__, catalog
 from engine.catalog import SECTIONS
+from engine.cli.lines import in_lines, lines_option, say_error
 from engine.errors import CrumpleError, StoreError
 from engine.host import paths
 from engine.report.figures import KINDS
@@ -68,7 +69,15 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except CrumpleError as error:
+            if in_lines():
+                say_error(error.message, error.hint, error.field)
+                ctx.exit(_Mendable.exit_code)
             raise _Mendable(str(error)) from None
+        except click.ClickException as error:
+            if not in_lines():
+                raise
+            say_error(error.format_message())
+            ctx.exit(error.exit_code)
 
 
 _db_option = click.option(
@@ -82,8 +91,9 @@ _study_option = click.option("--study", metavar="NAME", help="Only the runs of t
 
 @click.group(cls=_Commands, invoke_without_command=True)
 @click.version_option(__version__, prog_name="crumple")
+@lines_option
 @click.pass_context
-def main(ctx: click.Context) -> None:
+def main(ctx: click.Context, lines: bool) -> None:
     """What does compression do to the adversarial robustness of an image classifier?
 
     Without a command, opens the window.

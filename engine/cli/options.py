@@ -50,13 +50,13 @@ def dataset_of(
     sources = {"name": dataset, "folder": folder, "npz": npz}
     chosen = {key: value for key, value in sources.items() if value is not None}
     if len(chosen) > 1:
-        raise SpecError("Give only one of --dataset, --folder and --npz.")
+        raise SpecError("Give only one of --dataset, --folder and --npz.", field="dataset")
     rest = {"root": root, "limit": limit, "train_limit": train_limit}
     rest |= {"resize": resize, "crop": crop}
     given = [key for key, value in rest.items() if value is not None]
     if not chosen and given:
         option = given[0].replace("_", "-")
-        raise SpecError(f"--{option} needs --dataset, --folder or --npz.")
+        raise SpecError(f"--{option} needs --dataset, --folder or --npz.", field="dataset")
     if not chosen:
         return None
     try:

@@ -27,6 +27,7 @@ def part_files(name: str, root: str, part: Part) -> list[Path]:
             f"The dataset {name!r} is not complete: {what}.",
             f"Name the folder it lies in with root, or get it with: "
             f"crumple data {name} --root {folder} --download",
+            field="root",
         )
     return paths
 

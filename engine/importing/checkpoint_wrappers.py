@@ -124,6 +124,7 @@ def _weights(
             raise ModelError(
                 f"The file {name} has no weights under {part!r}.",
                 f"It has some under: {', '.join(inside) or 'no name'}.",
+                field="part",
             )
         return inside[part], [f"under {part!r}"], []
     if _is_state(tree):
@@ -136,6 +137,7 @@ def _weights(
         raise ModelError(
             f"The file {name} holds {several} state dicts: {', '.join(known)}.",
             f"Choose one, for example: --part {known[0]}.",
+            field="part",
         )
     notes = [
         f"The file also holds weights under {key!r}; to import those: --part {key}."

@@ -184,6 +184,7 @@ def _guess(patient: Patient | None) -> DatasetSpec:
         raise SpecError(
             f"Name the images to measure the clean accuracy on.{options}",
             "Give --dataset, --folder or --npz.",
+            field="dataset",
         )
     return DatasetSpec.model_validate({"name": fitting[0]})
 
@@ -195,6 +196,7 @@ def _check_images(patient: Patient, images: ImageSet) -> None:
             f"{images.label!r} has {count} classes, but the head of the network has "
             f"{patient.classes} outputs.",
             "Measure on the dataset that it was trained on.",
+            field="dataset",
         )
     if patient.channels not in (None, images.shape[0]):
         raise DataError(
@@ -257,6 +259,7 @@ def _measure(
         images=len(images),
         health=opinion.health,
         verdict=opinion.sentence,
+        doubted=opinion.field,
         compressible=patient.compressible,
     )
     return report, module

@@ -49,7 +49,9 @@ def free_id(
             return id_
         if given:
             break
-    raise ModelError(f"There is a model {slug!r} already.", "Choose another name with --name.")
+    raise ModelError(
+        f"There is a model {slug!r} already.", "Choose another name with --name.", field="name"
+    )
 
 
 def _card(folder: Path, id_: str) -> ModelCard | None:

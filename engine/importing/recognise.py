@@ -91,7 +91,9 @@ def _forced(
     if best is not None and best.architecture == architecture:
         fit = best
     elif widths_of(architecture):
-        raise ModelError(f"The tensors of {name} are no such chain of linear layers.", way)
+        raise ModelError(
+            f"The tensors of {name} are no such chain of linear layers.", way, field="arch"
+        )
     else:
         fit = fit_to(architecture, state, shape)
     if fit.errors:
@@ -101,6 +103,7 @@ def _forced(
             f"Its tensors are those of {best.architecture}: leave out --arch."
             if better and best
             else f"Leave out --arch to have the architecture recognised. {way}",
+            field="arch",
         )
     return fit
 

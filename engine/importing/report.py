@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Health = Literal["healthy", "doubtful", "not healthy"]
 
@@ -68,6 +68,8 @@ class Report(_Record):
         interval: its 95 % Wilson interval.
         verdict: one sentence.
         model: id in the library; empty if it was not stored.
+        doubted: the option of ``crumple import`` that would settle the doubt of the verdict; empty
+            without one. It is no part of the JSON.
     """
 
     file: str
@@ -95,6 +97,7 @@ class Report(_Record):
     verdict: str
     compressible: bool
     model: str = ""
+    doubted: str = Field(default="", exclude=True)
 
 
 def report_text(report: Report) -> str:

@@ -63,6 +63,7 @@ def export_source(
         raise ModelError(
             f"The code in {path.name} was not run: nobody confirmed it.",
             "Where you trust it, confirm with --trust-code.",
+            field="trust-code",
         )
     return export_classifier(foreign.make(path, function), shape, name)
 

@@ -30,6 +30,11 @@ class Doubt:
     chosen: float
     kept: float | None = None
 
+    @property
+    def field(self) -> str:
+        """The option of the command line that would settle it."""
+        return "density" if self.kind in ("density", "unknown density") else "mean"
+
     def sentence(self) -> str:
         """What is wrong, in words."""
         numbers = f"{self.better:.1%} against {self.chosen:.1%}"
@@ -52,10 +57,11 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Opinion:
-    """Health and why."""
+    """Health and why, and the option that would settle a doubt (``density``; may be empty)."""
 
     health: Health
     sentence: str
+    field: str = ""
 
 
 def judge(
@@ -76,21 +82,23 @@ def judge(
     other = _contradiction(right, count, stated)
     reason = f" Perhaps {strongest.sentence()}." if strongest else ""
     more = f" Beside that, {other}." if other else ""
+    field = strongest.field if strongest else ""
     masked = (logits == -torch.inf).all(dim=0)  # classes that are never predicted
     if masked.all() or not bool(logits[:, ~masked].isfinite().all()):
         return Opinion("not healthy", "Not healthy: its outputs are not finite.")
     guess = guess_in_words(labels, classes)
     if check_accuracy(logits, labels):
-        return Opinion("not healthy", f"Not healthy: {share}, near {guess}.{reason}{more}")
+        return Opinion("not healthy", f"Not healthy: {share}, near {guess}.{reason}{more}", field)
     if check_probabilities(logits):
         return Opinion(
             "doubtful",
             "Doubtful: its outputs are probabilities, not logits, on which losses flatten and "
             "attacks weaken; take the softmax off the network, as an import of net.py:make does. "
             f"{share}.{reason}{more}",
+            field,
         )
     if strongest:
-        return Opinion("doubtful", f"Doubtful: {strongest.sentence()}; {share}.{more}")
+        return Opinion("doubtful", f"Doubtful: {strongest.sentence()}; {share}.{more}", field)
     if other:
         return Opinion("doubtful", f"Doubtful: {other}.")
     return Opinion("healthy", f"Healthy: {share}, well above {guess}.")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, QProcess, Signal
 
-from gui.bridge.engine_process import EngineProcess, engine_arguments, last_line
+from gui.bridge.engine_process import EngineProcess, as_object, engine_arguments
 
 
 def download_arguments(name: str, root: Path) -> list[str]:
@@ -32,18 +31,15 @@ class DownloadProcess(EngineProcess):
         self.process.readyReadStandardOutput.connect(self._read)
 
     def _read(self) -> None:
+        self.process.setReadChannel(QProcess.ProcessChannel.StandardOutput)
         while self.process.canReadLine():
-            line = bytes(self.process.readLine().data()).decode(errors="replace")
-            try:
-                told = json.loads(line)
-            except ValueError:
-                continue  # a library printed something
-            if "done" in told:
-                self.progress.emit(told["file"], told["done"], told["total"] or 0)
+            file = as_object(bytes(self.process.readLine().data()))
+            if "done" in file:
+                self.progress.emit(file["file"], file["done"], file["total"] or 0)
 
-    def _end(self, code: int | None) -> str | None:
+    def _end(self, code: int | None) -> bool:
         if code != 0:
-            return last_line(self._error(), code).removeprefix("Error: ")
+            return False
         self._read()
         self.finished.emit()
-        return None
+        return True

@@ -2,41 +2,52 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from PySide6.QtCore import QCoreApplication, QObject, QProcess, Signal
 
 _KILL_MS = 2000
+_KEPT = 50
+"""Lines of what libraries print that are kept for the case of a crash."""
 
 
 def engine_arguments(*command: str) -> list[str]:
-    """The command line, after the executable, of a command of the engine.
+    """The command line, after the executable, of a command of the engine that tells in lines.
 
     The current folder is not looked into (-P): an engine.py or json.py there is none of ours.
     """
     # A frozen program is the command line itself and takes no -m.
     module = () if getattr(sys, "frozen", False) else ("-P", "-m", "engine")
-    return [*module, *command]
+    return [*module, "--lines", *command]
 
 
 class EngineProcess(QObject):
     """One command; deletes itself when it is over.
 
-    A subclass listens to ``process`` on the way, and says what came of it (``_end``).
+    A subclass listens to ``process`` on the way, and says whether all went well (``_end``).
+    Progress and errors come as JSON lines on standard error (``engine.cli.lines``).
 
     Signals:
-        refused: why it came to nothing, in words; empty if it was stopped.
+        told: what is being done, and how far in [0,1] (-1 if that is not known).
+        refused: why it came to nothing, in words, and the option of the command line that is to
+            blame; both empty if it was stopped, the second where none is known.
     """
 
-    refused = Signal(str)
+    told = Signal(str, float)
+    refused = Signal(str, str)
 
     def __init__(self, arguments: Sequence[str], parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._stopped = False
+        self._printed: list[str] = []
+        self._refusal: tuple[str, str] | None = None
         self.process = QProcess(self)
         self.process.setProgram(sys.executable)
         self.process.setArguments(list(arguments))
+        self.process.readyReadStandardError.connect(self._read_error)
         self.process.finished.connect(self._finished)
         self.process.errorOccurred.connect(self._failed_to_start)
         app = QCoreApplication.instance()
@@ -54,35 +65,56 @@ class EngineProcess(QObject):
             self.process.kill()
             self.process.waitForFinished(_KILL_MS)
 
-    def _end(self, code: int | None) -> str | None:
-        """Tell of the end; None if all is well, else the reason.
+    def _end(self, code: int | None) -> bool:
+        """Tell of the end; False if nothing came of it.
 
         Args:
             code: exit status; None if the process crashed or was killed.
         """
         raise NotImplementedError
 
-    def _error(self) -> str:
-        """What came on standard error since it was last asked for."""
-        return bytes(self.process.readAllStandardError().data()).decode(errors="replace")
+    def _read_error(self) -> None:
+        self.process.setReadChannel(QProcess.ProcessChannel.StandardError)
+        while self.process.canReadLine():
+            self._hear(bytes(self.process.readLine().data()))
+
+    def _hear(self, line: bytes) -> None:
+        """Take in a line of standard error: an object for the window, or what a library prints."""
+        match as_object(line):
+            case {"doing": str(doing), **more}:
+                self.told.emit(doing, float(more.get("share", -1)))
+            case {"error": str(message), "hint": str(hint), "field": str(field)}:
+                self._refusal = f"{message} {hint}".strip(), field
+            case _:
+                text = line.decode(errors="replace").strip()
+                self._printed = [*self._printed, text][-_KEPT:] if text else self._printed
 
     def _finished(self, code: int, status: QProcess.ExitStatus) -> None:
+        self._read_error()
+        self._hear(bytes(self.process.readAllStandardError().data()))  # a line without an end
         if self._stopped:
-            reason: str | None = ""
+            self.refused.emit("", "")
         else:
-            reason = self._end(code if status == QProcess.ExitStatus.NormalExit else None)
-        if reason is not None:
-            self.refused.emit(reason)
+            ended = code if status == QProcess.ExitStatus.NormalExit else None
+            if not self._end(ended):
+                self.refused.emit(*(self._refusal or (self._last_words(ended), "")))
         self.deleteLater()
+
+    def _last_words(self, code: int | None) -> str:
+        """What was printed last; else how the process ended."""
+        ended = "was ended from outside" if code is None else f"ended with code {code}"
+        return self._printed[-1] if self._printed else f"The process {ended}."
 
     def _failed_to_start(self, error: QProcess.ProcessError) -> None:
         if error == QProcess.ProcessError.FailedToStart:
-            self.refused.emit(f"{self.process.program()} could not be started.")
+            self.refused.emit(f"{self.process.program()} could not be started.", "")
             self.deleteLater()
 
 
-def last_line(text: str, code: int | None) -> str:
-    """The last line that says something; else how the process ended."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    ended = "was ended from outside" if code is None else f"ended with code {code}"
-    return lines[-1] if lines else f"The process {ended}."
+def as_object(line: bytes) -> dict[str, Any]:
+    """The JSON object of a line; empty if it is none."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -23,7 +23,7 @@ from engine.importing.report import Report
 from gui.base.page_context import Lab
 from gui.bridge.import_process import ImportProcess, import_arguments
 from gui.library.import_form import ImportForm
-from gui.library.import_words import wanted_field, with_example
+from gui.library.import_words import with_example
 from gui.library.report_view import ReportView
 from gui.widgets.dialog import Dialog
 from gui.widgets.icon_button import TextButton
@@ -169,7 +169,7 @@ class ImportDialog(Dialog):
 
     def _change(self) -> None:
         """Back to the fields, to the one that the doctor asks for."""
-        asked = wanted_field(self.report.verdict) if self.report else ""
+        asked = self.report.doubted if self.report else ""
         self.report = None
         self.sure.clear()
         self._show()
@@ -232,10 +232,10 @@ class ImportDialog(Dialog):
         if self._process is not None:
             self._process.stop()
 
-    def _told(self, doing: str, percent: int) -> None:
+    def _told(self, doing: str, share: float) -> None:
         self.doing.setText(doing)
-        self.bar.setRange(0, 0 if percent < 0 else 100)
-        self.bar.setValue(max(percent, 0))
+        self.bar.setRange(0, 0 if share < 0 else 100)
+        self.bar.setValue(max(0, round(100 * share)))
 
     def _finished(self, report: Report) -> None:
         self._process, self.report = None, report
@@ -245,16 +245,15 @@ class ImportDialog(Dialog):
             self.imported.emit(report.model)
         (self.study if report.model else self.back).setFocus()
 
-    def _refused(self, reason: str) -> None:
+    def _refused(self, reason: str, field: str) -> None:
         self._process = None
-        asked = wanted_field(reason)
         if self.report is not None and reason:
             self.report = None
         self._show()
         if reason:
             sentence, example = with_example(reason)
             self.message.show_message(Message(sentence, "", "error", details=example))
-            self.form.point_at(asked)
+            self.form.point_at(field)
         else:
             self.message.show_message(Message("Stopped; nothing was stored."))
 

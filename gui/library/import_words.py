@@ -30,7 +30,6 @@ LEVELS = {"healthy": "ok", "doubtful": "warning", "not healthy": "danger"}
 
 _OPTION = re.compile(rf"--({'|'.join(FIELDS)})\b")
 _SOURCE = "import net.py:make with --trust-code"
-_PERHAPS = "name it by --arch"
 _EXAMPLE = re.compile(r'"(def make\(\): .*?; return net)"')
 _MOST_LAYERS = 200
 
@@ -61,14 +60,6 @@ def with_example(text: str) -> tuple[str, str]:
     ]
     sentence = text.replace(f"the line {found[0]}", "the lines in Details")
     return in_window(sentence), "\n".join(code)
-
-
-def wanted_field(text: str) -> str:
-    """The option that a sentence asks for, ``density`` for example; empty if it asks for none."""
-    found = _OPTION.search(re.sub(rf"{_SOURCE}|{_PERHAPS}", "", text))
-    if found:
-        return found[1]
-    return "density" if re.search(r"\bk = [\d.]+ is wrong|k is not known", text) else ""
 
 
 def facts(report: Report) -> list[Fact]:

@@ -172,7 +172,7 @@ class PlaceBox(QWidget):
         self._download = DownloadProcess(arguments, self)
         self._download.progress.connect(self._show_progress)
         self._download.finished.connect(lambda: self._end(""))
-        self._download.refused.connect(self._end)
+        self._download.refused.connect(lambda reason, _field: self._end(reason))
         self.note.tell(f"Downloading {name}. Stopped, it goes on from there the next time.")
         self.bar.setRange(0, 0)
         self.bar.setFormat("")

@@ -111,12 +111,12 @@ def test_published_weights_come_from_their_server(qtbot: QtBot, lab: Lab, tmp_pa
         server.files[f"/{name}"] = content
         address = [f"{server.url}/{name}", str(tmp_path / "cache")]
         dialog.run(["-c", FROM_HERE, *address, *import_arguments(options)[3:]])
-        told: list[tuple[str, int]] = []
+        told: list[tuple[str, float]] = []
         assert dialog._process is not None
         dialog._process.told.connect(lambda *args: told.append(args))
         run(qtbot, dialog)
         assert [path for path, _ in server.asked] == [f"/{name}"]
-    assert ("Downloading the weights ...", 100) in told
+    assert ("Downloading the weights ...", 1.0) in told
     card = catalog.model_card(dialog.report.model)  # type: ignore[union-attr]
     assert (card.origin, card.architecture) == ("downloaded", "torchvision.shufflenet_v2_x0_5")
     assert card.normalisation is not None

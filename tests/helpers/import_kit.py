@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from engine.importing.report import LayerDensity, Report, Scaling, Trial
@@ -52,15 +53,22 @@ def report(**fields: Any) -> Report:
     )
 
 
-def answer(found: Report, *, before: str = "") -> list[str]:
+def error_line(message: str, hint: str = "", field: str = "") -> str:
+    """What a child process says of an error."""
+    return json.dumps({"error": message, "hint": hint, "field": field}) + "\n"
+
+
+def answer(found: Report) -> list[str]:
     """Arguments of Python that print a report and end as ``crumple import --json`` does."""
+    said = "" if found.model else error_line("It was not stored.", field=found.doubted)
     script = (
-        f"import sys; sys.stderr.write({before!r}); print({found.model_dump_json()!r}); "
+        f"import sys; sys.stderr.write({said!r}); print({found.model_dump_json()!r}); "
         f"sys.exit({0 if found.model else 1})"
     )
     return ["-c", script]
 
 
-def refuse(text: str) -> list[str]:
+def refuse(message: str, hint: str = "", field: str = "") -> list[str]:
     """Arguments of Python that end as a refused import does."""
-    return ["-c", f"import sys; sys.stderr.write({text!r}); sys.exit(2)"]
+    said = f"a library warns\n{error_line(message, hint, field)}"
+    return ["-c", f"import sys; sys.stderr.write({said!r}); sys.exit(2)"]

@@ -14,7 +14,8 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWi
 from engine.catalog.models.cards import ModelCard
 from engine.specs.dataset import CUT
 from engine.specs.model_fit import Look
-from gui.bridge.preview_process import PreviewProcess, preview_arguments
+from gui.base.png_files import read_png
+from gui.bridge.picture_process import PictureProcess, preview_arguments
 from gui.widgets.inputs import SpinBox
 from gui.widgets.note_line import NoteLine
 
@@ -35,7 +36,7 @@ class CutBox(QWidget):
         super().__init__()
         self._table: dict[str, Any] = {}
         self._proposal = 0
-        self._process: PreviewProcess | None = None
+        self._process: PictureProcess | None = None
         self._folder: TemporaryDirectory[str] | None = None
         self.boxes = {"resize": SpinBox(), "crop": SpinBox()}
         self.propose, self.preview = QPushButton(), QPushButton("Preview")
@@ -119,8 +120,8 @@ class CutBox(QWidget):
         self._forget()
         self._folder = TemporaryDirectory(prefix="crumple-")
         out = Path(self._folder.name) / "preview.png"
-        self._process = PreviewProcess(preview_arguments(self._table, out), out, self)
-        self._process.drawn.connect(self._show)
+        self._process = PictureProcess(preview_arguments(self._table, out), out, self)
+        self._process.written.connect(self._show)
         self._process.refused.connect(self._refuse)
         self.preview.setEnabled(False)
         self._process.start()
@@ -138,13 +139,13 @@ class CutBox(QWidget):
         self.preview.setEnabled(True)
 
     def _show(self, file: Path) -> None:
-        picture = QPixmap(str(file), "PNG")
+        picture = QPixmap.fromImage(read_png(file))
         self._process = None
         self._forget()
         self.sheet.setPixmap(picture)
         self.sheet.show()
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, reason: str, _field: str) -> None:
         self._process = None
         self._forget()
         if reason:

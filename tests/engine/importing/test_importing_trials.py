@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,9 @@ def test_what_few_images_cannot_tell_is_doubtful() -> None:
     assert opinion.health == "doubtful"
     assert "CIFAR-10 constants is perhaps more accurate (98.4% against 95.3%)" in opinion.sentence
     assert "give --mean and --std" in opinion.sentence
+    assert opinion.field == "mean"
+    k_is_wrong = replace(doubts[0], kind="density", kept=0.5)
+    assert judge(torch.eye(10)[labels] * 9, labels, (k_is_wrong,)).field == "density"
     assert not _normalisation_doubts(chosen, [rival], known=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication, QLabel, QTableWidget
 from pytestqt.qtbot import QtBot
 
+import engine
 from engine.importing.report import LayerDensity, Trial
 from gui.base import file_dialogs
 from gui.base.page_context import Lab
 from gui.bridge.import_process import ImportProcess, import_arguments
 from gui.library.import_dialog import ImportDialog
 from gui.library.import_form import ImportForm
-from gui.library.import_words import in_window, wanted_field
+from gui.library.import_words import FIELDS, in_window
 from gui.library.report_view import ReportView
 from gui.library.small_table import SmallTable
 from gui.pages.new.page import NewPage
@@ -47,6 +49,9 @@ def window(qtbot: QtBot, lab: Lab) -> MainWindow:
     return window
 
 
+COMMAND = ("--lines", "import", "x.pt", "--json")
+
+
 def finish(qtbot: QtBot, dialog: ImportDialog, arguments: list[str]) -> None:
     """Let a process of ours answer, and wait until the dialog has heard it."""
     dialog.run(arguments)
@@ -74,7 +79,7 @@ def test_the_form_is_a_command_line(dialog: ImportDialog, tmp_path: Path) -> Non
         *("--dataset", "imagenet", "--root", "/val"),
         *("--resize", "232", "--crop", "224"),
     ]
-    assert import_arguments(["x.pt"]) == ["-P", "-m", "engine", "import", "x.pt", "--json"]
+    assert import_arguments(["x.pt"]) == ["-P", "-m", "engine", *COMMAND]
 
 
 def test_what_is_missing_is_said_at_its_field(dialog: ImportDialog) -> None:
@@ -185,7 +190,9 @@ def test_keeping_a_sick_one_takes_two_steps(
 
 def test_a_doubt_about_k_leads_to_the_field(qtbot: QtBot, dialog: ImportDialog) -> None:
     doubt = "Doubtful: k is not known, and k = 0.1 is no clear winner: give --density; 40.0% ..."
-    finish(qtbot, dialog, answer(report(health="doubtful", verdict=doubt, model="")))
+    finish(
+        qtbot, dialog, answer(report(health="doubtful", verdict=doubt, model="", doubted="density"))
+    )
     assert "give Density k" in dialog.view.verdict.text()
     dialog.back.click()
     assert dialog.form.isVisible()
@@ -193,17 +200,18 @@ def test_a_doubt_about_k_leads_to_the_field(qtbot: QtBot, dialog: ImportDialog) 
 
 
 @pytest.mark.parametrize(
-    ("told", "shown", "field"),
+    ("hint", "shown", "field"),
     [
-        ("There is a model 'x' already. Choose another name with --name.", "with Name.", "name"),
-        ("Its tensors fit no network. Name one with --arch.", "with Architecture.", "arch"),
-        ("It holds several. Choose one, for example: --part ema.", "Part ema.", "part"),
+        ("Choose another name with --name.", "with Name.", "name"),
+        ("Name one with --arch.", "with Architecture.", "arch"),
+        ("Choose one, for example: --part ema.", "Part ema.", "part"),
     ],
 )
 def test_an_error_leads_to_its_field(
-    qtbot: QtBot, dialog: ImportDialog, told: str, shown: str, field: str
+    qtbot: QtBot, dialog: ImportDialog, hint: str, shown: str, field: str
 ) -> None:
-    finish(qtbot, dialog, refuse(f"a library warns\nError: {told}\n"))
+    finish(qtbot, dialog, refuse("Error: and a sentence.", hint, field))
+    assert dialog.message._text.text() == f"Error: and a sentence. {in_window(hint)}"
     assert dialog.message._text.text().endswith(shown)
     assert "--" not in dialog.message._text.text()
     assert dialog.form.lines[field].hasFocus()
@@ -211,7 +219,7 @@ def test_an_error_leads_to_its_field(
 
 
 def test_an_error_without_a_field_leads_to_the_file(qtbot: QtBot, dialog: ImportDialog) -> None:
-    finish(qtbot, dialog, refuse("Error: The file x is no checkpoint: it is empty.\n"))
+    finish(qtbot, dialog, refuse("The file x is no checkpoint: it is empty."))
     assert dialog.message._text.text() == "The file x is no checkpoint: it is empty."
     assert dialog.form.file.hasFocus()
 
@@ -223,20 +231,20 @@ def test_a_crash_is_one_line(qtbot: QtBot, dialog: ImportDialog) -> None:
 
 def test_progress_is_shown_and_cancelling_is_no_error(qtbot: QtBot, dialog: ImportDialog) -> None:
     script = (
-        "import sys, time; w = sys.stderr.write; w('a library says hello\\n');"
-        "w('\\r 45%|####      | 4.5M/10M [00:01<00:01]\\r 60%|######    | 6.0M/10M [00:01]\\r');"
+        "import sys, time; w = sys.stderr.write; w('45%|####| of a library ...\\n[1]\\n');"
+        'w(\'{"doing": "Loading ...", "share": 0.45}\\n{"doing": "Trying ..."}\\n\');'
+        'w(\'{"doing": "Loading ...", "share": 0.6}\\n\');'
         "sys.stderr.flush(); time.sleep(60)"
     )
     dialog.run(["-c", script])
     process = dialog._process
     assert isinstance(process, ImportProcess)
-    told: list[tuple[str, int]] = []
+    told: list[tuple[str, float]] = []
     process.told.connect(lambda *args: told.append(args))
-    qtbot.waitUntil(lambda: len(told) == 2)
-    assert told == [("Downloading the weights ...", 45), ("Downloading the weights ...", 60)]
+    qtbot.waitUntil(lambda: len(told) == 3)
+    assert told == [("Loading ...", 0.45), ("Trying ...", -1), ("Loading ...", 0.6)]
     assert (dialog.bar.value(), dialog.bar.maximum()) == (60, 100)
     assert not dialog.form.isEnabled()
-    process._error = ""
     with qtbot.waitSignal(process.destroyed):
         qtbot.mouseClick(dialog.cancel, Qt.MouseButton.LeftButton)
     assert dialog.message._text.text() == "Stopped; nothing was stored."
@@ -341,19 +349,34 @@ def test_each_verdict_has_its_own_sign(view: ReportView, health: str, sign: str)
 
 
 @pytest.mark.parametrize(
-    ("text", "shown", "field"),
+    ("text", "shown"),
     [
-        ("Give --dataset, --folder or --npz.", "Choose them below.", "dataset"),
-        ("--density 0.1 has no effect", "Density k 0.1 has no effect", "density"),
-        ("k = 0.5 is wrong: k = 0.1 is better", "k = 0.5 is wrong: k = 0.1 is better", "density"),
-        ("The file is empty.", "The file is empty.", ""),
+        ("Give --dataset, --folder or --npz.", "Choose them below."),
+        ("--density 0.1 has no effect", "Density k 0.1 has no effect"),
+        ("The file is empty.", "The file is empty."),
     ],
 )
-def test_words_of_the_command_line_become_those_of_the_window(
-    text: str, shown: str, field: str
-) -> None:
+def test_words_of_the_command_line_become_those_of_the_window(text: str, shown: str) -> None:
     assert in_window(text) == shown
-    assert wanted_field(text) == field
+
+
+def test_every_field_that_an_error_names_has_a_place_in_the_form(dialog: ImportDialog) -> None:
+    named = {
+        keyword.value.value
+        for file in Path(engine.__file__).parent.rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(call, ast.Call)
+        for keyword in call.keywords
+        if keyword.arg == "field" and isinstance(keyword.value, ast.Constant)
+    }
+    assert {"density", "mean", *named} <= FIELDS.keys()
+    assert len(named) > 4
+    dialog.form.put_file("net.py")
+    dialog.form.put_images({"folder": "/pictures"})
+    for field in named:
+        dialog.form.file.setFocus()
+        dialog.form.point_at(field)
+        assert not dialog.form.file.hasFocus(), field
 
 
 # -- the window ----------------------------------------------------------------------------

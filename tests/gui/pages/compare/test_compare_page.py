@@ -19,7 +19,7 @@ from engine.statistics.intervals import paired_difference
 from engine.store import RunKeys, Writer
 from gui.base import file_dialogs, theme
 from gui.base.page_context import Lab
-from gui.bridge.chart_process import ChartProcess
+from gui.bridge.picture_process import PictureProcess
 from gui.pages.compare.chart_data import baselines
 from gui.pages.compare.compare_chart import shape
 from tests.helpers.fake_results import STUDY, FakeResults
@@ -313,9 +313,9 @@ def test_a_figure_that_cannot_be_written_says_why(
 
 
 def test_stopping_an_export_leaves_no_process(qtbot: QtBot, tmp_path: Path) -> None:
-    export = ChartProcess(["-c", "import time; time.sleep(60)"], tmp_path / "figure.svg")
+    export = PictureProcess(["-c", "import time; time.sleep(60)"], tmp_path / "figure.svg")
     told: list[str] = []
-    export.refused.connect(told.append)
+    export.refused.connect(lambda reason, _field: told.append(reason))
     export.start()
     assert export.process.waitForStarted()
     export.stop()

@@ -17,6 +17,7 @@ from gui.bridge.download_process import DownloadProcess, download_arguments
 from gui.pages.new.page import NewPage
 from gui.widgets.data_place import PlaceBox
 from tests.helpers.file_server import file_server
+from tests.helpers.import_kit import error_line
 from tests.helpers.published import write_mnist, write_svhn
 
 STUDY = """
@@ -150,7 +151,9 @@ def test_progress_is_shown_and_stopping_is_no_error(place: PlaceBox, qtbot: QtBo
 
 
 def test_a_failed_download_says_why(place: PlaceBox, qtbot: QtBot) -> None:
-    process = run(place, "import sys; print('Error: no room left.', file=sys.stderr); sys.exit(2)")
+    process = run(
+        place, f"import sys; print({error_line('no room left.')!r}, file=sys.stderr)\nexit(2)"
+    )
     with qtbot.waitSignals([place.changed, process.destroyed]):
         pass
     assert place.note.text() == "no room left."

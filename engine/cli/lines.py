@@ -1,0 +1,67 @@
+"""What a command says on standard error while it works: sentences for people, or JSON lines.
+
+The window starts its child processes with the hidden option ``--lines`` before the command. Each
+line of standard error that is a JSON object is then meant for it; what libraries print there
+stands between them.
+
+``{"doing": "Downloading the weights", "share": 0.45}``
+    What is being done; ``share`` in [0,1] only where it is known.
+``{"error": "...", "hint": "...", "field": "density"}``
+    Why nothing came of it, the next step, and the option that is to blame; each of the last two
+    may be empty.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+
+import click
+
+_OPTION = "lines"
+
+lines_option = click.option(
+    "--lines", _OPTION, is_flag=True, hidden=True, help="Progress and errors as JSON lines."
+)
+
+
+def in_lines() -> bool:
+    """Whether the command that runs was asked for JSON lines."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.find_root().params.get(_OPTION))
+
+
+def say(doing: str) -> None:
+    """Tell what is being done."""
+    click.echo(json.dumps({"doing": doing}) if in_lines() else doing, err=True)
+
+
+def say_error(message: str, hint: str = "", field: str = "") -> None:
+    """Tell why nothing came of it."""
+    error = {"error": message, "hint": hint, "field": field}
+    sentence = f"{message} {hint}".strip()
+    click.echo(json.dumps(error) if in_lines() else sentence, err=True)
+
+
+@contextlib.contextmanager
+def progress_bars(doing: str) -> Iterator[None]:
+    """Meanwhile the bars of libraries, whoever makes them, say how far they are in lines."""
+    if not in_lines():
+        yield
+        return
+
+    from tqdm import tqdm
+
+    def tell(bar: tqdm[object], *_args: object, **_options: object) -> bool:
+        if bar.total:
+            share = round(min(bar.n / bar.total, 1.0), 3)
+            click.echo(json.dumps({"doing": doing, "share": share}), err=True)
+        return True
+
+    drawn = tqdm.display
+    tqdm.display = tell  # also of the bars that inherit it
+    try:
+        yield
+    finally:
+        tqdm.display = drawn
