@@ -172,15 +172,18 @@ def test_a_device_with_units_for_bf16_searches_in_it() -> None:
 
 @pytest.mark.parametrize("name", ["pgd", "pgd-l2", "fb-pgd", "apgd-ce", "apgd-dlr"])
 def test_a_step_waits_for_the_device_once_in_a_stride_at_most(name: str) -> None:
-    """Verdict, shrinking and telemetry share one stop in eight steps, of four waits at most."""
+    """Verdict, shrinking and telemetry share one stop in eight steps, of four waits at most.
+
+    What is found on the way costs a handful more, once; a wait in each step would be 64.
+    """
     waits = []
-    for steps in (16, 32):
+    for steps in (16, 80):
         with SimulatedDevice() as gpu:
             model, (x, y) = models.load(catalog.model_card(MODEL)).to("cuda"), images()
             spec = {"name": name, "eps": 1e-4, "steps": steps}
             run_attack(model, x.to("cuda"), y.to("cuda"), spec, precision="fp32")
             waits.append(gpu.waits.total())
-    assert waits[1] - waits[0] <= 16 / 8 * 4, gpu.waits
+    assert waits[1] - waits[0] <= 64 / 8 * 4 + 8, gpu.waits
 
 
 def study(**changes: Any) -> Study:
