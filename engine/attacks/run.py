@@ -17,14 +17,11 @@ from engine.attacks.search.result import AttackResult, Observer, StepPoint
 from engine.attacks.search.rounding import rounds
 from engine.attacks.search.search import Search
 from engine.attacks.search.telemetry import broken_by
-from engine.attacks.torchattacks.adapter import PREFIX
 from engine.errors import AttackError
 from engine.evaluation.guard import device_of, preserved
 from engine.events import ShouldStop
 from engine.host.device import fast_bf16
 from engine.specs.study import AttackSpec, make_attack
-
-_EXACT = ("fab-t", "square")
 
 
 def run_attack(
@@ -117,13 +114,7 @@ def _precision(asked: str, device: torch.device, spec: AttackSpec) -> str:
     if asked not in ("auto", "fp32", "bf16"):
         raise AttackError(f"precision is {asked!r} but must be auto, fp32 or bf16.")
     wanted = asked == "bf16" or (asked == "auto" and fast_bf16(device))
-    return "bf16" if wanted and not needs_fp32(spec) else "fp32"
-
-
-def needs_fp32(spec: AttackSpec) -> bool:
-    """Whether bf16 cannot tell apart what it looks for: sides of a boundary, or close margins."""
-    foreign = spec.name.startswith(PREFIX)
-    return foreign or spec.name in _EXACT or Threat(spec.norm, spec.eps).boundless
+    return "bf16" if wanted and "fp32" not in spec.traits else "fp32"
 
 
 def _check_inputs(images: Tensor, labels: Tensor) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, ConfigDict
 
@@ -114,14 +114,33 @@ class NoParams(Params):
     """For entries that take no parameters."""
 
 
-Trait = Literal["gradient", "iterative", "drops broken", "single step", "no limit"]
-"""What an attack does, for those that judge it.
+Trait = Literal[
+    "gradient",
+    "seeded",
+    "iterative",
+    "drops broken",
+    "single step",
+    "no limit",
+    "keeps best",
+    "fp32",
+    "finishes",
+    "one by one",
+    "open length",
+]
+"""What an attack does at its defaults, for those that run it and those that judge it.
 
 - gradient: it follows the gradient of the model;
+- seeded: it draws at random, so that another seed gives other examples;
 - iterative: its telemetry has a point for each of its ``steps``, in a ball;
 - drops broken: images leave it when they break, so that its margin is that of the survivors;
 - single step: it looks at the gradient once;
-- no limit: it takes the closest example, however far, so its result is the distances.
+- no limit: it takes the closest example, however far, so its result is the distances;
+- keeps best: what counts is the best point of its way, so an example once met is not lost;
+- fp32: it looks for what bf16 cannot tell apart, the sides of a boundary or close margins, so it
+  always searches in fp32;
+- finishes: in fp32 it finishes, in fewer steps, what it began in bf16; others begin again;
+- one by one: it goes from image to image, so it is given one at a time;
+- open length: how long its axis of steps gets is not known beforehand.
 """
 
 Kind = Literal["cross-entropy", "margin", "closest", "gradient-free"]
@@ -166,6 +185,23 @@ class Entry:
     def label(self, params: Params) -> str:
         """A short text for tables and legends."""
         return params.label(self.id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackEntry(Entry):
+    """An attack: what others must know of it is said, never left to a default."""
+
+    norm: str = field()
+    traits: frozenset[Trait] = field()
+    kinds: frozenset[Kind] = field()
+
+    @property
+    def norms(self) -> tuple[str, ...]:
+        """All norms that it can measure eps or distances in; empty without a norm."""
+        parameter = self.params.model_fields.get("norm")
+        if parameter is not None:
+            return get_args(parameter.annotation)
+        return (self.norm,) if self.norm else ()
 
 
 Section = dict[str, Entry]

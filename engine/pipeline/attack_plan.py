@@ -6,15 +6,12 @@ import math
 from dataclasses import dataclass
 
 from engine import catalog
-from engine.attacks.run import needs_fp32
 from engine.attacks.search.loop import finishing_steps
 from engine.specs.study import AttackSpec, make_attack
 
 _LENGTHS = ("steps", "n_queries")
 _ROUNDS = ("restarts", "targets", "binary_search_steps")
 _GRADIENT, _QUERY = 3, 1
-_SHORTENED = frozenset({"pgd", "pgd-l2", "apgd-ce", "apgd-dlr", "apgd-t"})
-"""Attacks that finish in fp32, in fewer steps, what they began in bf16; others begin again."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ def parts(attack: AttackSpec, classes: int, precision: str) -> tuple[Part, ...]:
     whole = [_part(one, name, classes) for one, name in named]
     if precision == "fp32":
         return tuple(whole)
-    fast = [part for (one, _), part in zip(named, whole, strict=True) if not needs_fp32(one)]
+    fast = [part for (one, _), part in zip(named, whole, strict=True) if "fp32" not in one.traits]
     last = [_part(one, name, classes, finishing=bool(fast)) for one, name in named]
     return (*fast, *last)
 
@@ -63,10 +60,9 @@ def length(plan: tuple[Part, ...]) -> int:
 
 
 def _part(attack: AttackSpec, name: str, classes: int, *, finishing: bool = False) -> Part:
-    params, shorter = attack.params, finishing and attack.name in _SHORTENED
-    own = not attack.name.startswith("torchattacks.")
-    # The axis of a foreign attack is one step per forward, and how many it makes is not known.
-    steps = next((int(params[one]) for one in _LENGTHS if own and one in params), int(own))
+    params, shorter = attack.params, finishing and "finishes" in attack.traits
+    known = "open length" not in attack.traits
+    steps = next((int(params[one]) for one in _LENGTHS if known and one in params), int(known))
     idle = catalog.find("attacks", attack.name).params.idle(params)
     rounds = {one: params[one] for one in _ROUNDS if one in params and one not in idle}
     if shorter:

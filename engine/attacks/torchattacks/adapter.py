@@ -3,7 +3,8 @@
 The library trusts its caller with modes, seeds, ranges and success; here it gets a monitored
 copy of the model's interface, a forked generator and no say in the verdict. Its random starts
 come from that generator for a whole batch, so unlike our own attacks their examples depend on
-the batch an image is in (but see ``ONE_BY_ONE``).
+the batch an image is in. Not so where a class goes from image to image: given one at a time it
+costs the same, and every image gets its own random numbers, its own account and its own progress.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine import catalog
 from engine.attacks.base import Attack
 from engine.attacks.geometry.ball import l2_project, linf_bounds
 from engine.attacks.search.lost_examples import lost_note
@@ -30,10 +32,6 @@ from engine.evaluation.guard import arithmetic, forked_rng
 from engine.host.memory import give_back_device_memory, memory_errors
 
 PREFIX = "torchattacks."
-
-ONE_BY_ONE = frozenset({"DeepFool", "JSMA", "OnePixel", "Pixle", "SparseFool"})
-"""Classes that loop over the images themselves; called for one image at a time they cost the
-same, and every image gets its own random numbers, its own account and its own progress."""
 
 _TARGETS = 9
 """Classes that targeted attacks try at most, as in AutoAttack."""
@@ -68,9 +66,10 @@ class TorchattacksAttack(Attack[Params]):
         # The pass in fp32 follows; the library's own arithmetic is not made for less.
         if search.bf16:
             return
-        refuse(self.class_name, search, dict(self.params))
+        traits = catalog.find("attacks", PREFIX + self.class_name).traits
+        refuse(self.class_name, search, dict(self.params), traits)
         rows, first = search.survivors(), search.step
-        waiting = list(torch.split(rows, 1 if self.class_name in ONE_BY_ONE else len(rows)))[::-1]
+        waiting = list(torch.split(rows, 1 if "one by one" in traits else len(rows)))[::-1]
         lost = 0
         while waiting:
             rows = waiting.pop()

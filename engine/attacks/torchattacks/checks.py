@@ -7,18 +7,16 @@ result that means nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from engine.attacks.search.search import Search
+from engine.catalog import Trait
 from engine.errors import AttackError
 
 JSMA_VALUES = 4096
 """Largest image for JSMA: it holds about 30 bytes for every pair of values, 0.5 GB here."""
-
-GRADIENT_FREE = frozenset({"GN", "OnePixel", "Pixle", "SPSA", "Square", "VANILA"})
-"""Classes that never ask for a gradient."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +42,16 @@ Refusal = tuple[str, str]
 Check = Callable[[Case], Refusal | None]
 
 
-def refuse(name: str, search: Search, parameters: Mapping[str, Any]) -> None:
+def refuse(
+    name: str, search: Search, parameters: Mapping[str, Any], traits: Collection[Trait]
+) -> None:
     """Try nothing that is bound to fail.
 
     Args:
         name: a class of the library.
         search: what it would attack.
         parameters: of its constructor; what is missing has no bearing.
+        traits: of its entry.
 
     Raises:
         AttackError: the attack cannot work on these images, on this model or on its view.
@@ -62,7 +63,7 @@ def refuse(name: str, search: Search, parameters: Mapping[str, Any]) -> None:
         if refusal is not None:
             reason, hint = refusal
             raise AttackError(f"torchattacks.{name} {reason}.", hint)
-    if name not in GRADIENT_FREE:
+    if "gradient" in traits:
         _check_gradient(search)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from engine.catalog.attacks.ball import RIVALS_TEXT, NormParams, tries
-from engine.catalog.entry import Entry, Number, Section, section
+from engine.catalog.entry import AttackEntry, Number, Section, section
 
 
 class AutoParams(NormParams):
@@ -84,7 +84,7 @@ _APGD = "Croce 2020, arXiv 2003.01690"
 def entries() -> Section:
     """The attacks of this family, by id."""
     return section(
-        Entry(
+        AttackEntry(
             id="apgd-ce",
             title="APGD-CE",
             family="AutoAttack",
@@ -95,10 +95,12 @@ def entries() -> Section:
             "share ρ of the steps raised the loss",
             params=ApgdUntargetedParams,
             norm="Linf",
-            traits=frozenset({"gradient", "iterative", "drops broken"}),
+            traits=frozenset(
+                {"gradient", "seeded", "iterative", "drops broken", "keeps best", "finishes"}
+            ),
             kinds=frozenset({"cross-entropy"}),
         ),
-        Entry(
+        AttackEntry(
             id="apgd-dlr",
             title="APGD-DLR",
             family="AutoAttack",
@@ -108,10 +110,12 @@ def entries() -> Section:
             "largest logit",
             params=ApgdUntargetedParams,
             norm="Linf",
-            traits=frozenset({"gradient", "iterative", "drops broken"}),
+            traits=frozenset(
+                {"gradient", "seeded", "iterative", "drops broken", "keeps best", "finishes"}
+            ),
             kinds=frozenset({"margin"}),
         ),
-        Entry(
+        AttackEntry(
             id="apgd-t",
             title="APGD-T",
             family="AutoAttack",
@@ -121,10 +125,10 @@ def entries() -> Section:
             "after the other",
             params=ApgdTargetedParams,
             norm="Linf",
-            traits=frozenset({"gradient"}),
+            traits=frozenset({"gradient", "seeded", "keeps best", "finishes"}),
             kinds=frozenset({"margin"}),
         ),
-        Entry(
+        AttackEntry(
             id="fab-t",
             title="FAB-T",
             family="AutoAttack",
@@ -135,7 +139,7 @@ def entries() -> Section:
             "where misclassified, back to x + β (xₜ₊₁ - x)",
             params=FabParams,
             norm="Linf",
-            traits=frozenset({"gradient"}),
+            traits=frozenset({"gradient", "keeps best", "fp32"}),
             kinds=frozenset({"closest"}),
         ),
     )

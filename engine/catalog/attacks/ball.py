@@ -7,11 +7,12 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from engine.catalog.entry import (
+    AttackEntry,
     Conditions,
-    Entry,
     Number,
     Params,
     Section,
+    Trait,
     format_number,
     section,
 )
@@ -97,10 +98,21 @@ class PgdParams(EpsParams):
         return f"{title}-{self.steps} {eps}{more}"
 
 
+CLIMBS: tuple[Trait, ...] = (
+    "gradient",
+    "seeded",
+    "iterative",
+    "drops broken",
+    "keeps best",
+    "finishes",
+)
+"""Traits of what climbs a loss from a random start with the shared loop."""
+
+
 def entries() -> Section:
     """The attacks of this family, by id."""
     return section(
-        Entry(
+        AttackEntry(
             id="fgsm",
             title="FGSM",
             family="gradient, Linf",
@@ -109,9 +121,10 @@ def entries() -> Section:
             formula="x' = clip(x + ε sign ∇CE(x))",
             params=FgsmParams,
             norm="Linf",
-            traits=frozenset({"gradient", "single step"}),
+            traits=frozenset({"gradient", "single step", "keeps best"}),
+            kinds=frozenset(),
         ),
-        Entry(
+        AttackEntry(
             id="pgd",
             title="PGD",
             family="gradient, Linf",
@@ -121,7 +134,9 @@ def entries() -> Section:
             "the ball",
             params=PgdParams,
             norm="Linf",
-            traits=frozenset({"gradient", "iterative", "drops broken"}),
+            traits=frozenset(
+                {"gradient", "seeded", "iterative", "drops broken", "keeps best", "finishes"}
+            ),
             kinds=frozenset({"cross-entropy"}),
         ),
     )

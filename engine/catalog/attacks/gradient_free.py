@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from engine.catalog.attacks.ball import NormParams
-from engine.catalog.entry import Entry, Number, Section, section
+from engine.catalog.entry import AttackEntry, Number, Section, section
 
 
 class SquareParams(NormParams):
@@ -34,7 +34,7 @@ PARTS = ("apgd-ce", "apgd-t", "fab-t", "square")
 def entries() -> Section:
     """The attacks of this family, by id."""
     return section(
-        Entry(
+        AttackEntry(
             id="square",
             title="Square",
             family="gradient-free",
@@ -45,9 +45,10 @@ def entries() -> Section:
             "go on",
             params=SquareParams,
             norm="Linf",
+            traits=frozenset({"seeded", "keeps best", "fp32"}),
             kinds=frozenset({"gradient-free"}),
         ),
-        Entry(
+        AttackEntry(
             id="autoattack",
             title="AutoAttack",
             family="ensemble",
@@ -56,7 +57,7 @@ def entries() -> Section:
             formula="the union of what apgd-ce, apgd-t, fab-t and square break",
             params=AutoAttackParams,
             norm="Linf",
-            traits=frozenset({"gradient"}),
+            traits=frozenset({"gradient", "seeded", "keeps best"}),
             kinds=frozenset({"cross-entropy", "margin", "closest", "gradient-free"}),
             parts=PARTS,
         ),

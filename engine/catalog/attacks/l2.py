@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from engine.catalog.attacks.ball import EpsParams, PgdParams
-from engine.catalog.entry import Entry, Number, Section, section
+from engine.catalog.entry import AttackEntry, Number, Section, section
 
 
 class PgdL2Params(PgdParams):
@@ -42,7 +42,7 @@ class FoolboxPgdParams(EpsParams):
 def entries() -> Section:
     """The attacks of this family, by id."""
     return section(
-        Entry(
+        AttackEntry(
             id="pgd-l2",
             title="PGD L2",
             family="gradient, L2",
@@ -52,10 +52,12 @@ def entries() -> Section:
             "uniform in the ball",
             params=PgdL2Params,
             norm="L2",
-            traits=frozenset({"gradient", "iterative", "drops broken"}),
+            traits=frozenset(
+                {"gradient", "seeded", "iterative", "drops broken", "keeps best", "finishes"}
+            ),
             kinds=frozenset({"cross-entropy"}),
         ),
-        Entry(
+        AttackEntry(
             id="fb-pgd",
             title="PGD (Foolbox)",
             family="gradient, Linf",
@@ -64,7 +66,7 @@ def entries() -> Section:
             formula="xₜ₊₁ = Π(xₜ + α sign ∇CE(xₜ)), α = rel_stepsize ε, x₀ uniform in the ball",
             params=FoolboxPgdParams,
             norm="Linf",
-            traits=frozenset({"gradient", "iterative"}),
+            traits=frozenset({"gradient", "seeded", "iterative"}),
             kinds=frozenset({"cross-entropy"}),
         ),
     )

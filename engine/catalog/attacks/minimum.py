@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from engine.catalog.entry import Entry, Number, Params, Section, format_number, section
+from engine.catalog.entry import AttackEntry, Number, Params, Section, format_number, section
 
 Norm = Literal["L2", "Linf"]
 
@@ -95,7 +95,7 @@ class DeepFoolParams(Params):
 def entries() -> Section:
     """The attacks of this family, by id."""
     return section(
-        Entry(
+        AttackEntry(
             id="cw-l2",
             title="Carlini-Wagner L2",
             family="minimum norm",
@@ -105,10 +105,10 @@ def entries() -> Section:
             "1) / 2, by Adam; c is bisected",
             params=CwL2Params,
             norm="L2",
-            traits=frozenset({"gradient", "no limit"}),
+            traits=frozenset({"gradient", "no limit", "keeps best", "fp32"}),
             kinds=frozenset({"closest"}),
         ),
-        Entry(
+        AttackEntry(
             id="ddn",
             title="DDN",
             family="minimum norm",
@@ -118,10 +118,10 @@ def entries() -> Section:
             "prediction is right and shrinks by γ while it is wrong",
             params=DdnParams,
             norm="L2",
-            traits=frozenset({"gradient", "no limit"}),
+            traits=frozenset({"gradient", "no limit", "keeps best", "fp32"}),
             kinds=frozenset({"closest"}),
         ),
-        Entry(
+        AttackEntry(
             id="fmn",
             title="FMN",
             family="minimum norm",
@@ -132,10 +132,10 @@ def entries() -> Section:
             "1 + γ",
             params=FmnParams,
             norm="L2",
-            traits=frozenset({"gradient", "no limit"}),
+            traits=frozenset({"gradient", "no limit", "keeps best", "fp32"}),
             kinds=frozenset({"closest"}),
         ),
-        Entry(
+        AttackEntry(
             id="deepfool",
             title="DeepFool",
             family="minimum norm",
@@ -145,6 +145,7 @@ def entries() -> Section:
             "nearest of the candidates; x' = clip(x + (1 + overshoot) d)",
             params=DeepFoolParams,
             norm="L2",
-            traits=frozenset({"gradient", "no limit"}),
+            traits=frozenset({"gradient", "no limit", "keeps best", "fp32"}),
+            kinds=frozenset(),
         ),
     )

@@ -13,11 +13,16 @@ from torch import Tensor, nn
 from engine import catalog
 from engine.attacks import StepPoint, run_attack
 from engine.attacks.search.noise import batch_seed
-from engine.attacks.torchattacks.adapter import ONE_BY_ONE, PREFIX
+from engine.attacks.torchattacks.adapter import PREFIX
 from engine.specs.study import make_attack
 from tests.helpers.attack_models import Wrapped, trained
 
 CLASSES = [id_.removeprefix(PREFIX) for id_ in catalog.section("attacks") if id_.startswith(PREFIX)]
+ONE_BY_ONE = {
+    name
+    for name in CLASSES
+    if "one by one" in catalog.find("attacks", f"torchattacks.{name}").traits
+}
 # Small, so that all classes together take seconds; where nothing stands, the default is small.
 SMALL: dict[str, dict[str, Any]] = {
     "APGD": {"eps": 0.2, "n_restarts": 2},

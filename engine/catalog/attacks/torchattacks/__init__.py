@@ -45,6 +45,7 @@ def entries() -> Section:
             kim,
             NoiseParams,
             "",
+            traits=("seeded",),
         ),
         library_entry(
             "VANILA",
@@ -53,5 +54,6 @@ def entries() -> Section:
             kim,
             NoParams,
             "",
+            traits=(),
         ),
     )

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from engine.catalog.attacks.ball import EpsParams, NormParams
-from engine.catalog.attacks.torchattacks.base import STEPS, eot_iter, library_entry
+from engine.catalog.attacks.torchattacks.base import DRAWN_STEPS, STEPS, eot_iter, library_entry
 from engine.catalog.entry import Entry, Kind, Number, Params, Section, Trait, format_number, section
 
 
@@ -146,7 +146,7 @@ def _entry(
     paper: str,
     params: type[Params],
     limits: str = "",
-    traits: tuple[Trait, ...] = STEPS,
+    traits: tuple[Trait, ...] = (*DRAWN_STEPS, "keeps best"),
     kinds: tuple[Kind, ...] = (),
 ) -> Entry:
     return library_entry(
@@ -179,6 +179,7 @@ def entries() -> Section:
             "FAB with 10 steps, where the authors and fab-t use 100; counts if in the ball.",
             "Croce 2020, arXiv 1907.02044",
             FabParams,
+            traits=STEPS,
             kinds=("closest",),
         ),
         _entry(
@@ -187,7 +188,7 @@ def entries() -> Section:
             "Andriushchenko 2020, arXiv 1912.00049",
             SquareParams,
             tile,
-            traits=(),
+            traits=("seeded", "keeps best"),
             kinds=("gradient-free",),
         ),
         _entry(
@@ -197,7 +198,7 @@ def entries() -> Section:
             _APGD,
             AutoAttackParams,
             f"4 classes, version rand 3. {tile}",
-            traits=("gradient",),
+            traits=("gradient", "seeded"),
             kinds=("gradient-free",),
         ),
         library_entry(
@@ -208,5 +209,6 @@ def entries() -> Section:
             "Uesato 2018, arXiv 1802.05666",
             SpsaParams,
             "Linf",
+            traits=("seeded",),
         ),
     )

@@ -8,10 +8,13 @@ from pydantic import Field
 
 from engine.catalog.attacks.ball import EpsParams
 from engine.catalog.attacks.torchattacks.formulas import FORMULAS
-from engine.catalog.entry import Entry, Kind, Number, Params, Trait, format_number
+from engine.catalog.entry import AttackEntry, Kind, Number, Params, Trait, format_number
 
 STEPS: tuple[Trait, ...] = ("gradient", "iterative")
 """Traits of what follows the gradient in a ball, step by step."""
+
+DRAWN_STEPS: tuple[Trait, ...] = (*STEPS, "seeded")
+"""The same with a start or steps that are drawn at random."""
 
 
 def library_entry(
@@ -22,11 +25,16 @@ def library_entry(
     params: type[Params],
     norm: str,
     limits: str = "",
-    traits: tuple[Trait, ...] = (),
+    *,
+    traits: tuple[Trait, ...],
     kinds: tuple[Kind, ...] = (),
-) -> Entry:
-    """The entry of one class of the library."""
-    return Entry(
+) -> AttackEntry:
+    """The entry of one class of the library.
+
+    ``traits`` are its own. In all of them the arithmetic is not made for bf16, and a step of the
+    axis is one forward, of which nobody knows how many there will be.
+    """
+    return AttackEntry(
         id=f"torchattacks.{name}",
         title=f"torchattacks {name}",
         family=f"torchattacks, {family}",
@@ -35,7 +43,7 @@ def library_entry(
         params=params,
         limits=limits,
         norm=norm,
-        traits=frozenset(traits),
+        traits=frozenset({*traits, "fp32", "open length"}),
         kinds=frozenset(kinds),
         formula=FORMULAS[name],
     )

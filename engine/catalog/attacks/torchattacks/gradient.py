@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from engine.catalog.attacks.ball import EpsParams
 from engine.catalog.attacks.torchattacks.base import (
+    DRAWN_STEPS,
     STEPS,
     L2StepParams,
     StepParams,
@@ -134,7 +135,7 @@ def _linf(
     paper: str,
     params: type[Params],
     limits: str = "",
-    traits: tuple[Trait, ...] = STEPS,
+    traits: tuple[Trait, ...] = DRAWN_STEPS,
     kinds: tuple[Kind, ...] = _CE,
 ) -> Entry:
     family = "gradient, Linf"
@@ -147,7 +148,9 @@ def _l2(
     name: str, summary: str, paper: str, params: type[Params], kinds: tuple[Kind, ...] = _CE
 ) -> Entry:
     family = "gradient, L2"
-    return library_entry(name, family, summary, paper, params, "L2", traits=STEPS, kinds=kinds)
+    return library_entry(
+        name, family, summary, paper, params, "L2", traits=DRAWN_STEPS, kinds=kinds
+    )
 
 
 def entries() -> Section:
@@ -170,7 +173,7 @@ def _plain() -> tuple[Entry, ...]:
             "One sign step from a random start.",
             "Wong 2020, arXiv 2001.03994",
             FfgsmParams,
-            traits=_ONE_STEP,
+            traits=(*_ONE_STEP, "seeded"),
             kinds=(),
         ),
         _linf(
@@ -178,6 +181,7 @@ def _plain() -> tuple[Entry, ...]:
             "Iterated FGSM from the clean image; returns the last iterate, pgd keeps the best.",
             "Kurakin 2017, arXiv 1607.02533",
             BimParams,
+            traits=STEPS,
         ),
         _linf(
             "RFGSM",
@@ -215,6 +219,7 @@ def _varied() -> tuple[Entry, ...]:
             "Kim 2020, arXiv 2010.01950",
             UpgdParams,
             "Loss dlr: 3 classes.",
+            traits=STEPS,
         ),
         _linf(
             "Jitter",

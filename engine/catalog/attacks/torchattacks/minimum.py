@@ -176,7 +176,7 @@ def _euclidean() -> tuple[Entry, ...]:
             "Carlini 2017, arXiv 1608.04644",
             CwParams,
             "L2",
-            traits=("gradient", "no limit"),
+            traits=("gradient", "no limit", "keeps best"),
         ),
         library_entry(
             "DeepFool",
@@ -187,7 +187,7 @@ def _euclidean() -> tuple[Entry, ...]:
             "Moosavi-Dezfooli 2016, arXiv 1511.04599",
             DeepFoolParams,
             "L2",
-            traits=("gradient", "no limit"),
+            traits=("gradient", "no limit", "one by one"),
         ),
         library_entry(
             "EADEN",
@@ -208,7 +208,8 @@ def _sparse() -> tuple[Entry, ...]:
         paper: str,
         params: type[Params],
         limits: str = "",
-        traits: tuple[Trait, ...] = ("gradient",),
+        *,
+        traits: tuple[Trait, ...],
     ) -> Entry:
         family = "sparse, no ball"
         return library_entry(name, family, summary, paper, params, "", limits, traits=traits)
@@ -226,7 +227,7 @@ def _sparse() -> tuple[Entry, ...]:
             "DeepFool with few pixels, image by image; NaN where the gradient is zero.",
             "Modas 2019, arXiv 1811.02248",
             SparseFoolParams,
-            traits=("gradient", "no limit"),
+            traits=("gradient", "no limit", "one by one"),
         ),
         entry(
             "OnePixel",
@@ -234,7 +235,7 @@ def _sparse() -> tuple[Entry, ...]:
             "small and weak.",
             "Su 2019, arXiv 1710.08864",
             OnePixelParams,
-            traits=(),
+            traits=("seeded", "one by one"),
         ),
         entry(
             "Pixle",
@@ -242,7 +243,7 @@ def _sparse() -> tuple[Entry, ...]:
             "Pomponi 2022, arXiv 2202.02236",
             PixleParams,
             "Square images.",
-            traits=(),
+            traits=("seeded", "one by one"),
         ),
         entry(
             "JSMA",
@@ -250,5 +251,6 @@ def _sparse() -> tuple[Entry, ...]:
             "Papernot 2016, arXiv 1511.07528",
             JsmaParams,
             "10 classes or more, images of at most 4,096 values.",
+            traits=("gradient", "one by one"),
         ),
     )

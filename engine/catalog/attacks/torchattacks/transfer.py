@@ -7,13 +7,14 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from engine.catalog.attacks.torchattacks.base import (
+    DRAWN_STEPS,
     STEPS,
     StepParams,
     decay,
     library_entry,
     random_start,
 )
-from engine.catalog.entry import Entry, Number, Params, Section, format_number, section
+from engine.catalog.entry import Entry, Number, Params, Section, Trait, format_number, section
 
 
 class MomentumParams(StepParams):
@@ -116,8 +117,15 @@ _COLOUR = "Images with three channels."
 _ONE_SHAPE = "Square images."
 
 
-def _entry(name: str, summary: str, params: type[Params], paper: str, limits: str = "") -> Entry:
-    return library_entry(name, _FAMILY, summary, paper, params, "Linf", limits, traits=STEPS)
+def _entry(
+    name: str,
+    summary: str,
+    params: type[Params],
+    paper: str,
+    limits: str = "",
+    traits: tuple[Trait, ...] = STEPS,
+) -> Entry:
+    return library_entry(name, _FAMILY, summary, paper, params, "Linf", limits, traits=traits)
 
 
 def entries() -> Section:
@@ -132,14 +140,27 @@ def entries() -> Section:
         ),
         _entry("NIFGSM", "MIFGSM with gradients at a point ahead.", MomentumParams, lin),
         _entry("SINIFGSM", "NIFGSM on darkened copies of the image.", ScaledParams, lin),
-        _entry("VMIFGSM", "MIFGSM with gradients tuned by their variance.", VarianceParams, wang),
-        _entry("VNIFGSM", "NIFGSM with gradients tuned by their variance.", VarianceParams, wang),
+        _entry(
+            "VMIFGSM",
+            "MIFGSM with gradients tuned by their variance.",
+            VarianceParams,
+            wang,
+            traits=DRAWN_STEPS,
+        ),
+        _entry(
+            "VNIFGSM",
+            "NIFGSM with gradients tuned by their variance.",
+            VarianceParams,
+            wang,
+            traits=DRAWN_STEPS,
+        ),
         _entry(
             "DIFGSM",
             "Iterated FGSM on randomly resized images, one draw for the whole batch.",
             DiversityParams,
             "Xie 2019, arXiv 1803.06978",
             _ONE_SHAPE,
+            DRAWN_STEPS,
         ),
         _entry(
             "TIFGSM",
@@ -147,6 +168,7 @@ def entries() -> Section:
             TranslationParams,
             "Dong 2019, arXiv 1904.02884",
             f"{_ONE_SHAPE} {_COLOUR}",
+            DRAWN_STEPS,
         ),
         _entry(
             "PIFGSM",
