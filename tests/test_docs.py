@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import runpy
 import tomllib
-from pathlib import Path
 
 import click
 import pytest
@@ -13,19 +12,10 @@ import pytest
 from engine import catalog
 from engine.cli.main import main
 from engine.specs.study import Study
+from tests.helpers.readme import README, ROOT, section
 
-ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text("utf-8")
 PROSE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 COMMANDS = sorted(main.list_commands(click.Context(main)))
-
-
-def section(heading: str) -> str:
-    """The text under a heading of the README, up to the next heading of that level or above."""
-    level = heading.split(" ")[0]
-    start = README.index(f"\n{heading}")
-    after = re.search(rf"\n#{{1,{len(level)}}} ", README[start + len(heading) + 1 :])
-    return README[start : start + len(heading) + 1 + after.start()] if after else README[start:]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import graphlib
 import importlib
 import pkgutil
@@ -96,6 +97,22 @@ def _tops(modules: list[str]) -> set[str]:
 def test_the_top_of_a_half_is_short(half: str, most: int) -> None:
     modules = sorted(path.name for path in (ROOT / half).glob("*.py"))
     assert len(modules) <= most, modules
+
+
+def test_no_test_imports_from_another() -> None:
+    """What tests share lies in ``tests/helpers``; a test can then be changed for itself."""
+    taken = [
+        (str(path.relative_to(ROOT)), node.module)
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests.")
+    ]
+    assert len(taken) > 100
+    assert not [
+        (file, module)
+        for file, module in taken
+        if module.split(".")[-1].startswith(("test_", "conftest"))
+    ]
 
 
 def test_the_window_starts_without_torch() -> None:

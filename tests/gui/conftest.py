@@ -6,7 +6,7 @@ import gc
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
@@ -23,9 +23,9 @@ from gui.base.page_context import Lab
 from gui.bridge.engine_client import QtEngineClient
 from tests.helpers.fake_results import FakeResults, fill
 from tests.helpers.fakes import FakeEngineClient
+from tests.helpers.page_kit import Tell
 from tests.helpers.patient_bot import PatientBot
 
-Tell = Callable[..., None]
 _UNABLE = "does not support (propagateSizeHints|raise|grabbing)"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,9 @@ from gui.base.page_context import Lab
 from gui.pages import page_class
 from gui.widgets.message_bar import Message
 from tests.helpers.fake_results import FakeResults
+
+Tell = Callable[..., None]
+"""Gives events to a lab as the engine would (the fixture ``tell``)."""
 
 
 @dataclass

@@ -18,9 +18,9 @@ from engine.errors import Cancelled
 from engine.events import Event, RunProgress
 from engine.pipeline.progress import ProgressMeter
 from engine.specs.study import AttackSpec, make_attack
-from tests.engine.attacks.test_attacks_l2 import SHAPES, case, radius
 from tests.helpers.attack_budgets import with_budgets
 from tests.helpers.attack_models import trained
+from tests.helpers.l2_cases import SHAPES, case, radius
 
 SMALL = {"steps": 12, "n_queries": 40}
 """Budgets for tests; everything else stays at the reference."""

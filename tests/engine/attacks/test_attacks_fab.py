@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from engine.attacks import run_attack
 from engine.attacks.geometry.hyperplane import to_hyperplane
-from tests.engine.attacks.test_attacks_apgd import BALLS, Row, affine_case
+from tests.helpers.apgd_cases import BALLS, Row, affine_case
 from tests.helpers.attack_models import Wrapped, covers, trained
 
 

@@ -8,15 +8,8 @@ import pytest
 import torch
 
 from engine.attacks.square import eta
-from tests.engine.attacks.test_attacks_closed_form import (
-    SHAPES,
-    SHARP,
-    Case,
-    affine,
-    check,
-    distances,
-)
 from tests.helpers.attack_models import Affine
+from tests.helpers.closed_form import SHAPES, SHARP, Case, affine, check, distances
 
 SINGLE: dict[str, dict[str, Any]] = {
     "fgsm": {},

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from engine.attacks import run_attack
 from engine.specs.study import make_attack
-from tests.engine.attacks.test_attacks_closed_form import SHAPES, SHARP, Case, affine, check
 from tests.helpers.attack_models import Wrapped, trained
+from tests.helpers.closed_form import SHAPES, SHARP, Case, affine, check
 
 ATTACKS: dict[str, dict[str, Any]] = {
     "pgd": {},

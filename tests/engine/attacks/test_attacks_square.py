@@ -13,8 +13,8 @@ from engine.attacks import run_attack
 from engine.attacks.geometry.ball import linf_bounds
 from engine.attacks.square import L2Windows, LinfWindows, Square, eta
 from engine.catalog.attacks.gradient_free import SquareParams
-from tests.engine.attacks.test_attacks_l2 import case, radius
 from tests.helpers.attack_models import Affine, Wrapped, covers, trained
+from tests.helpers.l2_cases import case, radius
 
 NORMS = {"Linf": 0.1, "L2": 0.6}
 

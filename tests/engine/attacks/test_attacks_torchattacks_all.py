@@ -16,48 +16,18 @@ from engine.attacks.search.noise import batch_seed
 from engine.attacks.torchattacks.adapter import PREFIX
 from engine.specs.study import make_attack
 from tests.helpers.attack_models import Wrapped, trained
+from tests.helpers.torchattacks_classes import CLASSES, attack_table, coloured_images
 
-CLASSES = [id_.removeprefix(PREFIX) for id_ in catalog.section("attacks") if id_.startswith(PREFIX)]
 ONE_BY_ONE = {
     name
     for name in CLASSES
     if "one by one" in catalog.find("attacks", f"torchattacks.{name}").traits
 }
-# Small, so that all classes together take seconds; where nothing stands, the default is small.
-SMALL: dict[str, dict[str, Any]] = {
-    "APGD": {"eps": 0.2, "n_restarts": 2},
-    "APGDT": {"eps": 0.1, "steps": 4},
-    "AutoAttack": {"eps": 0.3},
-    "DeepFool": {"steps": 5},
-    "EADEN": {"max_iterations": 10, "binary_search_steps": 3, "initial_const": 10.0},
-    "EADL1": {"max_iterations": 10, "binary_search_steps": 3, "initial_const": 10.0},
-    "FAB": {"eps": 0.2, "multi_targeted": True, "steps": 3},
-    "JSMA": {"gamma": 0.05},
-    "OnePixel": {"steps": 3},
-    "Pixle": {"restarts": 3},
-    "SparseFool": {"steps": 2},
-    "Square": {"eps": 0.2, "n_queries": 60},
-}
-IN_BALL = {"eps": 0.1}
 LOOSE: dict[str, dict[str, Any]] = {
     "OnePixel": {"pixels": 40},
     "Square": {"eps": 0.5},
     "GN": {"std": 0.5},
 }
-
-
-def _table(name: str, **more: Any) -> dict[str, Any]:
-    fields = catalog.find("attacks", PREFIX + name).params.model_fields
-    given = SMALL.get(name, IN_BALL if "eps" in fields else {})
-    return {"name": PREFIX + name, **given, **more}
-
-
-def _colour(count: int) -> tuple[Wrapped, Tensor, Tensor]:
-    """Images in three channels, as some classes need them, of which the model sees the mean."""
-    model, images, _ = trained()
-    coloured = Wrapped(model, before=lambda x: x.mean(dim=1, keepdim=True))
-    images = images[:count].repeat(1, 3, 1, 1)
-    return coloured, images, model(images[:, :1]).argmax(dim=1)
 
 
 def _state(model: nn.Module) -> tuple[Any, ...]:
@@ -73,7 +43,7 @@ def _state(model: nn.Module) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_class_keeps_the_rules(name: str) -> None:
-    model, images, labels = _colour(4)
+    model, images, labels = coloured_images(4)
     model.zero_grad()
     # A part in training mode, which the library's way of putting modes back would lose.
     model.model[1].train()
@@ -81,7 +51,7 @@ def test_every_class_keeps_the_rules(name: str) -> None:
     counted = Wrapped(model, before=lambda x: (seen.append(len(x)), x)[1])
     points: list[StepPoint] = []
     kept, before = images.clone(), _state(counted)
-    spec = make_attack(_table(name))
+    spec = make_attack(attack_table(name))
     result = run_attack(counted, images, labels, spec, seed=3, observer=points.append)
     assert _state(counted) == before
     assert torch.equal(images, kept)
@@ -149,9 +119,9 @@ def test_success_is_that_of_the_library_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["OnePixel", "Pixle", "SparseFool"])
 def test_images_attacked_one_by_one_do_not_know_their_batch(name: str) -> None:
-    model, images, labels = _colour(5)
-    whole = run_attack(model, images, labels, _table(name), seed=1)
-    alone = run_attack(model, images[3:4], labels[3:4], _table(name), seed=1)
+    model, images, labels = coloured_images(5)
+    whole = run_attack(model, images, labels, attack_table(name), seed=1)
+    alone = run_attack(model, images[3:4], labels[3:4], attack_table(name), seed=1)
     assert torch.equal(whole.adversarial[3], alone.adversarial[0])
     assert whole.forwards[3] == alone.forwards[0] - int(name == "SparseFool")
     assert whole.broken_at_step[3] == alone.broken_at_step[0]
@@ -159,8 +129,8 @@ def test_images_attacked_one_by_one_do_not_know_their_batch(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["OnePixel", "GN", "Square"])
 def test_seeds_repeat_and_matter(name: str) -> None:
-    model, images, labels = _colour(4)
-    table = _table(name, **LOOSE[name])
+    model, images, labels = coloured_images(4)
+    table = attack_table(name, **LOOSE[name])
     one, same, other = (run_attack(model, images, labels, table, seed=s) for s in (1, 1, 2))
     assert torch.equal(one.adversarial, same.adversarial)
     assert not torch.equal(one.adversarial, other.adversarial)
@@ -197,7 +167,7 @@ def test_every_image_pays_for_its_own_forwards(table: dict[str, Any]) -> None:
 
 def test_gradients_of_any_layout_are_taken() -> None:
     """PGDL2 flattens the gradient, which has the layout of the model's first convolution."""
-    images = _colour(6)[1]
+    images = coloured_images(6)[1]
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(288, 10))
     net = net.to(memory_format=torch.channels_last)
     labels = net(images).argmax(dim=1)

@@ -22,8 +22,8 @@ from engine.evaluation.model_call import ask
 from engine.importing import setting_trials
 from engine.pipeline import transfer_stage
 from engine.training import adversary
-from tests.engine.attacks.test_attacks_torchattacks_all import CLASSES, _colour, _table
 from tests.helpers.attack_models import Wrapped, trained
+from tests.helpers.torchattacks_classes import CLASSES, attack_table, coloured_images
 
 SHORT: dict[str, dict[str, Any]] = {
     "apgd-t": {"eps": 0.1, "steps": 4, "targets": 2},
@@ -41,7 +41,7 @@ EVERY = [*REGISTRY, *(f"torchattacks.{name}" for name in CLASSES)]
 
 def spec_of(name: str) -> dict[str, Any]:
     if name.startswith("torchattacks."):
-        return _table(name.removeprefix("torchattacks."))
+        return attack_table(name.removeprefix("torchattacks."))
     return {"name": name, **SHORT.get(name, {"eps": 0.1, "steps": 4})}
 
 
@@ -66,7 +66,7 @@ class Politely(InPlace):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_a_model_that_writes_into_its_input_is_attacked_like_its_polite_twin(name: str) -> None:
-    model, images, _ = _colour(4)
+    model, images, _ = coloured_images(4)
     labels = Politely(model)(images).argmax(dim=1)
     kept = images.clone()
     found = run_attack(InPlace(model), images, labels, spec_of(name))
@@ -110,7 +110,7 @@ def test_nothing_that_calls_a_model_lets_it_write_into_the_images() -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_the_default_type_of_the_caller_does_not_matter(name: str) -> None:
-    model, images, labels = _colour(4)
+    model, images, labels = coloured_images(4)
     expected = run_attack(model, images, labels, spec_of(name))
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
@@ -195,7 +195,7 @@ def _masked(model: nn.Module, left: int) -> Wrapped:
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("left", [2, 7])
 def test_classes_that_are_masked_out_are_no_targets(name: str, left: int) -> None:
-    model, images, _ = _colour(6)
+    model, images, _ = coloured_images(6)
     labels = Columns(model, left)(images).argmax(dim=1)
     found = run_attack(_masked(model, left), images, labels, spec_of(name))
     assert found.adversarial.isfinite().all()

@@ -16,9 +16,9 @@ from engine.catalog.models import library
 from engine.errors import ModelError
 from engine.importing.doctor import Examined, Request, import_model
 from engine.specs.dataset import DatasetSpec
-from tests.engine.models.test_program import SHAPE, exported, own
 from tests.helpers.checkpoints import ask, labelled, lively, pictures
 from tests.helpers.layouts import KuangResNet18
+from tests.helpers.own_network import SHAPE, exported, own
 
 HALF = (0.5, 0.5, 0.5)
 

@@ -20,7 +20,7 @@ from engine.models import build
 from engine.models.architectures.layouts import NARROW, layouts_of
 from engine.models.architectures.small_resnet import DEPTHS, NarrowForm
 from engine.models.way_out import by_source
-from gui.library.import_words import wanted_field, with_example
+from gui.library.import_words import with_example
 from tests.helpers.checkpoints import ask, lively, pictures
 
 
@@ -208,7 +208,6 @@ def test_the_way_of_net_py_is_shown_as_a_file_to_copy() -> None:
     assert "--" not in sentence
     assert "def make():\n    net = Net()\n    net.load_state_dict(torch.load('a.pth'" in code
     compile(code, "net.py", "exec")
-    assert wanted_field(told) == ""
     assert with_example("The file is empty. Give --arch.") == (
         "The file is empty. Give Architecture.",
         "",

@@ -30,38 +30,8 @@ from engine.models.programs.program import read_program
 from engine.specs.dataset import DatasetSpec
 from engine.specs.study import make_step
 from engine.store.artifacts import models_of
-from tests.helpers.checkpoints import ask, labelled, lively, pictures
-
-SHAPE = (3, 8, 8)
-
-
-class Own(nn.Module):
-    """A network that no registry knows, with a little of everything."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1))
-        self.stem = nn.Conv2d(3, 8, 3, padding="same", bias=False)
-        self.norm = nn.BatchNorm2d(8)
-        self.deep = nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=4, dilation=1)
-        self.drop = nn.Dropout(0.5)
-        self.head = nn.Linear(8 * 2 * 2, 5)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = F.relu(self.norm(self.stem(x - self.mean)))
-        y = F.max_pool2d(F.relu(self.deep(y)), 2)
-        return self.head(self.drop(y).view(x.size(0), -1))  # type: ignore[no-any-return]
-
-
-def own() -> nn.Module:
-    return lively(Own(), pictures(side=8))
-
-
-def exported(path: Path, net: nn.Module, batch: int | None = None) -> Path:
-    images = torch.rand(batch or 2, *SHAPE)
-    free = ({0: torch.export.Dim("b")},) if batch is None else None
-    torch.export.save(torch.export.export(net, (images,), dynamic_shapes=free), path)
-    return path
+from tests.helpers.checkpoints import ask, labelled, pictures
+from tests.helpers.own_network import SHAPE, exported, own
 
 
 @pytest.mark.parametrize("batch", [None, 1, 4])
@@ -147,7 +117,7 @@ def test_a_program_goes_into_the_library_and_comes_back(tmp_path: Path) -> None:
 
 FACTORY = """
 from pathlib import Path
-from tests.engine.models.test_program import own
+from tests.helpers.own_network import own
 def make():
     trace = Path({trace!r})
     trace.write_text(trace.read_text() + "x" if trace.exists() else "x")

@@ -22,9 +22,9 @@ from engine.process.commands import Cancel, Pause, Shutdown
 from engine.process.worker import _Worker
 from engine.store import TRANSFER_COLUMNS, Pair, Row, Store, Writer
 from engine.store.schema import migrations
-from tests.engine.process.test_worker import Window
 from tests.helpers.filled_store import fill
 from tests.helpers.studies import small_study
+from tests.helpers.worker_window import Window
 
 STUDY = small_study(
     attack=[{"name": "pgd", "eps": 0.25, "steps": 4}, {"name": "fgsm", "eps": 0.25}],

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from engine.events import (
-    Event,
     QueueChanged,
     RunCancelled,
     RunFinished,
@@ -24,43 +22,10 @@ from engine.events import (
     WorkerDied,
     WorkerReady,
 )
-from engine.process.client import EngineClient
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import Study
 from engine.store import Store, Writer
-from tests.helpers.patience import until
+from tests.helpers.engine_process import Watched
 from tests.helpers.studies import endless_study, small_study
-
-E = TypeVar("E", bound=Event)
-
-
-class Watched:
-    """A client and everything it has said."""
-
-    def __init__(self, database: Path) -> None:
-        self.client = EngineClient(database, device="cpu", grace=1.0)
-        self.events: list[Event] = []
-        self._place = 0
-        self.client.start()
-
-    def wait(self, kind: type[E], where: Callable[[E], bool] = lambda _: True) -> E:
-        """The next event that fits, after the last one waited for."""
-        return until(lambda: self._next(kind, where), kind.__name__)  # type: ignore[no-any-return]
-
-    def _next(self, kind: type[E], where: Callable[[E], bool]) -> E | None:
-        self.events += self.client.drain()
-        while self._place < len(self.events):
-            event = self.events[self._place]
-            self._place += 1
-            if isinstance(event, kind) and where(event):
-                return event
-        return None
-
-    def go(self, study: Study) -> tuple[int, ...]:
-        self.client.submit(study)
-        queued = self.wait(StudyQueued)
-        self.client.pause(False)
-        return queued.run_ids
 
 
 @pytest.fixture

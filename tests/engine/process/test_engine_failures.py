@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from engine.data import load
 from engine.events import (
     Event,
     RunCancelled,
@@ -21,21 +19,18 @@ from engine.events import (
 )
 from engine.pipeline import runner
 from engine.pipeline.runner import Options
-from engine.specs.dataset import DatasetSpec
 from engine.specs.study import Study
 from engine.store import Row, Store, Writer
-from tests.engine.process.test_client import Watched
+from tests.helpers.engine_process import Watched, marked, study
 from tests.helpers.failing_models import (
     ERRORS,
     HANGS,
     HEALTHY,
-    POISON,
     TRICKS,
     install,
     install_in_workers,
 )
 from tests.helpers.patience import until
-from tests.helpers.studies import small_study
 
 COMPUTED = ("n", "clean_accuracy", "robust_accuracy", "ci_low", "ci_high", "queries_per_sample")
 VERDICT = ("index", "clean_prediction", "broken", "broken_at_step", "forwards", "backwards")
@@ -50,28 +45,6 @@ def store(tmp_path: Path) -> Iterator[Writer]:
 @pytest.fixture
 def _failing(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
-
-
-def marked(folder: Path, count: int, *places: int) -> dict[str, str]:
-    """Digits of the test set, over and over; those attacked at these places carry the mark."""
-    digits = load(DatasetSpec(name="digits"), 0)
-    images = np.resize(digits.images.numpy(), (count, *digits.shape))
-    labels = np.resize(digits.labels.numpy(), count)
-    spec = {"npz": str(folder / "marked.npz")}
-    np.savez(spec["npz"], x=images, y=labels)
-    order = load(DatasetSpec(**spec), 0).indices.numpy()
-    images[order[list(places)], 0, 0, 0] = POISON
-    np.savez(spec["npz"], x=images, y=labels)
-    return spec
-
-
-def study(*models: str, **changes: Any) -> Study:
-    tables: dict[str, Any] = {
-        "model": [{"name": name} for name in models],
-        "compression": [],
-        "attack": [{"name": "fgsm", "eps": 0.05}],
-    }
-    return small_study(**{**tables, **changes})
 
 
 def run(store: Writer, wanted: Study, **options: Any) -> list[Event]:

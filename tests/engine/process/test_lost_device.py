@@ -16,8 +16,7 @@ from engine.pipeline import runner, transfer_stage
 from engine.pipeline.runner import Options
 from engine.specs.study import Study
 from engine.store import Store, Writer
-from tests.engine.process.test_client import Watched
-from tests.engine.process.test_engine_failures import marked, study
+from tests.helpers.engine_process import Watched, marked, study
 from tests.helpers.failing_models import HEALTHY, ILLEGAL, TRICKS, install, install_in_workers
 
 LOSES = "lose-device"

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
 from pathlib import Path
 
 import pytest
 
-from engine.events import Event, RunProgress, RunStarted, RunWaits, StudyFinished
+from engine.events import RunStarted, RunWaits, StudyFinished
 from engine.pipeline.runner import Options, Runner
 from engine.process.commands import Cancel, Command, Halt, Pause, Shutdown, Submit
 from engine.process.worker import _Worker
 from engine.store import Writer
 from tests.helpers.studies import endless_study
-
-
-class Window:
-    """Says the first commands at once and the others when a run moves."""
-
-    def __init__(self, first: list[Command], then: list[Command]) -> None:
-        self._coming, self._later = deque(first), then
-        self.heard: list[Event] = []
-
-    def send(self, event: Event) -> None:
-        self.heard.append(event)
-        if isinstance(event, RunProgress):
-            self._coming.extend(self._later)
-            self._later = []
-
-    def poll(self, timeout: float | None) -> bool:
-        return bool(self._coming)
-
-    def receive(self) -> Command:
-        return self._coming.popleft()
+from tests.helpers.worker_window import Window
 
 
 def status_after(tmp_path: Path, then: list[Command]) -> str:

@@ -17,8 +17,8 @@ from engine.statistics.run_checks import Check, run_checks
 from engine.store import Writer
 from engine.store.stage_keys import diagnostics_key
 from tests.helpers.judged_runs import breaks, finish
+from tests.helpers.readme import section
 from tests.helpers.runs_to_judge import NUMBERS, flag, run
-from tests.test_docs import section
 
 ALONE = {"rivals": 0, "agree": False, "kinds": ["cross-entropy"]}
 LATER = (

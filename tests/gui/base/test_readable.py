@@ -23,7 +23,7 @@ from pytestqt.qtbot import QtBot
 
 from gui.base import theme
 from gui.widgets.inputs import ComboBox
-from tests.gui.base.test_theme import contrast
+from tests.helpers.colours import contrast
 
 LEAST = 4.5
 COUNT = 8

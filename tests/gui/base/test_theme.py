@@ -9,15 +9,13 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QObject, QSettings, QSize
-from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QApplication, QLabel
 from pytestqt.qtbot import QtBot
 
-from engine.host import paths
 from engine.report.canvas import colour_of, dash_of, marker_of
 from gui.base import theme
+from tests.helpers.colours import ICONS, contrast
 
-ICONS = sorted(file.stem for file in (paths.resources() / "icons").glob("*.svg"))
 PAIRS = (
     ("text", "window", 7),
     ("text", "surface", 7),
@@ -33,18 +31,6 @@ PAIRS = (
     ("plot_foreground", "plot_background", 4.5),
     ("border_strong", "surface", 3),
 )
-
-
-def luminance(name: str) -> float:
-    """Relative luminance of WCAG 2.2."""
-    parts = [QColor(name).redF(), QColor(name).greenF(), QColor(name).blueF()]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one: str, other: str) -> float:
-    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
 
 
 @pytest.fixture(params=["light", "dark"])

@@ -24,8 +24,8 @@ from gui.library.report_view import ReportView
 from gui.library.small_table import SmallTable
 from gui.pages.new.page import NewPage
 from gui.shell.main_window import MainWindow
-from tests.gui.pages.test_pages import nameless
 from tests.helpers.import_kit import answer, refuse, report
+from tests.helpers.screen_reader import nameless
 
 
 @pytest.fixture

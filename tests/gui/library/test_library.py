@@ -24,10 +24,10 @@ from gui.pages.runs.page import RunsPage
 from gui.shell.help_window import GUIDES, GuideWindow
 from gui.shell.main_window import MainWindow
 from gui.widgets.note_line import NoteLine
-from tests.gui.pages.new.test_new import choose_dataset
-from tests.gui.pages.test_pages import nameless
 from tests.helpers.fake_results import FakeResults
 from tests.helpers.library import put_model
+from tests.helpers.new_page import choose_dataset
+from tests.helpers.screen_reader import nameless
 
 
 @pytest.fixture

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import QSize
 from PySide6.QtWidgets import (
     QAbstractButton,
-    QAbstractItemView,
-    QAbstractSlider,
-    QAbstractSpinBox,
-    QComboBox,
-    QHeaderView,
-    QLineEdit,
-    QPlainTextEdit,
     QScrollArea,
-    QWidget,
 )
 from pytestqt.qtbot import QtBot
 
@@ -25,16 +17,8 @@ from gui.pages import PAGES, page_class
 from gui.pages.new.method_block import MethodBlock
 from gui.shell.main_window import MainWindow
 from gui.widgets.empty_state import EmptyState
+from tests.helpers.screen_reader import nameless
 
-CONTROLS = (
-    QAbstractButton,
-    QAbstractItemView,
-    QAbstractSlider,
-    QAbstractSpinBox,
-    QComboBox,
-    QLineEdit,
-    QPlainTextEdit,
-)
 every_page = pytest.mark.parametrize("page_id", PAGES)
 
 
@@ -44,28 +28,6 @@ def shown(qtbot: QtBot, lab: Lab, page_id: str) -> MainWindow:
     window.resize(1280, 720)
     window.show()
     return window
-
-
-def _is_part(one: QWidget | None) -> bool:
-    above = one.parentWidget() if one else None
-    return above is not None and (
-        isinstance(above, QAbstractSpinBox | QComboBox | QAbstractItemView) or _is_part(above)
-    )
-
-
-def nameless(page: QWidget) -> list[str]:
-    """Controls that a screen reader could not name; parts of a control are not controls."""
-    return [
-        f"{type(one).__name__} in {type(one.parentWidget()).__name__}"
-        for one in page.findChildren(QWidget)
-        if isinstance(one, CONTROLS)
-        and not isinstance(one, QHeaderView)
-        and one.focusPolicy() != Qt.FocusPolicy.NoFocus
-        and not one.isHidden()
-        and not _is_part(one)
-        and not one.accessibleName()
-        and not (isinstance(one, QAbstractButton) and one.text())
-    ]
 
 
 @every_page

@@ -14,7 +14,7 @@ from gui.pages.queue.page import QueuePage
 from gui.shell.actions import ACTIONS, MENUS
 from gui.shell.main_window import MainWindow
 from gui.shell.shortcut_sheet import ShortcutSheet
-from tests.gui.base.test_theme import ICONS
+from tests.helpers.colours import ICONS
 from tests.helpers.fakes import FakeEngineClient
 
 

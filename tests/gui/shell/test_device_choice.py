@@ -14,8 +14,8 @@ from gui import app
 from gui.base.page_context import Lab
 from gui.shell.main_window import MainWindow
 from gui.shell.queue_controller import DEVICE, PRECISION
-from tests.gui.conftest import Tell
 from tests.helpers.fakes import FakeEngineClient
+from tests.helpers.page_kit import Tell
 
 FOUND = (("cpu", "cpu, 2 threads"), ("cuda:0", "cuda:0 One"), ("cuda:1", "cuda:1 Two"))
 

@@ -16,8 +16,8 @@ from gui.base.model_names import model_title
 from gui.base.page_context import Lab
 from gui.base.undo_commands import DeleteRuns
 from gui.shell.main_window import MainWindow
-from tests.gui.conftest import Tell
 from tests.helpers.fake_results import FakeResults
+from tests.helpers.page_kit import Tell
 
 
 @pytest.fixture

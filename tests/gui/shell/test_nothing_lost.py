@@ -19,8 +19,8 @@ from gui.bridge.download_process import DownloadProcess
 from gui.bridge.import_process import ImportProcess
 from gui.pages.new.recipe_block import RecipeBlock
 from gui.shell.main_window import MainWindow
-from tests.gui.conftest import Tell
 from tests.helpers.fakes import FakeEngineClient
+from tests.helpers.page_kit import Tell
 
 STARTED = events.RunStarted(run_id=20, title="digits-resnet-at, ptq w2, fgsm", total=60)
 

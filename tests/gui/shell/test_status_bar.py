@@ -10,8 +10,8 @@ from gui.base.page_context import Lab
 from gui.base.words import duration
 from gui.shell.main_window import MainWindow
 from gui.shell.status_bar import StatusBar
-from tests.gui.conftest import Tell
 from tests.helpers.fakes import FakeEngineClient
+from tests.helpers.page_kit import Tell
 
 STARTED = events.RunStarted(run_id=7, title="digits-resnet, none, pgd-40", total=300, done=60)
 

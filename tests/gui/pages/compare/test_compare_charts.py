@@ -22,10 +22,9 @@ from gui.base import file_dialogs, theme
 from gui.base.page_context import Lab
 from gui.bridge.engine_client import QtEngineClient
 from gui.shell.main_window import MainWindow
-from tests.gui.conftest import Tell
 from tests.helpers import curve_store
 from tests.helpers.fakes import FakeEngineClient
-from tests.helpers.page_kit import Desk
+from tests.helpers.page_kit import Desk, Tell
 
 _Role = Qt.ItemDataRole
 

@@ -21,10 +21,9 @@ from gui.base.page_context import Lab
 from gui.pages.live.board import ATTACK, TRAINING
 from gui.pages.live.training_state import Training, expected_epochs, of_records
 from gui.pages.queue.queue_model import PROGRESS, TIME
-from tests.gui.conftest import Tell
-from tests.gui.pages.live.test_live_page import progress, start
 from tests.helpers.fake_results import FakeResults
-from tests.helpers.page_kit import Desk
+from tests.helpers.live_events import progress, start
+from tests.helpers.page_kit import Desk, Tell
 
 HYDRA, TUNE = "hydra 10%", "finetune trades 4ep"
 

@@ -20,6 +20,7 @@ from gui.pages.new.page import MOST_RUNS, NewPage, checked
 from gui.pages.new.recipe_block import RecipeBlock
 from gui.shell.main_window import MainWindow
 from tests.helpers.fakes import FakeEngineClient
+from tests.helpers.new_page import choose_dataset
 
 RECIPES = """
 name = "Recipes"
@@ -66,12 +67,6 @@ def type_into(page: NewPage, entry_id: str, name: str, text: str) -> None:
     assert isinstance(control, QLineEdit)
     control.setText(text)
     control.textEdited.emit(text)
-
-
-def choose_dataset(page: NewPage, name: str) -> None:
-    place = list(catalog.section("datasets")).index(name)
-    page.data.dataset.setCurrentIndex(place)
-    page.data.dataset.activated.emit(place)
 
 
 def test_the_example_is_ready_to_start(page: NewPage) -> None:

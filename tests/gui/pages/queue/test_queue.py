@@ -13,9 +13,9 @@ from engine.store import Writer
 from gui.base.page_context import Lab
 from gui.pages.queue.page import QueuePage
 from gui.pages.queue.queue_model import NAME, PROGRESS, REASON, SHARE_ROLE, STATE, TIME, QueueModel
-from tests.gui.conftest import Tell
 from tests.helpers.fake_results import FakeResults
 from tests.helpers.fakes import FakeEngineClient
+from tests.helpers.page_kit import Tell
 
 
 @pytest.fixture
