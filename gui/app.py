@@ -1,4 +1,4 @@
-"""The program with a window: options, one lab, the window, and a clean end."""
+"""The program with a window: options, one context, the window, and a clean end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from engine.process.client import EngineClient
 from engine.store import Store
 from engine.store.artifacts import models_of
 from gui.base import error_hooks, file_dialogs, theme
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.bridge.engine_client import QtEngineClient
 from gui.pages import PAGES
 from gui.shell.main_window import USUAL, MainWindow
@@ -49,11 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     theme.install(app, settings, options.theme)
     device, precision = _place(settings, options.device)
     client = EngineClient(store.path, device=device, precision=precision)
-    lab = Lab(store, QtEngineClient(client), settings)
+    context = PageContext(store, QtEngineClient(client), settings)
     try:
-        return _run(app, lab, options)
+        return _run(app, context, options)
     finally:
-        lab.client.close()
+        context.client.close()
         store.close()
 
 
@@ -70,9 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(app: QApplication, lab: Lab, options: argparse.Namespace) -> int:
-    window = MainWindow(lab, options.page)
-    window.status.device.set_choice(*_place(lab.settings, options.device))
+def _run(app: QApplication, context: PageContext, options: argparse.Namespace) -> int:
+    window = MainWindow(context, options.page)
+    window.status.device.set_choice(*_place(context.settings, options.device))
     error_hooks.reporter().failed.connect(window.report_bug)
     if options.study:
         window.load_study(options.study)
@@ -85,7 +85,7 @@ def _run(app: QApplication, lab: Lab, options: argparse.Namespace) -> int:
     # The worker's events wake the interpreter, so that Ctrl+C in a terminal is heard.
     signal.signal(signal.SIGINT, lambda *_: _leave(app, window))
     window.status.set_starting()
-    QTimer.singleShot(0, lab.client.start)
+    QTimer.singleShot(0, context.client.start)
     return app.exec()
 
 

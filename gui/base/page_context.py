@@ -11,7 +11,7 @@ from gui.bridge.engine_client import QtEngineClient
 
 
 @dataclass(frozen=True)
-class Lab:
+class PageContext:
     """The state behind the window; lives as long as it.
 
     Attributes:

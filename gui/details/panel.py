@@ -23,7 +23,7 @@ from engine.statistics.run_checks import Check
 from engine.statistics.words import percent
 from engine.store import Row
 from gui.base.model_names import model_title
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.base.undo_commands import EditNote, TagRuns
 from gui.bridge.store_version import Version, store_version
 from gui.details.cost_facts import compared, cost_facts, why_not_faster
@@ -56,11 +56,11 @@ class DetailsPanel(QFrame):
 
     change = Signal(object)
 
-    def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
+    def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("details")
         self.setFixedWidth(WIDTH)
-        self._lab = lab
+        self._context = context
         self._run_ids: list[int] = []
         self._method: tuple[str, str] | None = None
         self._seen: Version | None = None
@@ -86,7 +86,7 @@ class DetailsPanel(QFrame):
         column.setStretch(1, 1)
         self.tags.editingFinished.connect(self._keep_tags)
         self.note.left.connect(self._keep_note)
-        lab.client.rows_changed.connect(self._refresh_if_changed)
+        context.client.rows_changed.connect(self._refresh_if_changed)
         self.show_runs([])
 
     def show_runs(self, run_ids: list[int]) -> None:
@@ -105,7 +105,7 @@ class DetailsPanel(QFrame):
         """Read the run again, unless a person is typing here."""
         if self.tags.hasFocus() or self.note.hasFocus():
             return
-        self._seen = store_version(self._lab.store)
+        self._seen = store_version(self._context.store)
         if self._method:
             return
         if not self._run_ids:
@@ -116,7 +116,7 @@ class DetailsPanel(QFrame):
             self._read(self._run_ids[0])
 
     def _refresh_if_changed(self) -> None:
-        if self.isVisible() and store_version(self._lab.store) != self._seen:
+        if self.isVisible() and store_version(self._context.store) != self._seen:
             self.refresh()
 
     def showEvent(self, event: QShowEvent) -> None:
@@ -125,9 +125,9 @@ class DetailsPanel(QFrame):
 
     def _read(self, run_id: int) -> None:
         try:
-            row = self._lab.store.run(run_id)
-            variant = self._lab.store.variant(run_id)
-            checks = self._lab.store.checks(run_id)
+            row = self._context.store.run(run_id)
+            variant = self._context.store.variant(run_id)
+            checks = self._context.store.checks(run_id)
         except CrumpleError as error:
             self._clear(str(error))
             return
@@ -199,18 +199,18 @@ class DetailsPanel(QFrame):
         if len(self._run_ids) != 1:
             return
         run_id = self._run_ids[0]
-        before = str(self._lab.store.run(run_id)["tags"])
+        before = str(self._context.store.run(run_id)["tags"])
         if self.tags.text() != before:
-            store, text = self._lab.store, self.tags.text()
+            store, text = self._context.store, self.tags.text()
             self.change.emit(TagRuns(store, {run_id: before}, text, self.refresh))
 
     def _keep_note(self) -> None:
         if len(self._run_ids) != 1:
             return
         run_id = self._run_ids[0]
-        before, text = str(self._lab.store.run(run_id)["note"]), self.note.toPlainText()
+        before, text = str(self._context.store.run(run_id)["note"]), self.note.toPlainText()
         if text != before:
-            self.change.emit(EditNote(self._lab.store, run_id, before, text, self.refresh))
+            self.change.emit(EditNote(self._context.store, run_id, before, text, self.refresh))
 
 
 def _inside() -> QWidget:

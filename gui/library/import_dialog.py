@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine.importing.report import Report
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.bridge.import_process import ImportProcess, import_arguments
 from gui.library.import_form import ImportForm
 from gui.library.import_words import with_example
@@ -51,9 +51,9 @@ class ImportDialog(Dialog):
     use = Signal(str, object)
     show_model = Signal(str)
 
-    def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
+    def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._lab = lab
+        self._context = context
         self._process: ImportProcess | None = None
         self.report: Report | None = None
         self.form, self.view, self.stack = ImportForm(), ReportView(), QStackedWidget()
@@ -128,7 +128,7 @@ class ImportDialog(Dialog):
     def _remember(self) -> None:
         """The images of last time."""
         try:
-            data = json.loads(str(self._lab.settings.value(_IMAGES, "{}")))
+            data = json.loads(str(self._context.settings.value(_IMAGES, "{}")))
             self.form.put_images(data)
         except (ValueError, TypeError, AttributeError):
             return
@@ -200,14 +200,14 @@ class ImportDialog(Dialog):
             self.message.show_message(Message(text, "", "error"))
             field.setFocus()
             return
-        self._lab.settings.setValue(_IMAGES, json.dumps(self.form.images()))
+        self._context.settings.setValue(_IMAGES, json.dumps(self.form.images()))
         self._run(self.form.options())
 
     def _keep(self) -> None:
         self._run([*self.form.options(), "--keep"])
 
     def _run(self, options: list[str]) -> None:
-        self.run(import_arguments([*options, "--db", str(self._lab.store.path)]))
+        self.run(import_arguments([*options, "--db", str(self._context.store.path)]))
 
     def run(self, arguments: list[str]) -> None:
         """Import with this command line and show how far it is."""

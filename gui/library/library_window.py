@@ -24,7 +24,7 @@ from engine.catalog.models.published import published
 from engine.errors import CrumpleError
 from engine.store import ModelUsage
 from gui.base import theme
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.library.favourites import Favourites
 from gui.library.library_model import ROW_ROLE, STAR, LibraryFilter, LibraryModel, LibraryRow
 from gui.library.model_commands import DeleteModel, EditModel, RestoreModel, check_unused
@@ -52,7 +52,7 @@ class LibraryWindow(Dialog):
     """A window of its own, beside which the main window stays usable.
 
     Args:
-        lab: the results and the settings.
+        context: the results and the settings.
         undo: takes the changes.
         changed: called after the library changed.
 
@@ -66,11 +66,15 @@ class LibraryWindow(Dialog):
     trouble = Signal(object)
 
     def __init__(
-        self, lab: Lab, undo: QUndoStack, changed: Callable[[], None], parent: QWidget | None = None
+        self,
+        context: PageContext,
+        undo: QUndoStack,
+        changed: Callable[[], None],
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
-        self._lab, self._undo, self._changed = lab, undo, changed
-        self._favourites = Favourites(lab.settings)
+        self._context, self._undo, self._changed = context, undo, changed
+        self._favourites = Favourites(context.settings)
         self.search, self.origin = LineEdit(), QComboBox()
         self.message, self.card = OverlayBar(self), ModelView()
         self.table, self.model = QTableView(), LibraryModel(self)
@@ -135,7 +139,7 @@ class LibraryWindow(Dialog):
         self.table.doubleClicked.connect(lambda _: self._asked("use"))
         self.card.asked.connect(self._asked)
         self.card.edited.connect(self._edit)
-        self._lab.client.rows_changed.connect(self._refresh_if_visible)
+        self._context.client.rows_changed.connect(self._refresh_if_visible)
         theme.current().changed.connect(self.table.viewport().update)
         self._add_keys()
 
@@ -161,7 +165,7 @@ class LibraryWindow(Dialog):
     def refresh(self) -> None:
         """Look at the library, the trash and the runs again; the selection stays."""
         chosen = self.selected()
-        usage, stars = self._lab.store.model_usage(), self._favourites.ids()
+        usage, stars = self._context.store.model_usage(), self._favourites.ids()
         known = cards.cards()
         rows = [
             LibraryRow(card, usage.get(id_, ModelUsage()), id_ in stars)
@@ -247,11 +251,11 @@ class LibraryWindow(Dialog):
     def _delete(self, row: LibraryRow) -> None:
         assert row.card is not None
         try:
-            check_unused(row.card, self._lab.store)
+            check_unused(row.card, self._context.store)
         except CrumpleError as error:
             self._tell(error)
             return
-        store, card = self._lab.store, row.card
+        store, card = self._context.store, row.card
         self._push(DeleteModel(card, self._folder(), store, self._changed, self._tell))
         if self.message.message is None:
             text = f"{card.title} was deleted; its results stay."
@@ -262,7 +266,9 @@ class LibraryWindow(Dialog):
     def _restore(self, row: LibraryRow) -> None:
         assert row.deleted is not None
         self._push(
-            RestoreModel(row.deleted, self._folder(), self._lab.store, self._changed, self._tell)
+            RestoreModel(
+                row.deleted, self._folder(), self._context.store, self._changed, self._tell
+            )
         )
 
     def _erase(self, row: LibraryRow) -> None:

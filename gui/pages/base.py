@@ -9,7 +9,7 @@ from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QWidget
 
 from engine.events import Event
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 
 
 class Page(QWidget):
@@ -36,11 +36,11 @@ class Page(QWidget):
     change = Signal(object)
     notify = Signal(object)
 
-    def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
+    def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.lab = lab
-        lab.client.happened.connect(self.handle)
-        lab.client.rows_changed.connect(self._refresh_if_visible)
+        self.context = context
+        context.client.happened.connect(self.handle)
+        context.client.rows_changed.connect(self._refresh_if_visible)
 
     def refresh(self) -> None:
         """Read the store again."""

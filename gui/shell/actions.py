@@ -206,7 +206,7 @@ _RUN = (
         lambda w: w.queue.stop(),
         ("Ctrl+.",),
         "stop",
-        lambda w: w.lab.client.busy,
+        lambda w: w.context.client.busy,
     ),
     Action(
         "skip",
@@ -214,7 +214,7 @@ _RUN = (
         "Skip the running run",
         lambda w: w.queue.skip(),
         icon="last",
-        enabled=lambda w: w.lab.client.running is not None,
+        enabled=lambda w: w.context.client.running is not None,
     ),
     Action(
         "pause",
@@ -222,7 +222,7 @@ _RUN = (
         "Pause the queue after this run",
         lambda w: w.queue.pause(),
         icon="pause",
-        enabled=lambda w: not w.lab.client.paused,
+        enabled=lambda w: not w.context.client.paused,
         group=1,
     ),
     Action(
@@ -231,7 +231,7 @@ _RUN = (
         "Resume the queue",
         lambda w: w.queue.resume(),
         icon="play",
-        enabled=lambda w: w.lab.client.paused,
+        enabled=lambda w: w.context.client.paused,
         group=1,
     ),
     Action("device", "Run", "Device…", lambda w: w.queue.choose_device(), group=2),

@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 from engine import events
 from engine.errors import CrumpleError
 from gui.base import error_hooks, model_names, theme
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.details.panel import DetailsPanel
 from gui.pages import PAGES, page_class
 from gui.pages.base import Page
@@ -30,7 +30,7 @@ from gui.shell import leaving
 from gui.shell.actions import ACTIONS, Action
 from gui.shell.command_palette import CommandPalette
 from gui.shell.menus import Menus
-from gui.shell.models_controller import ModelDesk
+from gui.shell.models_controller import ModelsController
 from gui.shell.page_frame import PageFrame
 from gui.shell.queue_controller import QueueController
 from gui.shell.rail import Rail
@@ -49,32 +49,32 @@ _GEOMETRY, _PAGE, _DETAILS = "window/geometry", "window/page", "window/details"
 
 
 class MainWindow(Window):
-    """Six pages over one lab.
+    """Six pages over one context.
 
     Args:
-        lab: the results, the engine and the settings; stays open when the window closes.
+        context: the results, the engine and the settings; stays open when the window closes.
         page: the page to show first; the one of last time if empty.
 
     Attributes:
         may_close: close without asking, whatever works.
     """
 
-    def __init__(self, lab: Lab, page: str = "") -> None:
+    def __init__(self, context: PageContext, page: str = "") -> None:
         super().__init__()
-        self.lab = lab
+        self.context = context
         self.page_id = ""
         self.may_close = False
         self._question: QMessageBox | None = None
         self._frames: dict[str, PageFrame] = {}
         self.undo_stack = QUndoStack(self)
         self.rail, self.stack = Rail(), QStackedWidget()
-        self.details = DetailsPanel(lab)
-        self.status = StatusBar(lab.client)
+        self.details = DetailsPanel(context)
+        self.status = StatusBar(context.client)
         self._lay_out()
         self.toast = Toast(self.centralWidget())
         self.palette_box = CommandPalette(self)
-        self.models = ModelDesk(lab, self.undo_stack, self)
-        self.queue = QueueController(lab, self.status, self.toast)
+        self.models = ModelsController(context, self.undo_stack, self)
+        self.queue = QueueController(context, self.status, self.toast)
         self.menus = Menus(self)
         self._connect()
         self._restore(page)
@@ -108,11 +108,11 @@ class MainWindow(Window):
         self.models.runs_wanted.connect(self._show_runs_of)
         self.models.study_dropped.connect(self.load_study)
         self.models.trouble.connect(self._show_error)
-        self.lab.client.happened.connect(self._handle)
-        self.lab.client.rows_changed.connect(self._count_waiting)
+        self.context.client.happened.connect(self._handle)
+        self.context.client.rows_changed.connect(self._count_waiting)
 
     def _restore(self, page: str) -> None:
-        settings = self.lab.settings
+        settings = self.context.settings
         geometry = settings.value(_GEOMETRY)
         if isinstance(geometry, QByteArray):
             self.restoreGeometry(geometry)
@@ -129,7 +129,7 @@ class MainWindow(Window):
     def frame(self, page_id: str) -> PageFrame:
         """A page with its message bar; built when it is first asked for."""
         if page_id not in self._frames:
-            page = page_class(page_id)(self.lab)
+            page = page_class(page_id)(self.context)
             error_hooks.install()  # pyqtgraph, imported with some pages, brings its own
             page.selected.connect(partial(self._described_by, page_id))
             if isinstance(page, NewPage):
@@ -274,8 +274,8 @@ class MainWindow(Window):
         self.toast.show_message(Message(summary, hint, "error", traceback))
 
     def _count_waiting(self) -> None:
-        waiting = self.lab.store.count("waiting")
-        active = [row for row in self.lab.store.studies() if row["waiting"] or row["running"]]
+        waiting = self.context.store.count("waiting")
+        active = [row for row in self.context.store.studies() if row["waiting"] or row["running"]]
         runs = sum(row["runs"] for row in active)
         self.rail.set_waiting(waiting)
         self.status.set_counts(
@@ -286,7 +286,7 @@ class MainWindow(Window):
 
     def save_state(self) -> None:
         """Remember what should survive a restart."""
-        settings = self.lab.settings
+        settings = self.context.settings
         settings.setValue(_GEOMETRY, self.saveGeometry())
         settings.setValue(_PAGE, self.page_id)
         settings.setValue(_DETAILS, "false" if self.details.isHidden() else "true")
@@ -305,7 +305,7 @@ class MainWindow(Window):
     def _may_go(self) -> bool:
         """Whether nothing works, or a person wants to go all the same; asks if need be."""
         lines = leaving.unfinished(
-            self.lab.client,
+            self.context.client,
             importing=self.models.importing,
             downloading="new" in self._frames and self._new_page().data.place.downloading,
         )

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QWidget
 
 from engine.catalog.models.published import published
 from gui.base.file_dialogs import CHECKPOINT_ENDINGS
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.library.import_dialog import ImportDialog
 from gui.library.library_window import LibraryWindow
 from gui.widgets.inputs import dropped_path
@@ -20,11 +20,11 @@ from gui.widgets.inputs import dropped_path
 _STUDY = ".toml"
 
 
-class ModelDesk(QObject):
+class ModelsController(QObject):
     """Opens the two windows and says what they ask of the pages.
 
     Args:
-        lab: the results, the engine and the settings.
+        context: the results, the engine and the settings.
         undo_stack: takes what is done to models.
         window: the parent of both windows; takes files that are dropped on it.
 
@@ -42,9 +42,9 @@ class ModelDesk(QObject):
     study_dropped = Signal(object)
     trouble = Signal(object)
 
-    def __init__(self, lab: Lab, undo_stack: QUndoStack, window: QWidget) -> None:
+    def __init__(self, context: PageContext, undo_stack: QUndoStack, window: QWidget) -> None:
         super().__init__(window)
-        self._lab, self._undo_stack, self._window = lab, undo_stack, window
+        self._context, self._undo_stack, self._window = context, undo_stack, window
         self.library: LibraryWindow | None = None
         self.dialog: ImportDialog | None = None
         window.setAcceptDrops(True)
@@ -56,7 +56,7 @@ class ModelDesk(QObject):
         """Open the library, or bring it to the front, and show a model."""
         if self.library is None:
             self.library = LibraryWindow(
-                self._lab, self._undo_stack, self.changed.emit, self._window
+                self._context, self._undo_stack, self.changed.emit, self._window
             )
             self.library.wanted.connect(self._wanted)
             self.library.trouble.connect(self.trouble)
@@ -69,7 +69,7 @@ class ModelDesk(QObject):
     def import_model(self, file: str = "", images: Mapping[str, Any] | None = None) -> None:
         """Open the import dialog, or bring it to the front, and ask about a file."""
         if self.dialog is None:
-            self.dialog = ImportDialog(self._lab, self._window)
+            self.dialog = ImportDialog(self._context, self._window)
             self.dialog.imported.connect(lambda _: self.changed.emit())
             self.dialog.use.connect(self.use)
             self.dialog.show_model.connect(self.show_library)

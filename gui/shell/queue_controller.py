@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QObject
 
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.shell.status_bar import StatusBar
 from gui.shell.toast import Toast
 from gui.widgets.message_bar import Message
@@ -16,16 +16,16 @@ DEVICE, PRECISION = "engine/device", "engine/precision"
 class QueueController(QObject):
     """Tells the engine, and shows in the status bar and in a message what comes of it."""
 
-    def __init__(self, lab: Lab, status: StatusBar, toast: Toast) -> None:
+    def __init__(self, context: PageContext, status: StatusBar, toast: Toast) -> None:
         super().__init__(status)
-        self._lab, self._status, self._toast = lab, status, toast
+        self._context, self._status, self._toast = context, status, toast
         status.stop.connect(self.stop)
         status.resume.connect(self.resume)
         status.device.chosen.connect(self.use_device)
 
     def stop(self) -> None:
         """Stop what runs and begin nothing else; what it has finished stays."""
-        client = self._lab.client
+        client = self._context.client
         if client.busy:
             client.halt()
             self._status.set_stopping()
@@ -39,18 +39,18 @@ class QueueController(QObject):
 
     def skip(self) -> None:
         """Cancel what runs; the queue goes on with the next run."""
-        client = self._lab.client
+        client = self._context.client
         if client.running is not None:
             client.cancel([client.running])
             self._status.set_stopping()
 
     def pause(self) -> None:
         """Take no new run; the one that runs is finished first."""
-        self._lab.client.pause(True)
+        self._context.client.pause(True)
 
     def resume(self) -> None:
         """Go on with what waits."""
-        self._lab.client.pause(False)
+        self._context.client.pause(False)
 
     def choose_device(self) -> None:
         """Offer the devices of this machine."""
@@ -58,7 +58,7 @@ class QueueController(QObject):
 
     def use_device(self, device: str, precision: str) -> None:
         """Compute there, now and when the window opens again."""
-        self._lab.settings.setValue(DEVICE, device)
-        self._lab.settings.setValue(PRECISION, precision)
+        self._context.settings.setValue(DEVICE, device)
+        self._context.settings.setValue(PRECISION, precision)
         self._status.set_starting()
-        self._lab.client.use(device, precision)
+        self._context.client.use(device, precision)

@@ -10,10 +10,10 @@ from pathlib import Path
 from PySide6.QtGui import QUndoStack
 from PySide6.QtWidgets import QMainWindow
 
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.details.panel import DetailsPanel
 from gui.pages.base import Page
-from gui.shell.models_controller import ModelDesk
+from gui.shell.models_controller import ModelsController
 from gui.shell.queue_controller import QueueController
 
 
@@ -21,7 +21,7 @@ class Window(QMainWindow):
     """The window as actions and menus know it.
 
     Attributes:
-        lab: the results, the engine and the settings.
+        context: the results, the engine and the settings.
         page_id: which page is shown.
         undo_stack: what was done and can be undone.
         details: the panel at the right.
@@ -29,11 +29,11 @@ class Window(QMainWindow):
         queue: what the engine is told about its queue.
     """
 
-    lab: Lab
+    context: PageContext
     page_id: str
     undo_stack: QUndoStack
     details: DetailsPanel
-    models: ModelDesk
+    models: ModelsController
     queue: QueueController
 
     def page(self) -> Page:

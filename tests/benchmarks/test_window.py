@@ -20,7 +20,7 @@ from engine.process.client import EngineClient
 from engine.specs.study import Study
 from engine.store import Store
 from gui.base import theme
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.bridge.engine_client import QtEngineClient
 from gui.shell.main_window import MainWindow
 
@@ -35,7 +35,7 @@ def test_cold_start(tmp_path: Path) -> None:
         "-m",
         "gui",
         "--db",
-        str(tmp_path / "lab.db"),
+        str(tmp_path / "context.db"),
         "--page",
         "new",
         "--screenshot",
@@ -61,9 +61,9 @@ def test_event_loop_delay_while_a_study_runs(tmp_path: Path, qapp: QApplication)
     """Delay of a 5 ms timer over 20 s, with the Live page drawing a real study."""
     settings = QSettings(str(tmp_path / "settings.ini"), QSettings.Format.IniFormat)
     theme.install(qapp, settings, "light")
-    store = Store(tmp_path / "lab.db")
-    lab = Lab(store, QtEngineClient(EngineClient(store.path)), settings)
-    window = MainWindow(lab, "live")
+    store = Store(tmp_path / "context.db")
+    context = PageContext(store, QtEngineClient(EngineClient(store.path)), settings)
+    window = MainWindow(context, "live")
     window.show()
     progress = 0
 
@@ -71,15 +71,15 @@ def test_event_loop_delay_while_a_study_runs(tmp_path: Path, qapp: QApplication)
         nonlocal progress
         progress += isinstance(event, RunProgress)
 
-    lab.client.happened.connect(count)
-    lab.client.start()
-    lab.client.submit(_busy_study())
-    lab.client.pause(False)
+    context.client.happened.connect(count)
+    context.client.start()
+    context.client.submit(_busy_study())
+    context.client.pause(False)
     _run_until(qapp, lambda: progress > 5, 60)
     progress = 0
     delays = _delays(qapp)
     window.close()
-    lab.client.close()
+    context.client.close()
     store.close()
     p50, p99 = np.percentile(delays, [50, 99])
     print(

@@ -19,7 +19,7 @@ from engine.models.normalised import Normalised
 from engine.store import Store
 from engine.store.artifacts import models_of
 from gui.base import theme
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.bridge.engine_client import QtEngineClient
 from gui.bridge.import_process import import_arguments
 from gui.library.import_dialog import ImportDialog
@@ -32,12 +32,12 @@ pytestmark = pytest.mark.qt_log_ignore("does not support propagateSizeHints")
 
 
 @pytest.fixture
-def lab(tmp_path: Path, qapp: QApplication) -> Iterator[Lab]:
+def context(tmp_path: Path, qapp: QApplication) -> Iterator[PageContext]:
     settings = QSettings(str(tmp_path / "settings.ini"), QSettings.Format.IniFormat)
     theme.install(qapp, settings, "light")
-    store = Store(tmp_path / "lab.db")
+    store = Store(tmp_path / "context.db")
     catalog.use_library(models_of(store.path))
-    yield Lab(store, QtEngineClient(FakeEngineClient()), settings)
+    yield PageContext(store, QtEngineClient(FakeEngineClient()), settings)
     store.close()
 
 
@@ -49,7 +49,7 @@ def run(qtbot: QtBot, dialog: ImportDialog) -> None:
     assert dialog.report is not None, dialog.message.accessibleName()
 
 
-def test_a_network_of_ones_own(qtbot: QtBot, lab: Lab, tmp_path: Path) -> None:
+def test_a_network_of_ones_own(qtbot: QtBot, context: PageContext, tmp_path: Path) -> None:
     images = pictures(count=200, side=8)
     network = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 5)
@@ -57,7 +57,7 @@ def test_a_network_of_ones_own(qtbot: QtBot, lab: Lab, tmp_path: Path) -> None:
     lively(network, images)
     file = tmp_path / "my net.pt2"
     file.write_bytes(export(network, (3, 8, 8), "net"))
-    dialog = ImportDialog(lab)
+    dialog = ImportDialog(context)
     qtbot.addWidget(dialog)
     dialog.show()
     dialog.form.put_file(str(file))
@@ -90,7 +90,9 @@ main()
 """
 
 
-def test_published_weights_come_from_their_server(qtbot: QtBot, lab: Lab, tmp_path: Path) -> None:
+def test_published_weights_come_from_their_server(
+    qtbot: QtBot, context: PageContext, tmp_path: Path
+) -> None:
     """The real download of torchvision; only the address and the cache are of this machine."""
     from torchvision.models import shufflenet_v2_x0_5
 
@@ -102,11 +104,11 @@ def test_published_weights_come_from_their_server(qtbot: QtBot, lab: Lab, tmp_pa
     whole = Normalised(network, MEAN, STD)
     archive = labelled(whole, images, tmp_path / "x.npz")
     name = f"shufflenet-{hashlib.sha256(content).hexdigest()[:8]}.pth"
-    dialog = ImportDialog(lab)
+    dialog = ImportDialog(context)
     qtbot.addWidget(dialog)
     dialog.show()
     dialog.open_file("torchvision.shufflenet_v2_x0_5", {"npz": str(archive)})
-    options = [*dialog.form.options(), "--db", str(lab.store.path)]
+    options = [*dialog.form.options(), "--db", str(context.store.path)]
     with file_server() as server:
         server.files[f"/{name}"] = content
         address = [f"{server.url}/{name}", str(tmp_path / "cache")]

@@ -23,7 +23,7 @@ from engine.process.client import EngineClient
 from engine.store import Store
 from engine.store.artifacts import models_of
 from gui.base import theme
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.bridge.engine_client import QtEngineClient
 from gui.pages.compare.page import ComparePage
 from gui.pages.new.page import NewPage
@@ -41,17 +41,17 @@ pytestmark = [
 def window(tmp_path: Path, qtbot: QtBot, qapp: QApplication) -> Iterator[MainWindow]:
     settings = QSettings(str(tmp_path / "settings.ini"), QSettings.Format.IniFormat)
     theme.install(qapp, settings, "light")
-    store = Store(tmp_path / "lab.db")
+    store = Store(tmp_path / "context.db")
     catalog.use_library(models_of(store.path))
-    lab = Lab(store, QtEngineClient(EngineClient(store.path)), settings)
-    window = MainWindow(lab, "new")
+    context = PageContext(store, QtEngineClient(EngineClient(store.path)), settings)
+    window = MainWindow(context, "new")
     with qtbot.waitActive(window):
         window.show()
         window.activateWindow()
-    lab.client.start()
+    context.client.start()
     yield window
     window.close()
-    lab.client.close()
+    context.client.close()
     store.close()
     window.deleteLater()
     qapp.processEvents()
@@ -102,7 +102,7 @@ def test_from_a_network_to_a_chart(
         qtbot.mouseClick(block.box, Qt.MouseButton.LeftButton, pos=tick)
     assert page.count.text() == "1 model × 2 variants × 1 attack = 2 runs"
     ended: list[events.StudyFinished] = []
-    window.lab.client.happened.connect(
+    window.context.client.happened.connect(
         lambda one: ended.append(one) if isinstance(one, events.StudyFinished) else None
     )
     qtbot.keyClick(window, Qt.Key.Key_Return, _CONTROL)
@@ -132,7 +132,7 @@ def _import(qtbot: QtBot, window: MainWindow, file: Path, folder: Path) -> None:
 def _read_the_chart(window: MainWindow) -> None:
     page = window.page()
     assert isinstance(page, ComparePage)
-    rows = window.lab.store.results()
+    rows = window.context.store.results()
     assert [row["model"] for row in rows] == ["my-net", "my-net"]
     assert rows[0]["clean_accuracy"] == 1.0
     assert sorted(page.view().drawn_runs()) == [row["run_id"] for row in rows]

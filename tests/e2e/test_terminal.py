@@ -80,7 +80,7 @@ def test_a_killed_study_resumes_and_gives_the_numbers_of_an_undisturbed_one(
 
 @pytest.mark.slow
 def test_results_and_samples_come_out_as_promised(tmp_path: Path) -> None:
-    db = tmp_path / "lab.db"
+    db = tmp_path / "context.db"
     assert call("run", write(small_study(), tmp_path), "--db", db).returncode == 0
     rows = json.loads(call("results", "--db", db, "--format", "json").stdout)
     assert len(rows) == 2
@@ -101,7 +101,7 @@ def test_a_study_with_a_failing_run_says_so_in_words_and_exit_code(
     monkeypatch.setitem(METHODS, "magnitude", refuse)
     before = signal.getsignal(signal.SIGINT)
     done = CliRunner().invoke(
-        main, ["run", str(write(small_study(), tmp_path)), "--db", str(tmp_path / "lab.db")]
+        main, ["run", str(write(small_study(), tmp_path)), "--db", str(tmp_path / "context.db")]
     )
     signal.signal(signal.SIGINT, before)
     assert done.exit_code == 1
@@ -113,7 +113,7 @@ def test_a_study_with_a_failing_run_says_so_in_words_and_exit_code(
 def test_data_that_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     study = small_study(dataset={"folder": str(tmp_path / "pictures")})
-    done = call("run", write(study, tmp_path), "--db", tmp_path / "lab.db")
+    done = call("run", write(study, tmp_path), "--db", tmp_path / "context.db")
     assert done.returncode == 2
     assert "pictures" in done.stderr
     assert "Traceback" not in done.stderr

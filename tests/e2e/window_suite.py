@@ -27,7 +27,7 @@ from engine import events
 from engine.process.client import EngineClient
 from engine.store import Store
 from gui.base import theme
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.bridge.engine_client import QtEngineClient
 from gui.shell.main_window import MainWindow
 from tests.helpers.patience import until
@@ -41,7 +41,7 @@ class Person:
     def __init__(self, window: MainWindow) -> None:
         self.window = window
         self.events: list[events.Event] = []
-        window.lab.client.happened.connect(self.events.append)
+        window.context.client.happened.connect(self.events.append)
 
     def find(self, name: str, kind: type[W]) -> W:
         found = [
@@ -122,16 +122,16 @@ def person(tmp_path: Path, qapp: QApplication) -> Iterator[Person]:
     assert QGuiApplication.platformName() == "xcb", "this suite needs a real window"
     settings = QSettings(str(tmp_path / "settings.ini"), QSettings.Format.IniFormat)
     theme.install(qapp, settings, "light")
-    store = Store(tmp_path / "lab.db")
-    lab = Lab(store, QtEngineClient(EngineClient(store.path)), settings)
-    window = MainWindow(lab)
+    store = Store(tmp_path / "context.db")
+    context = PageContext(store, QtEngineClient(EngineClient(store.path)), settings)
+    window = MainWindow(context)
     window.show()
     window.activateWindow()
     assert QTest.qWaitForWindowActive(window)
-    lab.client.start()
+    context.client.start()
     yield Person(window)
     window.close()
-    lab.client.close()
+    context.client.close()
     store.close()
 
 
@@ -158,7 +158,7 @@ def test_an_empty_folder_is_one_sentence_where_it_was_chosen(
     assert person.window.page_id == "new"
     shown = person.until(lambda: person.window.frame("new").bar.accessibleName(), "the message")
     assert str(empty) in shown
-    assert person.window.lab.store.queue() == []
+    assert person.window.context.store.queue() == []
 
 
 AUTOATTACK = """
@@ -254,14 +254,14 @@ def _stop(person: Person, run_id: int) -> None:
     assert not person.heard(events.WorkerDied), "it had to be killed"
     assert not person.heard(events.RunStarted, run_id=3), "the next run began"
     person.click(person.find("Resume the queue", QWidget))
-    person.until(lambda: person.window.lab.client.running == run_id, "the same run")
+    person.until(lambda: person.window.context.client.running == run_id, "the same run")
     person.window.menus.actions["skip"].trigger()
     person.until(lambda: person.heard(events.RunFinished, run_id=3), "the run after the next")
     person.press("Ctrl+2")
     person.click(person.find("Pause", QWidget))
-    person.until(lambda: person.window.lab.client.paused, "the pause")
+    person.until(lambda: person.window.context.client.paused, "the pause")
     person.press("Ctrl+Period")
-    person.until(lambda: person.window.lab.client.running is None, "the second stop")
+    person.until(lambda: person.window.context.client.running is None, "the second stop")
 
 
 def _inspect(person: Person) -> None:

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import QApplication, QMenu
 from engine.events import Event
 from engine.store import Store
 from gui.base import error_hooks, theme
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.bridge.engine_client import QtEngineClient
 from tests.helpers.fake_results import FakeResults, fill
 from tests.helpers.fakes import FakeEngineClient
@@ -90,23 +90,23 @@ def settings(tmp_path: Path) -> QSettings:
 
 @pytest.fixture
 def engine() -> FakeEngineClient:
-    """The engine behind ``lab``."""
+    """The engine behind ``context``."""
     return FakeEngineClient()
 
 
-def _open(path: Path, engine: FakeEngineClient, settings: QSettings) -> Iterator[Lab]:
+def _open(path: Path, engine: FakeEngineClient, settings: QSettings) -> Iterator[PageContext]:
     store = Store(path)
-    lab = Lab(store, QtEngineClient(engine), settings)
-    yield lab
-    lab.client.close()
+    context = PageContext(store, QtEngineClient(engine), settings)
+    yield context
+    context.client.close()
     store.close()
 
 
 @pytest.fixture
-def lab(
+def context(
     tmp_path: Path, engine: FakeEngineClient, settings: QSettings, qapp: QApplication
-) -> Iterator[Lab]:
-    """A lab without any run."""
+) -> Iterator[PageContext]:
+    """A context without any run."""
     theme.install(qapp, settings, "light")
     yield from _open(tmp_path / "empty.db", engine, settings)
 
@@ -118,20 +118,20 @@ def results(tmp_path: Path) -> FakeResults:
 
 
 @pytest.fixture
-def full_lab(
+def full_context(
     results: FakeResults, engine: FakeEngineClient, settings: QSettings, qapp: QApplication
-) -> Iterator[Lab]:
-    """A lab with the runs of ``results``."""
+) -> Iterator[PageContext]:
+    """A context with the runs of ``results``."""
     theme.install(qapp, settings, "light")
     yield from _open(results.path, engine, settings)
 
 
 @pytest.fixture
 def tell(engine: FakeEngineClient) -> Tell:
-    """Give events to a lab as the engine would, without waiting for the clock."""
+    """Give events to a context as the engine would, without waiting for the clock."""
 
-    def give(lab: Lab, *events: Event) -> None:
+    def give(context: PageContext, *events: Event) -> None:
         engine.events += events
-        lab.client._drain()
+        context.client._drain()
 
     return give

@@ -27,8 +27,8 @@ def start(desk: Desk, tell: Tell) -> int:
     """The waiting run starts, in the database and in the events."""
     assert desk.results is not None
     run_id = desk.results.waiting
-    desk.lab.store.db.execute(
+    desk.context.store.db.execute(
         "UPDATE runs SET status = 'running', started = '2999', total = 60 WHERE id = ?", (run_id,)
     )
-    tell(desk.lab, events.RunStarted(run_id=run_id, title="run", total=60, steps=20))
+    tell(desk.context, events.RunStarted(run_id=run_id, title="run", total=60, steps=20))
     return run_id

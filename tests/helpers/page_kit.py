@@ -9,13 +9,13 @@ from typing import Any
 from PySide6.QtGui import QUndoStack
 from pytestqt.qtbot import QtBot
 
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.pages import page_class
 from gui.widgets.message_bar import Message
 from tests.helpers.fake_results import FakeResults
 
 Tell = Callable[..., None]
-"""Gives events to a lab as the engine would (the fixture ``tell``)."""
+"""Gives events to a context as the engine would (the fixture ``tell``)."""
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Desk:
     """
 
     qtbot: QtBot
-    lab: Lab
+    context: PageContext
     results: FakeResults | None = None
     undo: QUndoStack = field(default_factory=QUndoStack)
     messages: list[Message] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Desk:
 
     def page(self, name: str) -> Any:
         """A new page, shown and active."""
-        page = page_class(name)(self.lab)
+        page = page_class(name)(self.context)
         self.qtbot.addWidget(page)
         page.notify.connect(self.messages.append)
         page.change.connect(self.undo.push)

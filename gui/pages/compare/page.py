@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 
 from engine.store import Row
 from gui.base import file_dialogs
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.base.words import run_count
 from gui.bridge.picture_process import PictureProcess, chart_arguments
 from gui.bridge.store_version import Version, store_version
@@ -49,8 +49,8 @@ class ComparePage(Page):
     title = "Compare"
     icon = "compare"
 
-    def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
-        super().__init__(lab, parent)
+    def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
+        super().__init__(context, parent)
         self._seen: Version | None = None
         self._rows: list[Row] = []
         self._only: tuple[int, ...] = ()
@@ -63,12 +63,12 @@ class ComparePage(Page):
         self.export_button = QPushButton("Export")
         self.export_menu = QMenu(self)
         self.tradeoff = TradeoffView()
-        self.security = SecurityView(lab.store)
-        self.transfer = TransferView(lab.store)
+        self.security = SecurityView(context.store)
+        self.transfer = TransferView(context.store)
         self.views: tuple[ChartView, ...] = (self.tradeoff, self.security, self.transfer)
         self.switch = QButtonGroup(self)
         self.charts, self.controls = QStackedWidget(), QStackedWidget()
-        self.table = DifferenceTable(lab.store)
+        self.table = DifferenceTable(context.store)
         self.stack = QStackedWidget()
         self.empty = EmptyState(
             "compare",
@@ -156,8 +156,8 @@ class ComparePage(Page):
         self.table.activated.connect(self._inspect)
 
     def _restore(self) -> None:
-        settings = self.lab.settings
-        self.studies.read(self.lab.store)
+        settings = self.context.settings
+        self.studies.read(self.context.store)
         self._by_hand = settings.contains("compare/study")
         self.studies.choose(str(settings.value("compare/study") or "") or None)
         self.filter_line.setText(str(settings.value("compare/filter") or ""))
@@ -167,7 +167,7 @@ class ComparePage(Page):
                 self.switch.button(place).setChecked(True)
 
     def save_state(self) -> None:
-        settings = self.lab.settings
+        settings = self.context.settings
         if self._by_hand:
             settings.setValue("compare/study", self.studies.study() or "")
         settings.setValue("compare/filter", self.filter_line.text())
@@ -178,7 +178,7 @@ class ComparePage(Page):
     # -- what is compared ------------------------------------------------------------------
 
     def refresh(self) -> None:
-        version = store_version(self.lab.store)
+        version = store_version(self.context.store)
         if version != self._seen:
             self._read()
 
@@ -187,7 +187,7 @@ class ComparePage(Page):
         self._by_hand = True
         if isinstance(payload, str):
             self._only = ()
-            self.studies.read(self.lab.store)
+            self.studies.read(self.context.store)
             self.studies.choose(payload)
         elif isinstance(payload, list | tuple):
             self._only = tuple(int(run_id) for run_id in payload)
@@ -217,12 +217,14 @@ class ComparePage(Page):
         self._show()
 
     def _read(self) -> None:
-        self.studies.read(self.lab.store)
+        self.studies.read(self.context.store)
         if not self._by_hand:
             self.studies.choose_newest()
-        rows = self.lab.store.results(self.studies.study())
-        self._rows = self.lab.store.with_specs(row for row in rows if row["status"] == "finished")
-        self._seen = store_version(self.lab.store)
+        rows = self.context.store.results(self.studies.study())
+        self._rows = self.context.store.with_specs(
+            row for row in rows if row["status"] == "finished"
+        )
+        self._seen = store_version(self.context.store)
         self._show()
 
     def compared(self) -> list[Row]:
@@ -297,7 +299,7 @@ class ComparePage(Page):
         if path is None:
             return
         axes = self.view().figure_axes()
-        arguments = chart_arguments(self.lab.store.path, kind, self.drawn_runs(), path, axes)
+        arguments = chart_arguments(self.context.store.path, kind, self.drawn_runs(), path, axes)
         process = PictureProcess(arguments, path, self)
         process.written.connect(self._written)
         process.refused.connect(self._refused)

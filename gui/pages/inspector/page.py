@@ -23,7 +23,7 @@ from engine.report.evidence import lights, summarise
 from engine.store import Row
 from gui.base import file_dialogs
 from gui.base.model_names import model_title
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.bridge.store_version import Version, store_version
 from gui.pages.base import Page
 from gui.pages.inspector.example_panel import ExamplePanel
@@ -84,8 +84,8 @@ class InspectorPage(Page):
     title = "Inspector"
     icon = "inspector"
 
-    def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
-        super().__init__(lab, parent)
+    def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
+        super().__init__(context, parent)
         self._seen: Version | None = None
         self._rows: dict[int, Row] = {}
         self._stamp: tuple[Any, ...] = ()
@@ -101,7 +101,7 @@ class InspectorPage(Page):
         self.evidence = SummaryBanner()
         self.panel = ExamplePanel()
         self.figures = FiguresPanel(_FIGURES)
-        self.same = SameImageTable(lab.store)
+        self.same = SameImageTable(context.store)
         self.stack, self.grid_stack = QStackedWidget(), QStackedWidget()
         self.no_images = EmptyState(
             "inspector",
@@ -194,13 +194,13 @@ class InspectorPage(Page):
         self.same.activated.connect(lambda index: self.open(self.same.run_of(index.row())))
 
     def _restore(self) -> None:
-        settings = self.lab.settings
+        settings = self.context.settings
         for name, box in (("shown", self.shown), ("order", self.order)):
             box.setCurrentIndex(max(0, box.findData(str(settings.value(f"inspector/{name}")))))
         self.panel.absolute.setChecked(str(settings.value("inspector/absolute")) == "true")
 
     def save_state(self) -> None:
-        settings = self.lab.settings
+        settings = self.context.settings
         settings.setValue("inspector/shown", self.shown.currentData())
         settings.setValue("inspector/order", self.order.currentData())
         absolute = "true" if self.panel.absolute.isChecked() else "false"
@@ -209,11 +209,11 @@ class InspectorPage(Page):
     # -- which run -------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        version = store_version(self.lab.store)
+        version = store_version(self.context.store)
         if version == self._seen:
             return
         self._seen = version
-        rows = [row for row in self.lab.store.queue() if row["done"]]
+        rows = [row for row in self.context.store.queue() if row["done"]]
         self._rows = {row["run_id"]: row for row in rows}
         wanted = self.runs.currentData()
         fill_box(self.runs, [(_title(row), row["run_id"]) for row in reversed(rows)])
@@ -237,7 +237,7 @@ class InspectorPage(Page):
     def _add_run(self, run_id: int) -> None:
         """List a run that has no images, so that the page can say so."""
         try:
-            row = self.lab.store.run(run_id)
+            row = self.context.store.run(run_id)
         except StoreError as error:
             self.notify.emit(Message.of(error))
             return
@@ -250,7 +250,7 @@ class InspectorPage(Page):
         if stamp != self._stamp:
             other_run = stamp[0] != (self._stamp or (None,))[0]
             self._stamp = stamp
-            self.examples = read_examples(self.lab.store, row["run_id"]) if row else None
+            self.examples = read_examples(self.context.store, row["run_id"]) if row else None
             if self.examples and other_run:
                 self.panel.fit_amplification(self.examples)
             self._list()
@@ -268,8 +268,8 @@ class InspectorPage(Page):
         if run_id is None:
             self.evidence.show_summary(None)
             return
-        row = self.lab.store.run(run_id)
-        found = lights(row, self.lab.store.checks(row["run_id"]))
+        row = self.context.store.run(run_id)
+        found = lights(row, self.context.store.checks(row["run_id"]))
         self.evidence.show_summary(summarise(row, found))
 
     def _others(self, row: Row | None) -> list[Row]:

@@ -27,7 +27,7 @@ from engine.report.naming import shortened
 from engine.store import Row
 from gui.base import file_dialogs
 from gui.base.model_names import model_title
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.bridge.store_version import Version, store_version
 from gui.pages.base import Page
 from gui.pages.live.board import TRAINING, LiveBoard
@@ -59,8 +59,8 @@ class LivePage(Page):
     title = "Live"
     icon = "live"
 
-    def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
-        super().__init__(lab, parent)
+    def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
+        super().__init__(context, parent)
         self.run_id: int | None = None
         self._states: dict[int, LiveState] = {}
         self._trained: dict[int, Training] = {}
@@ -90,8 +90,8 @@ class LivePage(Page):
         self.stack = QStackedWidget()
         self._build()
         self._connect()
-        self.follow.setChecked(str(lab.settings.value("live/follow", "true")) == "true")
-        for event in lab.client.told:
+        self.follow.setChecked(str(context.settings.value("live/follow", "true")) == "true")
+        for event in context.client.told:
             self._take(event)
 
     def _build(self) -> None:
@@ -121,7 +121,7 @@ class LivePage(Page):
         self.runs.activated.connect(self._chosen)
         self.follow.toggled.connect(self._follow_toggled)
         self.pause.toggled.connect(self._mark)
-        self.lab.client.planned.connect(self._show_board_or_why_not)
+        self.context.client.planned.connect(self._show_board_or_why_not)
 
     # -- following -------------------------------------------------------------------------
 
@@ -150,14 +150,14 @@ class LivePage(Page):
             self._trained[event.run_id] = before.training.rested()
 
     def refresh(self) -> None:
-        version = store_version(self.lab.store)
+        version = store_version(self.context.store)
         if version == self._seen:
             return
         self._seen = version
         told = self._states  # a run that was stopped waits again, and stays in sight
         rows = [
             row
-            for row in self.lab.store.queue()
+            for row in self.context.store.queue()
             if row["status"] != "waiting" or row["run_id"] in told
         ]
         self._rows = {row["run_id"]: row for row in rows}
@@ -170,8 +170,8 @@ class LivePage(Page):
 
     def _show_board_or_why_not(self) -> None:
         """Before the first event of a new run, say what is done meanwhile."""
-        plan = self.lab.client.planning.words()
-        if plan and not self.lab.client.busy and self.follow.isChecked():
+        plan = self.context.client.planning.words()
+        if plan and not self.context.client.busy and self.follow.isChecked():
             self.planning.text.setText(f"{plan[0].upper()}{plan[1:]}…")
             self.stack.setCurrentWidget(self.planning)
         else:
@@ -182,7 +182,7 @@ class LivePage(Page):
         for run_id in list(self._states):
             row = self._rows.get(run_id)
             ended = row is not None and row["status"] not in ("running", "waiting")
-            if run_id != self.lab.client.running and ended:
+            if run_id != self.context.client.running and ended:
                 del self._states[run_id]
 
     def _fill(self, rows: list[Row]) -> None:
@@ -190,13 +190,13 @@ class LivePage(Page):
         titles = [(_run_title(row, short[row["compression"]]), row["run_id"]) for row in rows]
         fill_box(self.runs, titles)
         if self.follow.isChecked() or self.run_id not in self._rows:
-            self.run_id = self.lab.client.running or (rows[0]["run_id"] if rows else None)
+            self.run_id = self.context.client.running or (rows[0]["run_id"] if rows else None)
         self.runs.setCurrentIndex(self.runs.findData(self.run_id))
 
     def open(self, payload: Any) -> None:
         """Show a run by its id."""
         if isinstance(payload, int):
-            self.follow.setChecked(payload == self.lab.client.running)
+            self.follow.setChecked(payload == self.context.client.running)
             self._show(payload)
 
     def _chosen(self, place: int) -> None:
@@ -258,7 +258,7 @@ class LivePage(Page):
             return None
         stamp = f"{row['status']} {row['finished']}"
         if self._stored.get(self.run_id, ("",))[0] != stamp:
-            state = stored_state(self.lab.store, self.run_id)
+            state = stored_state(self.context.store, self.run_id)
             told = self._trained.get(self.run_id, Training())
             state = replace(state, training=told.behind(state.training))
             self._stored[self.run_id] = stamp, state
@@ -269,13 +269,13 @@ class LivePage(Page):
         run_id = state.run_id
         if run_id not in self._before:
             known = run_id in self._rows
-            records = self.lab.store.step_records(run_id) if known else []
+            records = self.context.store.step_records(run_id) if known else []
             self._before[run_id] = of_records(records)
         return replace(state, training=state.training.behind(self._before[run_id]))
 
     def _trains(self, run_id: int) -> bool:
         if run_id not in self._asked:
-            recipe = self.lab.store.run(run_id)["spec"]["recipe"]
+            recipe = self.context.store.run(run_id)["spec"]["recipe"]
             self._asked[run_id] = expected_epochs(recipe) > 0
         return self._asked[run_id]
 
@@ -301,7 +301,7 @@ class LivePage(Page):
         """Read the next curve that is missing: one a frame, so that no frame takes long."""
         missing = [run_id for run_id in run_ids if run_id not in self._curves]
         if missing:
-            points = self.lab.store.curve(missing[0])
+            points = self.context.store.curve(missing[0])
             self._curves[missing[0]] = curve_points(points)
         self._dirty = self._dirty or len(missing) > 1
 
@@ -314,7 +314,9 @@ class LivePage(Page):
     # -- leaving ---------------------------------------------------------------------------
 
     def save_state(self) -> None:
-        self.lab.settings.setValue("live/follow", "true" if self.follow.isChecked() else "false")
+        self.context.settings.setValue(
+            "live/follow", "true" if self.follow.isChecked() else "false"
+        )
 
     def export(self) -> None:
         self.export_button.showMenu()

@@ -18,7 +18,7 @@ from engine.host import paths
 from engine.specs.study import Study
 from engine.store import Row
 from gui.base import file_dialogs
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.base.undo_commands import ReplaceDraft
 from gui.bridge.store_version import Version, store_version
 from gui.pages.base import Page
@@ -52,8 +52,8 @@ class NewPage(Page):
     wanted = Signal(str)
     replaced = Signal(str, object)
 
-    def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
-        super().__init__(lab, parent)
+    def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
+        super().__init__(context, parent)
         self.study: Study | None = None
         self.data = DataColumn()
         self.compressions = MethodColumn("2  Compressions", "compressions")
@@ -132,7 +132,7 @@ class NewPage(Page):
 
     def _restore(self) -> None:
         try:
-            draft = json.loads(str(self.lab.settings.value(_DRAFT, "{}")))
+            draft = json.loads(str(self.context.settings.value(_DRAFT, "{}")))
             self._put(draft)
         except (ValueError, TypeError, KeyError, AttributeError, SpecError):
             # A draft of another version: the catalogue may have changed under it.
@@ -172,7 +172,7 @@ class NewPage(Page):
 
     def _changed(self) -> None:
         draft = self.draft()
-        self.lab.settings.setValue(_DRAFT, json.dumps(draft))
+        self.context.settings.setValue(_DRAFT, json.dumps(draft))
         try:
             self.study = checked(draft)
         except SpecError as error:
@@ -198,15 +198,15 @@ class NewPage(Page):
 
     def refresh(self) -> None:
         self.data.model_list.refresh()
-        version = store_version(self.lab.store)
+        version = store_version(self.context.store)
         if version != self._seen:
             self._seen = version
-            self._paces = self._of_this_machine(self.lab.store.paces())
-            self._step_paces = self._of_this_machine(self.lab.store.step_paces())
+            self._paces = self._of_this_machine(self.context.store.paces())
+            self._step_paces = self._of_this_machine(self.context.store.step_paces())
             self._tell_time()
 
     def _of_this_machine(self, rows: list[Row]) -> list[Row]:
-        here = self.lab.client.device
+        here = self.context.client.device
         return [
             row
             for row in rows
@@ -307,15 +307,15 @@ class NewPage(Page):
         """Queue the study, let the queue run, and watch it."""
         if self.study is not None:
             self.notify.emit(None)  # what was said of an earlier try
-            self.lab.client.submit(self.study)
-            self.lab.client.pause(False)
+            self.context.client.submit(self.study)
+            self.context.client.pause(False)
             self.go.emit("live", None)
 
     def enqueue(self) -> None:
         """Queue the study; the queue stays paused or running as it is."""
         if self.study is not None:
             self.notify.emit(None)
-            self.lab.client.submit(self.study)
+            self.context.client.submit(self.study)
             self.go.emit("queue", None)
 
 

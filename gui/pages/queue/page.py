@@ -23,7 +23,7 @@ from engine import events
 from engine.host import paths
 from engine.store import Row
 from gui.base import theme
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.bridge.store_version import Version, store_version
 from gui.pages.base import Page
 from gui.pages.queue.progress_delegate import ProgressDelegate
@@ -48,8 +48,8 @@ class QueuePage(Page):
     title = "Queue"
     icon = "queue"
 
-    def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
-        super().__init__(lab, parent)
+    def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
+        super().__init__(context, parent)
         self.model = QueueModel(self)
         self._seen: Version | None = None
         self._rows: list[Row] = []
@@ -127,10 +127,10 @@ class QueuePage(Page):
             "Cancel the selected runs (Delete); the queue goes on with the next."
         )
         self.retry_button.setToolTip("Queue the selected failed or cancelled runs again")
-        self.hide_finished.setChecked(self.lab.settings.value(_HIDE, "false") == "true")
+        self.hide_finished.setChecked(self.context.settings.value(_HIDE, "false") == "true")
 
     def _connect(self) -> None:
-        client = self.lab.client
+        client = self.context.client
         client.planned.connect(self._show_summary)
         self.pause_button.clicked.connect(lambda: client.pause(not client.paused))
         self.cancel_button.clicked.connect(self.cancel)
@@ -146,16 +146,16 @@ class QueuePage(Page):
     # -- what is shown ---------------------------------------------------------------------
 
     def refresh(self) -> None:
-        version = store_version(self.lab.store)
+        version = store_version(self.context.store)
         if version != self._seen:
             self._seen = version
-            self._rows = self.lab.store.queue()
+            self._rows = self.context.store.queue()
             self._show()
         self._show_buttons()
 
     def _show_summary(self) -> None:
         counts = Counter(row["status"] for row in self._rows)
-        plan = self.lab.client.planning.words()
+        plan = self.context.client.planning.words()
         parts = [f"{counts[word]} {word}" for word in _WORDS if counts[word]]
         self.summary.setText(", ".join([*([f"{plan}…"] if plan else []), *parts]))
         self.empty.text.setText(f"{plan[0].upper()}{plan[1:]}…" if plan else _EMPTY)
@@ -163,7 +163,7 @@ class QueuePage(Page):
     def _show(self) -> None:
         hidden = self.hide_finished.isChecked()
         shown = [row for row in self._rows if not (hidden and row["status"] == "finished")]
-        self.model.update(shown, self.lab.client.progress)
+        self.model.update(shown, self.context.client.progress)
         # Where nothing failed, its room is better spent on the names.
         self.table.setColumnHidden(REASON, not any(row["message"] for row in shown))
         self.table.setColumnHidden(STUDY, len({row["study"] for row in shown}) < 2)
@@ -191,7 +191,7 @@ class QueuePage(Page):
         self.retry_button.setEnabled(bool(states & set(_RETRIED)))
         for button in (self.front_button, self.end_button):
             button.setEnabled("waiting" in states)
-        paused = self.lab.client.paused
+        paused = self.context.client.paused
         self.pause_button.setText("Resume" if paused else "Pause")
         self.pause_button.set_icon("play" if paused else "pause")
         self.pause_button.setToolTip(
@@ -207,11 +207,11 @@ class QueuePage(Page):
 
     def cancel(self) -> None:
         """Cancel the selected runs that wait or run."""
-        self._ask(self.lab.client.cancel, ("waiting", "running"))
+        self._ask(self.context.client.cancel, ("waiting", "running"))
 
     def retry(self) -> None:
         """Queue the selected failed or cancelled runs again."""
-        self._ask(self.lab.client.retry, _RETRIED)
+        self._ask(self.context.client.retry, _RETRIED)
 
     def _ask(self, command: Callable[[list[int]], None], states: tuple[str, ...]) -> None:
         run_ids = [row["run_id"] for row in self._selected() if row["status"] in states]
@@ -222,8 +222,8 @@ class QueuePage(Page):
         waiting = [row["run_id"] for row in self._selected() if row["status"] == "waiting"]
         # Each move takes the very front, so the last one moved comes first.
         for run_id in reversed(waiting) if to_front else waiting:
-            self.lab.client.move(run_id, to_front)
+            self.context.client.move(run_id, to_front)
 
     def save_state(self) -> None:
         hidden = "true" if self.hide_finished.isChecked() else "false"
-        self.lab.settings.setValue(_HIDE, hidden)
+        self.context.settings.setValue(_HIDE, hidden)

@@ -20,7 +20,7 @@ from engine.report.tables import results_text
 from engine.store import Row
 from gui.base import file_dialogs, theme
 from gui.base.model_names import titles
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.base.undo_commands import DeleteRuns, TagRuns
 from gui.base.words import run_count
 from gui.bridge.store_version import Version, store_version
@@ -47,13 +47,13 @@ class RunsPage(Page):
     title = "Runs"
     icon = "runs"
 
-    def __init__(self, lab: Lab, parent: QWidget | None = None) -> None:
-        super().__init__(lab, parent)
+    def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
+        super().__init__(context, parent)
         self._seen: tuple[Version, str | None] | None = None
         self.studies = StudyBox()
         self.filter_line = FilterLine("attack=pgd robust>30")
         self.filter_note = NoteLine("Filter message")
-        self.table = RunsTable(lab.settings)
+        self.table = RunsTable(context.settings)
         self.note = NoteLine("Runs message")
         self.tag_line = LineEdit()
         self.stack = QStackedWidget()
@@ -132,26 +132,26 @@ class RunsPage(Page):
     # -- state -----------------------------------------------------------------------------
 
     def _restore(self) -> None:
-        settings = self.lab.settings
-        self.studies.read(self.lab.store)
+        settings = self.context.settings
+        self.studies.read(self.context.store)
         self.studies.choose(str(settings.value("runs/study") or "") or None)
         self.filter_line.setText(str(settings.value("runs/filter") or ""))
 
     def save_state(self) -> None:
-        settings = self.lab.settings
+        settings = self.context.settings
         settings.setValue("runs/study", self.studies.study() or "")
         settings.setValue("runs/filter", self.filter_line.text())
         self.table.save_state()
 
     def refresh(self) -> None:
-        state = (store_version(self.lab.store), self.studies.study())
+        state = (store_version(self.context.store), self.studies.study())
         if state != self._seen:
             self._seen = state
             self._read()
 
     def _read(self) -> None:
-        self.studies.read(self.lab.store)
-        self.table.set_rows(self.lab.store.results(self.studies.study()))
+        self.studies.read(self.context.store)
+        self.table.set_rows(self.context.store.results(self.studies.study()))
         self._show_table_or_reason()
         self._selection_changed()
 
@@ -165,7 +165,7 @@ class RunsPage(Page):
     def open(self, payload: Any) -> None:
         """Show a study by name, what a filter lets through, or select runs by id."""
         if isinstance(payload, str):
-            self.studies.read(self.lab.store)
+            self.studies.read(self.context.store)
             self.studies.choose(payload)
             self.refresh()
         elif isinstance(payload, FilterText):
@@ -286,7 +286,7 @@ class RunsPage(Page):
         parts = (tag.strip() for tag in self.tag_line.text().split(","))
         tags = ", ".join(dict.fromkeys(tag for tag in parts if tag))
         self._stop_tagging()
-        self.change.emit(TagRuns(self.lab.store, before, tags, self._written))
+        self.change.emit(TagRuns(self.context.store, before, tags, self._written))
 
     def _hide(self) -> None:
         rows = self.table.selected()
@@ -295,11 +295,11 @@ class RunsPage(Page):
             return
         if rows:
             run_ids = [row["run_id"] for row in rows]
-            self.change.emit(DeleteRuns(self.lab.store, run_ids, self._written))
+            self.change.emit(DeleteRuns(self.context.store, run_ids, self._written))
             self.note.tell(f"{run_count(len(run_ids))} deleted; Ctrl+Z brings back.")
 
     def _written(self) -> None:
-        self.lab.client.rows_changed.emit()
+        self.context.client.rows_changed.emit()
 
     # -- taking it elsewhere ---------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from engine.report.tables import results_text
 from engine.store.artifacts import models_of
 from gui.base import model_names
 from gui.base.model_names import model_title
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.pages.queue.queue_model import REASON
 from gui.shell.main_window import MainWindow
 from gui.widgets.run_filter import parse
@@ -28,15 +28,17 @@ TITLE = "My thesis network"
 
 
 @pytest.fixture
-def window(qtbot: QtBot, full_lab: Lab) -> MainWindow:
+def window(qtbot: QtBot, full_context: PageContext) -> MainWindow:
     """One model of the results is one of the library, with a title of its own."""
-    folder = models_of(full_lab.store.path)
+    folder = models_of(full_context.store.path)
     catalog.use_library(folder)
     model_names.forget()
     put_model(folder, "mine", title=TITLE)
-    with full_lab.store.db.atomic():
-        full_lab.store.db.execute("UPDATE runs SET model = 'mine' WHERE model = 'digits-resnet'")
-    window = MainWindow(full_lab, "runs")
+    with full_context.store.db.atomic():
+        full_context.store.db.execute(
+            "UPDATE runs SET model = 'mine' WHERE model = 'digits-resnet'"
+        )
+    window = MainWindow(full_context, "runs")
     qtbot.addWidget(window)
     window.resize(1280, 720)
     window.show()
@@ -92,12 +94,12 @@ def test_the_id_is_in_the_tool_tip_and_in_a_column(window: MainWindow) -> None:
     "text", ["model=mine", f'model="{TITLE}"', "model:thesis", "thesis", "mine"]
 )
 def test_filters_know_both(window: MainWindow, text: str) -> None:
-    accepted = [row for row in window.lab.store.results() if parse(text).accepts(row)]
+    accepted = [row for row in window.context.store.results() if parse(text).accepts(row)]
     assert {row["model"] for row in accepted} == {"mine"}
 
 
 def test_exports_have_both(window: MainWindow) -> None:
-    rows, titles = window.lab.store.results(), model_names.titles()
+    rows, titles = window.context.store.results(), model_names.titles()
     table = list(csv.DictReader(io.StringIO(results_text(rows, "csv", titles))))
     own = [row for row in table if row["model"] == "mine"]
     assert {row["model_title"] for row in own} == {TITLE}
@@ -109,7 +111,7 @@ def test_exports_have_both(window: MainWindow) -> None:
 
 
 def test_titles_of_deleted_unknown_and_twin_models(window: MainWindow) -> None:
-    folder = models_of(window.lab.store.path)
+    folder = models_of(window.context.store.path)
     put_model(folder, "twin", title=TITLE)
     model_names.forget()
     assert model_title("mine") == f"{TITLE} (mine)"
@@ -121,14 +123,14 @@ def test_titles_of_deleted_unknown_and_twin_models(window: MainWindow) -> None:
 
 
 def test_a_new_title_is_shown_at_once(window: MainWindow) -> None:
-    folder = models_of(window.lab.store.path)
+    folder = models_of(window.context.store.path)
     put_model(folder, "mine", title="Another name")
     window._models_changed()
     assert "Another name" in _words(window)
 
 
 def test_the_reason_of_a_failure_is_no_name(window: MainWindow, results: FakeResults) -> None:
-    store = window.lab.store
+    store = window.context.store
     row = store.run(results.failed)
     message = f"{row['model']} · {row['compression']}, compression step 1: Out of memory."
     with store.db.atomic():

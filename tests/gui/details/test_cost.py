@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 from engine.catalog import FORMULAS
 from engine.specs.study import make_step
 from engine.store import Writer
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.details.cost_facts import (
     LAYER_COLUMNS,
     compared,
@@ -264,14 +264,14 @@ def _cells(sheet: LayerSheet, line: int) -> list[str]:
 
 
 def test_details_open_the_layers_of_the_run(
-    qtbot: QtBot, full_lab: Lab, results: FakeResults
+    qtbot: QtBot, full_context: PageContext, results: FakeResults
 ) -> None:
-    row = full_lab.store.run(results.flagged)
+    row = full_context.store.run(results.flagged)
     flag = {"id": "near-chance", "level": "warning", "text": "Accuracy is near chance."}
     steps = [{"step": "ptq w2", "seconds": 0.2, "flags": [flag]}]
     with Writer(results.path) as writer:
         writer.put_stage(row["variant_key"], "variant", {**stored(), "steps": steps}, 0.1)
-    details = DetailsPanel(full_lab)
+    details = DetailsPanel(full_context)
     qtbot.addWidget(details)
     details.show_runs([results.flagged])
     said = [label.text() for label in details.findChildren(QLabel)]

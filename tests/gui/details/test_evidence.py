@@ -10,14 +10,14 @@ from engine.statistics.run_checks import LEVELS, run_checks
 from engine.store import Writer
 from engine.store.stage_keys import diagnostics_key
 from gui.base import theme
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.details.panel import DetailsPanel
 from gui.widgets.traffic_light import LightIcon, SummaryBanner, TrafficLight
 from tests.helpers.fake_results import MASKED, FakeResults
 from tests.helpers.runs_to_judge import NUMBERS, flag, run
 
 
-def test_each_level_has_its_own_shape_word_and_colour(qtbot: QtBot, lab: Lab) -> None:
+def test_each_level_has_its_own_shape_word_and_colour(qtbot: QtBot, context: PageContext) -> None:
     for mode in ("light", "dark"):
         theme.current().use(mode)
         shapes = set()
@@ -30,7 +30,7 @@ def test_each_level_has_its_own_shape_word_and_colour(qtbot: QtBot, lab: Lab) ->
     assert len(set(LEVEL_WORDS.values())) == len(set(LEVEL_ROLES.values())) == len(LEVELS)
 
 
-def test_the_widget_says_level_number_and_words(qtbot: QtBot, lab: Lab) -> None:
+def test_the_widget_says_level_number_and_words(qtbot: QtBot, context: PageContext) -> None:
     row = run(flags=[flag("zero-gradient", "danger", "It is zero.")])
     panel = TrafficLight(lights(row, run_checks(row, {**NUMBERS, "gradient_zero_fraction": 0.4})))
     qtbot.addWidget(panel)
@@ -40,13 +40,13 @@ def test_the_widget_says_level_number_and_words(qtbot: QtBot, lab: Lab) -> None:
 
 
 def test_details_read_the_gate_of_the_run(
-    qtbot: QtBot, full_lab: Lab, results: FakeResults
+    qtbot: QtBot, full_context: PageContext, results: FakeResults
 ) -> None:
-    row = full_lab.store.run(results.flagged)
+    row = full_context.store.run(results.flagged)
     key = diagnostics_key(row["variant_key"], row["data_key"])
     with Writer(results.path) as writer:
         writer.put_stage(key, "diagnostics", {"flags": [], "numbers": NUMBERS}, 0.1)
-    details = DetailsPanel(full_lab)
+    details = DetailsPanel(full_context)
     qtbot.addWidget(details)
     details.show_runs([results.flagged])
     details.show()

@@ -15,7 +15,7 @@ from pytestqt.qtbot import QtBot
 import engine
 from engine.importing.report import LayerDensity, Trial
 from gui.base import file_dialogs
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.bridge.import_process import ImportProcess, import_arguments
 from gui.library.import_dialog import ImportDialog
 from gui.library.import_form import ImportForm
@@ -29,8 +29,8 @@ from tests.helpers.screen_reader import nameless
 
 
 @pytest.fixture
-def dialog(qtbot: QtBot, lab: Lab) -> ImportDialog:
-    dialog = ImportDialog(lab)
+def dialog(qtbot: QtBot, context: PageContext) -> ImportDialog:
+    dialog = ImportDialog(context)
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
     qtbot.addWidget(dialog)
     with qtbot.waitActive(dialog):
@@ -40,8 +40,8 @@ def dialog(qtbot: QtBot, lab: Lab) -> ImportDialog:
 
 
 @pytest.fixture
-def window(qtbot: QtBot, lab: Lab) -> MainWindow:
-    window = MainWindow(lab, "new")
+def window(qtbot: QtBot, context: PageContext) -> MainWindow:
+    window = MainWindow(context, "new")
     qtbot.addWidget(window)
     with qtbot.waitActive(window):
         window.show()
@@ -122,7 +122,7 @@ def test_a_python_file_runs_only_with_consent(dialog: ImportDialog) -> None:
 
 
 def test_the_file_is_chosen_and_the_images_are_remembered(
-    qtbot: QtBot, lab: Lab, dialog: ImportDialog, monkeypatch: pytest.MonkeyPatch
+    qtbot: QtBot, context: PageContext, dialog: ImportDialog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(file_dialogs, "ask_open", lambda *_: Path("/models/net.th"))
     dialog.form.choose.click()
@@ -130,7 +130,7 @@ def test_the_file_is_chosen_and_the_images_are_remembered(
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     dialog.form.put_images({"npz": "/pictures.npz", "limit": 50})
     dialog.examine.click()
-    again = ImportDialog(lab)
+    again = ImportDialog(context)
     qtbot.addWidget(again)
     assert again.form.images() == {"npz": "/pictures.npz", "limit": 50}
     qtbot.waitUntil(lambda: dialog._process is None)
@@ -275,7 +275,7 @@ def test_closing_ends_the_process(qtbot: QtBot, dialog: ImportDialog) -> None:
 
 
 @pytest.fixture
-def view(qtbot: QtBot, lab: Lab) -> ReportView:
+def view(qtbot: QtBot, context: PageContext) -> ReportView:
     view = ReportView()
     qtbot.addWidget(view)
     return view
@@ -438,7 +438,7 @@ def test_the_dialog_opens_by_key_and_closes_with_the_window(
         window.close()
 
 
-def test_the_form_alone_is_ready(qtbot: QtBot, lab: Lab) -> None:
+def test_the_form_alone_is_ready(qtbot: QtBot, context: PageContext) -> None:
     form = ImportForm()
     qtbot.addWidget(form)
     assert form.objection() is not None

@@ -15,7 +15,7 @@ from engine.catalog.models import library
 from engine.catalog.models.published import published
 from engine.host import paths
 from engine.store.artifacts import models_of
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.library.favourites import Favourites
 from gui.library.library_model import STAR
 from gui.library.library_window import LibraryWindow
@@ -31,9 +31,9 @@ from tests.helpers.screen_reader import nameless
 
 
 @pytest.fixture
-def folder(full_lab: Lab) -> Path:
-    """The library of ``full_lab``: one healthy model and one that is not."""
-    folder = models_of(full_lab.store.path)
+def folder(full_context: PageContext) -> Path:
+    """The library of ``full_context``: one healthy model and one that is not."""
+    folder = models_of(full_context.store.path)
     catalog.use_library(folder)
     put_model(folder, "mine", source={"file": "thesis.pt2", "sha256": "cd" * 32})
     put_model(folder, "sick", title="Sick one", healthy=False, clean_accuracy=0.11)
@@ -41,8 +41,8 @@ def folder(full_lab: Lab) -> Path:
 
 
 @pytest.fixture
-def window(qtbot: QtBot, full_lab: Lab, folder: Path) -> MainWindow:
-    window = MainWindow(full_lab, "new")
+def window(qtbot: QtBot, full_context: PageContext, folder: Path) -> MainWindow:
+    window = MainWindow(full_context, "new")
     qtbot.addWidget(window)
     window.show()
     window.models.show_library()
@@ -152,25 +152,27 @@ def test_what_is_downloaded_is_no_longer_to_be(window: MainWindow, folder: Path)
 # -- stars and words -----------------------------------------------------------------------
 
 
-def test_stars_stand_first_and_survive(qtbot: QtBot, window: MainWindow, full_lab: Lab) -> None:
+def test_stars_stand_first_and_survive(
+    qtbot: QtBot, window: MainWindow, full_context: PageContext
+) -> None:
     shelf(window).select("sick")
     table = shelf(window).table
     cell = table.visualRect(table.currentIndex().siblingAtColumn(STAR)).center()
     qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=cell)
     assert listed(window)[0] == "Sick one"
     assert shelf(window).selected().id == "sick"  # type: ignore[union-attr]
-    assert Favourites(full_lab.settings).ids() == {"sick"}
+    assert Favourites(full_context.settings).ids() == {"sick"}
     look_through(window, "favourites")
     assert listed(window) == ["Sick one"]
     qtbot.keyClick(table, Qt.Key.Key_Asterisk)
     assert listed(window) == []
-    assert Favourites(full_lab.settings).ids() == set()
+    assert Favourites(full_context.settings).ids() == set()
 
 
 @pytest.mark.parametrize("kept", ["no json", "3", "{}"])
-def test_settings_of_another_version_have_no_stars(full_lab: Lab, kept: str) -> None:
-    full_lab.settings.setValue("models/favourites", kept)
-    assert Favourites(full_lab.settings).ids() == set()
+def test_settings_of_another_version_have_no_stars(full_context: PageContext, kept: str) -> None:
+    full_context.settings.setValue("models/favourites", kept)
+    assert Favourites(full_context.settings).ids() == set()
 
 
 def test_title_and_remark_are_changed_and_undone(qtbot: QtBot, window: MainWindow) -> None:
@@ -220,9 +222,11 @@ def test_deleting_is_undone_by_key(qtbot: QtBot, window: MainWindow, folder: Pat
     assert {one.name: one.read_bytes() for one in folder.iterdir()} == before
 
 
-def test_a_model_that_waits_in_the_queue_stays(window: MainWindow, full_lab: Lab) -> None:
-    with full_lab.store.db.atomic():
-        full_lab.store.db.execute("UPDATE runs SET model = 'mine' WHERE status = 'waiting'")
+def test_a_model_that_waits_in_the_queue_stays(
+    window: MainWindow, full_context: PageContext
+) -> None:
+    with full_context.store.db.atomic():
+        full_context.store.db.execute("UPDATE runs SET model = 'mine' WHERE status = 'waiting'")
     shelf(window).select("mine")
     shelf(window).card.buttons["delete"].click()
     assert "cannot be deleted: 1 run that uses it waits" in shelf(window).message.accessibleName()
@@ -230,12 +234,12 @@ def test_a_model_that_waits_in_the_queue_stays(window: MainWindow, full_lab: Lab
     assert not window.undo_stack.canUndo()
 
 
-def test_redoing_looks_at_the_queue_again(window: MainWindow, full_lab: Lab) -> None:
+def test_redoing_looks_at_the_queue_again(window: MainWindow, full_context: PageContext) -> None:
     shelf(window).select("mine")
     shelf(window).card.buttons["delete"].click()
     window.undo_stack.undo()
-    with full_lab.store.db.atomic():
-        full_lab.store.db.execute("UPDATE runs SET model = 'mine' WHERE status = 'waiting'")
+    with full_context.store.db.atomic():
+        full_context.store.db.execute("UPDATE runs SET model = 'mine' WHERE status = 'waiting'")
     window.undo_stack.redo()
     assert "mine" in catalog.section("models")
     assert "cannot be deleted" in shelf(window).message.accessibleName()
@@ -383,8 +387,8 @@ def test_notes_of_blocks_are_read_by_screen_readers(window: MainWindow) -> None:
 
 
 @pytest.mark.parametrize("name", GUIDES)
-def test_a_guide_opens_from_the_menu(qtbot: QtBot, lab: Lab, name: str) -> None:
-    window = MainWindow(lab, "new")
+def test_a_guide_opens_from_the_menu(qtbot: QtBot, context: PageContext, name: str) -> None:
+    window = MainWindow(context, "new")
     qtbot.addWidget(window)
     window.show()
     window.menus.actions[f"guide-{name}"].trigger()
@@ -397,7 +401,7 @@ def test_a_guide_opens_from_the_menu(qtbot: QtBot, lab: Lab, name: str) -> None:
     QApplication.processEvents()
 
 
-def test_the_guide_names_what_is_there(lab: Lab, qtbot: QtBot) -> None:
+def test_the_guide_names_what_is_there(context: PageContext, qtbot: QtBot) -> None:
     """Every bold term with capitals of the guide is the text of a control or an action."""
     import re
 
@@ -405,9 +409,9 @@ def test_the_guide_names_what_is_there(lab: Lab, qtbot: QtBot) -> None:
     from gui.pages import PAGES
     from gui.shell.actions import ACTIONS
 
-    dialog = ImportDialog(lab)
+    dialog = ImportDialog(context)
     qtbot.addWidget(dialog)
-    window = MainWindow(lab, "new")
+    window = MainWindow(context, "new")
     qtbot.addWidget(window)
     known = {button.text().strip() for host in (dialog, window) for button in _buttons(host)}
     known |= {action.text for action in ACTIONS}

@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from engine.host import paths
 from gui.base import theme
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.pages import PAGES, page_class
 from gui.pages.new.method_block import MethodBlock
 from gui.shell.main_window import MainWindow
@@ -22,8 +22,8 @@ from tests.helpers.screen_reader import nameless
 every_page = pytest.mark.parametrize("page_id", PAGES)
 
 
-def shown(qtbot: QtBot, lab: Lab, page_id: str) -> MainWindow:
-    window = MainWindow(lab, page_id)
+def shown(qtbot: QtBot, context: PageContext, page_id: str) -> MainWindow:
+    window = MainWindow(context, page_id)
     qtbot.addWidget(window)
     window.resize(1280, 720)
     window.show()
@@ -37,7 +37,7 @@ def test_says_what_it_is(page_id: str) -> None:
 
 
 @every_page
-@pytest.mark.parametrize("fixture", ["lab", "full_lab"])
+@pytest.mark.parametrize("fixture", ["context", "full_context"])
 def test_fits_a_small_screen_and_names_its_controls(
     qtbot: QtBot, request: pytest.FixtureRequest, page_id: str, fixture: str
 ) -> None:
@@ -48,8 +48,8 @@ def test_fits_a_small_screen_and_names_its_controls(
     assert nameless(window) == []
 
 
-def test_every_method_fits_into_its_column(qtbot: QtBot, lab: Lab) -> None:
-    window = shown(qtbot, lab, "new")
+def test_every_method_fits_into_its_column(qtbot: QtBot, context: PageContext) -> None:
+    window = shown(qtbot, context, "new")
     window.load_study(paths.resources() / "studies" / "systems-digits.toml")
     widths = {
         area.viewport().width() - area.widget().minimumSizeHint().width()
@@ -68,8 +68,10 @@ def test_every_method_fits_into_its_column(qtbot: QtBot, lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("page_id", [one for one in PAGES if one != "new"])
-def test_an_empty_page_offers_the_next_action(qtbot: QtBot, lab: Lab, page_id: str) -> None:
-    window = shown(qtbot, lab, page_id)
+def test_an_empty_page_offers_the_next_action(
+    qtbot: QtBot, context: PageContext, page_id: str
+) -> None:
+    window = shown(qtbot, context, page_id)
     visible = [one for one in window.page().findChildren(EmptyState) if one.isVisible()]
     assert len(visible) == 1
     buttons = [one for one in visible[0].findChildren(QAbstractButton) if one.isVisible()]
@@ -79,8 +81,8 @@ def test_an_empty_page_offers_the_next_action(qtbot: QtBot, lab: Lab, page_id: s
 
 
 @every_page
-def test_has_paper_of_the_theme(qtbot: QtBot, full_lab: Lab, page_id: str) -> None:
-    window = shown(qtbot, full_lab, page_id)
+def test_has_paper_of_the_theme(qtbot: QtBot, full_context: PageContext, page_id: str) -> None:
+    window = shown(qtbot, full_context, page_id)
     pages = {}
     for mode in ("light", "dark"):
         theme.current().use(mode)

@@ -9,7 +9,7 @@ from pytestqt.qtbot import QtBot
 
 from engine.host import paths
 from gui.base import theme
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.pages.queue.page import QueuePage
 from gui.shell.actions import ACTIONS, MENUS
 from gui.shell.main_window import MainWindow
@@ -18,8 +18,8 @@ from tests.helpers.colours import ICONS
 from tests.helpers.fakes import FakeEngineClient
 
 
-def window_of(qtbot: QtBot, lab: Lab, page: str = "new") -> MainWindow:
-    window = MainWindow(lab, page)
+def window_of(qtbot: QtBot, context: PageContext, page: str = "new") -> MainWindow:
+    window = MainWindow(context, page)
     qtbot.addWidget(window)
     with qtbot.waitExposed(window):
         window.show()
@@ -38,8 +38,8 @@ def test_ids_and_shortcuts_are_unique_and_real() -> None:
     assert {action.icon for action in ACTIONS} - {""} <= set(ICONS)
 
 
-def test_sheet_shows_every_shortcut(qtbot: QtBot, lab: Lab) -> None:
-    window = window_of(qtbot, lab)
+def test_sheet_shows_every_shortcut(qtbot: QtBot, context: PageContext) -> None:
+    window = window_of(qtbot, context)
     window.show_shortcuts()
     sheet = window.findChild(ShortcutSheet)
     assert sheet is not None
@@ -51,15 +51,15 @@ def test_sheet_shows_every_shortcut(qtbot: QtBot, lab: Lab) -> None:
     sheet.close()
 
 
-def test_every_action_is_in_its_menu(qtbot: QtBot, lab: Lab) -> None:
-    window = window_of(qtbot, lab)
+def test_every_action_is_in_its_menu(qtbot: QtBot, context: PageContext) -> None:
+    window = window_of(qtbot, context)
     for title, menu in window.menus.menus.items():
         inside = [one.text() for one in menu.actions() if not one.isSeparator()]
         assert inside == [action.text for action in ACTIONS if action.menu == title]
 
 
-def test_pages_by_key(qtbot: QtBot, lab: Lab) -> None:
-    window = window_of(qtbot, lab)
+def test_pages_by_key(qtbot: QtBot, context: PageContext) -> None:
+    window = window_of(qtbot, context)
     qtbot.keyClick(window, Qt.Key.Key_2, Qt.KeyboardModifier.ControlModifier)
     assert window.page_id == "queue"
     assert window.rail.buttons["queue"].isChecked()
@@ -67,8 +67,8 @@ def test_pages_by_key(qtbot: QtBot, lab: Lab) -> None:
     assert window.page_id == "new"
 
 
-def test_menu_shows_what_makes_sense_now(qtbot: QtBot, lab: Lab) -> None:
-    window = window_of(qtbot, lab, "queue")
+def test_menu_shows_what_makes_sense_now(qtbot: QtBot, context: PageContext) -> None:
+    window = window_of(qtbot, context, "queue")
     run = window.menus.menus["Run"]
     run.aboutToShow.emit()
     state = {one.text(): one.isEnabled() for one in run.actions()}
@@ -79,8 +79,8 @@ def test_menu_shows_what_makes_sense_now(qtbot: QtBot, lab: Lab) -> None:
     assert all(one.isEnabled() for one in run.actions())
 
 
-def test_palette_finds_and_does(qtbot: QtBot, lab: Lab) -> None:
-    window = window_of(qtbot, lab)
+def test_palette_finds_and_does(qtbot: QtBot, context: PageContext) -> None:
+    window = window_of(qtbot, context)
     qtbot.keyClick(window, Qt.Key.Key_K, Qt.KeyboardModifier.ControlModifier)
     box = window.palette_box
     assert box.isVisible()
@@ -100,9 +100,9 @@ def test_palette_finds_and_does(qtbot: QtBot, lab: Lab) -> None:
 
 
 def test_an_action_that_makes_no_sense_does_nothing(
-    qtbot: QtBot, lab: Lab, engine: FakeEngineClient
+    qtbot: QtBot, context: PageContext, engine: FakeEngineClient
 ) -> None:
-    window = window_of(qtbot, lab)
+    window = window_of(qtbot, context)
     window.load_study(paths.example_study())
     window.show_page("queue")
     assert isinstance(window.page(), QueuePage)

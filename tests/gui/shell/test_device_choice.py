@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 
 from engine import events
 from gui import app
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.shell.main_window import MainWindow
 from gui.shell.queue_controller import DEVICE, PRECISION
 from tests.helpers.fakes import FakeEngineClient
@@ -21,11 +21,14 @@ FOUND = (("cpu", "cpu, 2 threads"), ("cuda:0", "cuda:0 One"), ("cuda:1", "cuda:1
 
 
 @pytest.fixture
-def window(qtbot: QtBot, lab: Lab, tell: Tell) -> MainWindow:
-    window = MainWindow(lab, "new")
+def window(qtbot: QtBot, context: PageContext, tell: Tell) -> MainWindow:
+    window = MainWindow(context, "new")
     qtbot.addWidget(window)
     window.show()
-    tell(lab, events.WorkerReady(pid=1, device="cpu", description="cpu, 2 threads", devices=FOUND))
+    tell(
+        context,
+        events.WorkerReady(pid=1, device="cpu", description="cpu, 2 threads", devices=FOUND),
+    )
     return window
 
 
@@ -38,7 +41,7 @@ def checked(window: MainWindow) -> list[str]:
 
 
 def test_what_was_found_is_offered_and_what_is_chosen_is_used_and_remembered(
-    window: MainWindow, lab: Lab, engine: FakeEngineClient
+    window: MainWindow, context: PageContext, engine: FakeEngineClient
 ) -> None:
     assert [text for text in entries(window) if text][:4] == [
         "Automatic device",
@@ -51,7 +54,7 @@ def test_what_was_found_is_offered_and_what_is_chosen_is_used_and_remembered(
     entries(window)["Search in fp32"].trigger()
     assert engine.calls[-1] == ("use", ("cuda:1", "fp32"))
     assert checked(window) == ["cuda:1 Two", "Search in fp32"]
-    assert app._place(lab.settings, None) == ("cuda:1", "fp32")
+    assert app._place(context.settings, None) == ("cuda:1", "fp32")
 
 
 def test_what_is_chosen_already_starts_nothing(
@@ -62,10 +65,10 @@ def test_what_is_chosen_already_starts_nothing(
 
 
 def test_a_device_that_is_gone_is_named_and_another_can_be_chosen(
-    window: MainWindow, lab: Lab, tell: Tell, engine: FakeEngineClient
+    window: MainWindow, context: PageContext, tell: Tell, engine: FakeEngineClient
 ) -> None:
     window.status.device.set_choice("cuda:7", "auto")
-    tell(lab, events.WorkerDied(reason="The device 'cuda:7' cannot be used.", final=True))
+    tell(context, events.WorkerDied(reason="The device 'cuda:7' cannot be used.", final=True))
     assert window.status.device.text() == "engine is off"
     assert "cuda:7" in window.status.device.toolTip()
     assert window.toast.message is not None

@@ -27,7 +27,7 @@ from pytestqt.qtbot import QtBot
 from engine import catalog
 from engine.host import paths
 from engine.store.artifacts import models_of
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.pages import PAGES
 from gui.pages.new.method_group import SearchLine
 from gui.shell.main_window import MainWindow
@@ -51,12 +51,12 @@ PLACES = (*PAGES, "library", "import")
 
 
 @pytest.fixture
-def window(qtbot: QtBot, full_lab: Lab) -> Iterator[MainWindow]:
+def window(qtbot: QtBot, full_context: PageContext) -> Iterator[MainWindow]:
     """Everything that has fields, with something in it to lose."""
-    folder = models_of(full_lab.store.path)
+    folder = models_of(full_context.store.path)
     catalog.use_library(folder)
     put_model(folder, "mine", source={"file": "thesis.pt2", "sha256": "cd" * 32})
-    window = MainWindow(full_lab, "new")
+    window = MainWindow(full_context, "new")
     qtbot.addWidget(window)
     window.resize(1280, 720)
     with qtbot.waitActive(window):
@@ -135,7 +135,7 @@ def state(window: MainWindow, field: QWidget) -> dict[str, Any]:
             elif isinstance(one, QAbstractItemView) and one.selectionModel():
                 chosen = [(at.row(), at.column()) for at in one.selectedIndexes()]
                 found[f"{key} of {one.model().rowCount()}"] = chosen
-    store, draft = window.lab.store, window._new_page().draft()
+    store, draft = window.context.store, window._new_page().draft()
     asked = {key: [one.get("name") for one in draft[key]] for key in _ASKED}
     return {
         "widgets": found,

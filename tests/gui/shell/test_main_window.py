@@ -13,7 +13,7 @@ from pytestqt.qtbot import QtBot
 from engine import events
 from gui.base import error_hooks
 from gui.base.model_names import model_title
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.base.undo_commands import DeleteRuns
 from gui.shell.main_window import MainWindow
 from tests.helpers.fake_results import FakeResults
@@ -21,16 +21,16 @@ from tests.helpers.page_kit import Tell
 
 
 @pytest.fixture
-def window(qtbot: QtBot, full_lab: Lab) -> MainWindow:
-    window = MainWindow(full_lab, "new")
+def window(qtbot: QtBot, full_context: PageContext) -> MainWindow:
+    window = MainWindow(full_context, "new")
     qtbot.addWidget(window)
     with qtbot.waitExposed(window):
         window.show()
     return window
 
 
-def test_pages_are_built_when_first_shown(qtbot: QtBot, lab: Lab) -> None:
-    window = MainWindow(lab, "new")
+def test_pages_are_built_when_first_shown(qtbot: QtBot, context: PageContext) -> None:
+    window = MainWindow(context, "new")
     qtbot.addWidget(window)
     assert window.stack.count() == 1
     window.show_page("queue")
@@ -39,12 +39,14 @@ def test_pages_are_built_when_first_shown(qtbot: QtBot, lab: Lab) -> None:
     assert window.stack.count() == 2
 
 
-def test_place_and_page_are_remembered(qtbot: QtBot, window: MainWindow, full_lab: Lab) -> None:
+def test_place_and_page_are_remembered(
+    qtbot: QtBot, window: MainWindow, full_context: PageContext
+) -> None:
     window.show_page("queue")
     window.details.setVisible(window.details.isHidden())
     window.resize(1300, 750)
     window.close()
-    again = MainWindow(full_lab)
+    again = MainWindow(full_context)
     qtbot.addWidget(again)
     assert again.page_id == "queue"
     assert not again.details.isHidden()
@@ -53,18 +55,22 @@ def test_place_and_page_are_remembered(qtbot: QtBot, window: MainWindow, full_la
 
 
 @pytest.mark.parametrize("value", ["", "nowhere"])
-def test_an_unknown_page_in_the_settings_is_no_trouble(qtbot: QtBot, lab: Lab, value: str) -> None:
-    lab.settings.setValue("window/page", value)
-    lab.settings.setValue("window/geometry", "rubbish")
-    window = MainWindow(lab)
+def test_an_unknown_page_in_the_settings_is_no_trouble(
+    qtbot: QtBot, context: PageContext, value: str
+) -> None:
+    context.settings.setValue("window/page", value)
+    context.settings.setValue("window/geometry", "rubbish")
+    window = MainWindow(context)
     qtbot.addWidget(window)
     assert window.page_id == "new"
 
 
-def test_a_refused_study_is_explained_in_new(window: MainWindow, full_lab: Lab, tell: Tell) -> None:
+def test_a_refused_study_is_explained_in_new(
+    window: MainWindow, full_context: PageContext, tell: Tell
+) -> None:
     window.show_page("queue")
     refused = events.StudyRefused(name="Mine", message="The folder /x is empty.", hint="Choose.")
-    tell(full_lab, refused)
+    tell(full_context, refused)
     assert window.page_id == "new"
     bar = window.frame("new").bar
     assert bar.isVisible()
@@ -73,10 +79,10 @@ def test_a_refused_study_is_explained_in_new(window: MainWindow, full_lab: Lab, 
 
 
 def test_a_failed_run_is_told_with_its_traceback(
-    window: MainWindow, full_lab: Lab, tell: Tell
+    window: MainWindow, full_context: PageContext, tell: Tell
 ) -> None:
     tell(
-        full_lab,
+        full_context,
         events.RunFailed(run_id=3, message="Out of memory.", hint="Halve.", traceback="Trace..."),
     )
     toast = window.toast
@@ -90,33 +96,35 @@ def test_a_failed_run_is_told_with_its_traceback(
 
 
 def test_a_study_that_is_stored_already_says_so(
-    window: MainWindow, full_lab: Lab, tell: Tell
+    window: MainWindow, full_context: PageContext, tell: Tell
 ) -> None:
-    tell(full_lab, events.StudyQueued(study_id=1, name="x", run_ids=(1, 2), reused=2))
+    tell(full_context, events.StudyQueued(study_id=1, name="x", run_ids=(1, 2), reused=2))
     assert window.toast.message is not None
     assert "stored already" in window.toast.message.text
     window.toast.clear()
 
 
 def test_deleting_runs_is_undone_by_key(
-    qtbot: QtBot, window: MainWindow, full_lab: Lab, results: FakeResults
+    qtbot: QtBot, window: MainWindow, full_context: PageContext, results: FakeResults
 ) -> None:
     with qtbot.waitActive(window):
         window.activateWindow()
     window.show_page("queue")
-    before = len(full_lab.store.results())
+    before = len(full_context.store.results())
     run_ids = [results.failed, results.flagged]
-    window.change(DeleteRuns(full_lab.store, run_ids, lambda: None))
-    assert len(full_lab.store.results()) == before - 2
+    window.change(DeleteRuns(full_context.store, run_ids, lambda: None))
+    assert len(full_context.store.results()) == before - 2
     control = Qt.KeyboardModifier.ControlModifier
     qtbot.keyClick(window, Qt.Key.Key_Z, control)
-    assert len(full_lab.store.results()) == before
+    assert len(full_context.store.results()) == before
     qtbot.keyClick(window, Qt.Key.Key_Z, control | Qt.KeyboardModifier.ShiftModifier)
-    assert len(full_lab.store.results()) == before - 2
+    assert len(full_context.store.results()) == before - 2
 
 
-def test_details_tell_all_and_keep_notes(qtbot: QtBot, window: MainWindow, full_lab: Lab) -> None:
-    row = next(one for one in full_lab.store.results() if one["status"] == "finished")
+def test_details_tell_all_and_keep_notes(
+    qtbot: QtBot, window: MainWindow, full_context: PageContext
+) -> None:
+    row = next(one for one in full_context.store.results() if one["status"] == "finished")
     run_id, details = row["run_id"], window.details
     window.details.setVisible(window.details.isHidden())
     details.show_runs([run_id])
@@ -133,11 +141,11 @@ def test_details_tell_all_and_keep_notes(qtbot: QtBot, window: MainWindow, full_
     details.tags.editingFinished.emit()
     details.note.setPlainText("look again")
     details.note.left.emit()
-    stored = full_lab.store.run(run_id)
+    stored = full_context.store.run(run_id)
     assert (stored["tags"], stored["note"]) == ("paper, t2", "look again")
     window.undo_stack.undo()
     window.undo_stack.undo()
-    stored = full_lab.store.run(run_id)
+    stored = full_context.store.run(run_id)
     assert (stored["tags"], stored["note"]) == ("", "")
     assert details.tags.text() == ""
     details.show_runs([run_id, run_id + 1])
@@ -146,7 +154,7 @@ def test_details_tell_all_and_keep_notes(qtbot: QtBot, window: MainWindow, full_
 
 
 def test_notes_are_not_overwritten_while_typing(
-    qtbot: QtBot, window: MainWindow, full_lab: Lab
+    qtbot: QtBot, window: MainWindow, full_context: PageContext
 ) -> None:
     with qtbot.waitActive(window):
         window.activateWindow()
@@ -154,7 +162,7 @@ def test_notes_are_not_overwritten_while_typing(
     window.details.show_runs([1])
     window.details.note.setFocus()
     qtbot.keyClicks(window.details.note, "half a sen")
-    full_lab.client.rows_changed.emit()
+    full_context.client.rows_changed.emit()
     assert window.details.note.toPlainText() == "half a sen"
 
 
@@ -183,13 +191,13 @@ def test_errors_of_any_thread_reach_the_window(
 
 
 def test_a_page_that_is_not_seen_leaves_the_details_alone(
-    window: MainWindow, full_lab: Lab, results: FakeResults, tell: Tell
+    window: MainWindow, full_context: PageContext, results: FakeResults, tell: Tell
 ) -> None:
     """Live follows every new run, also while another page is shown."""
     window.show_page("live")
     window.show_page("queue")
     before = window.details.title.text()
-    tell(full_lab, events.RunStarted(run_id=results.waiting, title="a run", total=60))
+    tell(full_context, events.RunStarted(run_id=results.waiting, title="a run", total=60))
     assert window.details.title.text() == before
 
 
@@ -208,29 +216,29 @@ def test_details_without_a_run_have_nothing_to_scroll(
 
 
 def test_details_are_built_again_only_when_their_run_changed(
-    window: MainWindow, full_lab: Lab, results: FakeResults
+    window: MainWindow, full_context: PageContext, results: FakeResults
 ) -> None:
     details = window.details
     details.show()
     details.show_runs([results.flagged])
     inside = details._body.widget()
-    full_lab.store.set_deleted([results.failed])
-    full_lab.client.rows_changed.emit()
+    full_context.store.set_deleted([results.failed])
+    full_context.client.rows_changed.emit()
     assert details._body.widget() is inside
-    full_lab.store.annotate(results.flagged, tags="odd")
-    full_lab.client.rows_changed.emit()
+    full_context.store.annotate(results.flagged, tags="odd")
+    full_context.client.rows_changed.emit()
     assert details.tags.text() == "odd"
 
 
 def test_a_message_offers_no_way_to_where_one_is(
-    window: MainWindow, full_lab: Lab, tell: Tell
+    window: MainWindow, full_context: PageContext, tell: Tell
 ) -> None:
     died = events.WorkerDied(reason="The worker was killed.")
     window.show_page("queue")
-    tell(full_lab, died)
+    tell(full_context, died)
     assert window.toast.message is not None
     assert window.toast.message.button == ""
     window.show_page("runs")
-    tell(full_lab, died)
+    tell(full_context, died)
     assert window.toast.message.button == "Show Queue"
     window.toast.clear()

@@ -14,7 +14,7 @@ from engine import events
 from engine.host import paths
 from engine.specs.study import Study
 from gui.base import file_dialogs
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.bridge.download_process import DownloadProcess
 from gui.bridge.import_process import ImportProcess
 from gui.pages.new.recipe_block import RecipeBlock
@@ -26,8 +26,8 @@ STARTED = events.RunStarted(run_id=20, title="digits-resnet-at, ptq w2, fgsm", t
 
 
 @pytest.fixture
-def window(qtbot: QtBot, full_lab: Lab) -> MainWindow:
-    window = MainWindow(full_lab, "new")
+def window(qtbot: QtBot, full_context: PageContext) -> MainWindow:
+    window = MainWindow(full_context, "new")
     qtbot.addWidget(window)
     window.show()
     return window
@@ -114,14 +114,14 @@ def test_an_empty_draft_is_replaced_without_ado(window: MainWindow) -> None:
 
 
 def test_stop_stops_the_queue_and_says_so(
-    window: MainWindow, full_lab: Lab, tell: Tell, engine: FakeEngineClient
+    window: MainWindow, full_context: PageContext, tell: Tell, engine: FakeEngineClient
 ) -> None:
-    tell(full_lab, events.QueueChanged(paused=False), STARTED)
+    tell(full_context, events.QueueChanged(paused=False), STARTED)
     window.show_page("live")
     window.status.stop_button.click()
     assert engine.calls == [("halt", None)]
     paused = events.QueueChanged(paused=True)
-    tell(full_lab, paused, events.RunCancelled(run_id=20), events.RunWaits(run_id=20))
+    tell(full_context, paused, events.RunCancelled(run_id=20), events.RunWaits(run_id=20))
     message = window.toast.message
     assert message is not None
     assert "Run 20 was stopped, and the queue is paused" in message.text
@@ -132,11 +132,11 @@ def test_stop_stops_the_queue_and_says_so(
 
 
 def test_skipping_goes_on_with_the_next(
-    window: MainWindow, full_lab: Lab, tell: Tell, engine: FakeEngineClient
+    window: MainWindow, full_context: PageContext, tell: Tell, engine: FakeEngineClient
 ) -> None:
     window.menus.actions["skip"].trigger()
     assert engine.calls == []
-    tell(full_lab, STARTED)
+    tell(full_context, STARTED)
     window.menus.actions["skip"].trigger()
     assert engine.calls == [("cancel", [20])]
 
@@ -154,9 +154,9 @@ def _answer(window: MainWindow, text: str) -> str:
 
 
 def test_closing_while_a_run_works_asks(
-    qtbot: QtBot, window: MainWindow, full_lab: Lab, tell: Tell
+    qtbot: QtBot, window: MainWindow, full_context: PageContext, tell: Tell
 ) -> None:
-    tell(full_lab, STARTED)
+    tell(full_context, STARTED)
     window.menus.actions["quit"].trigger()
     assert window.isVisible()
     assert "Run 20 is running" in _answer(window, "Stay")
@@ -168,15 +168,15 @@ def test_closing_while_a_run_works_asks(
 
 
 def test_closing_while_nothing_works_does_not_ask(
-    window: MainWindow, full_lab: Lab, tell: Tell
+    window: MainWindow, full_context: PageContext, tell: Tell
 ) -> None:
-    tell(full_lab, STARTED, events.RunCancelled(run_id=20))
+    tell(full_context, STARTED, events.RunCancelled(run_id=20))
     window.close()
     assert not window.isVisible()
 
 
 def test_imports_downloads_and_plans_are_asked_about_too(
-    window: MainWindow, full_lab: Lab, monkeypatch: pytest.MonkeyPatch
+    window: MainWindow, full_context: PageContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ImportProcess, "start", lambda _self: None)
     monkeypatch.setattr(DownloadProcess, "start", lambda _self: None)
@@ -184,7 +184,7 @@ def test_imports_downloads_and_plans_are_asked_about_too(
     assert window.models.dialog is not None
     window.models.dialog.run([])
     window._new_page().data.place.start([])
-    full_lab.client.planning.submitted("Mine")
+    full_context.client.planning.submitted("Mine")
     window.close()
     assert window.isVisible()
     asked = _answer(window, "Quit and continue later")
@@ -205,11 +205,11 @@ def _said(window: MainWindow, page_id: str) -> str:
 
 
 def test_what_is_planned_is_told_until_the_first_run(
-    window: MainWindow, full_lab: Lab, tell: Tell
+    window: MainWindow, full_context: PageContext, tell: Tell
 ) -> None:
     study = Study.from_toml(paths.example_study())
-    full_lab.client.start()
-    full_lab.client.submit(study)
+    full_context.client.start()
+    full_context.client.submit(study)
 
     def told(words: str) -> None:
         assert words in window.status.job.text()
@@ -217,29 +217,31 @@ def test_what_is_planned_is_told_until_the_first_run(
         assert words in _said(window, "queue")
 
     told("starting the engine")
-    tell(full_lab, events.WorkerReady(pid=1, device="cpu", description="CPU"))
+    tell(full_context, events.WorkerReady(pid=1, device="cpu", description="CPU"))
     told("reading the images")
     queued = events.StudyQueued(study_id=1, name=study.name, run_ids=(1, 2, 3), reused=1)
-    tell(full_lab, queued, events.QueueChanged(paused=True))
-    assert full_lab.client.planning.words() == "", "a paused queue prepares nothing"
-    tell(full_lab, events.QueueChanged(paused=False))
+    tell(full_context, queued, events.QueueChanged(paused=True))
+    assert full_context.client.planning.words() == "", "a paused queue prepares nothing"
+    tell(full_context, events.QueueChanged(paused=False))
     told("2 runs queued: preparing the first one")
-    tell(full_lab, STARTED)
-    assert full_lab.client.planning.words() == ""
+    tell(full_context, STARTED)
+    assert full_context.client.planning.words() == ""
     assert not window.frame("live").page.planning.isVisible()
 
 
-def test_a_plan_ends_with_a_refusal_or_the_second_death(full_lab: Lab, tell: Tell) -> None:
+def test_a_plan_ends_with_a_refusal_or_the_second_death(
+    full_context: PageContext, tell: Tell
+) -> None:
     study = Study.from_toml(paths.example_study())
-    planning = full_lab.client.planning
-    full_lab.client.submit(study)
-    tell(full_lab, events.StudyRefused(name=study.name, message="No."))
+    planning = full_context.client.planning
+    full_context.client.submit(study)
+    tell(full_context, events.StudyRefused(name=study.name, message="No."))
     assert planning.words() == ""
-    full_lab.client.submit(study)
+    full_context.client.submit(study)
     died = events.WorkerDied(reason="It died.")
-    tell(full_lab, died)
+    tell(full_context, died)
     assert "starting the engine" in planning.words(), "the next process is told again"
-    tell(full_lab, died)
+    tell(full_context, died)
     assert planning.words() == ""
 
 

@@ -19,7 +19,7 @@ from pytestqt.qtbot import QtBot
 
 from engine import catalog
 from engine.host import paths
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.pages import PAGES
 from gui.shell.main_window import MainWindow
 from gui.widgets.message_bar import Message
@@ -31,8 +31,8 @@ CONTROLS = (QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QPlainTextE
 
 
 @pytest.fixture
-def window(qtbot: QtBot, full_lab: Lab) -> MainWindow:
-    window = MainWindow(full_lab, "new")
+def window(qtbot: QtBot, full_context: PageContext) -> MainWindow:
+    window = MainWindow(full_context, "new")
     qtbot.addWidget(window)
     window.resize(WIDTH, HEIGHT)
     window.show()
@@ -115,8 +115,8 @@ def test_every_study_that_comes_along_fits_beside_the_details(window: MainWindow
     window.toast.clear()
 
 
-def test_the_first_window_leaves_room_for_its_frame(qtbot: QtBot, lab: Lab) -> None:
-    window = MainWindow(lab, "new")
+def test_the_first_window_leaves_room_for_its_frame(qtbot: QtBot, context: PageContext) -> None:
+    window = MainWindow(context, "new")
     qtbot.addWidget(window)
     room = window.screen().availableSize()
     assert window.height() <= room.height() - 40

@@ -6,7 +6,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from engine import events
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.base.words import duration
 from gui.shell.main_window import MainWindow
 from gui.shell.status_bar import StatusBar
@@ -17,8 +17,8 @@ STARTED = events.RunStarted(run_id=7, title="digits-resnet, none, pgd-40", total
 
 
 @pytest.fixture
-def window(qtbot: QtBot, lab: Lab) -> MainWindow:
-    window = MainWindow(lab, "new")
+def window(qtbot: QtBot, context: PageContext) -> MainWindow:
+    window = MainWindow(context, "new")
     qtbot.addWidget(window)
     window.show()
     return window
@@ -32,46 +32,48 @@ def test_duration(seconds: float | None, text: str) -> None:
 
 
 def test_a_run_from_start_to_end(
-    window: MainWindow, lab: Lab, tell: Tell, engine: FakeEngineClient
+    window: MainWindow, context: PageContext, tell: Tell, engine: FakeEngineClient
 ) -> None:
     bar: StatusBar = window.status
     bar.set_starting()
     assert "starting" in bar.device.text()
     assert not bar.stop_button.isEnabled()
-    tell(lab, events.WorkerReady(pid=1, device="cpu", description="CPU, 2 cores"), STARTED)
+    tell(context, events.WorkerReady(pid=1, device="cpu", description="CPU, 2 cores"), STARTED)
     assert bar.device.text() == "CPU, 2 cores"
     assert bar.job.text() == "#7  digits-resnet, none, pgd-40"
     assert bar.progress.text() == "60 / 300 images"
     step = events.RunProgress(
         run_id=7, done=150, total=300, broken=9, seen=150, curve=(), seconds_left=65, share=0.5
     )
-    tell(lab, step)
+    tell(context, step)
     assert bar.progress.value() == bar.progress.maximum() // 2
     assert bar.left.text() == "1:05 left"
     bar.stop_button.click()
     assert engine.calls == [("halt", None)]
-    tell(lab, events.RunCancelled(run_id=7))
+    tell(context, events.RunCancelled(run_id=7))
     assert not bar.stop_button.isEnabled()
     assert not bar.progress.isVisible()
 
 
-def test_no_time_is_promised_before_there_is_one(window: MainWindow, lab: Lab, tell: Tell) -> None:
-    tell(lab, STARTED)
+def test_no_time_is_promised_before_there_is_one(
+    window: MainWindow, context: PageContext, tell: Tell
+) -> None:
+    tell(context, STARTED)
     step = events.RunProgress(run_id=7, done=0, total=300, broken=0, seen=0, curve=(1.0,))
-    tell(lab, step)
+    tell(context, step)
     assert "left" not in window.status.left.text()
 
 
 def test_a_check_after_the_attack_has_progress_and_time(
-    window: MainWindow, lab: Lab, tell: Tell
+    window: MainWindow, context: PageContext, tell: Tell
 ) -> None:
     bar = window.status
     done = events.RunProgress(
         run_id=7, done=300, total=300, broken=9, seen=300, curve=(), seconds_left=90, share=1.0
     )
     check = events.StageStarted(run_id=7, stage="check", detail="square 0.1")
-    tell(lab, STARTED, done, check)
-    tell(lab, events.CheckProgress(run_id=7, detail="square 0.1", share=0.25, seconds_left=65))
+    tell(context, STARTED, done, check)
+    tell(context, events.CheckProgress(run_id=7, detail="square 0.1", share=0.25, seconds_left=65))
     assert bar.progress.value() == bar.progress.maximum() // 4
     assert bar.progress.text() == "check 25%"
     assert bar.left.text() == "1:05 left"
@@ -80,15 +82,15 @@ def test_a_check_after_the_attack_has_progress_and_time(
 
 
 def test_a_check_before_the_attack_has_progress_and_a_time_of_its_own(
-    window: MainWindow, lab: Lab, tell: Tell
+    window: MainWindow, context: PageContext, tell: Tell
 ) -> None:
     bar = window.status
     stage = events.StageStarted(run_id=7, stage="diagnostics")
-    tell(lab, STARTED, stage)
+    tell(context, STARTED, stage)
     gate = events.CheckProgress(
         run_id=7, detail="gradients", share=0.25, seconds_left=65, before=True
     )
-    tell(lab, gate)
+    tell(context, gate)
     assert bar.progress.text() == "check 25%"
     assert bar.left.text() == "check: 1:05 left"
     assert "check of its gradients" in bar.job.text()
@@ -96,9 +98,9 @@ def test_a_check_before_the_attack_has_progress_and_a_time_of_its_own(
 
 
 def test_a_paused_queue_offers_to_go_on(
-    qtbot: QtBot, full_lab: Lab, tell: Tell, engine: FakeEngineClient
+    qtbot: QtBot, full_context: PageContext, tell: Tell, engine: FakeEngineClient
 ) -> None:
-    window = MainWindow(full_lab, "new")
+    window = MainWindow(full_context, "new")
     qtbot.addWidget(window)
     window.show()
     bar = window.status
@@ -106,13 +108,13 @@ def test_a_paused_queue_offers_to_go_on(
     assert "1 waiting" in window.rail.buttons["queue"].accessibleName()
     bar.resume_button.click()
     assert engine.calls == [("pause", False)]
-    tell(full_lab, events.QueueChanged(paused=False))
+    tell(full_context, events.QueueChanged(paused=False))
     assert not bar.resume_button.isVisible()
     assert bar.job.text() == "1 run waiting"
 
 
-def test_a_dead_worker_is_told(window: MainWindow, lab: Lab, tell: Tell) -> None:
-    tell(lab, STARTED, events.WorkerDied(reason="The worker process was killed.", run_id=7))
+def test_a_dead_worker_is_told(window: MainWindow, context: PageContext, tell: Tell) -> None:
+    tell(context, STARTED, events.WorkerDied(reason="The worker process was killed.", run_id=7))
     assert window.status.device.text() == "restarting engine…"
     assert window.toast.isVisible()
     assert window.toast.message is not None
@@ -120,50 +122,52 @@ def test_a_dead_worker_is_told(window: MainWindow, lab: Lab, tell: Tell) -> None
     window.toast.clear()
 
 
-def test_the_bar_moves_within_a_batch(window: MainWindow, lab: Lab, tell: Tell) -> None:
+def test_the_bar_moves_within_a_batch(window: MainWindow, context: PageContext, tell: Tell) -> None:
     started = events.RunStarted(run_id=7, title="one", total=100, steps=40)
     step = events.RunProgress(
         run_id=7, done=0, total=100, broken=0, seen=100, curve=(1.0,), share=0.5, part="apgd-t"
     )
-    tell(lab, started, step)
+    tell(context, started, step)
     assert window.status.job.text() == "#7  one: apgd-t"
     assert window.status.progress.value() == window.status.progress.maximum() // 2
 
 
 def test_the_progress_of_the_queue_stands_beside_that_of_the_run(
-    qtbot: QtBot, full_lab: Lab, tell: Tell
+    qtbot: QtBot, full_context: PageContext, tell: Tell
 ) -> None:
-    window = MainWindow(full_lab, "new")
+    window = MainWindow(full_context, "new")
     qtbot.addWidget(window)
     window.show()
-    tell(full_lab, STARTED)
+    tell(full_context, STARTED)
     bar = window.status
     assert bar.overall.isVisible()
     assert bar.overall.text() == "19 / 20 runs"
     assert (bar.overall.value(), bar.overall.maximum()) == (19, 20)
-    tell(full_lab, events.RunCancelled(run_id=7))
+    tell(full_context, events.RunCancelled(run_id=7))
     assert not bar.overall.isVisible()
 
 
-def test_stopping_is_told_until_it_has_happened(window: MainWindow, lab: Lab, tell: Tell) -> None:
+def test_stopping_is_told_until_it_has_happened(
+    window: MainWindow, context: PageContext, tell: Tell
+) -> None:
     epoch = events.EpochFinished(run_id=7, epoch=2, epochs=5, loss=0.1, clean_accuracy=0.9)
-    tell(lab, STARTED, epoch)
+    tell(context, STARTED, epoch)
     assert window.status.left.text() != "stopping…"
     window.status.stop_button.click()
-    tell(lab, epoch)
+    tell(context, epoch)
     assert window.status.left.text() == "stopping…"
     assert not window.status.stop_button.isEnabled()
     step = events.RunProgress(
         run_id=7, done=150, total=300, broken=9, seen=150, curve=(1.0,), seconds_left=65
     )
-    tell(lab, step)
+    tell(context, step)
     assert window.status.left.text() == "stopping…"
-    tell(lab, events.RunCancelled(run_id=7), STARTED)
+    tell(context, events.RunCancelled(run_id=7), STARTED)
     assert window.status.stop_button.isEnabled()
 
 
 def test_training_has_a_share_of_its_step_and_a_time_left(
-    window: MainWindow, lab: Lab, tell: Tell
+    window: MainWindow, context: PageContext, tell: Tell
 ) -> None:
     bar = window.status
     stage = events.StageStarted(run_id=7, stage="compression", detail="hydra 10%")
@@ -180,24 +184,26 @@ def test_training_has_a_share_of_its_step_and_a_time_left(
         step_done=15,
         step_epochs=20,
     )
-    tell(lab, STARTED, stage)
+    tell(context, STARTED, stage)
     assert bar.job.text().endswith(": hydra 10%")
-    tell(lab, epoch)
+    tell(context, epoch)
     assert bar.progress.value() == bar.progress.maximum() * 3 // 4
     assert bar.progress.text() == "epoch 15 / 20"
     assert bar.left.text() == "training: 1:05 left"
     assert bar.job.text().endswith("hydra 10% · fine-tune")
-    tell(lab, events.StageStarted(run_id=7, stage="attack"))
+    tell(context, events.StageStarted(run_id=7, stage="attack"))
     assert "hydra" not in bar.job.text()
 
 
-def test_a_long_title_gives_way_to_the_time_left(window: MainWindow, lab: Lab, tell: Tell) -> None:
+def test_a_long_title_gives_way_to_the_time_left(
+    window: MainWindow, context: PageContext, tell: Tell
+) -> None:
     window.resize(1024, 640)
     title = "digits-resnet-at, " + "hydra 10% + finetune trades 20ep, " * 5 + "pgd-40"
     epoch = events.EpochFinished(
         run_id=7, epoch=2, epochs=5, loss=0.1, clean_accuracy=0.9, seconds_left=4000, step="hydra"
     )
-    tell(lab, events.RunStarted(run_id=7, title=title, total=300), epoch)
+    tell(context, events.RunStarted(run_id=7, title=title, total=300), epoch)
     bar = window.status
     bar.layout().activate()
     assert bar.left.width() >= bar.left.sizeHint().width()
@@ -208,9 +214,9 @@ def test_a_long_title_gives_way_to_the_time_left(window: MainWindow, lab: Lab, t
 
 
 def test_the_running_run_bears_the_title_of_its_model(
-    window: MainWindow, lab: Lab, tell: Tell
+    window: MainWindow, context: PageContext, tell: Tell
 ) -> None:
-    tell(lab, events.RunStarted(run_id=7, title="digits-resnet · none · pgd-40", total=3))
+    tell(context, events.RunStarted(run_id=7, title="digits-resnet · none · pgd-40", total=3))
     assert window.status.job.text() == "#7  Digits ResNet · none · pgd-40"
-    tell(lab, events.RunStarted(run_id=8, title="unknown · none · pgd-40", total=3))
+    tell(context, events.RunStarted(run_id=8, title="unknown · none · pgd-40", total=3))
     assert window.status.job.text() == "#8  unknown · none · pgd-40"

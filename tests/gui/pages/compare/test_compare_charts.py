@@ -19,7 +19,7 @@ from engine import events
 from engine.statistics.words import in_percent
 from engine.store import Store
 from gui.base import file_dialogs, theme
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.bridge.engine_client import QtEngineClient
 from gui.shell.main_window import MainWindow
 from tests.helpers import curve_store
@@ -39,20 +39,20 @@ def database(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def lab(
+def context(
     database: Path, engine: FakeEngineClient, settings: QSettings, qapp: QApplication
-) -> Iterator[Lab]:
+) -> Iterator[PageContext]:
     theme.install(qapp, settings, "light")
     store = Store(database)
-    lab = Lab(store, QtEngineClient(engine), settings)
-    yield lab
-    lab.client.close()
+    context = PageContext(store, QtEngineClient(engine), settings)
+    yield context
+    context.client.close()
     store.close()
 
 
 @pytest.fixture
-def desk(qtbot: QtBot, lab: Lab) -> Desk:
-    return Desk(qtbot, lab)
+def desk(qtbot: QtBot, context: PageContext) -> Desk:
+    return Desk(qtbot, context)
 
 
 def page_with(desk: Desk, chart: str) -> Any:
@@ -104,7 +104,7 @@ def test_curves_bands_and_points_are_drawn(desk: Desk) -> None:
         x, y = item.getData()
         assert list(x) == list(line.curve.eps)
         assert list(y) == list(line.curve.robust_accuracy)
-    stored = {row["run_id"]: row for row in desk.lab.store.results()}
+    stored = {row["run_id"]: row for row in desk.context.store.results()}
     spots = chart.scatter.points()
     assert {spot.data().run_id for spot in spots} == {2, 3, 5, 6}
     for spot in spots:
@@ -176,9 +176,9 @@ def test_unticking_a_curve_takes_it_and_its_points_away(desk: Desk) -> None:
 
 
 def test_without_distances_or_pairs_the_charts_say_what_is_missing(
-    qtbot: QtBot, full_lab: Lab
+    qtbot: QtBot, full_context: PageContext
 ) -> None:
-    desk = Desk(qtbot, full_lab)
+    desk = Desk(qtbot, full_context)
     page = page_with(desk, "security")
     assert page.security.stack.currentWidget() is page.security.empty
     assert "such as fmn" in page.security.empty.text.text()
@@ -195,7 +195,7 @@ def test_without_distances_or_pairs_the_charts_say_what_is_missing(
 
 def test_the_matrix_shows_rates_or_accuracies(desk: Desk) -> None:
     page = page_with(desk, "transfer")
-    model, pairs = page.transfer.model, desk.lab.store.transfers()
+    model, pairs = page.transfer.model, desk.context.store.transfers()
     rows = {(row["source_run"], row["target_run"]): row for row in pairs}
     assert page.transfer.attack_box.count() == 3
     assert model.rowCount() == model.columnCount() == 2
@@ -267,8 +267,8 @@ def test_new_pairs_appear_while_the_page_is_open(tmp_path: Path, desk: Desk) -> 
     page = page_with(desk, "transfer")
     page.transfer.attack_box.setCurrentIndex(1)
     before = page.transfer.model.index(0, 1).data()
-    desk.lab.store.db.execute("UPDATE transfers SET fooled = 13 WHERE source_run != target_run")
-    desk.lab.store.db.conn.commit()
+    desk.context.store.db.execute("UPDATE transfers SET fooled = 13 WHERE source_run != target_run")
+    desk.context.store.db.conn.commit()
     page.refresh()
     settle(desk, page)
     assert page.transfer.attack_box.currentIndex() == 1
@@ -276,15 +276,15 @@ def test_new_pairs_appear_while_the_page_is_open(tmp_path: Path, desk: Desk) -> 
 
 
 def test_the_stage_is_told_in_the_status_bar_and_can_be_stopped(
-    qtbot: QtBot, lab: Lab, engine: FakeEngineClient, tell: Tell
+    qtbot: QtBot, context: PageContext, engine: FakeEngineClient, tell: Tell
 ) -> None:
-    window = MainWindow(lab)
+    window = MainWindow(context)
     qtbot.addWidget(window)
 
     def stage(detail: str, done: int) -> events.StudyStage:
         return events.StudyStage(study_id=1, stage="transfer", detail=detail, done=done, total=4)
 
-    tell(lab, stage("digits-resnet · none · fgsm", 1))
+    tell(context, stage("digits-resnet · none · fgsm", 1))
     assert "digits-resnet · none" in window.status.job.text()
     assert window.status.progress.format() == "1 / 4 pairs"
     window.status.set_counts(0, 6, 6)
@@ -294,7 +294,7 @@ def test_the_stage_is_told_in_the_status_bar_and_can_be_stopped(
     assert window.toast.message is not None
     assert "the queue is paused" in window.toast.message.text
     window.toast.clear()
-    tell(lab, stage("", 1))
+    tell(context, stage("", 1))
     assert window.status.job.text() == "nothing to do"
     assert not window.status.stop_button.isEnabled()
 

@@ -18,7 +18,7 @@ from engine.specs.study import Study
 from engine.statistics.intervals import paired_difference
 from engine.store import RunKeys, Writer
 from gui.base import file_dialogs, theme
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.bridge.picture_process import PictureProcess
 from gui.pages.compare.chart_data import baselines
 from gui.pages.compare.compare_chart import shape
@@ -30,8 +30,8 @@ ROBUST, CLEAN = Y_AXES
 
 
 @pytest.fixture
-def desk(qtbot: QtBot, full_lab: Lab, results: FakeResults) -> Desk:
-    return Desk(qtbot, full_lab, results)
+def desk(qtbot: QtBot, full_context: PageContext, results: FakeResults) -> Desk:
+    return Desk(qtbot, full_context, results)
 
 
 def settled(desk: Desk) -> Any:
@@ -47,7 +47,7 @@ def wait(desk: Desk, page: Any) -> None:
 
 
 def finished(desk: Desk) -> list[dict[str, Any]]:
-    store = desk.lab.store
+    store = desk.context.store
     return store.with_specs(row for row in store.results() if row["status"] == "finished")
 
 
@@ -62,7 +62,7 @@ def with_attack(row: dict[str, Any], run_id: int, norm: str = "", **params: Any)
 
 def test_differences_are_those_of_the_statistics(desk: Desk) -> None:
     page = settled(desk)
-    store = desk.lab.store
+    store = desk.context.store
 
     def broken(run_id: int) -> list[bool]:
         return [sample["broken"] for sample in store.samples(run_id)]
@@ -86,7 +86,7 @@ def test_differences_are_those_of_the_statistics(desk: Desk) -> None:
 
 def test_runs_on_other_images_are_not_compared(desk: Desk) -> None:
     run_id = desk.run("digits-resnet-at", "ptq w4", "pgd")
-    desk.lab.store.db.execute(
+    desk.context.store.db.execute(
         'UPDATE samples SET "index" = "index" + 1 WHERE run_id = ?', (run_id,)
     )
     page = settled(desk)
@@ -172,7 +172,7 @@ def test_flagged_points_are_hollow_in_both_themes(desk: Desk) -> None:
         spots = [spot for scatter in page.tradeoff.chart.scatters for spot in scatter.points()]
         hollow = {spot.data().run_id for spot in spots if spot.brush().color() == paper}
         assert desk.results.flagged in hollow
-        assert hollow == {row["run_id"] for row in desk.lab.store.results() if row["flags"]}
+        assert hollow == {row["run_id"] for row in desk.context.store.results() if row["flags"]}
     assert f"Hollow: flagged ({len(hollow)} runs)" in page.tradeoff.note.text()
 
 
@@ -352,7 +352,7 @@ def queue_another_study(desk: Desk) -> None:
         "attack": [{"name": "fgsm"}],
     }
     study = Study.from_dict(table)
-    with Writer(desk.lab.store.path, exclusive=False) as writer:
+    with Writer(desk.context.store.path, exclusive=False) as writer:
         writer.add_study(study, [(study.runs()[0], RunKeys("own", "own-variant", "own-data"))])
 
 

@@ -14,7 +14,7 @@ from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
 from gui.base import file_dialogs
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.pages.inspector.kept_images import confidence_drop, flipped, read_examples, verdict
 from gui.pages.inspector.pixels import fitting_scale, perturbation, picture
 from tests.helpers.fake_results import FakeResults
@@ -24,8 +24,8 @@ RUN = ("digits-resnet-at", "magnitude 90%", "pgd")
 
 
 @pytest.fixture
-def desk(qtbot: QtBot, full_lab: Lab, results: FakeResults) -> Desk:
-    return Desk(qtbot, full_lab, results)
+def desk(qtbot: QtBot, full_context: PageContext, results: FakeResults) -> Desk:
+    return Desk(qtbot, full_context, results)
 
 
 def pixels(image: QImage) -> np.ndarray:
@@ -100,7 +100,7 @@ def test_only_flipped_images_are_visited(desk: Desk) -> None:
     page = desk.page("inspector")
     page.open(run_id)
     page.shown.setCurrentIndex(page.shown.findData("flipped"))
-    samples = desk.lab.store.samples(run_id)[:24]
+    samples = desk.context.store.samples(run_id)[:24]
     expected = [
         row["index"] for row in samples if row["broken"] and row["clean_prediction"] == row["label"]
     ]
@@ -123,7 +123,7 @@ def test_only_flipped_images_are_visited(desk: Desk) -> None:
 def test_stepping_is_not_typing_into_the_list(desk: Desk) -> None:
     # Class names that begin with the keys that step through the images.
     names = json.dumps({"class_names": ["zero", "jay", "kite", *(f"j{n}" for n in range(7))]})
-    desk.lab.store.db.execute("UPDATE runs SET environment = ?", (names,))
+    desk.context.store.db.execute("UPDATE runs SET environment = ?", (names,))
     page = by_index(desk)
     page.list.setFocus()
     places = [page.place]
@@ -135,7 +135,7 @@ def test_stepping_is_not_typing_into_the_list(desk: Desk) -> None:
 
 
 def test_orders(desk: Desk) -> None:
-    examples = read_examples(desk.lab.store, desk.run(*RUN))
+    examples = read_examples(desk.context.store, desk.run(*RUN))
     rows = examples.samples
     l2 = [rows[place]["l2"] for place in examples.places("all", "l2")]
     drops = [confidence_drop(rows[place]) for place in examples.places("all", "drop")]
@@ -146,7 +146,7 @@ def test_orders(desk: Desk) -> None:
 
 
 def test_kinds_of_images_agree_with_their_words(desk: Desk) -> None:
-    examples = read_examples(desk.lab.store, desk.run("digits-resnet", "none", "pgd"))
+    examples = read_examples(desk.context.store, desk.run("digits-resnet", "none", "pgd"))
     kinds = {kind: examples.places(kind, "index") for kind in ("flipped", "held", "wrong")}
 
     assert sorted(place for places in kinds.values() for place in places) == examples.places(
@@ -160,7 +160,7 @@ def test_kinds_of_images_agree_with_their_words(desk: Desk) -> None:
 def test_the_views_show_the_images_of_the_place(desk: Desk) -> None:
     page = by_index(desk)
     page.step(3)
-    images = desk.lab.store.images(desk.run(*RUN))
+    images = desk.context.store.images(desk.run(*RUN))
 
     for kind in ("clean", "adversarial"):
         expected = np.rint(255 * images[kind][3][0])
@@ -218,9 +218,11 @@ def test_the_same_image_in_other_runs(desk: Desk) -> None:
 
     assert page.same.rowCount() == 9
     for line in range(page.same.rowCount()):
-        run = desk.lab.store.result(page.same.run_of(line))
+        run = desk.context.store.result(page.same.run_of(line))
         assert run["attack"] == "pgd-20 0.15"
-        sample = next(row for row in desk.lab.store.samples(run["run_id"]) if row["index"] == index)
+        sample = next(
+            row for row in desk.context.store.samples(run["run_id"]) if row["index"] == index
+        )
         assert page.same.item(line, 4).text() == verdict(sample)
 
 

@@ -16,7 +16,7 @@ from pytestqt.qtbot import QtBot
 from engine import events
 from engine.statistics.intervals import wilson
 from gui.base import file_dialogs, theme
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.base.words import duration
 from gui.pages.live.charts import CurveChart
 from gui.pages.live.state import LiveState, _marks, figures, stored_state
@@ -26,8 +26,8 @@ from tests.helpers.page_kit import Desk, Tell
 
 
 @pytest.fixture
-def desk(qtbot: QtBot, full_lab: Lab, results: FakeResults) -> Desk:
-    return Desk(qtbot, full_lab, results)
+def desk(qtbot: QtBot, full_context: PageContext, results: FakeResults) -> Desk:
+    return Desk(qtbot, full_context, results)
 
 
 def test_progress_is_drawn_by_the_timer_and_not_by_the_event(desk: Desk, tell: Tell) -> None:
@@ -37,7 +37,7 @@ def test_progress_is_drawn_by_the_timer_and_not_by_the_event(desk: Desk, tell: T
     page.draw()
     before = page.curve.line.getData()
     for steps in range(2, 40):
-        tell(desk.lab, progress(run_id, steps))
+        tell(desk.context, progress(run_id, steps))
     assert page.curve.line.getData() is before or np.array_equal(
         page.curve.line.getData(), before
     ), "an event must not draw"
@@ -51,7 +51,7 @@ def test_progress_is_drawn_by_the_timer_and_not_by_the_event(desk: Desk, tell: T
 
 def test_the_part_at_work_is_named(desk: Desk, tell: Tell) -> None:
     page = desk.page("live")
-    tell(desk.lab, replace(progress(start(desk, tell), 4), part="apgd-t"))
+    tell(desk.context, replace(progress(start(desk, tell), 4), part="apgd-t"))
     page.draw()
     shown = [label.text() for label in page.figures.findChildren(QLabel)]
     assert "attacking: apgd-t" in shown
@@ -61,9 +61,9 @@ def test_the_parts_are_marked_on_the_curve_in_both_themes(desk: Desk, tell: Tell
     page = desk.page("live")
     run_id = start(desk, tell)
     begun = ((0, "apgd-ce"), (100, "apgd-t"))
-    tell(desk.lab, replace(progress(run_id, 4), part="apgd-t", parts=begun[:1]))
+    tell(desk.context, replace(progress(run_id, 4), part="apgd-t", parts=begun[:1]))
     page.draw()
-    tell(desk.lab, replace(progress(run_id, 4), part="apgd-t", parts=begun))
+    tell(desk.context, replace(progress(run_id, 4), part="apgd-t", parts=begun))
     page.draw()
     for mode in ("dark", "light"):
         theme.current().use(mode)
@@ -97,7 +97,7 @@ def test_stored_parts_begin_where_the_ones_before_end() -> None:
 def test_a_thinned_curve_is_drawn_at_its_steps(desk: Desk, tell: Tell) -> None:
     page = desk.page("live")
     run_id = start(desk, tell)
-    tell(desk.lab, replace(progress(run_id, 4), stride=50, loss=((1, 0.5), (150, 2.0))))
+    tell(desk.context, replace(progress(run_id, 4), stride=50, loss=((1, 0.5), (150, 2.0))))
     page.draw()
     assert list(page.curve.line.getData()[0]) == [0, 50, 100, 150]
     assert [list(axis) for axis in page.loss.line.getData()] == [[1, 150], [0.5, 2.0]]
@@ -114,7 +114,7 @@ def test_the_timer_runs_only_while_the_page_is_seen(desk: Desk) -> None:
 def test_the_curve_moves_by_itself(desk: Desk, tell: Tell) -> None:
     page = desk.page("live")
     run_id = start(desk, tell)
-    tell(desk.lab, progress(run_id, 7))
+    tell(desk.context, progress(run_id, 7))
 
     def drawn() -> bool:
         x, _ = page.curve.line.getData()
@@ -126,7 +126,7 @@ def test_the_curve_moves_by_itself(desk: Desk, tell: Tell) -> None:
 def test_the_band_is_the_wilson_interval(desk: Desk, tell: Tell) -> None:
     page = desk.page("live")
     run_id = start(desk, tell)
-    tell(desk.lab, progress(run_id, done=20, broken=5))
+    tell(desk.context, progress(run_id, done=20, broken=5))
     page.draw()
 
     low, high = wilson([7, 15], [8, 20])
@@ -144,10 +144,10 @@ def test_the_band_is_the_wilson_interval(desk: Desk, tell: Tell) -> None:
 def test_pausing_holds_the_charts_and_going_on_catches_up(desk: Desk, tell: Tell) -> None:
     page = desk.page("live")
     run_id = start(desk, tell)
-    tell(desk.lab, progress(run_id, 5))
+    tell(desk.context, progress(run_id, 5))
     page.draw()
     page.pause.click()
-    tell(desk.lab, progress(run_id, 9))
+    tell(desk.context, progress(run_id, 9))
     page.draw()
     assert len(page.curve.line.getData()[0]) == 5
 
@@ -172,7 +172,7 @@ def test_a_page_that_was_hidden_knows_where_the_run_stands(desk: Desk, tell: Tel
     page = desk.page("live")
     page.hide()
     run_id = start(desk, tell)
-    tell(desk.lab, progress(run_id, 6))
+    tell(desk.context, progress(run_id, 6))
     page.show()
     page.draw()
 
@@ -183,7 +183,7 @@ def test_a_page_that_was_hidden_knows_where_the_run_stands(desk: Desk, tell: Tel
 def test_a_stage_is_named_in_words(desk: Desk, tell: Tell) -> None:
     page = desk.page("live")
     run_id = start(desk, tell)
-    tell(desk.lab, events.StageStarted(run_id=run_id, stage="compression", detail="ptq w2"))
+    tell(desk.context, events.StageStarted(run_id=run_id, stage="compression", detail="ptq w2"))
     page.draw()
 
     assert page.figures.values["phase"].text() == "compressing: ptq w2"
@@ -195,7 +195,7 @@ def test_epochs_of_a_step_that_trains_are_told(desk: Desk, tell: Tell) -> None:
     epoch = events.EpochFinished(
         run_id=run_id, epoch=2, epochs=5, loss=0.1234, clean_accuracy=0.95, robust_accuracy=0.5
     )
-    tell(desk.lab, epoch)
+    tell(desk.context, epoch)
     page.draw()
 
     assert page.figures.values["phase"].text() == "training: epoch 2 of 5"
@@ -206,7 +206,7 @@ def test_epochs_of_a_step_that_trains_are_told(desk: Desk, tell: Tell) -> None:
 def test_a_failure_says_why(desk: Desk, tell: Tell) -> None:
     page = desk.page("live")
     run_id = start(desk, tell)
-    tell(desk.lab, events.RunFailed(run_id=run_id, message="Out of memory."))
+    tell(desk.context, events.RunFailed(run_id=run_id, message="Out of memory."))
     page.draw()
 
     assert "Out of memory." in page.figures.values["phase"].text()
@@ -219,7 +219,7 @@ def test_a_stored_run_shows_its_curve_flags_and_neighbours(desk: Desk) -> None:
     # The other variants of the same model under the same attack: none, two prunings, ptq w4.
     desk.qtbot.waitUntil(lambda: len(page.curve._earlier) == 4)
 
-    stored = [point["robust_accuracy"] for point in desk.lab.store.curve(desk.results.flagged)]
+    stored = [point["robust_accuracy"] for point in desk.context.store.curve(desk.results.flagged)]
     assert np.allclose(page.curve.line.getData()[1], stored)
     assert MASKED["text"][1:] in page.figures.values["evidence"].text()
     page.draw()
@@ -244,17 +244,19 @@ def test_the_curve_is_written_as_data_and_as_picture(
 
     with (tmp_path / "curve.csv").open() as file:
         shares = [float(row["robust_accuracy"]) for row in csv.DictReader(file)]
-    stored = [point["robust_accuracy"] for point in desk.lab.store.curve(run_id)]
+    stored = [point["robust_accuracy"] for point in desk.context.store.curve(run_id)]
     assert shares == stored
     assert ElementTree.parse(tmp_path / "curve.svg").getroot().tag.endswith("svg")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_stored_history_ends_at_the_stored_result(full_lab: Lab, results: FakeResults) -> None:
-    for row in full_lab.store.results():
+def test_stored_history_ends_at_the_stored_result(
+    full_context: PageContext, results: FakeResults
+) -> None:
+    for row in full_context.store.results():
         if row["status"] != "finished":
             continue
-        state = stored_state(full_lab.store, row["run_id"])
+        state = stored_state(full_context.store, row["run_id"])
         robust = state.robust()
         assert robust is not None
         assert robust == pytest.approx((row["robust_accuracy"], row["ci_low"], row["ci_high"]))

@@ -17,7 +17,7 @@ from engine.specs.study import Run, Study, make_attack, make_step
 from engine.store import RunKeys, Writer
 from engine.store.stage_keys import recipe_key
 from gui.base import file_dialogs, theme
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.pages.live.board import ATTACK, TRAINING
 from gui.pages.live.training_state import Training, expected_epochs, of_records
 from gui.pages.queue.queue_model import PROGRESS, TIME
@@ -29,8 +29,8 @@ HYDRA, TUNE = "hydra 10%", "finetune trades 4ep"
 
 
 @pytest.fixture
-def desk(qtbot: QtBot, full_lab: Lab, results: FakeResults) -> Desk:
-    return Desk(qtbot, full_lab, results)
+def desk(qtbot: QtBot, full_context: PageContext, results: FakeResults) -> Desk:
+    return Desk(qtbot, full_context, results)
 
 
 def epoch(run_id: int, number: int, **changes: Any) -> events.EpochFinished:
@@ -68,7 +68,7 @@ def shown(page: Any) -> dict[str, str]:
 def test_the_stages_of_a_step_follow_each_other_on_one_axis(desk: Desk, tell: Tell) -> None:
     page = desk.page("live")
     run_id = start(desk, tell)
-    tell(desk.lab, *hydra(run_id))
+    tell(desk.context, *hydra(run_id))
     page.draw()
     assert page.board.view == TRAINING
     chart = page.board.accuracy
@@ -93,7 +93,7 @@ def test_the_stages_of_a_step_follow_each_other_on_one_axis(desk: Desk, tell: Te
 
 def test_clean_and_robust_differ_by_more_than_colour(desk: Desk, tell: Tell) -> None:
     page = desk.page("live")
-    tell(desk.lab, *hydra(start(desk, tell)))
+    tell(desk.context, *hydra(start(desk, tell)))
     page.draw()
     for mode in ("dark", "light"):
         theme.current().use(mode)
@@ -107,16 +107,16 @@ def test_clean_and_robust_differ_by_more_than_colour(desk: Desk, tell: Tell) -> 
 def test_the_attack_takes_over_and_one_can_switch_back(desk: Desk, tell: Tell) -> None:
     page = desk.page("live")
     run_id = start(desk, tell)
-    tell(desk.lab, *hydra(run_id))
+    tell(desk.context, *hydra(run_id))
     page.draw()
     switch = page.board.switch
     assert switch.isVisible()
-    tell(desk.lab, events.StageStarted(run_id=run_id, stage="attack"), progress(run_id, 5))
+    tell(desk.context, events.StageStarted(run_id=run_id, stage="attack"), progress(run_id, 5))
     page.draw()
     assert page.board.view == ATTACK
     assert page.curve.isVisible()
     desk.qtbot.mouseClick(switch.buttons[TRAINING], Qt.MouseButton.LeftButton)
-    tell(desk.lab, progress(run_id, 9))
+    tell(desk.context, progress(run_id, 9))
     page.draw()
     assert page.board.view == TRAINING, "a choice holds while the attack goes on"
     assert len(page.board.accuracy.curves["clean"].getData()[0]) == 5
@@ -136,17 +136,17 @@ def test_curves_survive_leaving_the_page_and_come_to_one_opened_late(
 ) -> None:
     page = desk.page("live")
     run_id = start(desk, tell)
-    tell(desk.lab, *hydra(run_id)[:3])
+    tell(desk.context, *hydra(run_id)[:3])
     page.hide()
-    tell(desk.lab, *hydra(run_id)[3:])
+    tell(desk.context, *hydra(run_id)[3:])
     page.show()
     late = desk.page("live")
     for one in (page, late):
         one.draw()
         assert len(one.board.accuracy.curves["clean"].getData()[0]) == 5
         assert one.board.view == TRAINING
-    tell(desk.lab, events.RunFailed(run_id=run_id, message="Training diverged."))
-    desk.lab.store.db.execute("UPDATE runs SET status = 'failed' WHERE id = ?", (run_id,))
+    tell(desk.context, events.RunFailed(run_id=run_id, message="Training diverged."))
+    desk.context.store.db.execute("UPDATE runs SET status = 'failed' WHERE id = ?", (run_id,))
     page._seen = None
     page.refresh()
     page.draw()
@@ -234,7 +234,7 @@ def test_steps_before_the_one_at_work_come_from_their_records(tmp_path: Path) ->
             "attack": [{"name": "fgsm"}],
         }
     )
-    with Writer(tmp_path / "lab.db") as writer:
+    with Writer(tmp_path / "context.db") as writer:
         keys = RunKeys("run", "variant", "data")
         (run_id,) = writer.add_study(study, [(run, keys)]).run_ids
         assert writer.step_records(run_id) == []
@@ -255,7 +255,7 @@ def test_the_queue_counts_epochs_while_a_run_trains(desk: Desk, tell: Tell) -> N
     run_id = start(desk, tell)
     page._seen = None
     page.refresh()
-    tell(desk.lab, *hydra(run_id))
+    tell(desk.context, *hydra(run_id))
     place = next(p for p in range(page.model.rowCount()) if page.model.row(p)["run_id"] == run_id)
 
     def cell(column: int, role: Qt.ItemDataRole = Qt.ItemDataRole.DisplayRole) -> Any:
@@ -264,5 +264,5 @@ def test_the_queue_counts_epochs_while_a_run_trains(desk: Desk, tell: Tell) -> N
     assert cell(PROGRESS) == "epoch 5 / 7"
     assert cell(PROGRESS, Qt.ItemDataRole.UserRole) == pytest.approx(5 / 7)
     assert cell(TIME) == "1:05 left"
-    tell(desk.lab, events.StageStarted(run_id=run_id, stage="attack"), progress(run_id))
+    tell(desk.context, events.StageStarted(run_id=run_id, stage="attack"), progress(run_id))
     assert cell(PROGRESS) == "16 / 60"

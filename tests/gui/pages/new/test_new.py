@@ -13,7 +13,7 @@ from engine import catalog
 from engine.host import paths
 from engine.specs.study import Study
 from gui.base import file_dialogs
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.pages.new.method_block import MethodBlock
 from gui.pages.new.method_column import MethodColumn
 from gui.pages.new.page import MOST_RUNS, NewPage, checked
@@ -47,8 +47,8 @@ eps = ["4/255", "8/255"]
 
 
 @pytest.fixture
-def page(qtbot: QtBot, lab: Lab) -> NewPage:
-    page = NewPage(lab)
+def page(qtbot: QtBot, context: PageContext) -> NewPage:
+    page = NewPage(context)
     qtbot.addWidget(page)
     page.show()
     return page
@@ -134,7 +134,7 @@ def test_what_is_missing_is_said(page: NewPage) -> None:
 def test_the_draft_survives_a_restart(page: NewPage, qtbot: QtBot) -> None:
     page.load(paths.example_study())
     type_into(page, "pgd", "eps", "-1")
-    again = NewPage(page.lab)
+    again = NewPage(page.context)
     qtbot.addWidget(again)
     assert again.draft() == page.draft()
     assert again.verdict.text() == page.verdict.text()
@@ -143,9 +143,11 @@ def test_the_draft_survives_a_restart(page: NewPage, qtbot: QtBot) -> None:
 @pytest.mark.parametrize(
     "draft", ["no json", "[]", '{"attack": [{"name": "gone"}]}', '{"dataset": 3}', '{"seed": "x"}']
 )
-def test_a_draft_of_another_version_does_no_harm(lab: Lab, qtbot: QtBot, draft: str) -> None:
-    lab.settings.setValue("new/draft", draft)
-    page = NewPage(lab)
+def test_a_draft_of_another_version_does_no_harm(
+    context: PageContext, qtbot: QtBot, draft: str
+) -> None:
+    context.settings.setValue("new/draft", draft)
+    page = NewPage(context)
     qtbot.addWidget(page)
     page.load(paths.example_study())
     assert page.study == Study.from_toml(paths.example_study())
@@ -194,8 +196,10 @@ def test_files_are_opened_and_saved(
     assert page.study == Study.from_toml(paths.example_study())
 
 
-def test_a_bad_file_leaves_the_draft_alone(qtbot: QtBot, lab: Lab, tmp_path: Path) -> None:
-    window = MainWindow(lab, "new")
+def test_a_bad_file_leaves_the_draft_alone(
+    qtbot: QtBot, context: PageContext, tmp_path: Path
+) -> None:
+    window = MainWindow(context, "new")
     qtbot.addWidget(window)
     window.show()
     window.load_study(paths.example_study())

@@ -9,7 +9,7 @@ from PIL import Image
 from pytestqt.qtbot import QtBot
 
 from engine import catalog
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.pages.new.page import NewPage
 
 
@@ -24,8 +24,8 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def page(qtbot: QtBot, lab: Lab, pictures: Path) -> NewPage:
-    page = NewPage(lab)
+def page(qtbot: QtBot, context: PageContext, pictures: Path) -> NewPage:
+    page = NewPage(context)
     qtbot.addWidget(page)
     page.show()
     page.data.models["digits-resnet"].click()

@@ -15,7 +15,7 @@ from engine import catalog
 from engine.host import paths
 from engine.specs.study import Study, make_step
 from engine.store import Writer
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.forms.param_form import ParamForm
 from gui.pages.new.method_block import MethodBlock
 from gui.pages.new.method_column import MethodColumn
@@ -36,7 +36,7 @@ KEY = Qt.Key
 
 
 @pytest.fixture
-def column(qtbot: QtBot, lab: Lab) -> MethodColumn:
+def column(qtbot: QtBot, context: PageContext) -> MethodColumn:
     column = MethodColumn("3  Attacks", "attacks")
     qtbot.addWidget(column)
     column.resize(360, 700)
@@ -185,7 +185,7 @@ def test_a_further_instance_stands_below_the_first(column: MethodColumn) -> None
     assert len(column.tables()) == 2
 
 
-def test_few_methods_need_neither_search_nor_groups(qtbot: QtBot, lab: Lab) -> None:
+def test_few_methods_need_neither_search_nor_groups(qtbot: QtBot, context: PageContext) -> None:
     column = MethodColumn("2  Compressions", "compressions")
     qtbot.addWidget(column)
     column.show()
@@ -193,8 +193,8 @@ def test_few_methods_need_neither_search_nor_groups(qtbot: QtBot, lab: Lab) -> N
     assert bool(column.groups) is column.search.isVisible() is not few
 
 
-def test_the_details_panel_describes_what_is_looked_at(qtbot: QtBot, lab: Lab) -> None:
-    window = MainWindow(lab, "new")
+def test_the_details_panel_describes_what_is_looked_at(qtbot: QtBot, context: PageContext) -> None:
+    window = MainWindow(context, "new")
     qtbot.addWidget(window)
     window.details.show()
     window.show()
@@ -206,7 +206,7 @@ def test_the_details_panel_describes_what_is_looked_at(qtbot: QtBot, lab: Lab) -
     texts = {label.text() for label in window.details.findChildren(QLabel)}
     assert {entry.summary, entry.paper, "targets"} <= texts
     window.details.tags.editingFinished.emit()  # as when it is hidden with the keyboard in it
-    lab.client.rows_changed.emit()
+    context.client.rows_changed.emit()
     assert window.details.title.text() == entry.title
     window.show_page("runs")
     assert window.details.title.text() != entry.title
@@ -297,7 +297,7 @@ def test_recipes_that_begin_alike_train_once() -> None:
 
 
 def test_the_pace_of_a_run_is_told_without_the_training_of_its_variant(
-    full_lab: Lab, results: FakeResults
+    full_context: PageContext, results: FakeResults
 ) -> None:
     run_id = results.flagged
     steps = [{"step": "finetune", "epochs": [{"seconds": 30.0}, {"seconds": 40.0}]}]
@@ -334,9 +334,9 @@ def test_durations_are_as_rough_as_they_are(seconds: float, words: str) -> None:
 
 
 def test_the_page_takes_the_runs_of_this_machine_only(
-    qtbot: QtBot, full_lab: Lab, results: FakeResults
+    qtbot: QtBot, full_context: PageContext, results: FakeResults
 ) -> None:
-    page = NewPage(full_lab)
+    page = NewPage(full_context)
     qtbot.addWidget(page)
     page.load(paths.example_study())
     page.show()

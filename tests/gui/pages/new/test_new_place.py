@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 from engine import catalog
 from engine.specs.study import Study
 from gui.base import file_dialogs
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.bridge.download_process import DownloadProcess, download_arguments
 from gui.pages.new.page import NewPage
 from gui.widgets.data_place import PlaceBox
@@ -45,8 +45,8 @@ def usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def page(qtbot: QtBot, lab: Lab, usual: Path) -> NewPage:
-    page = NewPage(lab)
+def page(qtbot: QtBot, context: PageContext, usual: Path) -> NewPage:
+    page = NewPage(context)
     qtbot.addWidget(page)
     page.show()
     page.data.models["digits-resnet"].click()

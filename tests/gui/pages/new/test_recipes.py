@@ -15,7 +15,7 @@ from engine import catalog
 from engine.catalog import presets
 from engine.host import paths
 from engine.specs import study
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.forms.param_form import ParamForm, grouped
 from gui.pages.new.method_column import MethodColumn
 from gui.pages.new.page import NewPage
@@ -30,7 +30,7 @@ KEY, CONTROL = Qt.Key, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier
 
 
 @pytest.fixture
-def column(qtbot: QtBot, lab: Lab) -> MethodColumn:
+def column(qtbot: QtBot, context: PageContext) -> MethodColumn:
     column = MethodColumn("2  Compressions", "compressions")
     qtbot.addWidget(column)
     column.resize(400, 800)
@@ -156,8 +156,8 @@ def test_edits_of_another_study_are_not_undone_in_this_one(
     assert not undo.canRedo()
 
 
-def test_the_undo_of_the_window_reaches_a_recipe(qtbot: QtBot, lab: Lab) -> None:
-    window = MainWindow(lab, "new")
+def test_the_undo_of_the_window_reaches_a_recipe(qtbot: QtBot, context: PageContext) -> None:
+    window = MainWindow(context, "new")
     qtbot.addWidget(window)
     window.show()
     column = window._new_page().compressions
@@ -228,7 +228,7 @@ def test_only_recipes_of_unknown_methods_are_left_out() -> None:
         assert (preset.id in offered) == all(step["name"] in known for step in preset.steps)
 
 
-def test_seldom_changed_parameters_are_folded_away(qtbot: QtBot, lab: Lab) -> None:
+def test_seldom_changed_parameters_are_folded_away(qtbot: QtBot, context: PageContext) -> None:
     form = ParamForm("compressions", "finetune")
     qtbot.addWidget(form)
     form.put({"training": "trades"})
@@ -274,8 +274,8 @@ def test_long_lists_fold_what_comes_late_but_not_what_all_trainings_have() -> No
     assert next(iter(groups)) == ""
 
 
-def test_a_recipe_without_sense_cannot_start(qtbot: QtBot, lab: Lab) -> None:
-    page = NewPage(lab)
+def test_a_recipe_without_sense_cannot_start(qtbot: QtBot, context: PageContext) -> None:
+    page = NewPage(context)
     qtbot.addWidget(page)
     page.load(paths.example_study())
     assert page.start_button.isEnabled()

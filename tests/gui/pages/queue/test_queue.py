@@ -10,7 +10,7 @@ from pytestqt.qtbot import QtBot
 from engine import events
 from engine.host import paths
 from engine.store import Writer
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.pages.queue.page import QueuePage
 from gui.pages.queue.queue_model import NAME, PROGRESS, REASON, SHARE_ROLE, STATE, TIME, QueueModel
 from tests.helpers.fake_results import FakeResults
@@ -19,8 +19,8 @@ from tests.helpers.page_kit import Tell
 
 
 @pytest.fixture
-def page(qtbot: QtBot, full_lab: Lab) -> QueuePage:
-    page = QueuePage(full_lab)
+def page(qtbot: QtBot, full_context: PageContext) -> QueuePage:
+    page = QueuePage(full_context)
     qtbot.addWidget(page)
     page.resize(1000, 400)
     page.show()
@@ -57,9 +57,9 @@ def progress(run_id: int, done: int) -> events.RunProgress:
 
 
 def test_every_run_is_there_and_a_failure_says_why(page: QueuePage, results: FakeResults) -> None:
-    rows = page.lab.store.queue()
+    rows = page.context.store.queue()
     assert page.model.rowCount() == len(rows)
-    failed = page.lab.store.run(results.failed)
+    failed = page.context.store.run(results.failed)
     assert text(page, results.failed, STATE) == "failed"
     assert failed["message"] in text(page, results.failed, REASON)
     assert failed["hint"] in text(page, results.failed, REASON)
@@ -81,7 +81,7 @@ def test_buttons_follow_the_selection(
         ("move", (results.waiting, True)),
         ("move", (results.waiting, False)),
     ]
-    finished = next(r["run_id"] for r in page.lab.store.queue() if r["status"] == "finished")
+    finished = next(r["run_id"] for r in page.context.store.queue() if r["status"] == "finished")
     select(page, finished)
     assert not page.retry_button.isEnabled()
     assert not page.cancel_button.isEnabled()
@@ -106,7 +106,7 @@ def test_progress_is_drawn_without_reading_everything_again(
         writer.start_run(run_id, 60)
     page.refresh()
     with qtbot.waitSignal(page.model.dataChanged) as changed:
-        tell(page.lab, progress(run_id, 15))
+        tell(page.context, progress(run_id, 15))
     assert changed.args[0].row() == changed.args[1].row() == place(page, run_id)
     assert text(page, run_id, PROGRESS) == "15 / 60"
     assert page.model.index(place(page, run_id), PROGRESS).data(SHARE_ROLE) == 0.25
@@ -121,11 +121,11 @@ def test_a_check_after_the_attack_shows_how_far_it_is(
         writer.start_run(run_id, 60)
     page.refresh()
     check = events.CheckProgress(run_id=run_id, detail="square", share=0.25, seconds_left=65)
-    tell(page.lab, progress(run_id, 60), check)
+    tell(page.context, progress(run_id, 60), check)
     assert text(page, run_id, PROGRESS) == "check 25%"
     assert page.model.index(place(page, run_id), PROGRESS).data(SHARE_ROLE) == 0.25
     assert text(page, run_id, TIME) == "1:05 left"
-    tell(page.lab, events.StageStarted(run_id=run_id, stage="statistics"))
+    tell(page.context, events.StageStarted(run_id=run_id, stage="statistics"))
     assert text(page, run_id, PROGRESS) != "check 25%"
 
 
@@ -139,7 +139,7 @@ def test_a_check_before_the_attack_shows_its_own_time(
     gate = events.CheckProgress(
         run_id=run_id, detail="gradients", share=0.25, seconds_left=65, before=True
     )
-    tell(page.lab, gate)
+    tell(page.context, gate)
     assert text(page, run_id, PROGRESS) == "check 25%"
     assert text(page, run_id, TIME) == "check: 1:05 left"
 
@@ -151,7 +151,7 @@ def test_selection_and_scroll_stay_when_rows_change(
     select(page, last, results.failed)
     page.table.scrollToBottom()
     before = page.table.verticalScrollBar().value()
-    page.lab.store.set_deleted([results.waiting])
+    page.context.store.set_deleted([results.waiting])
     with Writer(results.path, exclusive=False) as writer:
         writer.set_status([last], "waiting", ("finished",))
     page.refresh()
@@ -176,7 +176,7 @@ def test_model_keeps_the_rules_of_qt(page: QueuePage, results: FakeResults) -> N
     tester = QAbstractItemModelTester(
         model, QAbstractItemModelTester.FailureReportingMode.Fatal, model
     )
-    rows = page.lab.store.queue()
+    rows = page.context.store.queue()
     for shown in (rows, rows[5:], rows[::-1], rows[3:9], [], rows):
         model.update(shown, {})
         assert {model.row(i)["run_id"] for i in range(model.rowCount())} == {
@@ -189,7 +189,7 @@ def test_finished_runs_can_be_hidden_for_good(page: QueuePage, qtbot: QtBot) -> 
     page.hide_finished.click()
     assert page.model.rowCount() == 2
     page.save_state()
-    again = QueuePage(page.lab)
+    again = QueuePage(page.context)
     qtbot.addWidget(again)
     assert again.model.rowCount() == 2
 
@@ -197,7 +197,7 @@ def test_finished_runs_can_be_hidden_for_good(page: QueuePage, qtbot: QtBot) -> 
 def test_pause_and_resume(page: QueuePage, engine: FakeEngineClient, tell: Tell) -> None:
     assert page.pause_button.text() == "Resume"
     page.pause_button.click()
-    tell(page.lab, events.QueueChanged(paused=False))
+    tell(page.context, events.QueueChanged(paused=False))
     page.refresh()
     assert page.pause_button.text() == "Pause"
     page.pause_button.click()
@@ -205,14 +205,14 @@ def test_pause_and_resume(page: QueuePage, engine: FakeEngineClient, tell: Tell)
 
 
 def test_double_click_opens_the_result(page: QueuePage, qtbot: QtBot) -> None:
-    finished = next(r["run_id"] for r in page.lab.store.queue() if r["status"] == "finished")
+    finished = next(r["run_id"] for r in page.context.store.queue() if r["status"] == "finished")
     with qtbot.waitSignal(page.go) as gone:
         page.table.doubleClicked.emit(page.model.index(place(page, finished), NAME))
     assert gone.args == ["inspector", finished]
 
 
-def test_an_empty_queue_offers_the_example(qtbot: QtBot, lab: Lab) -> None:
-    page = QueuePage(lab)
+def test_an_empty_queue_offers_the_example(qtbot: QtBot, context: PageContext) -> None:
+    page = QueuePage(context)
     qtbot.addWidget(page)
     page.show()
     assert page.empty.isVisible()
@@ -225,16 +225,16 @@ def test_a_queue_that_did_not_change_is_not_read_again(
     page: QueuePage, results: FakeResults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[None] = []
-    read = page.lab.store.queue
+    read = page.context.store.queue
 
     def counted() -> object:
         reads.append(None)
         return read()
 
-    monkeypatch.setattr(page.lab.store, "queue", counted)
+    monkeypatch.setattr(page.context.store, "queue", counted)
     page.refresh()
     assert not reads
-    page.lab.store.set_deleted([results.waiting])
+    page.context.store.set_deleted([results.waiting])
     page.refresh()
     page.refresh()
     assert len(reads) == 1
@@ -244,12 +244,12 @@ def test_the_column_of_reasons_is_there_when_something_failed(
     page: QueuePage, results: FakeResults
 ) -> None:
     assert not page.table.isColumnHidden(REASON)
-    page.lab.store.set_deleted([results.failed])
+    page.context.store.set_deleted([results.failed])
     page.refresh()
     assert page.table.isColumnHidden(REASON)
 
 
 def test_a_finished_run_says_what_it_took(page: QueuePage, results: FakeResults) -> None:
-    row = next(row for row in page.lab.store.queue() if row["status"] == "finished")
+    row = next(row for row in page.context.store.queue() if row["status"] == "finished")
     assert text(page, row["run_id"], TIME) == f"{row['seconds']:.1f} s"
     assert text(page, results.waiting, TIME) == ""

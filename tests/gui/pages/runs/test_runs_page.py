@@ -15,7 +15,7 @@ from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
 from gui.base import file_dialogs
-from gui.base.page_context import Lab
+from gui.base.page_context import PageContext
 from gui.pages.runs.run_columns import COLUMNS, size_text
 from gui.pages.runs.runs_model import ROW_ROLE, RunsModel
 from tests.helpers.fake_results import MASKED, FakeResults
@@ -25,8 +25,8 @@ PLACE = {column.id: place for place, column in enumerate(COLUMNS)}
 
 
 @pytest.fixture
-def desk(qtbot: QtBot, full_lab: Lab, results: FakeResults) -> Desk:
-    return Desk(qtbot, full_lab, results)
+def desk(qtbot: QtBot, full_context: PageContext, results: FakeResults) -> Desk:
+    return Desk(qtbot, full_context, results)
 
 
 def shown(page: Any, column: str) -> list[Any]:
@@ -53,7 +53,7 @@ def test_the_filter_line_narrows_and_refuses_in_words(desk: Desk) -> None:
     page.filter_line.setText("attack=pgd robust>30 model=digits-resnet-at")
     expected = {
         row["run_id"]
-        for row in desk.lab.store.results()
+        for row in desk.context.store.results()
         if row["model"] == "digits-resnet-at"
         and row["attack"].startswith("pgd")
         and row["robust_accuracy"] > 0.3
@@ -78,7 +78,7 @@ def test_the_selection_is_told_and_stays_with_its_runs(desk: Desk) -> None:
     assert sorted(desk.selections[-1]) == [3, 11]
 
     page.table.sortByColumn(PLACE["robust_accuracy"], Qt.SortOrder.AscendingOrder)
-    desk.lab.store.set_deleted([1])
+    desk.context.store.set_deleted([1])
     page.refresh()
 
     assert 1 not in shown(page, "run_id")
@@ -97,7 +97,7 @@ def test_deleting_can_be_undone(desk: Desk) -> None:
 
 
 def test_a_running_run_is_not_deleted(desk: Desk) -> None:
-    desk.lab.store.db.execute("UPDATE runs SET status = 'running' WHERE id = 5")
+    desk.context.store.db.execute("UPDATE runs SET status = 'running' WHERE id = 5")
     page = desk.page("runs")
     page.table.select([4, 5])
     page.buttons["delete"].click()
@@ -107,7 +107,7 @@ def test_a_running_run_is_not_deleted(desk: Desk) -> None:
 
 
 def test_tags_are_set_for_all_selected_runs_and_come_back(desk: Desk) -> None:
-    desk.lab.store.annotate(2, tags="old")
+    desk.context.store.annotate(2, tags="old")
     page = desk.page("runs")
     page.table.select([2, 5])
     page.buttons["tag"].click()
@@ -131,7 +131,7 @@ def test_a_flag_shows_as_icon_and_in_words(desk: Desk) -> None:
         for line in range(20)
         if page.table.proxy.index(line, column).data(Qt.ItemDataRole.DecorationRole)
     }
-    stored = desk.lab.store.results()
+    stored = desk.context.store.results()
     assert flagged == {row["run_id"] for row in stored if row["flags"]}
     assert desk.results.flagged in flagged
     beaten = [row for row in stored if row["attack"].startswith("fgsm") and row["flags"]]
@@ -194,7 +194,7 @@ def test_variants_have_short_names_where_these_tell_them_apart() -> None:
 
 
 def test_copying_gives_the_columns_that_are_seen_with_names_in_full(desk: Desk) -> None:
-    desk.lab.store.db.execute("UPDATE runs SET compression = 'kd 5ep lr=0.1' WHERE id = 3")
+    desk.context.store.db.execute("UPDATE runs SET compression = 'kd 5ep lr=0.1' WHERE id = 3")
     page = desk.page("runs")
     page.refresh()
     page.table.show_column(PLACE["tags"], False)
@@ -238,7 +238,7 @@ def test_enter_inspects_and_compare_takes_the_selection(desk: Desk) -> None:
 
 def test_refreshing_reads_only_what_changed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     page = desk.page("runs")
-    monkeypatch.setattr(page.lab.store, "results", lambda *_: pytest.fail("read for nothing"))
+    monkeypatch.setattr(page.context.store, "results", lambda *_: pytest.fail("read for nothing"))
     page.refresh()
 
 
