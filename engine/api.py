@@ -31,7 +31,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from engine import catalog, compression
+from engine import catalog, compression, extensions
 from engine.attacks import AttackResult, run_attack
 from engine.compression import Context, Variant
 from engine.data import ImageSet, training_images
@@ -76,15 +76,18 @@ StepLike = Step | Mapping[str, Any] | str
 
 
 def use_library(db: Location | None = None) -> None:
-    """Offer the models that were imported or trained into a database beside the bundled ones.
+    """Offer the models imported or trained into a database, and methods from outside.
 
-    ``Study``, ``load_model`` and ``compress`` know them by their ids from then on. ``run_study``
-    and ``load_model`` do this for their own ``db``.
+    ``Study``, ``run_attack``, ``compress`` and the rest know them by their ids from then on.
+    ``run_study`` and ``load_model`` do this for their own ``db``. Methods from outside are those
+    of installed packages and of files trusted by ``crumple methods add``; one that fails is
+    left out.
 
     Args:
         db: the database; None is that of the window and the command line.
     """
     catalog.use_library(models_of(_database(db)))
+    extensions.activate()
 
 
 def load_model(name: str, *, db: Location | None = None) -> nn.Module:

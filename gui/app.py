@@ -12,7 +12,7 @@ import platformdirs
 from PySide6.QtCore import QEventLoop, QSettings, QTimer
 from PySide6.QtWidgets import QApplication, QMessageBox
 
-from engine import catalog
+from engine import catalog, extensions
 from engine.errors import StoreError
 from engine.host import paths
 from engine.process.client import EngineClient
@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if store is None:
         return _UNUSABLE
     catalog.use_library(models_of(store.path))
+    extensions.activate(ask=False)  # the worker asks what was never asked
     settings = _settings(store.path)
     theme.install(app, settings, options.theme)
     device, precision = _place(settings, options.device)

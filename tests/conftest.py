@@ -70,6 +70,13 @@ def _no_library_left_in_use() -> Iterator[None]:
     yield
     if "engine.catalog" in sys.modules:
         sys.modules["engine.catalog"].use_library(None)
+        sys.modules["engine.catalog"].use_outside({})
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_methods_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests trust no file that the person does who runs them."""
+    os.environ["CRUMPLE_METHODS"] = str(tmp_path_factory.mktemp("methods"))
 
 
 def _is_open(connection: sqlite3.Connection) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from engine import catalog
+from engine import catalog, extensions
 from engine.attacks.apgd_targeted import APGDT
 from engine.attacks.apgd_untargeted import APGDCE, APGDDLR
 from engine.attacks.autoattack import AutoAttack
@@ -20,6 +21,8 @@ from engine.attacks.pgd import PGD
 from engine.attacks.pgd_l2 import PGDL2
 from engine.attacks.square import Square
 from engine.attacks.torchattacks.adapter import PREFIX, TorchattacksAttack
+from engine.errors import SpecError
+from engine.extensions import AttackMethod
 from engine.specs.study import AttackSpec
 
 REGISTRY: dict[str, type[Attack[Any]]] = {
@@ -40,9 +43,30 @@ REGISTRY: dict[str, type[Attack[Any]]] = {
 }
 
 
-def create(spec: AttackSpec) -> Attack[Any]:
-    """The attack that a spec asks for; ``torchattacks.*`` goes to the adapter."""
-    params = catalog.find("attacks", spec.name).params.model_validate(spec.params)
+def method(spec: AttackSpec) -> AttackMethod:
+    """The attack that a spec asks for, built in or from outside.
+
+    Raises:
+        SpecError: it is not here, or cannot be loaded.
+    """
+    entry = catalog.built_in("attacks").get(spec.name)
+    if entry is None or spec.origin is not None:
+        found = extensions.implementation("attacks", spec)
+        assert isinstance(found, AttackMethod)
+        return found
     if spec.name.startswith(PREFIX):
-        return TorchattacksAttack(spec.name.removeprefix(PREFIX), params)
-    return REGISTRY[spec.name](params)
+        return AttackMethod(entry, partial(TorchattacksAttack, spec.name.removeprefix(PREFIX)))
+    return AttackMethod(entry, REGISTRY[spec.name])
+
+
+def create(spec: AttackSpec) -> Attack[Any]:
+    """The same, ready to run.
+
+    Raises:
+        SpecError: as ``method``, or a parameter model from outside refuses its parameters.
+    """
+    found = method(spec)
+    made = found.make(extensions.validated(found, spec, "attacks"))
+    if not isinstance(made, Attack):
+        raise SpecError(f"The attack {spec.name!r} makes {type(made).__name__}, no Attack.")
+    return made

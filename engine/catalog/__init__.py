@@ -6,6 +6,7 @@ Forms in the window, ``crumple list``, the documentation and validation all come
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from types import ModuleType
 
 from engine.catalog import attacks, compressions, datasets, training
@@ -14,6 +15,7 @@ from engine.catalog.entry import Entry, Params, Section, Trait, format_number
 from engine.catalog.formulas import FORMULAS
 from engine.catalog.models import cards
 from engine.catalog.models.cards import ModelCard, use_library
+from engine.catalog.outside import Origin
 from engine.catalog.strict import as_number
 from engine.catalog.training import group_of
 from engine.errors import SpecError, quoted
@@ -25,10 +27,12 @@ __all__ = [
     "SECTIONS",
     "Entry",
     "ModelCard",
+    "Origin",
     "Params",
     "Section",
     "Trait",
     "as_number",
+    "built_in",
     "find",
     "format_number",
     "group_of",
@@ -36,11 +40,32 @@ __all__ = [
     "model_card",
     "section",
     "use_library",
+    "use_outside",
 ]
+
+_outside: dict[str, Section] = {}
+
+
+def use_outside(sections: Mapping[str, Section]) -> None:
+    """Offer methods from outside beside the built-in ones; an empty mapping offers none.
+
+    Raises:
+        ValueError: one has the id of a built-in method.
+    """
+    for name, entries in sections.items():
+        if taken := built_in(name).keys() & entries:
+            raise ValueError(f"built-in ids {sorted(taken)}")
+    _outside.clear()
+    _outside.update(sections)
 
 
 def section(name: str) -> Section:
     """One section of the catalogue, by its plural name (see ``SECTIONS``)."""
+    return {**built_in(name), **_outside.get(name, {})}
+
+
+def built_in(name: str) -> Section:
+    """The same without methods from outside."""
     modules: dict[str, ModuleType] = {
         "datasets": datasets,
         "models": cards,

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, ConfigDict
 
+from engine.catalog.outside import Origin
 from engine.catalog.strict import Strict, as_number
 
 
@@ -167,6 +168,7 @@ class Entry:
             references, loose bounds and single steps.
         parts: of attacks: the ids of those that they make one after the other, each in the same
             ball and on what survived the ones before.
+        origin: of methods from outside: the file or the package; None is built in.
     """
 
     id: str
@@ -181,10 +183,12 @@ class Entry:
     kinds: frozenset[Kind] = frozenset()
     parts: tuple[str, ...] = ()
     formula: str = ""
+    origin: Origin | None = None
 
     def label(self, params: Params) -> str:
-        """A short text for tables and legends."""
-        return params.label(self.id)
+        """A short text for tables and legends; of a method from outside with its origin."""
+        text = params.label(self.id)
+        return f"{text} [{self.origin.label}]" if self.origin else text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine import __version__, catalog
+from engine import __version__, catalog, extensions
 from engine.catalog import SECTIONS
 from engine.cli.lines import in_lines, lines_option, say_error
 from engine.errors import CrumpleError, StoreError
@@ -28,6 +28,7 @@ _LAZY = {
     "data": ("engine.cli.data:data", "Show or download published datasets."),
     "preview": ("engine.cli.preview:preview", "Show some pictures as a network will see them."),
     "train": ("engine.cli.train:train", "Train a base model into the library."),
+    "methods": ("engine.cli.methods:methods", "Trust files that bring methods of your own."),
     "import": ("engine.cli.importing:import_", "Examine a checkpoint and put it into the library."),
 }
 """Commands whose module, and torch with it, is imported only when they are asked for."""
@@ -98,6 +99,7 @@ def main(ctx: click.Context, lines: bool) -> None:
 
     Without a command, opens the window.
     """
+    extensions.activate(ask=False)
     if ctx.invoked_subcommand is None:
         ctx.invoke(gui)
 
@@ -108,9 +110,11 @@ def main(ctx: click.Context, lines: bool) -> None:
 @_db_option
 def list_(section: str, as_json: bool, db: Path) -> None:
     """Show what exists, with parameters and defaults."""
+    from engine.cli.methods import activate_aloud
     from engine.report.listing import section_json, section_text
 
     catalog.use_library(models_of(db))
+    activate_aloud()
     click.echo(section_json(section) if as_json else section_text(section), nl=False)
 
 

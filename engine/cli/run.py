@@ -9,6 +9,7 @@ import click
 from tqdm import tqdm
 
 from engine import catalog
+from engine.cli.methods import activate_aloud
 from engine.cli.options import Interrupt
 from engine.events import (
     EpochFinished,
@@ -51,6 +52,7 @@ def run(study: Path, db: Path | None, device: str, precision: str, resume: bool)
     """Run STUDY.toml; finished runs are reused. Exit 0 only if every run finished."""
     path = db or paths.default_database()
     catalog.use_library(models_of(path))
+    activate_aloud()
     wanted = Study.from_toml(study)
     for sentence in wanted.unused():
         click.echo(f"Note: {study.name}: {sentence}", err=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from engine import catalog, extensions
 from engine.compression.context import Context
 from engine.compression.methods.channel import channel
 from engine.compression.methods.distillation import distil
@@ -23,6 +24,8 @@ from engine.compression.parts.binary import BinaryQuantiser, SignActivation
 from engine.compression.parts.dorefa import DorefaActivation, DorefaQuantiser, DorefaSign, UnitClip
 from engine.compression.parts.lsq import LsqActivation, LsqQuantiser
 from engine.compression.parts.mask import Mask
+from engine.extensions import CompressionMethod
+from engine.specs.study import Step
 
 Method = Callable[[nn.Module, Any, Context], nn.Module]
 """Compresses a model: it may change the one it is given, and returns it or another."""
@@ -44,6 +47,21 @@ METHODS: dict[str, Method] = {
     "iad-2": distil,
 }
 """By catalogue id."""
+
+
+def method(step: Step) -> CompressionMethod:
+    """The method of a step, built in or from outside.
+
+    Raises:
+        SpecError: it is not here, or cannot be loaded.
+    """
+    entry = catalog.built_in("compressions").get(step.name)
+    if entry is not None and step.origin is None:
+        return CompressionMethod(entry, METHODS[step.name])
+    found = extensions.implementation("compressions", step)
+    assert isinstance(found, CompressionMethod)
+    return found
+
 
 PARTS: dict[str, type[Part]] = {
     part.kind: part

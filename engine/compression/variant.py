@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from engine import catalog
+from engine import extensions
 from engine.compression.attack_view import fold_batch_norm
 from engine.compression.context import Context
 from engine.compression.layers import bake, modules_of, on_weight, weight_layers
 from engine.compression.parts.base import ActivationQuantiser, WeightQuantiser
-from engine.compression.registry import METHODS
+from engine.compression.registry import method
+from engine.errors import SpecError
 from engine.models.attention import open_attention
 from engine.models.denormals import zero_denormals
 from engine.specs.study import Recipe, Step, check_recipe
@@ -101,6 +102,9 @@ def apply_step(variant: Variant, step: Step, context: Context) -> Variant:
         TrainingError: a step that trains diverged.
         SpecError: the step cannot work on this model.
     """
-    params = catalog.find("compressions", step.name).params.model_validate(step.params)
-    live = METHODS[step.name](variant.live, params, context)
+    found = method(step)
+    params = extensions.validated(found, step, "compressions")
+    live = found.apply(variant.live, params, context)
+    if not isinstance(live, nn.Module):
+        raise SpecError(f"The step {step.name!r} gives {type(live).__name__}, no network.")
     return Variant(live.eval(), (*variant.recipe, step))

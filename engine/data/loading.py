@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
+from engine import catalog
 from engine.catalog import ModelCard
 from engine.data import cifar, digits, folder, imagenet, mnist, npz, svhn
 from engine.data.image_set import ByteImages, Images, ImageSet, Labels, stratified_order
+from engine.data.outside import open_outside
 from engine.data.source import MOST_BYTES, Part, Pixels, Source
 from engine.errors import DataError
+from engine.safe_files.pictures import Cut
 from engine.specs.dataset import DatasetSpec
 
 _TRAINING_SEED = 0
@@ -107,23 +112,29 @@ def check_fits(image_set: ImageSet, card: ModelCard) -> None:
         raise error
 
 
+_OPENERS: dict[str, Callable[[DatasetSpec, Part], Source | None]] = {
+    "digits": lambda spec, part: digits.test() if part == "test" else digits.training(),
+    "cifar10": lambda spec, part: cifar.open_cifar("cifar10", spec.place, part),
+    "cifar100": lambda spec, part: cifar.open_cifar("cifar100", spec.place, part),
+    "svhn": lambda spec, part: svhn.open_svhn(spec.place, part),
+    "mnist": lambda spec, part: mnist.open_mnist(spec.place, part),
+    "imagenet": lambda spec, part: imagenet.open_imagenet(spec.place, part, _cut(spec)),
+    "folder": lambda spec, part: folder.open_folder(spec.folder or "", part, spec.cut),
+    "npz": lambda spec, part: npz.open_npz(spec.npz or "", part),
+}
+"""The built-in datasets, by id."""
+
+
+def _cut(spec: DatasetSpec) -> Cut:
+    assert spec.cut is not None
+    return spec.cut
+
+
 def _open(spec: DatasetSpec, part: Part) -> Source | None:
-    match spec.id:
-        case "digits":
-            return digits.test() if part == "test" else digits.training()
-        case "folder":
-            return folder.open_folder(spec.folder or "", part, spec.cut)
-        case "npz":
-            return npz.open_npz(spec.npz or "", part)
-        case "imagenet":
-            assert spec.cut is not None
-            return imagenet.open_imagenet(spec.place, part, spec.cut)
-        case "mnist":
-            return mnist.open_mnist(spec.place, part)
-        case "svhn":
-            return svhn.open_svhn(spec.place, part)
-        case name:
-            return cifar.open_cifar(name, spec.place, part)
+    entry = catalog.built_in("datasets").get(spec.id)
+    if entry is None:
+        return open_outside(spec, part)
+    return _OPENERS[spec.id](spec, part)
 
 
 def _limited(order: Labels, limit: int | None, key: str, have: str, what: str) -> Labels:

@@ -29,6 +29,15 @@ def datasets() -> Path:
     return Path(platformdirs.user_data_dir("crumple", appauthor=False)) / "datasets"
 
 
+def methods() -> Path:
+    """The record of trusted methods: in ``CRUMPLE_METHODS``, else in the user data folder.
+
+    Never beside a database: one of somebody else's must not bring trust with it.
+    """
+    usual = platformdirs.user_data_dir("crumple", appauthor=False)
+    return Path(os.environ.get("CRUMPLE_METHODS") or usual) / "methods.json"
+
+
 def example_study() -> Path:
     """The study that comes with the program."""
     return resources() / "studies" / "example.toml"

@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from engine import catalog, diagnostics
+from engine import catalog, diagnostics, extensions
+from engine.attacks.registry import create
+from engine.compression.registry import method
 from engine.data import ImageSet, check_fits, forget_training, training_for
 from engine.data import load as load_images
 from engine.errors import Cancelled, CrumpleError, DeviceLost, SpecError
@@ -89,10 +91,25 @@ def check(study: Study) -> None:
     Raises:
         CrumpleError: data missing or damaged, or a model does not fit.
     """
+    for spec in study.runs():
+        _check_methods(spec)
     _check_models(study, load_images(study.dataset, study.seed))
     if any(learns(recipe) for recipe in study.recipes()):
         for model in study.models:
             training_for(study.dataset, catalog.model_card(model.name))
+
+
+def _check_methods(spec: Run) -> None:
+    """Load what comes from outside now: one that is broken or another should end no queue.
+
+    Raises:
+        SpecError: a method is not here, cannot be loaded, or refuses its parameters.
+    """
+    if spec.attack.origin is not None:
+        create(spec.attack)
+    for step in spec.recipe:
+        if step.origin is not None:
+            extensions.validated(method(step), step, "compressions")
 
 
 def _check_models(study: Study, images: ImageSet) -> None:
@@ -163,6 +180,8 @@ class Runner:
         """Put all runs of a study into the queue; nothing is written if one cannot work."""
         self._data = {}  # files may have changed since they were read for an earlier study
         forget_training()
+        for spec in study.runs():
+            _check_methods(spec)
         images = self._images(study.dataset, study.seed)
         _check_models(study, images)
         runs = [(one, self._keys(one, images)) for one in study.runs()]
@@ -248,6 +267,7 @@ class Runner:
 
     def _execute(self, run_id: int, should_stop: ShouldStop) -> None:
         spec = self.store.run_spec(run_id)
+        _check_methods(spec)
         images = self._images(spec.dataset, spec.seed)
         precision, keys = self._queued(run_id, spec, images)
         self._begin(run_id, spec, images, precision)

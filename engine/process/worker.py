@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from engine import catalog
+from engine import catalog, extensions
 from engine.errors import CrumpleError, DeviceLost
 from engine.events import (
     Event,
@@ -63,6 +63,7 @@ def _serve(connection: Connection, settings: Settings) -> None:
         os.nice(5)
     device.prepare_host(settings.reserve)
     catalog.use_library(models_of(settings.database))
+    extensions.activate()
     with Writer(settings.database) as store:
         channel = _Channel(connection)
         runner = Runner(store, channel.send, Options(settings.device, settings.precision))
@@ -210,6 +211,7 @@ class _Worker:
         self._channel.send(QueueChanged(paused=self._paused))
 
     def _submit(self, study: Study) -> None:
+        extensions.activate(ask=False)  # a file may be trusted since, or be another
         try:
             self._runner.enqueue(study)
         except CrumpleError as error:

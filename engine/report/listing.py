@@ -26,6 +26,7 @@ def _entry_dict(entry: Entry) -> dict[str, Any]:
         "paper": entry.paper,
         "limits": entry.limits,
         "norm": entry.norm,
+        "origin": entry.origin.model_dump() if entry.origin else None,
         "parameters": entry.params.model_json_schema().get("properties", {}),
     }
 
@@ -39,6 +40,8 @@ def section_text(name: str) -> str:
 
 def _lines(entry: Entry) -> Iterator[str]:
     yield f"{entry.id}  ({entry.title}; {entry.family})"
+    if entry.origin:
+        yield f"    from outside: {entry.origin.label}"
     for text in (entry.summary, entry.limits, entry.paper):
         if text:
             yield from textwrap.wrap(text, 92, initial_indent="    ", subsequent_indent="    ")

@@ -76,7 +76,10 @@ class DatasetSpec(Spec):
 
     @property
     def label(self) -> str:
-        """A short name for tables."""
+        """A short name for tables; of a dataset from outside with its origin."""
+        known = catalog.section("datasets").get(self.id)
+        if known and known.origin:
+            return f"{self.name} [{known.origin.label}]"
         return Path(self.folder or self.npz or self.name).name
 
     @property

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from engine import catalog
 from engine.catalog.models.architectures import SAME
@@ -43,11 +51,20 @@ class Choice(Spec):
     """A catalogue id with concrete, validated parameters (a step or an attack).
 
     ``params`` always holds every parameter, defaults included, so a stored choice keeps its
-    meaning when a default changes.
+    meaning when a default changes; ``origin`` says which method from outside is meant, to the
+    very file, and is not there for a built-in one.
     """
 
     name: str
     params: dict[str, Any]
+    origin: catalog.Origin | None = Field(None, repr=False)
+
+    @model_serializer(mode="wrap")
+    def _without_empty_origin(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        table: dict[str, Any] = handler(self)
+        if table.get("origin") is None:
+            table.pop("origin", None)
+        return table
 
     def to_table(self) -> dict[str, Any]:
         """The choice as it stands in a study file."""
@@ -126,8 +143,7 @@ def check_recipe(recipe: Recipe, where: str = "compression") -> None:
 
 def make_step(table: Mapping[str, Any], where: str = "compression") -> Step:
     """Validate one step; lists are not allowed here (see ``expand``)."""
-    name, params = _validated("compressions", table, where)
-    return Step(name=name, params=params)
+    return Step(**_validated("compressions", table, where))
 
 
 def make_attack(table: Mapping[str, Any] | AttackSpec | str, where: str = "attack") -> AttackSpec:
@@ -135,20 +151,20 @@ def make_attack(table: Mapping[str, Any] | AttackSpec | str, where: str = "attac
     if isinstance(table, AttackSpec):
         return table
     table = {"name": table} if isinstance(table, str) else table
-    name, params = _validated("attacks", table, where)
-    return AttackSpec(name=name, params=params)
+    return AttackSpec(**_validated("attacks", table, where))
 
 
-def _validated(section: str, table: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
+def _validated(section: str, table: Mapping[str, Any], where: str) -> dict[str, Any]:
     rest = dict(table)
     name = rest.pop("name", None)
     if not isinstance(name, str):
         raise SpecError(f"{where}: the key 'name' is missing.")
     entry = catalog.find(section, name)
     try:
-        return name, entry.params.model_validate(rest).model_dump(mode="json")
+        params = entry.params.model_validate(rest).model_dump(mode="json")
     except ValidationError as error:
         raise spec_error(error, f"{where} {name!r}", tuple(entry.params.model_fields)) from None
+    return {"name": name, "params": params, "origin": entry.origin}
 
 
 def spec_error(error: ValidationError, where: str, known: tuple[str, ...] = ()) -> SpecError:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from engine import catalog
-from engine.specs.study import AttackSpec, Recipe, Run, Step, content_key
+from engine.specs.study import AttackSpec, Choice, Recipe, Run, Step, content_key
 
 
 class RunKeys(NamedTuple):
@@ -79,7 +79,7 @@ def run_keys(
         STAGE_VERSIONS["attack"],
         data,
         variant,
-        run.attack.to_table(),
+        _identity(run.attack),
         run.seed,
         precision,
     )
@@ -111,14 +111,20 @@ def variant_key(
     )
 
 
+def _identity(choice: Choice) -> dict[str, object]:
+    """A step or an attack as it counts in a key: from outside, the very code counts too."""
+    table: dict[str, object] = choice.to_table()
+    return {**table, "origin": choice.origin.model_dump()} if choice.origin else table
+
+
 def _trains_as_device_likes(step: Step) -> bool:
     return _learns(step) and step.params.get("precision") == "auto"
 
 
 def _table(step: Step) -> dict[str, object]:
     """A step as it counts in a key."""
-    table = step.to_table()
-    if "lr" in step.params and step.params["lr"] is None:
+    table = _identity(step)
+    if step.origin is None and step.params.get("lr", 0) is None:
         kind = catalog.find("compressions", step.name).params
         table["lr"] = kind.model_validate(step.params).rate  # type: ignore[attr-defined]
     return {name: value for name, value in table.items() if _LATER.get(name) != value}
@@ -150,7 +156,7 @@ def diagnostics_key(variant_key: str, data_key: str, version: int | None = None)
 def survivors_key(run_key: str, rival: AttackSpec, places: Sequence[int]) -> str:
     """The key of trying another attack on images that a run left."""
     version = STAGE_VERSIONS["black-box"]
-    return content_key("black-box", version, run_key, rival.to_table(), list(places))
+    return content_key("black-box", version, run_key, _identity(rival), list(places))
 
 
 def transfer_key(source_run: str, target_variant: str) -> str:

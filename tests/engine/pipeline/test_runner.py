@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from engine import compression
-from engine.compression import variant as variant_module
 from engine.data import load
 from engine.diagnostics.view_choice import TWINS
 from engine.errors import StoreError
@@ -188,7 +187,7 @@ def test_a_run_that_fails_says_why_and_the_others_go_on(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setitem(variant_module.METHODS, "magnitude", broken)
+    monkeypatch.setitem(compression.METHODS, "magnitude", broken)
     events = run(store, small_study())
     assert [row["status"] for row in store.results()] == ["finished", "failed"]
     failure = next(event for event in events if isinstance(event, RunFailed))
@@ -214,7 +213,7 @@ def test_rounding_without_straight_through_is_not_reported_as_robust(
                     setattr(module, name, nn.Sequential(child, NaiveRounding()))
         return live
 
-    monkeypatch.setitem(variant_module.METHODS, "magnitude", naive)
+    monkeypatch.setitem(compression.METHODS, "magnitude", naive)
     monkeypatch.setattr("engine.pipeline.variants.compression.save", lambda *_: None)
     study = small_study(
         model=[{"name": "digits-resnet"}],

@@ -1,0 +1,50 @@
+"""What a method of your own is made of: its description, and what its code may use.
+
+A Python file with ``METHODS = [AttackMethod(...), ...]`` brings attacks, compressions and
+datasets; ``docs/extending.md`` tells how, ``docs/examples`` shows two. Everything here keeps its
+meaning; what lies below may move.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from engine.attacks.base import Attack
+from engine.attacks.geometry.ball import l2_project, linf_bounds
+from engine.attacks.search.search import Search
+from engine.catalog import Entry, Params
+from engine.catalog.entry import Number
+from engine.compression import Context
+from engine.compression.layers import attach, on_weight, weight_layers, weight_of
+from engine.compression.parts.mask import Mask
+from engine.data.source import Part, Source
+from engine.errors import AttackError, DataError, SpecError, TrainingError
+from engine.extensions import AttackMethod, CompressionMethod, DatasetMethod
+from engine.specs.dataset import DatasetSpec
+
+__all__ = [
+    "Attack",
+    "AttackError",
+    "AttackMethod",
+    "CompressionMethod",
+    "Context",
+    "DataError",
+    "DatasetMethod",
+    "DatasetSpec",
+    "Entry",
+    "Field",
+    "Mask",
+    "Number",
+    "Params",
+    "Part",
+    "Search",
+    "Source",
+    "SpecError",
+    "TrainingError",
+    "attach",
+    "l2_project",
+    "linf_bounds",
+    "on_weight",
+    "weight_layers",
+    "weight_of",
+]
