@@ -279,7 +279,7 @@ def results(db: Location | None = None, study: str | None = None) -> list[dict[s
 
     >>> rows = results(folder / "first.db")
     >>> sorted(rows[0])[:4]
-    ['achieved_sparsity', 'attack', 'avg_perturbation_l2', 'avg_perturbation_linf']
+    ['achieved_sparsity', 'attack', 'attack_id', 'avg_perturbation_l2']
     >>> 0 <= rows[0]["ci_low"] <= rows[0]["robust_accuracy"] <= rows[0]["ci_high"] <= 1
     True
     """
@@ -288,7 +288,8 @@ def results(db: Location | None = None, study: str | None = None) -> list[dict[s
 
 
 def _scalars(store: Store, row: Row) -> dict[str, Scalar]:
-    return {**row, "flags": flag_ids(row), "message": store.run(row["run_id"])["message"]}
+    told = {"flags": flag_ids(row), "message": store.run(row["run_id"])["message"]}
+    return {name: value for name, value in {**row, **told}.items() if name != "recipe"}
 
 
 def _options(device: str, precision: str, resume: bool) -> Options:

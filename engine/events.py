@@ -104,15 +104,23 @@ class RunStarted(RunEvent):
     """A run left the queue.
 
     Attributes:
+        model: its id.
+        method: compression and attack in words.
         total: images it will attack.
         done: images already stored by an interrupted earlier try.
         steps: length of the attack's step axis (0 if unknown).
     """
 
-    title: str
+    model: str
+    method: str
     total: int
     done: int = 0
     steps: int = 0
+
+    @property
+    def title(self) -> str:
+        """The run in words."""
+        return f"{self.model} · {self.method}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,6 +87,10 @@ class Params(Strict):
         """A short text that tells this setting from its neighbours in one study."""
         return title
 
+    def brief(self, title: str) -> str:
+        """The label without what it spells out as ``name=value``, for where there is no room."""
+        return self.label(title)
+
     def training_epochs(self) -> int:
         """Epochs of all trainings of this step together; 0 if it does not train."""
         given = self.model_dump()

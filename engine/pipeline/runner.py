@@ -174,7 +174,7 @@ class Runner:
         self.variants = Variants(store, self.device)
         self._transfers = TransferStage(store, emit, self.variants)
         self._data: dict[str, ImageSet] = {}
-        self._place = ""
+        self._variant = self._stage = ""
 
     def enqueue(self, study: Study) -> Queued:
         """Put all runs of a study into the queue; nothing is written if one cannot work."""
@@ -216,7 +216,7 @@ class Runner:
         Raises:
             DeviceLost: the error also took the device away; only a fresh process can go on.
         """
-        self._place = ""
+        self._variant = self._stage = ""
         lost = self._try(run_id, should_stop)
         if lost:
             self.store.move(run_id, to_front=False)  # tried again, it does not stop the others
@@ -261,8 +261,10 @@ class Runner:
         return ""
 
     def _fail(self, run_id: int, message: str, hint: str, trace: str = "") -> None:
-        message = f"{self._place}{message}"
-        self.store.end_run(run_id, "failed", message=message, hint=hint, traceback=trace)
+        reason = message
+        message = f"{self._variant}, {self._stage}: {reason}" if self._stage else reason
+        told = {"message": message, "reason": reason, "stage": self._stage}
+        self.store.end_run(run_id, "failed", **told, hint=hint, traceback=trace)
         self.emit(RunFailed(run_id=run_id, message=message, hint=hint, traceback=trace))
 
     def _execute(self, run_id: int, should_stop: ShouldStop) -> None:
@@ -313,7 +315,8 @@ class Runner:
         self.emit(
             RunStarted(
                 run_id=run_id,
-                title=f"{spec.model} · {spec.compression} · {spec.attack.label}",
+                model=spec.model,
+                method=f"{spec.compression} · {spec.attack.label}",
                 total=len(images.labels),
                 done=self.store.run(run_id)["done"],
                 steps=attack_plan.length(
@@ -349,7 +352,7 @@ class Runner:
         def staged(name: str, detail: str, compute: Callable[[], T]) -> T:
             if should_stop():
                 raise Cancelled
-            self._place = f"{variant}, {f'{name} {detail}'.rstrip()}: "
+            self._variant, self._stage = variant, f"{name} {detail}".rstrip()
             self.emit(StageStarted(run_id=run_id, stage=name, detail=detail))
             return compute()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -15,9 +14,6 @@ Namer = Callable[[Row], str]
 BASE = "none"
 """The variant that is the base model itself."""
 
-_SETTING = re.compile(r" \w+=\S+")
-"""A parameter that a label of a step spells out, such as `` batch_size=64``."""
-
 _CONTEXT = ("study", "dataset", "n", "seed")
 
 
@@ -29,7 +25,7 @@ def namer(rows: Sequence[Row], fields: Sequence[str]) -> Namer:
     """
     shown = [name for name in (*fields, *_CONTEXT) if len({row.get(name) for row in rows}) > 1]
     shown = shown or [fields[-1]]
-    short = shortened(str(row.get("compression")) for row in rows)
+    short = shortened(rows)
 
     def name(row: Row) -> str:
         values = (row.get(field) for field in shown)
@@ -42,15 +38,21 @@ def namer(rows: Sequence[Row], fields: Sequence[str]) -> Namer:
     return name
 
 
-def shortened(compressions: Iterable[str]) -> dict[str, str]:
-    """From the label of each variant to one without spelled-out parameters.
+def shortened(rows: Iterable[Row]) -> dict[str, str]:
+    """From the label of the variant of each row to one without spelled-out parameters.
 
-    Labels that would become equal keep theirs.
+    Labels that would become equal keep theirs, and so do those of rows without ``recipe``.
     """
-    labels = set(compressions)
-    plain = {label: _SETTING.sub("", label) for label in labels}
+    plain = {str(row["compression"]): _brief(row) for row in rows if row.get("compression")}
     count = Counter(plain.values())
     return {label: text if count[text] == 1 else label for label, text in plain.items()}
+
+
+def _brief(row: Row) -> str:
+    recipe = row.get("recipe")
+    if recipe is None:
+        return str(row.get("compression"))
+    return " + ".join(step["brief"] for step in recipe) or BASE
 
 
 def _text(field: str, value: Any) -> str:

@@ -33,25 +33,32 @@ class Axis:
 
     Attributes:
         id: column of the results.
-        title: with its unit.
+        name: what is drawn.
+        unit: empty if it has none.
         over: what tells series apart beside the model when runs move along this axis.
     """
 
     id: str
-    title: str
+    name: str
+    unit: str = ""
     over: str = "attack"
+
+    @property
+    def title(self) -> str:
+        """The name with the unit."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
 
 
 X_AXES: tuple[Axis, ...] = (
     Axis("compression_rate", "compression rate"),
-    Axis("size_bytes", "size (bytes)"),
+    Axis("size_bytes", "size", "bytes"),
     Axis("nonzero_parameters", "nonzero parameters"),
     Axis("achieved_sparsity", "sparsity"),
     Axis("eps", "eps", over="compression"),
 )
 Y_AXES: tuple[Axis, ...] = (
-    Axis("robust_accuracy", "robust accuracy (%)"),
-    Axis("clean_accuracy", "clean accuracy (%)"),
+    Axis("robust_accuracy", "robust accuracy", "%"),
+    Axis("clean_accuracy", "clean accuracy", "%"),
 )
 
 

@@ -173,8 +173,8 @@ _NUMERIC = {"run", "n", "rate", "bytes", "clean %", "robust % [95 %]", "queries"
 def _for_reading(rows: Sequence[Row], style: str) -> str:
     from tabulate import tabulate
 
-    short = shortened(row["compression"] or "" for row in rows)
-    rows = [{**row, "compression": short[row["compression"] or ""]} for row in rows]
+    short = shortened(rows)
+    rows = [{**row, "compression": short.get(row["compression"], "")} for row in rows]
     cells = [[cell(row) for cell in _COLUMNS.values()] for row in rows]
     numeric = [name in _NUMERIC for name in _COLUMNS]
     if style == "github":

@@ -62,7 +62,9 @@ def matrices(rows: Sequence[Row]) -> list[Matrix]:
 
 def _matrix(title: str, group: Sequence[Row]) -> Matrix:
     variants = {
-        row[f"{end}_run"]: {"model": row[f"{end}_model"], "compression": row[f"{end}_compression"]}
+        row[f"{end}_run"]: {
+            name: row[f"{end}_{name}"] for name in ("model", "compression", "recipe")
+        }
         for row in group
         for end in ("source", "target")
     }

@@ -8,7 +8,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypedDict, TypeVar
 
 import tomli_w
 from pydantic import (
@@ -80,6 +80,12 @@ class Step(Choice):
         entry = catalog.find("compressions", self.name)
         return entry.label(entry.params.model_validate(self.params))
 
+    @property
+    def brief(self) -> str:
+        """The label without the parameters that it spells out."""
+        entry = catalog.find("compressions", self.name)
+        return entry.params.model_validate(self.params).brief(entry.id)
+
 
 class AttackSpec(Choice):
     """An attack with all its parameters."""
@@ -110,6 +116,19 @@ class AttackSpec(Choice):
 
 Recipe = tuple[Step, ...]
 """The steps from a base model to a variant; empty for the base model itself."""
+
+
+class StepWords(TypedDict):
+    """A step as the store keeps it beside a run: what it is, and what it is called."""
+
+    name: str
+    label: str
+    brief: str
+
+
+def in_words(recipe: Recipe) -> list[StepWords]:
+    """The names and labels of the steps."""
+    return [StepWords(name=one.name, label=one.label, brief=one.brief) for one in recipe]
 
 
 def recipe_label(recipe: Recipe) -> str:
@@ -158,30 +177,39 @@ def _validated(section: str, table: Mapping[str, Any], where: str) -> dict[str, 
     rest = dict(table)
     name = rest.pop("name", None)
     if not isinstance(name, str):
-        raise SpecError(f"{where}: the key 'name' is missing.")
+        raise SpecError(_at(where, "the key 'name' is missing."))
     entry = catalog.find(section, name)
     try:
         params = entry.params.model_validate(rest).model_dump(mode="json")
     except ValidationError as error:
-        raise spec_error(error, f"{where} {name!r}", tuple(entry.params.model_fields)) from None
+        place = f"{where} {name!r}" if where else ""
+        raise spec_error(error, place, tuple(entry.params.model_fields)) from None
     return {"name": name, "params": params, "origin": entry.origin}
 
 
 def spec_error(error: ValidationError, where: str, known: tuple[str, ...] = ()) -> SpecError:
-    """Turn pydantic's report into one sentence with field, value and what is allowed."""
+    """Turn pydantic's report into one sentence with field, value and what is allowed.
+
+    It begins with where that was, unless ``where`` is empty because the reader sees it.
+    """
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"]) or where
     value = first.get("input")
     if first["type"] == "extra_forbidden":
         options = f"Known: {', '.join(known)}." if known and len(first["loc"]) == 1 else ""
-        return SpecError(f"{where}: there is no parameter {quoted(field)}.", options)
+        return SpecError(_at(where, f"there is no parameter {quoted(field)}."), options)
     if first["type"] == "missing":
-        return SpecError(f"{where}: the key {field!r} is missing.")
+        return SpecError(_at(where, f"the key {field!r} is missing."))
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    plain = not isinstance(value, dict | BaseModel) and first["loc"]
+    plain = not isinstance(value, dict | BaseModel)
+    if not first["loc"]:
+        return SpecError(f"{where} {message}.".lstrip())
     shown = f" is {quoted(value)} but" if plain else ""
-    label = f"{where}: {field}" if first["loc"] else where
-    return SpecError(f"{label}{shown} {message}.")
+    return SpecError(_at(where, f"{field}{shown} {message}."))
+
+
+def _at(where: str, text: str) -> str:
+    return f"{where}: {text}" if where else text
 
 
 def expand(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

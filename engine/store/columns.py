@@ -46,8 +46,9 @@ MORE_COLUMNS = (
     "note",
     "created",
     "finished",
+    "attack_id",
 )
-"""Further columns of ``Store.results``."""
+"""Further columns of ``Store.results``; each row has ``recipe`` as well (``StepWords``)."""
 
 SAMPLE_COLUMNS = (
     "index",
@@ -99,6 +100,7 @@ QUEUE_COLUMNS = (
     "dataset",
     "model",
     "compression",
+    "recipe",
     "attack",
     "status",
     "position",
@@ -106,6 +108,8 @@ QUEUE_COLUMNS = (
     "done",
     "message",
     "hint",
+    "reason",
+    "stage",
     "traceback",
     "attempts",
     "created",

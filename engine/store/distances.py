@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +21,7 @@ def without_limit(row: Mapping[str, Any]) -> bool:
     """
     if row["eps"] is not None:
         return False
-    entry = attacks.entries().get(row["attack_id"])
+    entry = attacks.entries().get(row.get("attack_id") or json.loads(row["spec"])["attack"]["name"])
     return "no limit" in entry.traits if entry else bool(row["norm"])
 
 

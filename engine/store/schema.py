@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 from sqlite_utils import Database, Migrations
 
+from engine.errors import CrumpleError
+from engine.specs.study import Step, StepWords, in_words
 from engine.store.distances import measure_distance
 
 migrations = Migrations("crumple")
@@ -137,3 +141,27 @@ def _distances(db: Database) -> None:
     rows = db.query("SELECT id FROM runs WHERE status = 'finished' AND eps IS NULL")
     for run_id in [row["id"] for row in rows]:
         measure_distance(db, run_id)
+
+
+@migrations(name="0006_parts_of_labels")
+def _parts_of_labels(db: Database) -> None:
+    # What labels are made from, so that nobody takes them apart; of runs from before from
+    # their specs. And of failures why, and in which stage, beside the whole message.
+    for column in ("attack_id", "recipe", "reason", "stage"):
+        db.execute(f"ALTER TABLE runs ADD COLUMN {column} TEXT")
+    for row in list(db.query("SELECT id, spec FROM runs")):
+        spec = json.loads(row["spec"])
+        recipe = [words for step in spec["recipe"] for words in _words(step)]
+        db.execute(
+            "UPDATE runs SET attack_id = ?, recipe = ? WHERE id = ?",
+            (spec["attack"]["name"], json.dumps(recipe), row["id"]),
+        )
+
+
+def _words(step: dict[str, object]) -> list[StepWords]:
+    """A step in words; one that the catalogue knows no more is called by its id."""
+    try:
+        return in_words((Step.model_validate(step),))
+    except (CrumpleError, ValueError):
+        name = str(step["name"])
+        return [StepWords(name=name, label=name, brief=name)]

@@ -31,7 +31,6 @@ _RUN_ROWS = """
         coalesce(tags, '') AS tags, coalesce(note, '') AS note, coalesce(deleted, 0) AS deleted,
         json_extract(runs.spec, '$.seed') AS seed,
         json_extract(runs.spec, '$.attack.params.steps') AS steps,
-        json_extract(runs.spec, '$.attack.name') AS attack_id,
         (SELECT studies.name FROM study_runs JOIN studies ON studies.id = study_id
          WHERE study_runs.run_id = runs.id ORDER BY studies.created DESC, studies.id DESC LIMIT 1
         ) AS study
@@ -196,6 +195,7 @@ class Store:
         newest = {row["run_id"]: row["name"] for row in names}
         for row in rows:
             row["study"] = newest.get(row["run_id"])
+            row["recipe"] = json.loads(row["recipe"])
         return rows
 
     def count(self, status: str) -> int:
@@ -341,16 +341,17 @@ class Store:
 def _result_row(row: Row) -> Row:
     # A database of an earlier version that is only read lacks the columns that came later.
     row = _with_verdict(row) if isinstance(row["flags"], str) else row
-    return {name: row.get(name) for name in (*RESULT_COLUMNS, *MORE_COLUMNS)}
+    return {name: row.get(name) for name in (*RESULT_COLUMNS, *MORE_COLUMNS, "recipe")}
 
 
 def _with_verdict(row: Row) -> Row:
     """A row with its JSON read, and its own flags followed by those of its rivals."""
     decoded = {name: json.loads(row.get(name) or "{}") for name in ("verdict", "checks")}
     flags = json.loads(row["flags"]) + decoded["verdict"].get("flags", [])
+    recipe = json.loads(row.get("recipe") or "null")
     survivors, n = decoded["verdict"].get("survivors"), row["n"]
     worst = survivors / n if n and survivors is not None else None
-    row = {**row, **decoded, "flags": flags, "worst_case": worst}
+    row = {**row, **decoded, "flags": flags, "worst_case": worst, "recipe": recipe}
     if without_limit(row):
         row |= dict.fromkeys(("robust_accuracy", "ci_low", "ci_high", "worst_case"))
     return row

@@ -6,6 +6,7 @@ like a run does, so that what was interrupted continues.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -20,7 +21,8 @@ Row = dict[str, Any]
 _ROWS = """
     SELECT transfers.*, source.dataset, source.attack, source.eps, source.norm,
         source.model AS source_model, source.compression AS source_compression,
-        target.model AS target_model, target.compression AS target_compression
+        target.model AS target_model, target.compression AS target_compression,
+        {source_recipe} AS source_recipe, {target_recipe} AS target_recipe
     FROM transfers
     JOIN runs AS source ON source.id = source_run JOIN runs AS target ON target.id = target_run
     LEFT JOIN annotations AS source_notes ON source_notes.run_id = source_run
@@ -38,14 +40,20 @@ class Pair(NamedTuple):
 
 
 def transfer_rows(db: Database, study_id: int | None) -> list[Row]:
-    """``TRANSFER_COLUMNS`` of every pair of runs that is not deleted, or of those of a study."""
+    """``TRANSFER_COLUMNS`` of every pair of runs that is not deleted, or of those of a study.
+
+    Beside them ``source_recipe`` and ``target_recipe``: the steps in words (``StepWords``).
+    """
     if "transfers" not in db.table_names():
         return []  # Opened readonly, a database of an earlier version stays as it is.
+    known = "recipe" in db["runs"].columns_dict
+    ends = {f"{end}_recipe": f"{end}.recipe" if known else "NULL" for end in ("source", "target")}
+    pairs = _ROWS.format(**ends)
     if study_id is None:
-        found = db.query(f"{_ROWS} ORDER BY source_run, target_run")
+        found = db.query(f"{pairs} ORDER BY source_run, target_run")
     else:
         found = db.query(
-            f"SELECT pairs.* FROM ({_ROWS}) AS pairs "
+            f"SELECT pairs.* FROM ({pairs}) AS pairs "
             "JOIN study_runs AS a ON a.run_id = source_run AND a.study_id = :study "
             "JOIN study_runs AS b ON b.run_id = target_run AND b.study_id = :study "
             "ORDER BY a.position, b.position",
@@ -59,7 +67,8 @@ def _with_shares(row: Row) -> Row:
         **_share(("accuracy", "accuracy_low", "accuracy_high"), row["broken"], row["kept"], True),
         **_share(("transfer_rate", "rate_low", "rate_high"), row["fooled"], row["n"], False),
     }
-    return {name: {**row, **shares}[name] for name in TRANSFER_COLUMNS}
+    recipes = {name: json.loads(row[name] or "null") for name in ("source_recipe", "target_recipe")}
+    return {**{name: {**row, **shares}[name] for name in TRANSFER_COLUMNS}, **recipes}
 
 
 def _share(names: Sequence[str], count: int | None, n: int | None, rest: bool) -> Row:

@@ -54,7 +54,7 @@ def refresh_verdicts(db: Database, run_id: int) -> set[int]:
     distances = _distances(db, siblings)
     length = len(distances.get(run_id, ()))
     siblings = [row for row in siblings if length and len(distances[row["id"]]) == length]
-    random = any('"random-output"' in (row["flags"] or "") for row in siblings)
+    random = any(_is_random(row) for row in siblings)
     own = {row["id"]: _finding(row, distances[row["id"]], random) for row in siblings}
     kept = [row for row in siblings if not row["deleted"]]
     rivals = {row["id"]: own[row["id"]] for row in kept}
@@ -76,6 +76,10 @@ def refresh_around(db: Database, run_ids: Sequence[int]) -> None:
     left = {*run_ids, *(number for (number,) in db.execute(targets, tuple(run_ids)))}
     while left:
         left -= refresh_verdicts(db, left.pop())
+
+
+def _is_random(row: Row) -> bool:
+    return any(flag["id"] == "random-output" for flag in json.loads(row["flags"] or "[]"))
 
 
 def _finding(row: Row, distances: FloatArray, random: bool) -> Finding:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from engine.errors import StoreError
-from engine.specs.study import Run, Study, content_key
+from engine.specs.study import Run, Study, content_key, in_words
 from engine.store import artifacts
 from engine.store.artifacts import Arrays
 from engine.store.database import check_file
@@ -21,6 +21,10 @@ from engine.store.stage_keys import RunKeys
 from engine.store.store import Row, Store
 from engine.store.transfers import TransferQueue
 from engine.store.verdicts import refresh_verdicts
+
+_NO_FAILURE = ", ".join(
+    f"{name} = NULL" for name in ("message", "hint", "reason", "stage", "traceback")
+)
 
 
 class Queued(NamedTuple):
@@ -111,8 +115,7 @@ class Writer(Store):
             )
             marks = ",".join("?" * len(ids))
             self.db.execute(
-                f"UPDATE runs SET status = 'waiting', message = NULL, hint = NULL, "
-                f"traceback = NULL, attempts = 0 "
+                f"UPDATE runs SET status = 'waiting', attempts = 0, {_NO_FAILURE} "
                 f"WHERE id IN ({marks}) AND status IN ('failed', 'cancelled')",
                 ids,
             )
@@ -170,6 +173,8 @@ class Writer(Store):
                 "attack": run.attack.label,
                 "eps": run.attack.eps,
                 "norm": run.attack.norm,
+                "attack_id": run.attack.name,
+                "recipe": json.dumps(in_words(run.recipe)),
             }
         )
         return int(str(table.last_pk))
@@ -189,8 +194,8 @@ class Writer(Store):
         states = ",".join("?" * len(only))
         with self.db.atomic():
             rows = self._query(
-                f"UPDATE runs SET status = ?, message = NULL, hint = NULL, traceback = NULL, "
-                f"attempts = 0 WHERE id IN ({marks}) AND status IN ({states}) RETURNING id",
+                f"UPDATE runs SET status = ?, attempts = 0, {_NO_FAILURE} "
+                f"WHERE id IN ({marks}) AND status IN ({states}) RETURNING id",
                 (status, *run_ids, *only),
             )
         return [int(row["id"]) for row in rows]
@@ -233,8 +238,7 @@ class Writer(Store):
         with self.db.atomic():
             self.db.execute(
                 "UPDATE runs SET status = 'running', started = ?, total = ?, "
-                "attempts = attempts + 1, message = NULL, hint = NULL, traceback = NULL "
-                "WHERE id = ?",
+                f"attempts = attempts + 1, {_NO_FAILURE} WHERE id = ?",
                 (now(), total, run_id),
             )
 

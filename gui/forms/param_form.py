@@ -154,7 +154,7 @@ class ParamForm(QWidget):
             try:
                 _MAKERS[self._section]({"name": self._entry.id, name: one}, "")
             except SpecError as error:
-                message = error.message.partition(": ")[2] or error.message
+                message = error.message
                 break
         self.errors[name].setText(message)
         self.errors[name].setVisible(bool(message))

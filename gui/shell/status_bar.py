@@ -16,12 +16,6 @@ from gui.shell.elided_label import ElidedLabel
 _STEPS = 1000
 
 
-def _with_title(name: str) -> str:
-    """The name of a run with the title of its model in place of the id."""
-    model, *rest = name.split(" · ")
-    return " · ".join((model_title(model), *rest))
-
-
 class StatusBar(QFrame):
     """Always in sight.
 
@@ -121,7 +115,7 @@ class StatusBar(QFrame):
                 )
                 self._show_idle()
             case events.RunStarted():
-                self._show_running(f"#{event.run_id}  {_with_title(event.title)}")
+                self._show_running(f"#{event.run_id}  {model_title(event.model)} · {event.method}")
                 self._show_progress(event.done, event.total, event.done / max(event.total, 1))
             case (
                 events.StageStarted()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,9 +185,9 @@ def _names(row: Row, name: str) -> set[str]:
         return {tag.strip() for tag in whole.split(",")} | {whole}
     if name == "attack":
         # "pgd-40 8/255" is also pgd-40, and pgd.
-        first = whole.split(" ")[0]
-        return {whole, first, re.sub(r"-\d+$", "", first)}
+        id_ = str(row["attack_id"]).casefold()
+        return {whole, id_, f"{id_}-{row['steps']}"}
     if name == "compression":
-        steps = whole.split(" + ")
-        return {whole, *steps, *(step.split(" ")[0] for step in steps)}
+        recipe: Sequence[Mapping[str, str]] = row["recipe"] or ()
+        return {whole, *(step[key].casefold() for step in recipe for key in ("name", "label"))}
     return texts or {""}

@@ -30,5 +30,7 @@ def start(desk: Desk, tell: Tell) -> int:
     desk.context.store.db.execute(
         "UPDATE runs SET status = 'running', started = '2999', total = 60 WHERE id = ?", (run_id,)
     )
-    tell(desk.context, events.RunStarted(run_id=run_id, title="run", total=60, steps=20))
+    tell(
+        desk.context, events.RunStarted(run_id=run_id, model="m", method="run", total=60, steps=20)
+    )
     return run_id

@@ -52,12 +52,21 @@ class DistillationParams(StudentParams):
         return name
 
     def label(self, title: str) -> str:
+        return self._label(title, brief=False)
+
+    def brief(self, title: str) -> str:
+        return self._label(title, brief=True)
+
+    def _label(self, title: str, *, brief: bool) -> str:
         words = [title] if self.student == SAME else [title, self.student]
         for name, info in type(self).model_fields.items():
             value = getattr(self, name)
-            if name != "student" and value != info.default:
-                shown = format_number(value) if isinstance(value, float) else str(value)
-                words.append({"epochs": f"{shown}ep", "eps": shown}.get(name, setting(name, value)))
+            if name == "student" or value == info.default:
+                continue
+            shown = format_number(value) if isinstance(value, float) else str(value)
+            short = {"epochs": f"{shown}ep", "eps": shown}.get(name)
+            if short or not brief:
+                words.append(short or setting(name, value))
         return " ".join(words)
 
 

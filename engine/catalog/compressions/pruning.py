@@ -71,12 +71,16 @@ class MagnitudeParams(BatchParams, _Magnitude):
         return self
 
     def label(self, title: str) -> str:
+        if self.schedule == "one-shot":
+            return self.brief(title)
+        shown = ("sparsity", "scope", "schedule", "training", "epochs")
+        return self.brief(title) + self.changed(*shown)
+
+    def brief(self, title: str) -> str:
         scope = " per layer" if self.scope == "layer" else ""
         short = f"{title} {self.sparsity * 100:.4g}%{scope}"
-        if self.schedule == "one-shot":
-            return short
-        words = f" gradual {self.training} {self.epochs}ep"
-        return short + words + self.changed("sparsity", "scope", "schedule", "training", "epochs")
+        gradual = f" gradual {self.training} {self.epochs}ep"
+        return short if self.schedule == "one-shot" else short + gradual
 
 
 class FilterParams(Params):

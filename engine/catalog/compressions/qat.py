@@ -108,16 +108,21 @@ class QatParams(RetrainParams, _Quantised):
         return self
 
     def label(self, title: str) -> str:
+        return self._label(title, brief=False)
+
+    def brief(self, title: str) -> str:
+        return self._label(title, brief=True)
+
+    def _label(self, title: str, *, brief: bool) -> str:
         activations = "" if self.activation_bits == "none" else f"a{self.activation_bits}"
         words = [title, self.method, f"w{self.bits}{activations}"]
         shown = ("method", "bits", "activation_bits")
         for name, field in _Quantised.model_fields.items():
             value = getattr(self, name)
-            if name not in shown and value != field.default:
+            if name not in shown and value != field.default and not brief:
                 words.append(setting(name, value))
-        training = self.training_label()
-        if training != type(self).model_validate({}).training_label():
-            words.append(training)
+        if self.training_label() != type(self).model_validate({}).training_label():
+            words.append(self.training_label(brief=brief))
         return " ".join(words)
 
 

@@ -73,7 +73,10 @@ class HydraParams(BatchParams, _Hydra):
     only_with: ClassVar[Conditions] = OF_RECIPE
 
     def label(self, title: str) -> str:
-        return f"{title} {self.density * 100:.4g}%{self.changed('density')}"
+        return f"{self.brief(title)}{self.changed('density')}"
+
+    def brief(self, title: str) -> str:
+        return f"{title} {self.density * 100:.4g}%"
 
 
 class _RapAdmm(Params):
@@ -147,7 +150,10 @@ class RapAdmmParams(BatchParams, _RapAdmm):
         return 1 - 1 / self.rate
 
     def label(self, title: str) -> str:
-        return f"{title} {self.rate:.4g}x {self.pattern}{self.changed('rate', 'pattern')}"
+        return f"{self.brief(title)}{self.changed('rate', 'pattern')}"
+
+    def brief(self, title: str) -> str:
+        return f"{title} {self.rate:.4g}x {self.pattern}"
 
 
 def entries() -> tuple[Entry, ...]:

@@ -42,14 +42,14 @@ class RetrainParams(TradesParams, _Trained):
         kind = RECIPES[self.training]
         return kind.model_validate({name: getattr(self, name) for name in kind.model_fields})
 
-    def training_label(self) -> str:
+    def training_label(self, *, brief: bool = False) -> str:
         """The recipe, and what differs from its defaults."""
         words = [self.training, f"{self.epochs}ep"]
         if self.training != "standard":
             words.append(format_number(self.eps))
         for name in self.recipe().model_dump(exclude={"epochs", "eps"}):
             value = getattr(self, name)
-            if value != type(self).model_fields[name].default:
+            if value != type(self).model_fields[name].default and not brief:
                 words.append(setting(name, value))
         return " ".join(words)
 
@@ -58,8 +58,14 @@ class FinetuneParams(RetrainParams, StudentParams):
     """Parameters of fine-tuning."""
 
     def label(self, title: str) -> str:
+        return self._label(title, brief=False)
+
+    def brief(self, title: str) -> str:
+        return self._label(title, brief=True)
+
+    def _label(self, title: str, *, brief: bool) -> str:
         student = [] if self.student == SAME else [self.student]
-        return " ".join([title, *student, self.training_label()])
+        return " ".join([title, *student, self.training_label(brief=brief)])
 
 
 def entries() -> tuple[Entry, ...]:

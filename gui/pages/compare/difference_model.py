@@ -84,7 +84,7 @@ class DifferenceModel(QAbstractTableModel):
         """Show these."""
         self.beginResetModel()
         self.comparisons = list(comparisons)
-        self._short = shortened(one.row["compression"] for one in comparisons)
+        self._short = shortened([one.row for one in comparisons])
         self.endResetModel()
 
     def replace(self, place: int, comparison: Comparison) -> None:

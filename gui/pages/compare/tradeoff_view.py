@@ -72,7 +72,7 @@ class TradeoffView(ChartView):
 
     def figure_words(self) -> str:
         x, y = self._axes()
-        return f"{y.title.removesuffix(' (%)')}, {x.title}"
+        return f"{y.name}, {x.title}"
 
     def figure_axes(self) -> tuple[str, ...]:
         x, y = self._axes()

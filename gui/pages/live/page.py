@@ -186,7 +186,7 @@ class LivePage(Page):
                 del self._states[run_id]
 
     def _fill(self, rows: list[Row]) -> None:
-        short = shortened(row["compression"] for row in rows)
+        short = shortened(rows)
         titles = [(_run_title(row, short[row["compression"]]), row["run_id"]) for row in rows]
         fill_box(self.runs, titles)
         if self.follow.isChecked() or self.run_id not in self._rows:
@@ -293,7 +293,7 @@ class LivePage(Page):
         same.sort(key=lambda other: (other["compression"] != "none", -other["run_id"]))
         shown = same[:_MOST_EARLIER]
         self._read_one_curve([other["run_id"] for other in shown])
-        short = shortened(str(other["compression"]) for other in (row, *shown))
+        short = shortened([row, *shown])
         drawn = [one for one in shown if one["run_id"] in self._curves]
         return short[str(row["compression"])], [self._curve_of(one, short) for one in drawn]
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.errors import SpecError
-from engine.specs.study import Recipe, check_recipe, expand, make_step, recipe_label
+from engine.specs.recipe_rules import refuse
+from engine.specs.study import Recipe, expand, make_step, recipe_label
 
 MOST_CHECKED = 200
 """Combinations of a sweep that are looked at; the study looks at all of them."""
@@ -23,11 +24,9 @@ def objection(steps: Sequence[Mapping[str, Any]]) -> str:
     except SpecError:
         return ""
     for recipe in recipes:
-        try:
-            check_recipe(recipe, "recipe")
-        except SpecError as error:
-            reason = error.message.partition("': ")[2] or error.message
-            return " ".join(filter(None, (reason[:1].upper() + reason[1:], error.hint)))
+        if refusal := refuse(recipe):
+            reason, hint = refusal
+            return " ".join(filter(None, (f"{reason[:1].upper()}{reason[1:]}.", hint)))
     return ""
 
 

@@ -187,13 +187,8 @@ class QueueModel(QAbstractTableModel):
 
 def _reason(row: Row) -> str:
     """Why a run failed, without the name of the run, which stands beside it."""
-    message = str(row["message"] or "")
-    name = f"{row['model']} · {row['compression']}"
-    if not message.startswith(name):
-        return message
-    place, _, reason = message.removeprefix(name).partition(": ")
-    stage = place.lstrip(", ")
-    return f"{reason} ({stage})" if reason and stage else reason or message
+    reason = str(row["reason"] or row["message"] or "")
+    return f"{reason} ({row['stage']})" if row["stage"] else reason
 
 
 def _alignment(column: int) -> Qt.AlignmentFlag:

@@ -43,7 +43,7 @@ class RunsModel(QAbstractTableModel):
 
     def set_rows(self, rows: Sequence[Row]) -> None:
         """Show these; cells change in place while the runs stay the same."""
-        self._short = shortened(row["compression"] for row in rows)
+        self._short = shortened(rows)
         old = [row["run_id"] for row in self.rows]
         if [row["run_id"] for row in rows] != old:
             self.beginResetModel()

@@ -192,6 +192,13 @@ def test_a_run_that_fails_says_why_and_the_others_go_on(
     assert [row["status"] for row in store.results()] == ["finished", "failed"]
     failure = next(event for event in events if isinstance(event, RunFailed))
     assert "ZeroDivisionError: a bug" in failure.message
+    row = store.run(2)
+    assert (row["reason"], row["stage"]) == (
+        "ZeroDivisionError: a bug",
+        "compression magnitude 50%",
+    )
+    assert row["message"] == f"digits-resnet-at · magnitude 50%, {row['stage']}: {row['reason']}"
+    assert failure.message == row["message"]
     assert "def broken" in failure.traceback or "raise ZeroDivisionError" in failure.traceback
 
 

@@ -85,7 +85,7 @@ def test_pairs_are_those_of_a_computation_by_hand(
     rows = {(row["source_run"], row["target_run"]): row for row in store.transfers("small")}
     assert set(rows) == {(1, 1), (1, 3), (3, 1), (3, 3), (2, 2), (2, 4), (4, 2), (4, 4)}
     for (source, target), row in rows.items():
-        assert tuple(row) == TRANSFER_COLUMNS
+        assert tuple(row) == (*TRANSFER_COLUMNS, "source_recipe", "target_recipe")
         assert row["status"] == "finished"
         folder = store.variant_folder(store.run(target)["variant_key"])
         model = compression.load(folder).deployed().eval()

@@ -22,7 +22,7 @@ from engine.report.figures import KINDS, SUFFIXES, chart_details, draw_chart, sa
 from engine.report.identity import family, method
 from engine.report.naming import namer, shortened
 from engine.report.series import X_AXES, Y_AXES
-from engine.specs.study import make_step
+from engine.specs.study import StepWords, in_words, make_step, recipe_label
 from engine.store import Row, Store
 from tests.helpers import curve_store
 from tests.helpers.filled_store import fill
@@ -246,26 +246,46 @@ def test_pyplot_is_never_imported() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, timeout=HANG)
 
 
+def told(*steps: dict[str, Any]) -> dict[str, Any]:
+    """A row as the store gives it, of a variant with these steps."""
+    recipe = tuple(make_step(step) for step in steps)
+    named = {"model": "m", "attack": "pgd"}
+    return {**named, "compression": recipe_label(recipe), "recipe": in_words(recipe)}
+
+
 def test_names_leave_out_what_labels_spell_out_unless_it_tells_variants_apart() -> None:
-    hydra, longer = "hydra 10% prune_epochs=6 batch_size=64", "hydra 10% prune_epochs=9"
-    qat = "magnitude 80% + ard 10ep schedule=as-coded 0.15 + ptq w4"
-    assert shortened([hydra, qat, "none"]) == {
-        hydra: "hydra 10%",
-        qat: "magnitude 80% + ard 10ep 0.15 + ptq w4",
+    hydra = told({"name": "hydra", "density": 0.1, "prune_epochs": 6, "batch_size": 32})
+    longer = told({"name": "hydra", "density": 0.1, "prune_epochs": 9})
+    ard = {"name": "ard", "epochs": 10, "schedule": "as coded", "eps": 0.15}
+    both = told({"name": "magnitude", "sparsity": 0.8}, ard, {"name": "ptq", "bits": 4})
+    brief = "magnitude 80% + ard 10ep 0.15 + ptq w4"
+    assert "prune_epochs=6" in hydra["compression"]
+    assert "schedule=as-coded" in both["compression"]
+    assert shortened([hydra, both, told()]) == {
+        hydra["compression"]: "hydra 10%",
+        both["compression"]: brief,
         "none": "none",
     }
-    assert shortened([hydra, longer, qat])[hydra] == hydra
-    rows = [{"model": "m", "compression": one, "attack": "pgd"} for one in (hydra, qat)]
-    name = namer(rows, ("model", "compression", "attack"))
-    assert [name(row) for row in rows] == ["hydra 10%", "magnitude 80% + ard 10ep 0.15 + ptq w4"]
+    assert shortened([hydra, longer])[hydra["compression"]] == hydra["compression"]
+    name = namer([hydra, both], ("model", "compression", "attack"))
+    assert [name(row) for row in (hydra, both)] == ["hydra 10%", brief]
 
 
-def test_what_labels_spell_out_is_one_word() -> None:
+def test_no_name_is_taken_apart() -> None:
+    """A label that looks as if it had parts has none; what is brief is stored beside it."""
+    odd = {"model": "m", "attack": "pgd", "compression": "mine a=b + c d=e", "recipe": None}
+    assert shortened([odd]) == {"mine a=b + c d=e": "mine a=b + c d=e"}
+    words = [StepWords(name="mine", label="mine a=b + c d=e", brief="short a=b")]
+    assert shortened([{**odd, "recipe": words}]) == {"mine a=b + c d=e": "short a=b"}
+
+
+def test_a_brief_label_spells_nothing_out() -> None:
     for name, entry in catalog.section("compressions").items():
         fields = entry.params.model_fields
         if "schedule" in fields and "as coded" in get_args(fields["schedule"].annotation):
-            label = entry.label(entry.params.model_validate({"schedule": "as coded"}))
-            assert list(shortened([label]).values()) == [entry.label(entry.params())], name
+            params = entry.params.model_validate({"schedule": "as coded"})
+            assert "schedule=as-coded" in entry.label(params)
+            assert params.brief(entry.id) == entry.params().brief(entry.id), name
 
 
 def test_there_is_a_marker_for_every_method_and_no_two_are_one() -> None:

@@ -12,7 +12,7 @@ def test_the_queue_takes_the_mean_of_its_last_runs() -> None:
     pace = Pace()
     assert pace.queue_left(3, None) is None
     for run_id, seconds in ((1, 2.0), (2, 4.0)):
-        pace.note(events.RunStarted(run_id=run_id, title="t", total=1, time=10.0))
+        pace.note(events.RunStarted(run_id=run_id, model="m", method="t", total=1, time=10.0))
         pace.note(events.RunFinished(run_id=run_id, result={}, time=10.0 + seconds))
     assert pace.queue_left(3, None) == pytest.approx(12.0)
     assert pace.queue_left(3, 0.5) == pytest.approx(9.5)
@@ -20,7 +20,7 @@ def test_the_queue_takes_the_mean_of_its_last_runs() -> None:
 
 def test_checks_before_and_after_an_attack_are_part_of_a_run() -> None:
     pace = Pace()
-    pace.note(events.RunStarted(run_id=1, title="t", total=1, time=10.0))
+    pace.note(events.RunStarted(run_id=1, model="m", method="t", total=1, time=10.0))
     checks = [(True, 30.0, "gradients"), (False, 70.0, "square")]
     for before, time, detail in checks:
         pace.note(
@@ -32,6 +32,6 @@ def test_checks_before_and_after_an_attack_are_part_of_a_run() -> None:
 
 def test_reused_runs_say_nothing_of_the_pace() -> None:
     pace = Pace()
-    pace.note(events.RunStarted(run_id=1, title="t", total=1, time=10.0))
+    pace.note(events.RunStarted(run_id=1, model="m", method="t", total=1, time=10.0))
     pace.note(events.RunFinished(run_id=1, result={}, reused=True, time=10.0))
     assert pace.queue_left(3, None) is None

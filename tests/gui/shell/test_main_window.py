@@ -197,7 +197,9 @@ def test_a_page_that_is_not_seen_leaves_the_details_alone(
     window.show_page("live")
     window.show_page("queue")
     before = window.details.title.text()
-    tell(full_context, events.RunStarted(run_id=results.waiting, title="a run", total=60))
+    tell(
+        full_context, events.RunStarted(run_id=results.waiting, model="m", method="a run", total=60)
+    )
     assert window.details.title.text() == before
 
 

@@ -22,7 +22,7 @@ from gui.shell.main_window import MainWindow
 from tests.helpers.fakes import FakeEngineClient
 from tests.helpers.page_kit import Tell
 
-STARTED = events.RunStarted(run_id=20, title="digits-resnet-at, ptq w2, fgsm", total=60)
+STARTED = events.RunStarted(run_id=20, model="digits-resnet-at", method="ptq w2 · fgsm", total=60)
 
 
 @pytest.fixture

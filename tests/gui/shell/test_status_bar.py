@@ -13,7 +13,9 @@ from gui.shell.status_bar import StatusBar
 from tests.helpers.fakes import FakeEngineClient
 from tests.helpers.page_kit import Tell
 
-STARTED = events.RunStarted(run_id=7, title="digits-resnet, none, pgd-40", total=300, done=60)
+STARTED = events.RunStarted(
+    run_id=7, model="digits-resnet", method="none · pgd-40", total=300, done=60
+)
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def test_a_run_from_start_to_end(
     assert not bar.stop_button.isEnabled()
     tell(context, events.WorkerReady(pid=1, device="cpu", description="CPU, 2 cores"), STARTED)
     assert bar.device.text() == "CPU, 2 cores"
-    assert bar.job.text() == "#7  digits-resnet, none, pgd-40"
+    assert bar.job.text() == "#7  Digits ResNet · none · pgd-40"
     assert bar.progress.text() == "60 / 300 images"
     step = events.RunProgress(
         run_id=7, done=150, total=300, broken=9, seen=150, curve=(), seconds_left=65, share=0.5
@@ -123,12 +125,12 @@ def test_a_dead_worker_is_told(window: MainWindow, context: PageContext, tell: T
 
 
 def test_the_bar_moves_within_a_batch(window: MainWindow, context: PageContext, tell: Tell) -> None:
-    started = events.RunStarted(run_id=7, title="one", total=100, steps=40)
+    started = events.RunStarted(run_id=7, model="one", method="pgd", total=100, steps=40)
     step = events.RunProgress(
         run_id=7, done=0, total=100, broken=0, seen=100, curve=(1.0,), share=0.5, part="apgd-t"
     )
     tell(context, started, step)
-    assert window.status.job.text() == "#7  one: apgd-t"
+    assert window.status.job.text() == "#7  one · pgd: apgd-t"
     assert window.status.progress.value() == window.status.progress.maximum() // 2
 
 
@@ -199,24 +201,30 @@ def test_a_long_title_gives_way_to_the_time_left(
     window: MainWindow, context: PageContext, tell: Tell
 ) -> None:
     window.resize(1024, 640)
-    title = "digits-resnet-at, " + "hydra 10% + finetune trades 20ep, " * 5 + "pgd-40"
+    method = "hydra 10% + finetune trades 20ep, " * 5 + "pgd-40"
     epoch = events.EpochFinished(
         run_id=7, epoch=2, epochs=5, loss=0.1, clean_accuracy=0.9, seconds_left=4000, step="hydra"
     )
-    tell(context, events.RunStarted(run_id=7, title=title, total=300), epoch)
+    tell(
+        context,
+        events.RunStarted(run_id=7, model="digits-resnet-at", method=method, total=300),
+        epoch,
+    )
     bar = window.status
     bar.layout().activate()
     assert bar.left.width() >= bar.left.sizeHint().width()
     shown = bar.job.shown_text()
     assert len(shown) < len(bar.job.text())
-    assert shown.startswith("#7  digits")
+    assert shown.startswith("#7  Digits")
     assert shown.endswith("hydra")
 
 
 def test_the_running_run_bears_the_title_of_its_model(
     window: MainWindow, context: PageContext, tell: Tell
 ) -> None:
-    tell(context, events.RunStarted(run_id=7, title="digits-resnet · none · pgd-40", total=3))
+    tell(
+        context, events.RunStarted(run_id=7, model="digits-resnet", method="none · pgd-40", total=3)
+    )
     assert window.status.job.text() == "#7  Digits ResNet · none · pgd-40"
-    tell(context, events.RunStarted(run_id=8, title="unknown · none · pgd-40", total=3))
+    tell(context, events.RunStarted(run_id=8, model="unknown", method="none · pgd-40", total=3))
     assert window.status.job.text() == "#8  unknown · none · pgd-40"

@@ -10,6 +10,17 @@ from hypothesis import strategies as st
 
 from gui.widgets.run_filter import FilterError, parse
 
+PGD = ("pgd-40 8/255", "pgd", 40)
+L2 = ("pgd-l2 0.5", "pgd-l2", 40)
+FGSM = ("fgsm 8/255", "fgsm", None)
+PRUNED = {"name": "magnitude", "label": "magnitude 90%"}
+ROUNDED = {"name": "ptq", "label": "ptq w4"}
+STEPS = {
+    "none": [],
+    "magnitude 90%": [PRUNED],
+    "magnitude 90% + ptq w4": [PRUNED, ROUNDED],
+    "ptq w4": [ROUNDED],
+}
 ROWS: list[dict[str, Any]] = [
     {
         "run_id": number,
@@ -17,7 +28,10 @@ ROWS: list[dict[str, Any]] = [
         "dataset": "digits",
         "model": model,
         "compression": compression,
+        "recipe": [{**step, "brief": step["label"]} for step in STEPS[compression]],
         "attack": attack,
+        "attack_id": id_,
+        "steps": steps,
         "norm": "Linf",
         "status": status,
         "tags": tags,
@@ -27,21 +41,11 @@ ROWS: list[dict[str, Any]] = [
         "robust_accuracy": robust,
         "clean_accuracy": 0.9,
     }
-    for number, model, compression, attack, status, tags, flags, eps, robust in (
-        (1, "resnet", "none", "pgd-40 8/255", "finished", "paper, table 2", [], 8 / 255, 0.63),
-        (2, "resnet-at", "magnitude 90%", "pgd-40 8/255", "finished", "", [], 8 / 255, 0.3),
-        (3, "resnet-at", "magnitude 90% + ptq w4", "pgd-l2 0.5", "failed", "", [], 0.5, None),
-        (
-            4,
-            "resnet-at",
-            "ptq w4",
-            "fgsm 8/255",
-            "finished",
-            "",
-            [{"id": "masking"}],
-            8 / 255,
-            0.05,
-        ),
+    for number, model, compression, (attack, id_, steps), status, tags, flags, eps, robust in (
+        (1, "resnet", "none", PGD, "finished", "paper, table 2", [], 8 / 255, 0.63),
+        (2, "resnet-at", "magnitude 90%", PGD, "finished", "", [], 8 / 255, 0.3),
+        (3, "resnet-at", "magnitude 90% + ptq w4", L2, "failed", "", [], 0.5, None),
+        (4, "resnet-at", "ptq w4", FGSM, "finished", "", [{"id": "masking"}], 8 / 255, 0.05),
     )
 ]
 
@@ -78,6 +82,17 @@ def test_a_filter_keeps_the_rows_it_describes(text: str, expected: list[int]) ->
     run_filter = parse(text)
 
     assert [row["run_id"] for row in ROWS if run_filter.accepts(row)] == expected
+
+
+def test_a_name_is_never_taken_apart() -> None:
+    """A method whose label has the parts of others is found by its own id alone."""
+    step = {"name": "mine", "label": "ptq w4 + magnitude 90%", "brief": "mine"}
+    row = {**ROWS[0], "compression": step["label"], "recipe": [step]}
+    row |= {"attack": "pgd-40 of mine", "attack_id": "mine", "steps": 3}
+    for text in ("compression=ptq", "compression=magnitude", "attack=pgd", "attack=pgd-40"):
+        assert not parse(text).accepts(row), text
+    for text in ("compression=mine", 'compression="ptq w4 + magnitude 90%"', "attack=mine-3"):
+        assert parse(text).accepts(row), text
 
 
 @given(st.floats(0, 100, allow_nan=False), st.sampled_from(["<", "<=", ">", ">="]))

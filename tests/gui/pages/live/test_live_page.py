@@ -226,7 +226,8 @@ def test_a_stored_run_shows_its_curve_flags_and_neighbours(desk: Desk) -> None:
     names = sorted(one.name for one in page.curve._earlier)
     assert names == ["magnitude 50%", "magnitude 90%", "none (baseline)", "ptq w4"]
     assert {len(one.curve) for one in page.curve._earlier} == {21}, "of the same attack"
-    long = {**page._rows[desk.results.flagged], "compression": "kd 10ep batch_size=64 lr=0.05"}
+    recipe = [{"brief": "kd 10ep"}]
+    long = {**page._rows[desk.results.flagged], "compression": "kd 10ep lr=0.05", "recipe": recipe}
     assert page._names_and_curves(long)[0] == "kd 10ep", "short, as those behind it"
 
 

@@ -67,6 +67,19 @@ def test_every_run_is_there_and_a_failure_says_why(page: QueuePage, results: Fak
     assert place(page, results.waiting) == 0
 
 
+def test_the_reason_of_a_failure_stands_without_the_name_of_the_run(
+    page: QueuePage, results: FakeResults
+) -> None:
+    """As it is stored: words in it that look like the name of a stage stay."""
+    run = page.lab.store.run(results.failed)
+    said = {"reason": "a, b: c: it is odd.", "stage": "attack pgd"}
+    whole = f"{run['model']} · {run['compression']}, {said['stage']}: {said['reason']}"
+    with Writer(results.path, exclusive=False) as writer:
+        writer.end_run(results.failed, "failed", message=whole, hint="Look.", **said)
+    page.refresh()
+    assert text(page, results.failed, REASON) == "a, b: c: it is odd. (attack pgd) Look."
+
+
 def test_buttons_follow_the_selection(
     page: QueuePage, results: FakeResults, engine: FakeEngineClient
 ) -> None:

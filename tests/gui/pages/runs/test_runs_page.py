@@ -178,7 +178,11 @@ def test_variants_have_short_names_where_these_tell_them_apart() -> None:
     twins = ["kd 5ep lr=0.1", "kd 5ep lr=0.2"]
     names = [long, *twins]
     usual = {column.id: None for column in COLUMNS} | {"flags": (), "status": "finished"}
-    rows = [usual | {"run_id": i, "compression": name} for i, name in enumerate(names)]
+    briefs = ("hydra 10%", "kd 5ep", "kd 5ep")
+    rows = [
+        usual | {"run_id": i, "compression": name, "recipe": [{"brief": brief}]}
+        for i, (name, brief) in enumerate(zip(names, briefs, strict=True))
+    ]
     model.set_rows(rows)
 
     def cells(role: Qt.ItemDataRole) -> list[Any]:
