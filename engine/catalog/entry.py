@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -55,11 +55,13 @@ class Params(Strict):
 
     Attributes:
         only_with: parameters that do something only where another one has one of some values.
+        cuts: of steps: what they prune is gone, where others leave zeros.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     only_with: ClassVar[Conditions] = {}
+    cuts: ClassVar[bool] = False
 
     @classmethod
     def idle(cls, given: Mapping[str, Any]) -> dict[str, Condition]:
@@ -102,6 +104,29 @@ class Params(Strict):
             and (name == "epochs" or (name.endswith("_epochs") and not name.startswith(_WITHIN)))
         )
 
+    def needs_images(self) -> bool:
+        """Whether this step looks at training images; one that does not say may do so."""
+        return True
+
+    def left_out(self, layers: Sequence[str]) -> set[str]:
+        """Layers, of all in their order, that this step leaves or treats otherwise on purpose."""
+        return set()
+
+    def left_in_each_layer(self) -> float | None:
+        """The share of the weights that this step leaves in every layer; None if it differs."""
+        return None
+
+    def removes_nothing_after(self, before: Params) -> bool:
+        """Whether this pruning step has nothing left to do right behind another step."""
+        return False
+
+    def has_zero_level(self) -> bool:
+        """Whether 0 is among the values that this step rounds weights to; true if it rounds none.
+
+        Where it is not, what was pruned before would be filled again.
+        """
+        return True
+
     def requested(self) -> dict[str, float]:
         """What this step asks for, by the key of the accounting that tells what became of it."""
         given = self.model_dump()
@@ -117,6 +142,9 @@ class Params(Strict):
 
 class NoParams(Params):
     """For entries that take no parameters."""
+
+    def needs_images(self) -> bool:
+        return False
 
 
 Trait = Literal[

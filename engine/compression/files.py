@@ -161,7 +161,7 @@ def skeleton(file: Description, shapes: Shapes) -> nn.Module:
     else:
         plain = build(file.architecture, file.shape, file.classes)
         live = open_attention(normalised(plain, file.normalisation).eval())
-    if any(step.name == "channel" for step in file.recipe):
+    if any(catalog.find("compressions", step.name).params.cuts for step in file.recipe):
         fit_shapes(live, shapes)
     for part in file.parts:
         _attach(live, part)

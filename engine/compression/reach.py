@@ -56,7 +56,8 @@ def shortfall(step: Step, before: Layers, after: Layers) -> str:
     """
     if catalog.find("compressions", step.name).family not in _FAMILIES:
         return ""
-    wanted = [name for name in after.layers if name not in _exempt(step, list(after.layers))]
+    left_out = step.settings.left_out(list(after.layers))
+    wanted = [name for name in after.layers if name not in left_out]
     reached = [name for name in wanted if _reached(step, name, before, after)]
     asked = _weights(after, wanted) + after.bare
     done = _weights(after, reached)
@@ -86,22 +87,9 @@ def _weights(found: Layers, names: list[str]) -> int:
     return total
 
 
-def _exempt(step: Step, names: list[str]) -> set[str]:
-    """Layers that the parameters of a step tell it to leave, or to treat otherwise."""
-    ends = {*names[:1], *names[-1:]}
-    kept = step.params.get("skip_first_last") or step.params.get("first_last", "same") != "same"
-    if kept:
-        return ends
-    if step.name in ("channel", "filter"):
-        return set(names[-1:])  # gives the logits
-    if step.name == "rap-admm" and not step.params.get("stem"):
-        return set(names[:1])
-    return set()
-
-
 def _reached(step: Step, name: str, before: Layers, after: Layers) -> bool:
     old, new = before.layers.get(name), after.layers[name]
-    if step.name == "channel":
+    if step.settings.cuts:
         return old is None or old.shape != new.shape
     if "bits" in step.params:
         return new.bits == step.params["bits"] and (old is None or new.parts > old.parts)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from engine import catalog
 from engine.diagnostics.checks import SIGNIFICANCE
 from engine.flags import Flag
 from engine.specs.study import AttackSpec, make_attack
@@ -61,6 +62,11 @@ class Checked:
     reason: str = ""
     missed: list[int] = field(default_factory=list)
     everyone: bool = False
+
+    @property
+    def gradient_free(self) -> bool:
+        """Whether the rival follows no gradient, so that one that is hidden does not stop it."""
+        return "gradient" not in catalog.find("attacks", self.name).traits
 
     def to_dict(self) -> dict[str, Any]:
         """As the store keeps it."""
@@ -125,7 +131,7 @@ def _flag(check: Checked, p: float) -> Flag:
         f"breaks {more} of {check.tried} images that this attack left{but} (McNemar exact, "
         f"p = {p:.2g})"
     )
-    if check.name == "square":
+    if check.gradient_free:
         text = (
             f"A gradient-free attack (Square, {QUERIES:,} queries) {figures}: gradients are "
             "masked, or the attack is too weak for its number to be quoted. Quote square or "

@@ -221,7 +221,7 @@ def _transfer(
 
 def _gradient_free(checks: Sequence[Checked]) -> Row:
     """Of the survivors that Square was tried on, the share that it did not break either."""
-    made = [check for check in checks if check.name == "square" and check.tried]
+    made = [check for check in checks if check.gradient_free and check.tried]
     if not made:
         return {}
     (check,) = made

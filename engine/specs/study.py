@@ -75,10 +75,14 @@ class Step(Choice):
     """One element of a compression recipe."""
 
     @property
+    def settings(self) -> catalog.Params:
+        """The parameters as the model of the catalogue, which knows what they mean."""
+        return catalog.find("compressions", self.name).params.model_validate(self.params)
+
+    @property
     def label(self) -> str:
         """For example ``magnitude 90%``."""
-        entry = catalog.find("compressions", self.name)
-        return entry.label(entry.params.model_validate(self.params))
+        return catalog.find("compressions", self.name).label(self.settings)
 
     @property
     def brief(self) -> str:

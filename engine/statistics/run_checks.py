@@ -162,7 +162,13 @@ def _square(_: Numbers, row: Row) -> str:
 
 def _targeted(row: Row) -> Mapping[str, Any] | None:
     made = (row.get("checks") or {}).get("survivors", [])
-    return next((one for one in made if one["name"] == "apgd-t" and one["tried"]), None)
+    tried = (check for check in made if check["tried"])
+    return next((check for check in tried if _follows_gradient(check["name"])), None)
+
+
+def _follows_gradient(attack: str) -> bool:
+    entry = catalog.section("attacks").get(attack)
+    return entry is not None and "gradient" in entry.traits
 
 
 def _targeted_figure(_: Numbers, row: Row) -> str:

@@ -38,18 +38,10 @@ _LATER = {"attack_start": "in range"}
 With that value they are no part of a key, so what was stored before is found again.
 """
 
-_WITHOUT_IMAGES = frozenset({"none", "magnitude", "filter", "nm-sparsity", "channel"})
-
 
 def learns(recipe: Recipe) -> bool:
-    """Whether a step of a recipe looks at training images; of an unknown step it may be."""
-    return any(_learns(step) for step in recipe)
-
-
-def _learns(step: Step) -> bool:
-    if step.name == "ptq":
-        return bool(step.params["activation_bits"] != "none")
-    return step.name not in _WITHOUT_IMAGES or step.params.get("schedule") == "gradual"
+    """Whether a step of a recipe looks at training images."""
+    return any(step.settings.needs_images() for step in recipe)
 
 
 def run_keys(
@@ -118,15 +110,14 @@ def _identity(choice: Choice) -> dict[str, object]:
 
 
 def _trains_as_device_likes(step: Step) -> bool:
-    return _learns(step) and step.params.get("precision") == "auto"
+    return step.settings.needs_images() and step.params.get("precision") == "auto"
 
 
 def _table(step: Step) -> dict[str, object]:
     """A step as it counts in a key."""
     table = _identity(step)
     if step.origin is None and step.params.get("lr", 0) is None:
-        kind = catalog.find("compressions", step.name).params
-        table["lr"] = kind.model_validate(step.params).rate  # type: ignore[attr-defined]
+        table["lr"] = step.settings.rate  # type: ignore[attr-defined]
     return {name: value for name, value in table.items() if _LATER.get(name) != value}
 
 

@@ -154,8 +154,8 @@ def _about_masks(accounting: Row, latency: Sequence[Row]) -> str:
 
 
 def _about_groups(recipe: Sequence[Row]) -> str:
-    sizes = [one["params"] for one in recipe if one["name"] == "nm-sparsity"]
-    if not any((one.get("n"), one.get("m")) == (2, 4) for one in sizes):
+    sizes = [(one["params"].get("n"), one["params"].get("m")) for one in recipe]
+    if (2, 4) not in sizes:
         return ""
     return (
         "Whether 2:4 sparsity saves time depends on the hardware (sparse matrix units): "

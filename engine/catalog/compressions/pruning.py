@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -70,6 +71,19 @@ class MagnitudeParams(BatchParams, _Magnitude):
             )
         return self
 
+    def needs_images(self) -> bool:
+        return self.schedule == "gradual"
+
+    def left_in_each_layer(self) -> float | None:
+        return 1 - self.sparsity if self.scope == "layer" else None
+
+    def removes_nothing_after(self, before: Params) -> bool:
+        return (
+            isinstance(before, MagnitudeParams)
+            and before.scope == self.scope
+            and before.sparsity >= self.sparsity
+        )
+
     def label(self, title: str) -> str:
         if self.schedule == "one-shot":
             return self.brief(title)
@@ -103,6 +117,19 @@ class FilterParams(Params):
         title="scope",
         description="Rank within each layer, or all filters together.",
     )
+
+    def needs_images(self) -> bool:
+        return False
+
+    def left_out(self, layers: Sequence[str]) -> set[str]:
+        return set(layers[-1:])  # gives the logits
+
+    def removes_nothing_after(self, before: Params) -> bool:
+        return (
+            isinstance(before, FilterParams)
+            and (before.criterion, before.scope) == (self.criterion, self.scope)
+            and before.ratio >= self.ratio
+        )
 
     def label(self, title: str) -> str:
         criterion = " L2" if self.criterion == "l2" else ""
@@ -140,6 +167,19 @@ class NmSparsityParams(Params):
             raise ValueError(f"takes an n below m = {self.m}, not {self.n}")
         return self
 
+    def needs_images(self) -> bool:
+        return False
+
+    def left_in_each_layer(self) -> float | None:
+        return self.n / self.m if self.indivisible == "refuse" else None
+
+    def removes_nothing_after(self, before: Params) -> bool:
+        if not isinstance(before, NmSparsityParams):
+            return False
+        # At most n of m means at most k n of k m. A layer that divides by k m divides by m.
+        times, rest = divmod(self.m, before.m)
+        return rest == 0 and times * before.n <= self.n
+
     def requested(self) -> dict[str, float]:
         return {"sparsity": 1 - self.n / self.m}
 
@@ -150,6 +190,8 @@ class NmSparsityParams(Params):
 
 class ChannelParams(Params):
     """Parameters of channel pruning."""
+
+    cuts: ClassVar[bool] = True
 
     target: Literal["macs", "parameters"] = Field(
         "macs",
@@ -177,6 +219,12 @@ class ChannelParams(Params):
         title="round to",
         description="Channels of a layer stay a multiple of it; 8 suits many processors.",
     )
+
+    def needs_images(self) -> bool:
+        return False
+
+    def left_out(self, layers: Sequence[str]) -> set[str]:
+        return set(layers[-1:])  # gives the logits
 
     def label(self, title: str) -> str:
         target = "MACs" if self.target == "macs" else "parameters"

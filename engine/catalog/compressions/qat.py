@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -106,6 +107,12 @@ class QatParams(RetrainParams, _Quantised):
                 f"activation_bits = {self.activation_bits}"
             )
         return self
+
+    def left_out(self, layers: Sequence[str]) -> set[str]:
+        return {*layers[:1], *layers[-1:]} if self.first_last != "same" else set()
+
+    def has_zero_level(self) -> bool:
+        return self.method == "lsq"
 
     def label(self, title: str) -> str:
         return self._label(title, brief=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -30,6 +31,12 @@ class PtqParams(Params):
         title="skip first and last",
         description="Leave the first and the last layer in fp32.",
     )
+
+    def needs_images(self) -> bool:
+        return self.activation_bits != "none"
+
+    def left_out(self, layers: Sequence[str]) -> set[str]:
+        return {*layers[:1], *layers[-1:]} if self.skip_first_last else set()
 
     def label(self, title: str) -> str:
         activations = "" if self.activation_bits == "none" else f"a{self.activation_bits}"

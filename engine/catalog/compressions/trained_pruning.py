@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -71,6 +72,13 @@ class HydraParams(BatchParams, _Hydra):
     """Parameters of Hydra."""
 
     only_with: ClassVar[Conditions] = OF_RECIPE
+
+    def left_in_each_layer(self) -> float | None:
+        return self.density
+
+    def removes_nothing_after(self, before: Params) -> bool:
+        left = before.left_in_each_layer()
+        return left is not None and left <= self.density + 1e-9
 
     def label(self, title: str) -> str:
         return f"{self.brief(title)}{self.changed('density')}"
@@ -148,6 +156,17 @@ class RapAdmmParams(BatchParams, _RapAdmm):
     def ratio(self) -> float:
         """The share that is removed."""
         return 1 - 1 / self.rate
+
+    def left_out(self, layers: Sequence[str]) -> set[str]:
+        return set() if self.stem else set(layers[:1])
+
+    def removes_nothing_after(self, before: Params) -> bool:
+        return (
+            isinstance(before, RapAdmmParams)
+            and before.pattern == self.pattern
+            and (before.stem or not self.stem)
+            and before.rate >= self.rate
+        )
 
     def label(self, title: str) -> str:
         return f"{self.brief(title)}{self.changed('rate', 'pattern')}"

@@ -8,8 +8,6 @@ from engine import catalog
 from engine.specs.recipe_rules.step import Refusal, StepLike
 
 _TRAINING = ("training", "distillation")
-_REMOVES = "channel"
-"""The pruning that leaves no zeros, because what it prunes is gone."""
 
 
 def refuse_quantisation(steps: Sequence[StepLike]) -> Refusal | None:
@@ -18,13 +16,13 @@ def refuse_quantisation(steps: Sequence[StepLike]) -> Refusal | None:
     for step in steps:
         if quantiser and (refusal := _behind(step, quantiser)):
             return refusal
-        if zeros and _has_no_zero(step):
+        if zeros and not step.settings.has_zero_level():
             return (
                 f"{step.label} cannot follow {zeros}, because its levels have no 0 and would "
                 "fill what was pruned",
                 "Use method lsq, or do not prune.",
             )
-        if _family(step) == "pruning" and step.name != _REMOVES:
+        if _family(step) == "pruning" and not step.settings.cuts:
             zeros = step.name
         if _family(step) == "quantisation":
             quantiser = step.name
@@ -60,7 +58,3 @@ def _family(step: StepLike) -> str:
 
 def _new_student(step: StepLike) -> bool:
     return bool(step.params.get("student", "same") != "same")
-
-
-def _has_no_zero(step: StepLike) -> bool:
-    return step.name == "qat" and step.params["method"] in ("binary", "dorefa")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from engine.catalog import Params
+
 
 class StepLike(Protocol):
     """A step of a recipe (``engine.specs.study.Step``)."""
@@ -15,6 +17,10 @@ class StepLike(Protocol):
     @property
     def params(self) -> dict[str, Any]:
         """All parameters."""
+
+    @property
+    def settings(self) -> Params:
+        """The parameters as the model of the catalogue."""
 
     @property
     def label(self) -> str:

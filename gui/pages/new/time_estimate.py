@@ -32,7 +32,6 @@ _FREE = {
 }
 """Parameters of a step that an epoch takes no longer for, beside those that say how many."""
 _FREE_ENDS = ("epochs", "lr", "schedule")
-_OF_ATTACKS = ("attack_steps", "attack_mode")
 
 
 def estimate(study: Study, paces: Sequence[Row], step_paces: Sequence[Row] = ()) -> str:
@@ -98,18 +97,19 @@ def training_seconds(study: Study, step_paces: Sequence[Row]) -> list[float | No
 
 
 def _per_epoch(rows: Iterable[Row], model: str, step: Step) -> float | None:
-    cost = _cost(step.params)
+    cost = _cost(step.name, step.params)
     same = [
         row["seconds"] / row["epochs"]
         for row in rows
-        if (row["model"], row["name"]) == (model, step.name) and _cost(row["params"]) == cost
+        if (row["model"], row["name"]) == (model, step.name)
+        and _cost(step.name, row["params"]) == cost
     ]
     return statistics.median(same) if same else None
 
 
-def _cost(params: Mapping[str, Any]) -> dict[str, Any]:
+def _cost(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that an epoch takes longer or shorter for, as far as they are in force."""
-    idle = _OF_ATTACKS if params.get("training") == "standard" else ()
+    idle = catalog.find("compressions", name).params.idle(params)
     return {
         name: value
         for name, value in params.items()
