@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from engine import __version__
 from engine.attacks.search.lost_examples import lost_examples
@@ -23,6 +24,7 @@ from engine.diagnostics import (
     transfer_flag,
     unfinished_flag,
 )
+from engine.errors import StoreError
 from engine.flags import ABOUT_GRADIENTS, Flag, relevant
 from engine.host import device
 from engine.pipeline.variants import LoadedVariant
@@ -202,10 +204,9 @@ def _transfer(
     """Judge the parent's examples on this variant (rule 3): if they do better, say so."""
     if parent_id == run_id:
         return {}, []
-    kept = store.images(parent_id)["adversarial"] if parent_id is not None else np.zeros(0)
-    if not len(kept):
-        missing = "is not finished" if parent_id is None else "keeps no images"
-        text = f"Not checked against transferred examples: the baseline run {missing}."
+    kept, missing = _baseline_examples(store, parent_id)
+    if missing:
+        text = f"Not checked against transferred examples: {missing}"
         return {}, [Flag("no-transfer-check", "warning", text)]
     count = len(kept)
     check = transfer_check(
@@ -217,6 +218,18 @@ def _transfer(
     flag = transfer_flag(check)
     numbers = {"transfer_accuracy": 1 - check.rival / count, "transfer_n": count}
     return numbers, [flag] if flag else []
+
+
+def _baseline_examples(store: Writer, parent_id: int | None) -> tuple[NDArray[Any], str]:
+    """The adversarial images that the baseline run kept, or why there are none."""
+    none = np.zeros(0, np.float32)
+    if parent_id is None:
+        return none, "the baseline run is not finished."
+    try:
+        kept = store.images(parent_id)["adversarial"]
+    except StoreError as error:  # a file of them is missing or damaged; this run is not
+        return none, error.message
+    return kept, "" if len(kept) else "the baseline run keeps no images."
 
 
 def _gradient_free(checks: Sequence[Checked]) -> Row:

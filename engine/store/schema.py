@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 
 from sqlite_utils import Database, Migrations
 
@@ -165,3 +166,11 @@ def _words(step: dict[str, object]) -> list[StepWords]:
     except (CrumpleError, ValueError):
         name = str(step["name"])
         return [StepWords(name=name, label=name, brief=name)]
+
+
+@migrations(name="0007_files")
+def _files(db: Database) -> None:
+    db.execute("CREATE TABLE identity (id TEXT NOT NULL)")  # one row: which database this is
+    db.execute("INSERT INTO identity VALUES (?)", (uuid.uuid4().hex,))
+    # What lies in the folder of artifacts; files of before have no row here.
+    db.execute("CREATE TABLE files (path TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID")

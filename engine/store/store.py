@@ -18,6 +18,7 @@ from engine.store.artifacts import Arrays
 from engine.store.columns import MORE_COLUMNS, QUEUE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS
 from engine.store.database import PATIENCE, open_database
 from engine.store.distances import without_limit
+from engine.store.kept_images import kept_images
 from engine.store.paces import run_paces, step_paces
 from engine.store.stages import checks_of, read_stage, records_of
 from engine.store.transfers import transfer_rows
@@ -265,18 +266,11 @@ class Store:
         """The kept images of a run: index (K,), clean and adversarial (K,C,H,W) in [0,1].
 
         Rows are the first K rows of ``samples``, as far as the run has got.
+
+        Raises:
+            StoreError: a file of them is missing, damaged or of another run.
         """
-        # By the stored batches: a file may lie there whose rows were never committed.
-        rows = self._query("SELECT start FROM batches WHERE run_id = ? ORDER BY start", (run_id,))
-        named = [self._batch_file(run_id, row["start"]) for row in rows]
-        files = [file for file in named if file.exists()]
-        if not files:
-            empty = np.zeros((0, 1, 1, 1), np.float32)
-            return {"index": np.zeros(0, np.int64), "clean": empty, "adversarial": empty}
-        parts = [artifacts.read_arrays(file) for file in files]
-        merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        clean = artifacts.read_arrays(self._images_file(self.run(run_id)["data_key"]))["images"]
-        return {**merged, "clean": clean[: len(merged["index"])]}
+        return kept_images(self.db, self.artifacts, run_id, self.run(run_id)["data_key"])
 
     def curve(self, run_id: int) -> list[Row]:
         """Robust accuracy and mean telemetry per attack step: step, robust_accuracy, loss, ...
@@ -308,12 +302,6 @@ class Store:
 
     def _run_folder(self, run_id: int) -> Path:
         return self.artifacts / "runs" / str(run_id)
-
-    def _batch_file(self, run_id: int, start: int) -> Path:
-        return self._run_folder(run_id) / f"batch-{start:07d}.safetensors"
-
-    def _images_file(self, data_key: str) -> Path:
-        return self.artifacts / "images" / f"{data_key}.safetensors"
 
     def variant_folder(self, variant_key: str) -> Path:
         """Where a compressed variant is stored."""

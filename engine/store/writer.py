@@ -17,6 +17,7 @@ from engine.store import artifacts
 from engine.store.artifacts import Arrays
 from engine.store.database import check_file
 from engine.store.distances import measure_distance
+from engine.store.kept_images import batch_file, database_id, images_file
 from engine.store.stage_keys import RunKeys
 from engine.store.store import Row, Store
 from engine.store.transfers import TransferQueue
@@ -270,9 +271,12 @@ class Writer(Store):
     ) -> None:
         """Store the verdicts of one batch; its images lie on disk before the rows exist."""
         start = batch["start"]
-        if kept is not None and len(kept["index"]):
-            artifacts.write_arrays(self._batch_file(run_id, start), kept)
+        keeps = kept is not None and len(kept["index"]) > 0
+        file = batch_file(run_id, start)
+        checksum = self._write(file, kept) if kept is not None and keeps else ""
         with self.db.atomic():
+            if checksum:
+                self._remember(file, checksum)
             self.db.table("batches").insert(
                 {
                     **batch,
@@ -296,6 +300,7 @@ class Writer(Store):
         with self.db.atomic():
             for table in ("samples", "batches"):
                 self.db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
+            self.db.execute("DELETE FROM files WHERE path LIKE ?", (f"runs/{run_id}/%",))
             self.db.execute("UPDATE runs SET done = 0 WHERE id = ?", (run_id,))
         shutil.rmtree(self._run_folder(run_id), ignore_errors=True)
 
@@ -329,6 +334,20 @@ class Writer(Store):
 
     def keep_images(self, data_key: str, arrays: Arrays) -> None:
         """Store the clean images that the kept examples of all runs on this data refer to."""
-        path = self._images_file(data_key)
-        if not path.exists():
-            artifacts.write_arrays(path, arrays)
+        file = images_file(data_key)
+        if not (self.artifacts / file).exists():
+            checksum = self._write(file, arrays)
+            with self.db.atomic():
+                self._remember(file, checksum)
+
+    def variant_folder(self, variant_key: str) -> Path:
+        """Where a compressed variant is stored, in a folder that is this database's."""
+        artifacts.claim(self.artifacts, self.path, database_id(self.db))
+        return super().variant_folder(variant_key)
+
+    def _write(self, file: str, arrays: Arrays) -> str:
+        artifacts.claim(self.artifacts, self.path, database_id(self.db))
+        return artifacts.write_arrays(self.artifacts / file, arrays)
+
+    def _remember(self, file: str, checksum: str) -> None:
+        self.db.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", (file, checksum))

@@ -42,7 +42,7 @@ def _run(store: Writer, run_id: int, compression: str, broken: int) -> None:
     telemetry = [{"step": 1, "active": N, "loss": 1.0, "margin": 0.5}]
     batch = {"start": 0, "size": N, "seconds": 0.1, "telemetry": telemetry, "notes": {}}
     kept = {
-        "index": np.arange(3),
+        "index": 100 + np.arange(3),
         "adversarial": np.full((3, 1, 8, 8), 0.6, np.float32),
     }
     store.add_batch(run_id, batch, samples, kept)

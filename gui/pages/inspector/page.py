@@ -250,7 +250,7 @@ class InspectorPage(Page):
         if stamp != self._stamp:
             other_run = stamp[0] != (self._stamp or (None,))[0]
             self._stamp = stamp
-            self.examples = read_examples(self.context.store, row["run_id"]) if row else None
+            self.examples = self._read(row["run_id"]) if row else None
             if self.examples and other_run:
                 self.panel.fit_amplification(self.examples)
             self._list()
@@ -262,6 +262,13 @@ class InspectorPage(Page):
         self.same.set_runs(self._others(row))
         self._judge(run_id if row else None)
         self.selected.emit(self.selected_runs())
+
+    def _read(self, run_id: int) -> Examples | None:
+        try:
+            return read_examples(self.context.store, run_id)
+        except StoreError as error:  # a file of theirs is missing or damaged
+            self.notify.emit(Message.of(error))
+            return None
 
     def _judge(self, run_id: int | None) -> None:
         """Say whether the number behind these images can be quoted."""

@@ -29,7 +29,7 @@ def test_the_model_is_in_the_library_and_runs_in_a_study(tmp_path: Path) -> None
     assert card.recipe["params"]["epochs"] == 3
     assert f"{card.clean_accuracy:.1%}" in done.output
     assert models.fingerprint(models.load(card)) == card.fingerprint
-    left = {path.suffix for path in (tmp_path / "lab.artifacts" / "models").iterdir()}
+    left = {path.suffix for path in (tmp_path / "lab.db.artifacts" / "models").iterdir()}
     assert left == {".json", ".safetensors"}
     study = tmp_path / "study.toml"
     study.write_text(

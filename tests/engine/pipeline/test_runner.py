@@ -360,6 +360,15 @@ def test_a_baseline_without_images_is_not_called_unfinished(store: Writer) -> No
     assert "keeps no images" in flag["text"]
 
 
+def test_a_baseline_whose_images_are_damaged_stops_no_other_run(store: Writer) -> None:
+    run(store, small_study(compression=[]))
+    (file,) = (store.artifacts / "runs" / "1").iterdir()
+    file.write_bytes(b"damaged")
+    run(store, small_study())
+    (flag,) = [flag for flag in store.results()[1]["flags"] if flag["id"] == "no-transfer-check"]
+    assert str(file) in flag["text"]
+
+
 def test_a_study_whose_database_disappears_does_not_end_well(store: Writer) -> None:
     def remove(event: Event) -> None:
         if isinstance(event, RunProgress):

@@ -209,6 +209,20 @@ def test_a_run_without_images_says_so(desk: Desk) -> None:
     assert page.stack.currentWidget() is not page.no_images
 
 
+def test_damaged_images_of_a_run_are_said_and_others_are_shown(desk: Desk) -> None:
+    page = desk.page("inspector")
+    shown, other = (page.runs.itemData(row) for row in (0, 1))
+    for file in (desk.context.store.artifacts / "runs" / str(shown)).iterdir():
+        file.write_bytes(b"damaged")
+    page.open(other)
+    assert page.examples is not None
+    page.open(shown)
+    assert page.examples is None
+    assert "is not what was written" in desk.messages[-1].text
+    page.open(other)
+    assert page.examples is not None
+
+
 def test_the_same_image_in_other_runs(desk: Desk) -> None:
     page = desk.page("inspector")
     page.open(desk.run(*RUN))

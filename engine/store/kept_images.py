@@ -1,0 +1,87 @@
+"""The images that a run kept, read from its files: each checked, and paired by its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlite_utils import Database
+
+from engine.errors import StoreError
+from engine.store import artifacts
+from engine.store.artifacts import Arrays
+
+
+def batch_file(run_id: int, start: int) -> str:
+    """Where the examples of a batch lie, within the folder of artifacts."""
+    return f"runs/{run_id}/batch-{start:07d}.safetensors"
+
+
+def images_file(data_key: str) -> str:
+    """Where the clean images of a study lie, within the folder of artifacts."""
+    return f"images/{data_key}.safetensors"
+
+
+def kept_images(db: Database, folder: Path, run_id: int, data_key: str) -> Arrays:
+    """The kept images of a run: index (K,), clean and adversarial (K,C,H,W) in [0,1].
+
+    Raises:
+        StoreError: a file of them is missing, damaged or of another run.
+    """
+    artifacts.check_owner(folder, database_id(db))
+    starts = [
+        row["start"]
+        # By the stored batches: a file may lie there whose rows were never committed.
+        for row in db.query("SELECT start FROM batches WHERE run_id = ? ORDER BY start", (run_id,))
+    ]
+    known = checksums(db)
+    wanted = _wanted(folder, run_id, starts, known)
+    if not wanted:
+        empty = np.zeros((0, 1, 1, 1), np.float32)
+        return {"index": np.zeros(0, np.int64), "clean": empty, "adversarial": empty}
+    clean_file = images_file(data_key)
+    clean = artifacts.read_arrays(folder / clean_file, known.get(clean_file))["images"]
+    parts = [_part(db, folder, run_id, start, known, clean) for start in wanted]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _wanted(folder: Path, run_id: int, starts: list[int], known: dict[str, str]) -> list[int]:
+    """The batches that kept images; of old ones without a checksum, up to the last file."""
+    names = [batch_file(run_id, start) for start in starts]
+    there = [name in known or (folder / name).exists() for name in names]
+    last = max((place for place, is_there in enumerate(there) if is_there), default=-1)
+    return starts[: last + 1]
+
+
+def _part(
+    db: Database, folder: Path, run_id: int, start: int, known: dict[str, str], clean: NDArray[Any]
+) -> Arrays:
+    name = batch_file(run_id, start)
+    part = artifacts.read_arrays(folder / name, known.get(name))
+    count = len(part["index"])
+    rows = db.query(
+        'SELECT "index" FROM samples WHERE run_id = ? AND place >= ? ORDER BY place LIMIT ?',
+        (run_id, start, count),
+    )
+    if [row["index"] for row in rows] != part["index"].tolist() or len(clean) < start + count:
+        raise StoreError(
+            f"The file {folder / name} holds images of another run than {run_id}.",
+            "Restore it from a copy of the folder, or delete the run and start its study again.",
+        )
+    return {**part, "clean": clean[start : start + count]}
+
+
+def database_id(db: Database) -> str:
+    """The id that a database got when it was made; empty if it is older and only read."""
+    if "identity" not in db.table_names():
+        return ""
+    return str(next(iter(db.query("SELECT id FROM identity")))["id"])
+
+
+def checksums(db: Database) -> dict[str, str]:
+    """The SHA-256 of each file, by its place within the folder of artifacts."""
+    if "files" not in db.table_names():
+        return {}
+    return {row["path"]: row["sha256"] for row in db.query("SELECT path, sha256 FROM files")}
