@@ -1,6 +1,7 @@
 # make run    set up and open the window with the example study; without a display, run the
 #             example in the terminal into crumple-example/
 # make test   set up and run every check and test
+# make docs   write what the program knows of itself into docs/, and build the pages into site/
 # make models train the bundled models again
 # make bench  print timings
 # make parity print our attacks beside the reference implementations; takes most of an hour
@@ -19,7 +20,7 @@ EXAMPLE := crumple-example
 STUDY := resources/studies/example.toml
 CRUMPLE := $(BIN)/crumple
 
-.PHONY: run test models bench parity clean
+.PHONY: run test docs models bench parity clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run-stamp
@@ -48,6 +49,15 @@ test: $(VENV)/.test-stamp
 	$(BIN)/lint-imports
 	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -m "not bench" -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
+docs: $(VENV)/.test-stamp
+	$(BIN)/python -m docs.tools.reference
+	$(BIN)/python -m sphinx -q -W --keep-going -d site/.doctrees docs site
+
+# The pictures of the pages: the study of the README and the example are run first.
+.PHONY: screenshots
+screenshots: $(VENV)/.test-stamp
+	QT_QPA_PLATFORM=offscreen $(BIN)/python -m docs.tools.screenshots
+
 models: $(VENV)/.run-stamp
 	$(BIN)/python -m engine.training.bundled
 
@@ -58,7 +68,7 @@ parity: $(VENV)/.test-stamp
 	$(BIN)/python -m pytest -m bench -s -o faulthandler_timeout=0 tests/parity
 
 clean:
-	rm -rf $(VENV) $(EXAMPLE) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(EXAMPLE) site build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find engine gui tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment that could not be made whole is removed, so that the next try starts afresh.

@@ -11,9 +11,15 @@ _ENGINE = Path(__file__).resolve().parent.parent
 
 
 def resources() -> Path:
-    """The folder of bundled models, studies, icons and help (checkout or installed wheel)."""
+    """The folder of bundled models, studies, and icons (checkout or installed wheel)."""
     packaged = _ENGINE / "_resources"
     return packaged if packaged.is_dir() else _ENGINE.parent / "resources"
+
+
+def documentation() -> Path:
+    """The folder of the pages of documentation (checkout or installed wheel)."""
+    packaged = _ENGINE / "_resources"
+    return packaged / "docs" if packaged.is_dir() else _ENGINE.parent / "docs"
 
 
 def default_database() -> Path:

@@ -1,6 +1,6 @@
 """As a new user: from an own network and own pictures to a finished comparison chart.
 
-The steps are those of ``resources/help/own-model.md``, by mouse and keyboard, with the real import
+The steps are those of ``docs/own-model.md``, by mouse and keyboard, with the real import
 process and the real worker; only the screen is missing.
 """
 

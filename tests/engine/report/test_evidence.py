@@ -17,7 +17,7 @@ from engine.statistics.run_checks import Check, run_checks
 from engine.store import Writer
 from engine.store.stage_keys import diagnostics_key
 from tests.helpers.judged_runs import breaks, finish
-from tests.helpers.readme import section
+from tests.helpers.pages import PAGES
 from tests.helpers.runs_to_judge import NUMBERS, flag, run
 
 ALONE = {"rivals": 0, "agree": False, "kinds": ["cross-entropy"]}
@@ -31,7 +31,7 @@ LATER = (
     "lost",
     "batch",
 )
-README_FLAGS = re.findall(r"^\| `([a-z-]+)` \| (\w+) \|", section("## How to read"), re.MULTILINE)
+TOLD_FLAGS = re.findall(r"^\| `([a-z-]+)` \| (\w+) \|", PAGES["flags"], re.MULTILINE)
 
 
 def lights_of(row: dict[str, Any], numbers: dict[str, Any] = NUMBERS) -> list[Light]:
@@ -70,7 +70,7 @@ def test_a_clean_run_is_green_with_its_numbers() -> None:
     assert f"{len(found)} checks passed" in summary.text
 
 
-@pytest.mark.parametrize(("id_", "level"), [*README_FLAGS, ("of-tomorrow", "danger")])
+@pytest.mark.parametrize(("id_", "level"), [*TOLD_FLAGS, ("of-tomorrow", "danger")])
 def test_no_flag_is_lost_and_its_level_rules(id_: str, level: str) -> None:
     row = run(flags=[flag(id_, level)])
     found = lights_of(row)

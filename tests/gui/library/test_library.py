@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication, QCheckBox, QLabel, QTextBrowser
+from PySide6.QtWidgets import QCheckBox, QLabel
 from pytestqt.qtbot import QtBot
 
 from engine import catalog
@@ -21,7 +21,6 @@ from gui.library.library_model import STAR
 from gui.library.library_window import LibraryWindow
 from gui.pages.new.page import NewPage
 from gui.pages.runs.page import RunsPage
-from gui.shell.help_window import GUIDES, GuideWindow
 from gui.shell.main_window import MainWindow
 from gui.widgets.note_line import NoteLine
 from tests.helpers.fake_results import FakeResults
@@ -381,49 +380,3 @@ def test_the_line_below_warns_of_a_model_that_does_not_fit(window: MainWindow) -
 def test_notes_of_blocks_are_read_by_screen_readers(window: MainWindow) -> None:
     names = {one.accessibleName() for one in new_page(window).findChildren(NoteLine)}
     assert {"Health of Sick one", "Whether Mine fits the images"} <= names
-
-
-# -- guides --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", GUIDES)
-def test_a_guide_opens_from_the_menu(qtbot: QtBot, context: PageContext, name: str) -> None:
-    window = MainWindow(context, "new")
-    qtbot.addWidget(window)
-    window.show()
-    window.menus.actions[f"guide-{name}"].trigger()
-    guide = window.findChild(GuideWindow)
-    assert guide is not None
-    text = guide.findChild(QTextBrowser).toPlainText()
-    assert len(text) > 1000
-    assert "#" not in text
-    guide.close()
-    QApplication.processEvents()
-
-
-def test_the_guide_names_what_is_there(context: PageContext, qtbot: QtBot) -> None:
-    """Every bold term with capitals of the guide is the text of a control or an action."""
-    import re
-
-    from gui.library.import_dialog import ImportDialog
-    from gui.pages import PAGES
-    from gui.shell.actions import ACTIONS
-
-    dialog = ImportDialog(context)
-    qtbot.addWidget(dialog)
-    window = MainWindow(context, "new")
-    qtbot.addWidget(window)
-    known = {button.text().strip() for host in (dialog, window) for button in _buttons(host)}
-    known |= {action.text for action in ACTIONS}
-    known |= {f"{action.menu} > {action.text}" for action in ACTIONS}
-    known |= {entry.title for entry in PAGES.values()} | {"Export"}
-    text = (paths.resources() / "help" / "own-model.md").read_text("utf-8")
-    steps = text.partition("## Steps")[2]
-    named = {term for term in re.findall(r"\*\*([A-Z][^*]+)\*\*", steps)}
-    assert named - known - {"Read the report"} == set()
-
-
-def _buttons(host: object) -> list[object]:
-    from PySide6.QtWidgets import QAbstractButton
-
-    return host.findChildren(QAbstractButton)  # type: ignore[attr-defined,no-any-return]
