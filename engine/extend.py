@@ -17,7 +17,7 @@ from engine.catalog.entry import Number
 from engine.compression import Context
 from engine.compression.layers import attach, on_weight, weight_layers, weight_of
 from engine.compression.parts.mask import Mask
-from engine.data.source import Part, Source
+from engine.data.source import Source, Split
 from engine.errors import AttackError, DataError, SpecError, TrainingError
 from engine.extensions import AttackMethod, CompressionMethod, DatasetMethod
 from engine.specs.dataset import DatasetSpec
@@ -36,10 +36,10 @@ __all__ = [
     "Mask",
     "Number",
     "Params",
-    "Part",
     "Search",
     "Source",
     "SpecError",
+    "Split",
     "TrainingError",
     "attach",
     "l2_project",

@@ -24,7 +24,7 @@ from engine.events import (
 )
 from engine.host import device as devices
 from engine.host import paths
-from engine.pipeline.runner import Options, Summary, check
+from engine.pipeline.runner import Options, StudySummary, check
 from engine.pipeline.runner import run as run_study
 from engine.report.tables import distance
 from engine.specs.study import Study
@@ -69,7 +69,7 @@ def run(study: Path, db: Path | None, device: str, precision: str, resume: bool)
     sys.exit(0 if summary.complete and not stop.count else 1)
 
 
-def _say(summary: Summary, stop: Interrupt, path: Path) -> None:
+def _say(summary: StudySummary, stop: Interrupt, path: Path) -> None:
     parts = [f"{summary.finished} finished"]
     parts += [f"{summary.failed} failed"] if summary.failed else []
     parts += [f"{summary.cancelled} cancelled"] if summary.cancelled else []

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from engine.data.image_set import Labels
 from engine.data.published import damaged, part_files
-from engine.data.source import Part, Source, check_labels
+from engine.data.source import Source, Split, check_labels
 from engine.data.unpickle import read_table
 
 _SHAPE = (3, 32, 32)
@@ -21,7 +21,7 @@ _LAYOUT = {
 """The file of class names, its key, the key of the labels, the number of classes."""
 
 
-def open_cifar(name: str, root: str, part: Part) -> Source:
+def open_cifar(name: str, root: str, part: Split) -> Source:
     """Read one part.
 
     Raises:

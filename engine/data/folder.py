@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.data.image_set import Labels
-from engine.data.source import Part, Source, expanded
+from engine.data.source import Source, Split, expanded
 from engine.errors import DataError
 from engine.safe_files.pictures import GREY, Cut, decode, endings, header
 
@@ -19,7 +19,7 @@ _LAYOUT = (
 )
 
 
-def open_folder(name: str, part: Part, cut: Cut | None = None) -> Source | None:
+def open_folder(name: str, part: Split, cut: Cut | None = None) -> Source | None:
     """Look through a folder; the pixels are decoded only when they are wanted.
 
     The folder holds a directory per class, all test images; or it holds ``test`` (or ``val``)
@@ -55,7 +55,7 @@ def open_folder(name: str, part: Part, cut: Cut | None = None) -> Source | None:
     return Source(labels, tuple(path.name for path in classes), (channels, *size), read)
 
 
-def _parts(root: Path, part: Part) -> tuple[Path | None, Path | None]:
+def _parts(root: Path, part: Split) -> tuple[Path | None, Path | None]:
     """The folder of a part, and the one of the other part; None where there is none."""
     if not root.is_dir():
         raise DataError(f"There is no folder {root}.", "Check the path after 'folder'.")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from engine.data.folder import entries, pictures
 from engine.data.image_set import Labels
-from engine.data.source import Part, Source, expanded
+from engine.data.source import Source, Split, expanded
 from engine.errors import DataError
 from engine.safe_files.pictures import Cut, decode
 
@@ -27,7 +27,7 @@ _HINT = (
 )
 
 
-def open_imagenet(root: str, part: Part, cut: Cut) -> Source | None:
+def open_imagenet(root: str, part: Split, cut: Cut) -> Source | None:
     """Look through the folder of a part; pictures are decoded only when they are wanted.
 
     The label of a picture is the place of its synset in the sorted list of all 1,000, which is
@@ -59,7 +59,7 @@ def open_imagenet(root: str, part: Part, cut: Cut) -> Source | None:
     return Source(labels, names, (3, cut.crop, cut.crop), read)
 
 
-def _part_folder(root: Path, part: Part) -> Path | None:
+def _part_folder(root: Path, part: Split) -> Path | None:
     if not root.is_dir():
         raise DataError(
             f"There is no folder {root}.",

@@ -12,7 +12,7 @@ from engine.catalog import ModelCard
 from engine.data import cifar, digits, folder, imagenet, mnist, npz, svhn
 from engine.data.image_set import ByteImages, Images, ImageSet, Labels, stratified_order
 from engine.data.outside import open_outside
-from engine.data.source import MOST_BYTES, Part, Pixels, Source
+from engine.data.source import MOST_BYTES, Pixels, Source, Split
 from engine.errors import DataError
 from engine.safe_files.pictures import Cut
 from engine.specs.dataset import DatasetSpec
@@ -112,7 +112,7 @@ def check_fits(image_set: ImageSet, card: ModelCard) -> None:
         raise error
 
 
-_OPENERS: dict[str, Callable[[DatasetSpec, Part], Source | None]] = {
+_OPENERS: dict[str, Callable[[DatasetSpec, Split], Source | None]] = {
     "digits": lambda spec, part: digits.test() if part == "test" else digits.training(),
     "cifar10": lambda spec, part: cifar.open_cifar("cifar10", spec.place, part),
     "cifar100": lambda spec, part: cifar.open_cifar("cifar100", spec.place, part),
@@ -130,7 +130,7 @@ def _cut(spec: DatasetSpec) -> Cut:
     return spec.cut
 
 
-def _open(spec: DatasetSpec, part: Part) -> Source | None:
+def _open(spec: DatasetSpec, part: Split) -> Source | None:
     entry = catalog.built_in("datasets").get(spec.id)
     if entry is None:
         return open_outside(spec, part)

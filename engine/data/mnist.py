@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from engine.data.published import damaged, part_files
-from engine.data.source import Part, Source, check_labels
+from engine.data.source import Source, Split, check_labels
 
 _SIDE = 28
 _NAMES = tuple(str(digit) for digit in range(10))
 
 
-def open_mnist(root: str, part: Part) -> Source:
+def open_mnist(root: str, part: Split) -> Source:
     """Read one part.
 
     Raises:

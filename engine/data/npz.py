@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from engine.data.source import MOST_BYTES, Part, Source, expanded
+from engine.data.source import MOST_BYTES, Source, Split, expanded
 from engine.errors import DataError
 
 MAX_CLASSES = 100_000
 """Above this a label is no class number; the names of so many classes would fill the memory."""
 
 _HINT = "Expected: x as uint8 (N,H,W,C) or float (N,C,H,W) in [0,1], and y as N integers."
-_PARTS: dict[Part, tuple[str, ...]] = {"test": ("", "_test"), "training": ("_train",)}
+_PARTS: dict[Split, tuple[str, ...]] = {"test": ("", "_test"), "training": ("_train",)}
 """What x and y of a part may end in."""
 
 _LABELS = tuple(f"y{end}" for ends in _PARTS.values() for end in ends)
@@ -24,7 +24,7 @@ _LABELS = tuple(f"y{end}" for ends in _PARTS.values() for end in ends)
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
-def open_npz(name: str, part: Part) -> Source | None:
+def open_npz(name: str, part: Split) -> Source | None:
     """Read an archive: ``x`` and ``y``, or ``x_test`` and ``y_test``, are the test images,
     ``x_train`` and ``y_train`` the training images.
 
@@ -64,7 +64,7 @@ def _classes(path: Path, key: str, y: np.ndarray[Any, Any]) -> int:
     return int(y.max()) + 1
 
 
-def _arrays(path: Path, part: Part) -> tuple[Arrays, str | None]:
+def _arrays(path: Path, part: Split) -> tuple[Arrays, str | None]:
     """The pixels of a part and the labels of all parts; and what their names end in."""
     if not path.is_file():
         raise DataError(f"There is no file {path}.", "Check the path after 'npz'.")

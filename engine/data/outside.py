@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from engine.data.image_set import Labels
-from engine.data.source import Part, Pixels, Source, check_labels
+from engine.data.source import Pixels, Source, Split, check_labels
 from engine.errors import CrumpleError, DataError
 from engine.extensions import DatasetMethod
 from engine.extensions.loading import of_provider
 from engine.specs.dataset import DatasetSpec
 
 
-def open_outside(spec: DatasetSpec, part: Part) -> Source | None:
+def open_outside(spec: DatasetSpec, part: Split) -> Source | None:
     """A part of a dataset that a user's file or a package brings; None if it has none.
 
     Raises:
@@ -27,7 +27,7 @@ def open_outside(spec: DatasetSpec, part: Part) -> Source | None:
     return opened(method, spec, part)
 
 
-def opened(method: DatasetMethod, spec: DatasetSpec, part: Part) -> Source | None:
+def opened(method: DatasetMethod, spec: DatasetSpec, part: Split) -> Source | None:
     """The same of a method that is at hand."""
     where = f"The {part} part of {spec.label!r}"
     source = _called(where, method.open, spec, part)

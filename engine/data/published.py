@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.catalog.datasets import FILES
-from engine.data.source import Part, expanded
+from engine.data.source import Split, expanded
 from engine.errors import DataError
 
 
-def part_files(name: str, root: str, part: Part) -> list[Path]:
+def part_files(name: str, root: str, part: Split) -> list[Path]:
     """The files of one part of a published dataset, all there.
 
     Raises:

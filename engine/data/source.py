@@ -15,7 +15,7 @@ from engine.data.image_set import Labels
 from engine.errors import DataError, quoted
 
 Pixels = npt.NDArray[np.floating[Any]] | npt.NDArray[np.uint8]
-Part = Literal["test", "training"]
+Split = Literal["test", "training"]
 
 MOST_BYTES = 8 * 2**30
 """What one part of a dataset may take in memory; above it people are asked for fewer images."""

@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from engine.data.matlab import Unreadable, read_matrices
 from engine.data.published import damaged, part_files
-from engine.data.source import MOST_BYTES, Part, Source, check_labels
+from engine.data.source import MOST_BYTES, Source, Split, check_labels
 
 _NAMES = tuple(str(digit) for digit in range(10))
 
 
-def open_svhn(root: str, part: Part) -> Source:
+def open_svhn(root: str, part: Split) -> Source:
     """Read one part; the digit 0, which the files call 10, gets the label 0.
 
     Raises:

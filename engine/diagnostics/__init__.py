@@ -6,27 +6,27 @@ from engine.attacks.search.straight_through import StraightThrough
 from engine.diagnostics.averaged import Averaged
 from engine.diagnostics.black_box import Checked, Rival, survivor_flags, survivor_rivals
 from engine.diagnostics.checks import check_accuracy, forward, require_logits
-from engine.diagnostics.examine import Report, examine
+from engine.diagnostics.examine import GateReport, examine
 from engine.diagnostics.gradients import GradientHealth, gradient_health
 from engine.diagnostics.one_by_one import OneByOne
 from engine.diagnostics.optimisation import came_to_its_end, lost_flag, unfinished_flag
 from engine.diagnostics.paired_check import Duel, compare
 from engine.diagnostics.repeats import in_company
 from engine.diagnostics.transfer_check import transfer_check, transfer_flag
-from engine.diagnostics.view_choice import Choice, choose_view, followed_health, judged, wrapped
+from engine.diagnostics.view_choice import ViewChoice, choose_view, followed_health, judged, wrapped
 from engine.flags import Flag
 
 __all__ = [
     "Averaged",
     "Checked",
-    "Choice",
     "Duel",
     "Flag",
+    "GateReport",
     "GradientHealth",
     "OneByOne",
-    "Report",
     "Rival",
     "StraightThrough",
+    "ViewChoice",
     "came_to_its_end",
     "check_accuracy",
     "choose_view",

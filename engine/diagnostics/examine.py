@@ -39,7 +39,7 @@ def _untold(_: float) -> None:
 
 
 @dataclass(frozen=True)
-class Report:
+class GateReport:
     """What the diagnostics found.
 
     Attributes:
@@ -60,7 +60,7 @@ def examine(
     parent_view: nn.Module | None = None,
     known: Behaviour | None = None,
     tell: Tell = _untold,
-) -> Report:
+) -> GateReport:
     """Check outputs, accuracy, determinism, agreement and gradients of a variant on one view.
 
     Args:
@@ -73,7 +73,7 @@ def examine(
         tell: is told how far it is.
     """
     if not len(labels):
-        return Report((), {})
+        return GateReport((), {})
     found = known or ask_again(deployed, images)
     seen = found.draws or (found.logits,)
     with preserved(view, seed=0):
@@ -96,7 +96,7 @@ def examine(
             "gradient_saturated_fraction": health.saturated_fraction,
             "gradient_cosine": health.cosine,
         }
-    report = Report(flags, numbers)
+    report = GateReport(flags, numbers)
     if health.present:
         few = slice(_probed(deployed, images))
         report = _probe(report, deployed, view, images[few], labels[few], found.seeded, tell)
@@ -119,14 +119,14 @@ def _probed(deployed: nn.Module, images: Tensor) -> int:
 
 
 def _probe(
-    report: Report,
+    report: GateReport,
     deployed: nn.Module,
     view: nn.Module,
     images: Tensor,
     labels: Tensor,
     seeded: bool,
     tell: Tell,
-) -> Report:
+) -> GateReport:
     """Add what takes more than one gradient: secants, temperature, the unconstrained attack.
 
     Secants compare two points under one draw, which a model that cannot be seeded does not give.
@@ -153,4 +153,6 @@ def _probe(
         "unconstrained_accuracy": survivors / len(labels),
         "probed_images": len(labels),
     }
-    return Report((*report.flags, *(flag for flag in found if flag)), {**report.numbers, **numbers})
+    return GateReport(
+        (*report.flags, *(flag for flag in found if flag)), {**report.numbers, **numbers}
+    )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from engine.attacks.search.straight_through import StraightThrough
 from engine.diagnostics.averaged import FORWARDS, Averaged
 from engine.diagnostics.checks import forward
-from engine.diagnostics.examine import Report, ask_again, examine
+from engine.diagnostics.examine import GateReport, ask_again, examine
 from engine.diagnostics.gradients import GradientHealth, gradient_health
 from engine.diagnostics.one_by_one import OneByOne
 from engine.diagnostics.repeats import Behaviour
@@ -33,7 +33,7 @@ _CANNOT = (RuntimeError, TypeError, ValueError, AttackError)
 
 
 @dataclass(frozen=True)
-class Choice:
+class ViewChoice:
     """What the gate decided for a variant.
 
     Attributes:
@@ -44,7 +44,7 @@ class Choice:
     """
 
     twins: tuple[str, ...]
-    report: Report
+    report: GateReport
     random: bool = False
 
 
@@ -67,7 +67,7 @@ def choose_view(
     labels: Tensor,
     parent_view: nn.Module | None = None,
     tell: Callable[[str, float], None] = lambda what, share: None,
-) -> Choice:
+) -> ViewChoice:
     """Examine a variant; where its gradients fail or it is random, try twins of its view.
 
     A straight-through twin is taken if it has gradients where the view has none, gradients that
@@ -86,7 +86,7 @@ def choose_view(
         tell: is told what is examined, and the share of that which is behind.
     """
     if not len(labels):
-        return Choice((), Report((), {}))
+        return ViewChoice((), GateReport((), {}))
     tell("outputs", 0.0)
     known = ask_again(deployed, images)
     alone = (ALONE,) if known.depends_on_batch else ()
@@ -94,7 +94,7 @@ def choose_view(
     if alone:
         known = _alone(known, judge, images)
 
-    def report_on(twins: tuple[str, ...]) -> Report:
+    def report_on(twins: tuple[str, ...]) -> GateReport:
         parent = None if parent_view is None else wrapped(parent_view, twins)
         made = [twin for twin in twins if twin != ALONE]
         what = f"{' and '.join(made)} twin" if made else "gradients"
@@ -127,8 +127,10 @@ def choose_view(
         as_good = twins == (*alone, *averaged) or _leads_further(report, own)
         if gain > 0 or (gain == 0 and as_good):
             notes = tuple(_note(twin, own) for twin in twins if twin != ALONE)
-            return Choice(twins, Report((*report.flags, *notes), report.numbers), known.random)
-    return Choice(alone, own, known.random)
+            return ViewChoice(
+                twins, GateReport((*report.flags, *notes), report.numbers), known.random
+            )
+    return ViewChoice(alone, own, known.random)
 
 
 def followed_health(view: nn.Module, images: Tensor, labels: Tensor) -> GradientHealth:
@@ -157,16 +159,16 @@ def _alone(known: Behaviour, deployed: nn.Module, images: Tensor) -> Behaviour:
     return replace(known, logits=logits)
 
 
-def _ids(report: Report) -> set[str]:
+def _ids(report: GateReport) -> set[str]:
     return {flag.id for flag in report.flags}
 
 
-def _trouble(report: Report) -> int:
+def _trouble(report: GateReport) -> int:
     """2 without a gradient to follow, 1 with one that leads nowhere, 0 with a healthy one."""
     return 2 if _ids(report) & _FATAL else 1 if _ids(report) & _DOUBTFUL else 0
 
 
-def _leads_further(report: Report, own: Report) -> bool:
+def _leads_further(report: GateReport, own: GateReport) -> bool:
     """Whether an attack without bounds, which must break all, breaks more by a doubtful gradient.
 
     Where rounding makes steps wider than those over which gradients are compared with what
@@ -176,7 +178,7 @@ def _leads_further(report: Report, own: Report) -> bool:
     return None not in left and _trouble(own) == 1 and float(left[0] or 0) < float(left[1] or 0)
 
 
-def _note(twin: str, own: Report) -> Flag:
+def _note(twin: str, own: GateReport) -> Flag:
     if twin == "averaged":
         text = (
             f"The variant is random: searched on its mean logits over {FORWARDS} forwards. "
@@ -190,7 +192,7 @@ def _note(twin: str, own: Report) -> Flag:
     return Flag("straight-through-view", "info", text)
 
 
-def _complaint(own: Report) -> str:
+def _complaint(own: GateReport) -> str:
     ids = _ids(own)
     if "no-gradient" in ids:
         return "is missing"

@@ -23,7 +23,7 @@ from engine.importing.source import Confirm, export_source
 from engine.importing.stated import Stated
 from engine.models.denormals import in_words, without_denormals, zero_denormals
 from engine.models.files.tensors import count_parameters, tied_parameters
-from engine.models.outside import Published, auxiliary, fetch
+from engine.models.outside import PublishedNetwork, auxiliary, fetch
 from engine.models.programs.check import checked_archive
 from engine.models.programs.program import read_program
 from engine.models.registry import Shape, bare, build
@@ -290,7 +290,7 @@ def from_published(name: str, images: ImageSet) -> Patient:
     )
 
 
-def _rebuilt(published: Published, name: str, shape: Shape, classes: int) -> nn.Module:
+def _rebuilt(published: PublishedNetwork, name: str, shape: Shape, classes: int) -> nn.Module:
     """The network as it will be built from the library: it must say what the fetched one says."""
     tied = tied_parameters(published.module)
     if tied:

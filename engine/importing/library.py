@@ -11,7 +11,7 @@ from torch import nn
 
 from engine import catalog
 from engine.catalog import ModelCard
-from engine.catalog.models.cards import EXPORTED, Normalisation, Origin, Source, read_card
+from engine.catalog.models.cards import EXPORTED, ModelSource, Normalisation, Origin, read_card
 from engine.errors import ModelError
 from engine.importing.report import Report
 from engine.models.files.bundle import fingerprint_of, save
@@ -118,7 +118,7 @@ def store(
         "recipe": {"density": report.density, "kept": report.kept, "layout": report.layout},
         "interval": report.interval,
         "origin": origin,
-        "source": Source(file=report.file, sha256=report.sha256, format=report.format),
+        "source": ModelSource(file=report.file, sha256=report.sha256, format=report.format),
         "normalisation": normalisation,
         "history": (
             *(old.history if old else ()),

@@ -43,7 +43,7 @@ _DATASETS = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedNetwork:
     """A network with published weights.
 
     Attributes:
@@ -166,7 +166,7 @@ def is_published(name: str) -> bool:
     return package in OUTSIDE and bool(rest) and "/" not in rest
 
 
-def fetch(name: str, shape: Shape, classes: int) -> Published:
+def fetch(name: str, shape: Shape, classes: int) -> PublishedNetwork:
     """Load published weights; the package downloads them if it has not done so before.
 
     Args:
@@ -194,7 +194,7 @@ def fetch(name: str, shape: Shape, classes: int) -> Published:
         ) from None
 
 
-def _fetch_torchvision(name: str, shape: Shape, classes: int) -> Published:
+def _fetch_torchvision(name: str, shape: Shape, classes: int) -> PublishedNetwork:
     models = _package("torchvision.models", "torchvision")
     known = torchvision_names()
     if name not in known:
@@ -205,22 +205,24 @@ def _fetch_torchvision(name: str, shape: Shape, classes: int) -> Published:
     mean, std = tuple(transforms.mean), tuple(transforms.std)
     if name in _AUXILIARY:
         mean, std = _HALF, _HALF
-    return Published(module.eval(), f"torchvision.{name}", mean, std, weights.url)
+    return PublishedNetwork(module.eval(), f"torchvision.{name}", mean, std, weights.url)
 
 
-def _fetch_timm(name: str, shape: Shape, classes: int) -> Published:
+def _fetch_timm(name: str, shape: Shape, classes: int) -> PublishedNetwork:
     timm = _package("timm", "timm")
     if not timm.is_model(name):
         raise _unknown("timm", name, timm.list_models())
     module = timm.create_model(name, pretrained=True)
     found = module.pretrained_cfg
     mean, std = tuple(found["mean"]), tuple(found["std"])
-    return Published(module.eval(), f"timm.{name}", mean, std, str(found.get("url") or name))
+    return PublishedNetwork(module.eval(), f"timm.{name}", mean, std, str(found.get("url") or name))
 
 
-def _fetch_robustbench(name: str, shape: Shape, classes: int) -> Published:
+def _fetch_robustbench(name: str, shape: Shape, classes: int) -> PublishedNetwork:
     threat, _, id_ = name.partition(".")
     entry, dataset = _robustbench_entry(threat, id_, classes)
     utils = _package("robustbench.utils", "robustbench")
     module = utils.load_model(id_, dataset=dataset, threat_model=threat)
-    return Published(module.eval(), f"robustbench.{name}", (), (), f"gdrive {entry['gdrive_id']}")
+    return PublishedNetwork(
+        module.eval(), f"robustbench.{name}", (), (), f"gdrive {entry['gdrive_id']}"
+    )

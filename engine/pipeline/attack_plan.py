@@ -15,7 +15,7 @@ _GRADIENT, _QUERY = 3, 1
 
 
 @dataclass(frozen=True)
-class Part:
+class AttackPart:
     """One attack of several in a row, or a whole attack.
 
     Attributes:
@@ -34,7 +34,7 @@ class Part:
         return self.steps * self.cost
 
 
-def parts(attack: AttackSpec, classes: int, precision: str) -> tuple[Part, ...]:
+def parts(attack: AttackSpec, classes: int, precision: str) -> tuple[AttackPart, ...]:
     """What an attack does one after the other, if no image breaks.
 
     Args:
@@ -54,12 +54,12 @@ def parts(attack: AttackSpec, classes: int, precision: str) -> tuple[Part, ...]:
     return (*fast, *last)
 
 
-def length(plan: tuple[Part, ...]) -> int:
+def length(plan: tuple[AttackPart, ...]) -> int:
     """The step axis of all parts, 0 if one of them is unknown."""
     return sum(part.steps for part in plan) if all(part.steps for part in plan) else 0
 
 
-def _part(attack: AttackSpec, name: str, classes: int, *, finishing: bool = False) -> Part:
+def _part(attack: AttackSpec, name: str, classes: int, *, finishing: bool = False) -> AttackPart:
     params, shorter = attack.params, finishing and "finishes" in attack.traits
     known = "open length" not in attack.traits
     steps = next((int(params[one]) for one in _LENGTHS if known and one in params), int(known))
@@ -72,4 +72,4 @@ def _part(attack: AttackSpec, name: str, classes: int, *, finishing: bool = Fals
         rounds["targets"] = max(min(rounds["targets"], classes - 1), 1)
     cost = _QUERY if "n_queries" in params else _GRADIENT
     each = finishing_steps(steps, finishing=shorter)
-    return Part(name, each * math.prod(rounds.values()), cost)
+    return AttackPart(name, each * math.prod(rounds.values()), cost)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.attacks import StepPoint
-from engine.pipeline.attack_plan import Part
+from engine.pipeline.attack_plan import AttackPart
 
 _LEAST_SHARE = 0.005
 _SAMPLE, _GROWTH = 0.2, 1.05
@@ -23,7 +23,7 @@ class BatchPace:
         now: seconds.
     """
 
-    def __init__(self, plan: Sequence[Part], now: float) -> None:
+    def __init__(self, plan: Sequence[AttackPart], now: float) -> None:
         self._plan = plan if all(part.steps for part in plan) else ()
         self._work = sum(part.work for part in self._plan)
         self.start(now)

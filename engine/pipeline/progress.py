@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.attacks import StepPoint
 from engine.events import CURVE_POINTS, INTERVAL, Emit, RunProgress
-from engine.pipeline.attack_plan import Part
+from engine.pipeline.attack_plan import AttackPart
 from engine.pipeline.batch_progress import BatchPace
 
 Marks = tuple[tuple[int, str], ...]
@@ -33,7 +33,7 @@ class ProgressMeter:
         total: int,
         emit: Emit,
         clock: Callable[[], float] = time.perf_counter,
-        plan: Sequence[Part] = (),
+        plan: Sequence[AttackPart] = (),
         after: int = 0,
     ) -> None:
         self._run_id, self._total, self._emit, self._clock = run_id, total, emit, clock

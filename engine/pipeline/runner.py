@@ -70,7 +70,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Summary:
+class StudySummary:
     """How a study ended: numbers of runs."""
 
     finished: int
@@ -130,7 +130,7 @@ def run(
     emit: Emit,
     should_stop: ShouldStop = lambda: False,
     options: Options | None = None,
-) -> Summary:
+) -> StudySummary:
     """Run a study to its end in this process.
 
     Raises:
@@ -390,11 +390,11 @@ class Runner:
             self._data = {key: load_images(spec, seed).on(self.device)}
         return self._data[key]
 
-    def study_summary(self, study_id: int) -> Summary:
+    def study_summary(self, study_id: int) -> StudySummary:
         """Count the runs of a study; if none is left, say so and let its transfers wait."""
         row = next(row for row in self.store.studies() if row["id"] == study_id)
         still = row["waiting"] + row["running"]
-        summary = Summary(row["finished"], row["failed"], row["cancelled"], still)
+        summary = StudySummary(row["finished"], row["failed"], row["cancelled"], still)
         if not still:
             self._transfers.plan(study_id)
             self.emit(

@@ -190,7 +190,7 @@ class Variants:
         variant = self.get(spec, keys, staged)
         count = min(GATE_IMAGES, len(images.labels))
 
-        def examine(start: int, stop: int) -> diagnostics.Choice:
+        def examine(start: int, stop: int) -> diagnostics.ViewChoice:
             gate = images.images[start:stop].to(self.device)
             labels = images.labels[start:stop].to(self.device)
             diagnostics.require_logits(variant.deployed, gate, labels)

@@ -38,7 +38,7 @@ POINTS = 401
 
 
 @dataclass(frozen=True)
-class Check:
+class CheckedRun:
     """A run with an eps beside a curve.
 
     Attributes:
@@ -56,7 +56,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Line:
+class SecurityLine:
     """One curve with the runs that check it.
 
     Attributes:
@@ -71,7 +71,7 @@ class Line:
     name: str
     curve: SecurityCurve
     found: FloatArray
-    checks: tuple[Check, ...]
+    checks: tuple[CheckedRun, ...]
 
     @property
     def flagged(self) -> bool:
@@ -99,11 +99,11 @@ class Panel:
     """The curves in one norm; radii in different norms cannot share an axis."""
 
     norm: str
-    lines: tuple[Line, ...]
+    lines: tuple[SecurityLine, ...]
 
-    def checks(self) -> list[tuple[int, Check]]:
+    def checks(self) -> list[tuple[int, CheckedRun]]:
         """Every checking run once, with the number of the first curve that it checks."""
-        found: dict[int, tuple[int, Check]] = {}
+        found: dict[int, tuple[int, CheckedRun]] = {}
         for number, line in enumerate(self.lines):
             for check in line.checks:
                 known = found.get(check.row["run_id"])
@@ -158,7 +158,7 @@ def _panel(norm: str, curves: Sequence[Row], rows: Sequence[Row], samples: Sampl
     grid = np.linspace(0, _reach(found, [one["eps"] for each in rivals for one in each]), POINTS)
     title = names(curves, _line_key, namer(curves, ("model", "compression", "attack")))
     lines = [
-        Line(
+        SecurityLine(
             row=row,
             name=title[_line_key(row)],
             curve=security_curve(own, grid),
@@ -179,11 +179,11 @@ def _reach(found: Sequence[FloatArray], checked: Sequence[float]) -> float:
     return max(ends, default=0.0) or 1.0
 
 
-def _check(row: Row, found: FloatArray, rival: Row, samples: Samples) -> Check:
+def _check(row: Row, found: FloatArray, rival: Row, samples: Samples) -> CheckedRun:
     mine, theirs = samples[row["run_id"]], samples.get(rival["run_id"], ())
     if [one["index"] for one in mine] != [one["index"] for one in theirs]:
-        return Check(rival, None)
-    return Check(rival, check_curve(found, [one["broken"] for one in theirs], rival["eps"]))
+        return CheckedRun(rival, None)
+    return CheckedRun(rival, check_curve(found, [one["broken"] for one in theirs], rival["eps"]))
 
 
 def _variant(row: Row) -> Key:

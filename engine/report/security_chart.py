@@ -21,7 +21,7 @@ from engine.report.canvas import (
 )
 from engine.report.identity import attack_name
 from engine.report.naming import in_order, is_flagged
-from engine.report.security import Check, Line, Panel, Row, Samples, panels
+from engine.report.security import CheckedRun, Panel, Row, Samples, SecurityLine, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +72,7 @@ def _panel(axes: Axes, panel: Panel, attacks: Sequence[str]) -> None:
     axes.set_xlim(0, panel.lines[0].curve.eps[-1])
 
 
-def _line(axes: Axes, line: Line, number: int) -> None:
+def _line(axes: Axes, line: SecurityLine, number: int) -> None:
     curve, colour = line.curve, colour_of(number)
     axes.plot(
         curve.eps,
@@ -92,7 +92,7 @@ def _hollow(flagged: bool) -> dict[str, Any]:
     return {"marker": "o", "markevery": 0.15, "mfc": "white"} if flagged else {}
 
 
-def _point(axes: Axes, check: Check, colour: str, marker: str) -> None:
+def _point(axes: Axes, check: CheckedRun, colour: str, marker: str) -> None:
     place = [check.row["eps"]], [100 * check.row["robust_accuracy"]]
     axes.errorbar(
         *place,

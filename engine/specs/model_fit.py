@@ -34,7 +34,7 @@ _TESTS = ("test", "val")
 
 
 @dataclass(frozen=True)
-class Look:
+class ImagesFound:
     """What is known of images from the outside.
 
     Attributes:
@@ -50,23 +50,23 @@ class Look:
     mixed: bool = False
 
 
-def look_at(spec: DatasetSpec) -> Look:
+def look_at(spec: DatasetSpec) -> ImagesFound:
     """What the images of a study are, as far as can be told quickly; never fails."""
     if spec.id in _PUBLISHED:
         shape, classes = _PUBLISHED[spec.id]
-        return Look(shape, classes)
+        return ImagesFound(shape, classes)
     if spec.id == "imagenet":
         assert spec.cut is not None
-        return Look((3, spec.cut.crop, spec.cut.crop))  # a part of ImageNet may lack classes
+        return ImagesFound((3, spec.cut.crop, spec.cut.crop))  # a part of ImageNet may lack classes
     try:
         if spec.folder:
             return _folder(Path(spec.folder).expanduser(), spec.cut)
         return _archive(Path(spec.npz or "").expanduser())
     except Exception:  # noqa: BLE001  any bytes may stand there
-        return Look()  # what is wrong there is said when the study starts
+        return ImagesFound()  # what is wrong there is said when the study starts
 
 
-def misfit(look: Look, card: ModelCard) -> str:
+def misfit(look: ImagesFound, card: ModelCard) -> str:
     """Why a model cannot take such images and what to do, in one line; empty if it may."""
     if look.mixed:
         return "Does not fit: the pictures differ in size. Bring them to one size."
@@ -125,20 +125,20 @@ def _tests(root: Path) -> tuple[Path, list[str]]:
     return root, names
 
 
-def _folder(root: Path, cut: Cut | None) -> Look:
+def _folder(root: Path, cut: Cut | None) -> ImagesFound:
     root, names = _tests(root)
     if not names:
-        return Look()
+        return ImagesFound()
     looked = names[:_MOST_LOOKED_AT]
     headers = [found for name in looked if (found := _header(root / name)) is not None]
     if not headers:
-        return Look(None, len(names))
+        return ImagesFound(None, len(names))
     channels = 1 if all(one.mode in GREY for one in headers) else 3
     if cut is not None:
-        return Look((channels, cut.crop, cut.crop), len(names))
+        return ImagesFound((channels, cut.crop, cut.crop), len(names))
     if len({one[1:] for one in headers}) > 1:
-        return Look(None, len(names), mixed=True)
-    return Look((channels, headers[0].height, headers[0].width), len(names))
+        return ImagesFound(None, len(names), mixed=True)
+    return ImagesFound((channels, headers[0].height, headers[0].width), len(names))
 
 
 def _directories(root: Path) -> list[str]:
@@ -163,17 +163,17 @@ def _files(directory: Path) -> Iterator[Path]:
                 yield Path(one.path)
 
 
-def _archive(path: Path) -> Look:
+def _archive(path: Path) -> ImagesFound:
     with zipfile.ZipFile(path) as archive:
         names = set(archive.namelist())
         end = "" if "x.npy" in names else "_test"
         shape, kind = _array_header(archive, f"x{end}.npy")
         labels = _labels(archive, f"y{end}.npy")
     if len(shape) != 4:
-        return Look(None, labels, at_least=True)
+        return ImagesFound(None, labels, at_least=True)
     _, *sides = shape
     channels, height, width = sides if kind.kind == "f" else (sides[2], sides[0], sides[1])
-    return Look((channels, height, width), labels, at_least=True)
+    return ImagesFound((channels, height, width), labels, at_least=True)
 
 
 def _array_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:

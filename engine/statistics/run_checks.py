@@ -316,7 +316,7 @@ def run_checks(row: Row, numbers: Numbers) -> list[Check]:
 
     Args:
         row: a run (``Store.run``).
-        numbers: what its gate measured (``diagnostics.Report``); empty if that is not known.
+        numbers: what its gate measured (``diagnostics.GateReport``); empty if that is not known.
     """
     return [_made(rule, row, numbers) for rule in _RULES]
 

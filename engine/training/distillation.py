@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from engine.evaluation.model_call import ask
-from engine.training.objectives import Objective, Threat
+from engine.training.objectives import InnerSearch, Objective
 
 Reduction = Literal["mean", "batchmean"]
 
@@ -102,13 +102,13 @@ class Ard(Objective):
 
     def __init__(
         self,
-        threat: Threat,
+        threat: InnerSearch,
         teacher: nn.Module,
         alpha: float,
         temperature: float,
         reduction: Reduction,
     ) -> None:
-        self.threat: Threat = threat
+        self.threat: InnerSearch = threat
         self._teacher = teacher
         self.alpha, self.temperature, self.reduction = alpha, temperature, reduction
 
@@ -143,8 +143,10 @@ class Rslad(Objective):
         scale: s.
     """
 
-    def __init__(self, threat: Threat, teacher: nn.Module, weight: float, scale: float) -> None:
-        self.threat: Threat = threat
+    def __init__(
+        self, threat: InnerSearch, teacher: nn.Module, weight: float, scale: float
+    ) -> None:
+        self.threat: InnerSearch = threat
         self._teacher, self.weight, self.scale = teacher, weight, scale
 
     def loss(
@@ -172,8 +174,8 @@ def _soft_label_loss(target: torch.Tensor, logits: torch.Tensor) -> torch.Tensor
 class _Introspective(Objective):
     """Trusts the teacher fully until the warm-up is over, then by A_i."""
 
-    def __init__(self, threat: Threat, beta: float, warm_up: int) -> None:
-        self.threat: Threat = threat
+    def __init__(self, threat: InnerSearch, beta: float, warm_up: int) -> None:
+        self.threat: InnerSearch = threat
         self.beta, self.warm_up = beta, warm_up
         self.warm = True
 
@@ -202,7 +204,7 @@ class Iad1(_Introspective):
 
     def __init__(
         self,
-        threat: Threat,
+        threat: InnerSearch,
         teacher: nn.Module,
         alpha: float,
         temperature: float,
@@ -263,7 +265,7 @@ class Iad2(_Introspective):
 
     def __init__(
         self,
-        threat: Threat,
+        threat: InnerSearch,
         teacher: nn.Module,
         standard: nn.Module,
         alpha: float,

@@ -21,7 +21,7 @@ from engine.training.adversary import (
 
 
 @dataclass(frozen=True)
-class Threat:
+class InnerSearch:
     """An Linf ball of radius ``eps`` that is searched in ``steps`` gradient steps.
 
     Attributes:
@@ -90,9 +90,9 @@ class Threat:
         )
 
 
-def threat_of(params: AdversarialParams) -> Threat:
+def threat_of(params: AdversarialParams) -> InnerSearch:
     """The threat model that training parameters describe."""
-    return Threat(
+    return InnerSearch(
         params.eps,
         params.attack_steps,
         params.attack_step_size,
@@ -104,7 +104,7 @@ def threat_of(params: AdversarialParams) -> Threat:
 class Objective:
     """A loss to minimise. What it keeps between batches survives an interruption (``state``)."""
 
-    threat: Threat | None = None
+    threat: InnerSearch | None = None
     """Under which attack epochs are compared; None compares clean accuracies."""
 
     def loss(
@@ -153,8 +153,8 @@ class Standard(Objective):
 class PgdAt(Objective):
     """Cross-entropy of PGD examples (Madry 2018, arXiv 1706.06083, eq. 2)."""
 
-    def __init__(self, threat: Threat) -> None:
-        self.threat: Threat = threat
+    def __init__(self, threat: InnerSearch) -> None:
+        self.threat: InnerSearch = threat
 
     def loss(
         self,
@@ -174,8 +174,8 @@ class Trades(Objective):
     The clean and the adversarial images are two forwards, so BatchNorm sees each by itself.
     """
 
-    def __init__(self, threat: Threat, beta: float) -> None:
-        self.threat: Threat = threat
+    def __init__(self, threat: InnerSearch, beta: float) -> None:
+        self.threat: InnerSearch = threat
         self.beta = beta
 
     def loss(

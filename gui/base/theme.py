@@ -24,7 +24,7 @@ _POINTS = 10.0
 
 
 @dataclass(frozen=True)
-class Series:
+class SeriesStyle:
     """How one series is drawn; colour, marker and dash all differ between neighbours.
 
     Attributes:
@@ -126,12 +126,12 @@ def colour(role: str) -> QColor:
     return QColor(current().colours[role])
 
 
-def series(index: int) -> Series:
+def series(index: int) -> SeriesStyle:
     """The style of series number ``index``; the same as in the exported charts."""
     shade = _COLOURS[index % len(_COLOURS)]
     if shade == _BLACK and current().dark:
         shade = "#F0F0F0"
-    return Series(shade, _SYMBOLS[index % len(_SYMBOLS)], _DASHES[index % len(_DASHES)])
+    return SeriesStyle(shade, _SYMBOLS[index % len(_SYMBOLS)], _DASHES[index % len(_DASHES)])
 
 
 def method_markers(methods: Sequence[str]) -> dict[str, str]:

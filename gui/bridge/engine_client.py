@@ -10,7 +10,7 @@ from engine import events
 from engine.process.client import EngineClient
 from engine.specs.study import Study
 from gui.bridge.planning import Planning
-from gui.bridge.queue_time import Pace
+from gui.bridge.queue_time import QueueTime
 
 DRAIN_MS = 50
 CHANGE_MS = 250
@@ -46,7 +46,7 @@ class QtEngineClient(QObject):
             int, events.RunProgress | events.EpochFinished | events.CheckProgress
         ] = {}
         self.told: list[events.RunEvent] = []
-        self.pace = Pace()
+        self.queue_time = QueueTime()
         self.planning = Planning()
         self._drain_timer = QTimer(self)
         self._drain_timer.setInterval(DRAIN_MS)
@@ -107,7 +107,7 @@ class QtEngineClient(QObject):
 
     def _drain(self) -> None:
         for event in self._client.drain():
-            self.pace.note(event)
+            self.queue_time.note(event)
             self._note(event)
             if self.planning.note(event):
                 self.planned.emit()

@@ -9,7 +9,7 @@ from engine import events
 _REMEMBERED = 20
 
 
-class Pace:
+class QueueTime:
     """Remembers the time that the last runs took."""
 
     def __init__(self) -> None:

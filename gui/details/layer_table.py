@@ -22,7 +22,7 @@ _SIZE = (1240, 420)
 _VERTICALLY = Qt.AlignmentFlag.AlignVCenter
 
 
-class LayerSheet(Dialog):
+class LayerTable(Dialog):
     """One row per convolution and linear layer above their total; Escape closes."""
 
     def __init__(self, title: str, accounting: Row, parent: QWidget) -> None:

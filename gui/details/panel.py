@@ -27,7 +27,7 @@ from gui.base.page_context import PageContext
 from gui.base.undo_commands import EditNote, TagRuns
 from gui.bridge.store_version import Version, store_version
 from gui.details.cost_facts import compared, cost_facts, why_not_faster
-from gui.details.layer_table import LayerSheet
+from gui.details.layer_table import LayerTable
 from gui.details.method_facts import method_facts
 from gui.details.step_lights import step_lights
 from gui.widgets.facts import ComparedFacts, Fact, Facts
@@ -179,7 +179,7 @@ class DetailsPanel(QFrame):
             title = f"{model_title(row['model'])}, {row['compression']}"
             button = QPushButton("Each layer…")
             button.clicked.connect(
-                lambda: LayerSheet(title, variant["accounting"], self.window()).show()
+                lambda: LayerTable(title, variant["accounting"], self.window()).show()
             )
             parts.append(button)
         return parts

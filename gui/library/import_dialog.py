@@ -140,7 +140,7 @@ class ImportDialog(Dialog):
             self.form.put_file(file)
             if images:
                 self.form.put_images(images)
-        (self.form.place.path if file else self.form.file).setFocus()
+        (self.form.location.path if file else self.form.file).setFocus()
 
     # -- states ----------------------------------------------------------------------------
 

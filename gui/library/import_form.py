@@ -21,7 +21,7 @@ from engine.specs.dataset import CUT
 from gui.base import file_dialogs
 from gui.forms.fold import Fold
 from gui.library.import_words import FIELDS
-from gui.widgets.data_place import PlaceBox
+from gui.widgets.data_location import DataLocation
 from gui.widgets.inputs import ComboBox, LineEdit, PathEdit, SpinBox
 from gui.widgets.note_line import NoteLine
 
@@ -51,7 +51,7 @@ class ImportForm(QWidget):
         self.file, self.choose = PathEdit(), QPushButton("Choose…")
         self.function, self.trust = LineEdit(), QCheckBox(_TRUST)
         self.code_note = NoteLine("About Python files")
-        self.dataset, self.place = ComboBox(), PlaceBox()
+        self.dataset, self.location = ComboBox(), DataLocation()
         self.limit = SpinBox()
         self.lines = {key: LineEdit() for key in _HINTS}
         self._datasets = list(catalog.section("datasets"))
@@ -76,7 +76,7 @@ class ImportForm(QWidget):
         self._code = self._code_rows()
         rows.addRow("", self._code)
         rows.addRow("Images", self.dataset)
-        rows.addRow("", self.place)
+        rows.addRow("", self.location)
         rows.addRow("At most", self.limit)
         rows.addRow(FIELDS["name"], self.lines["name"])
         self.dataset.setToolTip("The images that the clean accuracy is measured on.")
@@ -135,7 +135,7 @@ class ImportForm(QWidget):
             line.textEdited.connect(lambda _text: self.changed.emit())
         self.trust.clicked.connect(lambda _on: self.changed.emit())
         self.dataset.activated.connect(self._dataset_chosen)
-        self.place.changed.connect(self.changed)
+        self.location.changed.connect(self.changed)
 
     # -- what is shown ---------------------------------------------------------------------
 
@@ -150,13 +150,13 @@ class ImportForm(QWidget):
         if kind not in self._datasets:
             return
         self.dataset.setCurrentIndex(self._datasets.index(kind))
-        self.place.put(kind, str(data.get(own or "root", "")))
+        self.location.put(kind, str(data.get(own or "root", "")))
         self.limit.setValue(int(data.get("limit") or 0))
         self._crops = {key: data[key] for key in ("resize", "crop") if key in data}
         self.changed.emit()
 
     def _dataset_chosen(self) -> None:
-        self.place.put(self._kind(), "")
+        self.location.put(self._kind(), "")
         self.changed.emit()
 
     def _kind(self) -> str:
@@ -183,7 +183,7 @@ class ImportForm(QWidget):
         """The images, as the dataset table of a study file names them."""
         kind = self._kind()
         own = kind in ("folder", "npz")
-        data: dict[str, Any] = ({} if own else {"name": kind}) | self.place.table()
+        data: dict[str, Any] = ({} if own else {"name": kind}) | self.location.table()
         if self.limit.value():
             data["limit"] = self.limit.value()
         return data | (self._crops if kind in CUT else {})
@@ -197,7 +197,7 @@ class ImportForm(QWidget):
         if self.runs_code and not self.trust.isChecked():
             return "A Python file runs code: confirm that you trust it.", self.trust
         if "" in self.images().values():
-            return "Choose where the images to measure on are.", self.place.path
+            return "Choose where the images to measure on are.", self.location.path
         mean, std = (self.lines[key].text().strip() for key in ("mean", "std"))
         if bool(mean) != bool(std):
             empty = "std" if mean else "mean"
@@ -228,7 +228,7 @@ class ImportForm(QWidget):
             self.lines[option].setFocus()
             self.lines[option].selectAll()
         elif option in ("dataset", "folder", "npz", "root"):
-            (self.place.path if self.place.path.isVisible() else self.dataset).setFocus()
+            (self.location.path if self.location.path.isVisible() else self.dataset).setFocus()
         elif option == "trust-code":
             self.trust.setFocus()
         else:

@@ -17,7 +17,7 @@ from PySide6.QtCore import (
 
 from engine.catalog import ModelCard
 from engine.catalog.models.library import Trashed
-from engine.catalog.models.published import Published
+from engine.catalog.models.published import PublishedWeights
 from engine.store import ModelUsage
 from gui.base import theme
 from gui.base.words import images_word
@@ -44,7 +44,7 @@ class LibraryRow:
     usage: ModelUsage = field(default_factory=ModelUsage)
     favourite: bool = False
     deleted: Trashed | None = None
-    published: Published | None = None
+    published: PublishedWeights | None = None
 
     @property
     def id(self) -> str:

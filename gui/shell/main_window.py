@@ -307,7 +307,7 @@ class MainWindow(Window):
         lines = leaving.unfinished(
             self.context.client,
             importing=self.models.importing,
-            downloading="new" in self._frames and self._new_page().data.place.downloading,
+            downloading="new" in self._frames and self._new_page().data.location.downloading,
         )
         if self.may_close or not lines or _session_ends():
             return True

@@ -208,7 +208,7 @@ class StatusBar(QFrame):
         self.progress.setFormat(f"{done} / {total} images")
 
     def _show_queue_left(self) -> None:
-        seconds = self._client.pace.queue_left(self._waiting, self._run_left)
+        seconds = self._client.queue_time.queue_left(self._waiting, self._run_left)
         self.overall_left.setText(f"{duration(seconds)} in all" if seconds is not None else "")
 
     def _show_plan(self) -> None:

@@ -120,7 +120,7 @@ def _import(qtbot: QtBot, window: MainWindow, file: Path, folder: Path) -> None:
     dialog = window.models.dialog
     assert dialog is not None
     fill(qtbot, dialog.form.file, str(file))
-    fill(qtbot, dialog.form.place.path, str(folder))
+    fill(qtbot, dialog.form.location.path, str(folder))
     click(qtbot, dialog.examine)
     qtbot.waitUntil(lambda: dialog.report is not None)
     assert dialog.view.verdict.text().startswith("Healthy: 100.0% of 120 images")

@@ -33,7 +33,7 @@ class _Part(Strict):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Source(_Part):
+class ModelSource(_Part):
     """The file a model was imported from.
 
     Attributes:
@@ -103,7 +103,7 @@ class ModelCard(_Part):
     recipe: dict[str, Any]
     interval: tuple[float, float] | None = None
     origin: Origin = "bundled"
-    source: Source | None = None
+    source: ModelSource | None = None
     normalisation: Normalisation | None = None
     history: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from engine.host import paths
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedWeights:
     """Weights of torchvision, trained on ImageNet.
 
     Attributes:
@@ -39,7 +39,7 @@ class Published:
 
 
 @cache
-def published() -> tuple[Published, ...]:
+def published() -> tuple[PublishedWeights, ...]:
     """All of them, by name."""
     file = paths.resources() / "weights" / "torchvision.json"
-    return tuple(Published(**row) for row in json.loads(file.read_text("utf-8")))
+    return tuple(PublishedWeights(**row) for row in json.loads(file.read_text("utf-8")))

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from engine.evaluation.model_call import ask
-from engine.training.objectives import Objective, Threat
+from engine.training.objectives import InnerSearch, Objective
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Admm(Objective):
     in the first epoch Z = P(W) and U = 0; later rho grows, Z = P(W + U) and U = U + W - Z.
     """
 
-    def __init__(self, threat: Threat, penalty: Penalty) -> None:
-        self.threat: Threat = threat
+    def __init__(self, threat: InnerSearch, penalty: Penalty) -> None:
+        self.threat: InnerSearch = threat
         self._penalty = penalty
         self.rho = penalty.rho
         self.updates = 0

@@ -18,7 +18,7 @@ from engine.errors import ModelError
 from engine.models.programs.freedom import free
 from engine.models.programs.layers import attribute, layer_of
 from engine.models.programs.precision import single
-from engine.models.programs.shared_tensors import CONVOLUTIONS, Part, Sharing, sharing, unite
+from engine.models.programs.shared_tensors import CONVOLUTIONS, SharedCall, Sharing, sharing, unite
 
 aten = torch.ops.aten
 
@@ -78,7 +78,7 @@ def as_modules(graph_module: fx.GraphModule, name: str) -> tuple[fx.GraphModule,
         elif node.op == "get_attr":
             made[node] = node
         elif (module := _layer(node, graph_module, name, shared)) is not None:
-            part = shared.parts.get(node, Part((node,)))
+            part = shared.parts.get(node, SharedCall((node,)))
             place = places.setdefault(part.key, node.name)
             if place == node.name:
                 root.add_module(place, module)

@@ -21,7 +21,7 @@ _ROWS = {aten.linear.default: 3, **dict.fromkeys(CONVOLUTIONS, 3), aten.batch_no
 
 
 @dataclass(frozen=True)
-class Part:
+class SharedCall:
     """How a call becomes the call of a module.
 
     Attributes:
@@ -44,7 +44,7 @@ class Sharing:
         columns: biases that are added to nothing but the pixels of convolutions.
     """
 
-    parts: dict[fx.Node, Part]
+    parts: dict[fx.Node, SharedCall]
     mixed: tuple[str, ...]
     columns: frozenset[fx.Node]
 
@@ -74,19 +74,19 @@ def sharing(module: fx.GraphModule) -> Sharing:
     Args:
         module: after ``unite``.
     """
-    found: dict[fx.Node, Part] = {}
+    found: dict[fx.Node, SharedCall] = {}
     mixed: dict[str, None] = {}
     for node in module.graph.nodes:
         if node.op != "call_function" or node.target not in _ROWS:
             continue
         tensors = list(_tensors(node))
         if all(_call(user) == _call(node) for one in tensors for user in _users(one)):
-            found[node] = Part(_call(node))
+            found[node] = SharedCall(_call(node))
         elif node.target is aten.batch_norm.default:
             continue
         elif tensors and all(_product(user) == _product(node) for user in _users(tensors[0])):
             bias = node.args[2] if len(node.args) > 2 else None
-            found[node] = Part(_product(node), bias if isinstance(bias, fx.Node) else None)
+            found[node] = SharedCall(_product(node), bias if isinstance(bias, fx.Node) else None)
         elif tensors and tensors[0] is node.args[1]:
             mixed[str(tensors[0].target)] = None
     apart = {part.bias for part in found.values() if part.bias is not None}

@@ -109,7 +109,7 @@ class CompareChart(Plot):
         self.addItem(scatter)
         self.scatters.append(scatter)
 
-    def _spot(self, point: Point, style: theme.Series) -> dict[str, Any]:
+    def _spot(self, point: Point, style: theme.SeriesStyle) -> dict[str, Any]:
         chosen = point.run_id in self._chosen
         paper = theme.plot_colours().background
         ink = theme.plot_colours().foreground

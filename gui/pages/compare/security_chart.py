@@ -11,7 +11,7 @@ from PySide6.QtGui import QColor, QPen
 
 from engine.report.identity import attack_name
 from engine.report.naming import is_flagged
-from engine.report.security import Check, Line, Panel
+from engine.report.security import CheckedRun, Panel, SecurityLine
 from engine.report.series import Point
 from gui.base import theme
 from gui.widgets.plots import Band, Plot, faint, line_pen, pg
@@ -36,8 +36,8 @@ class SecurityChart(Plot):
         super().__init__("eps", "robust accuracy (%)", "Security curves")
         self.percent_axis()
         self._panel: Panel | None = None
-        self._shown: tuple[tuple[int, Line], ...] = ()
-        self._points: tuple[tuple[int, Check, Point], ...] = ()
+        self._shown: tuple[tuple[int, SecurityLine], ...] = ()
+        self._points: tuple[tuple[int, CheckedRun, Point], ...] = ()
         self._chosen: set[int] = set()
         self.curves: list[pg.PlotDataItem] = []
         self.scatter: pg.ScatterPlotItem | None = None
@@ -48,8 +48,8 @@ class SecurityChart(Plot):
     def show_panel(
         self,
         panel: Panel | None,
-        shown: Sequence[tuple[int, Line]],
-        points: Sequence[tuple[int, Check, Point]],
+        shown: Sequence[tuple[int, SecurityLine]],
+        points: Sequence[tuple[int, CheckedRun, Point]],
     ) -> None:
         """Replace what is drawn: of a panel these curves and points, by number of series."""
         before = self._panel
@@ -76,7 +76,7 @@ class SecurityChart(Plot):
         if self._points:
             self._paint_points()
 
-    def _paint_line(self, number: int, line: Line) -> None:
+    def _paint_line(self, number: int, line: SecurityLine) -> None:
         style, curve = theme.series(number), line.curve
         band = Band(self)
         band.set_data(curve.eps, curve.ci_low, curve.ci_high)
@@ -89,12 +89,12 @@ class SecurityChart(Plot):
         if line.flagged:
             self._paint_hollow(style, line)
 
-    def _pen(self, number: int, line: Line) -> QPen:
+    def _pen(self, number: int, line: SecurityLine) -> QPen:
         style = theme.series(number)
         chosen = line.row["run_id"] in self._chosen
         return line_pen(style.colour, 3 if chosen else 1.4, style.dash)
 
-    def _paint_hollow(self, style: theme.Series, line: Line) -> None:
+    def _paint_hollow(self, style: theme.SeriesStyle, line: SecurityLine) -> None:
         """Flagged curves carry hollow markers."""
         some = np.linspace(0, len(line.curve.eps) - 1, 9).astype(int)[1:-1]
         paper = QColor(theme.plot_colours().background)
@@ -135,7 +135,7 @@ class SecurityChart(Plot):
         self.scatter.sigClicked.connect(self._on_click)
         self.addItem(self.scatter)
 
-    def _spot(self, number: int, check: Check, point: Point) -> dict[str, Any]:
+    def _spot(self, number: int, check: CheckedRun, point: Point) -> dict[str, Any]:
         colours, style = theme.plot_colours(), theme.series(number)
         chosen = point.run_id in self._chosen
         return {
@@ -147,7 +147,7 @@ class SecurityChart(Plot):
             "data": point,
         }
 
-    def marker(self, check: Check) -> str:
+    def marker(self, check: CheckedRun) -> str:
         """The marker of the attack of a point, as pyqtgraph names it."""
         assert self._panel is not None
         return theme.series(self._panel.attacks().index(attack_name(check.row))).symbol

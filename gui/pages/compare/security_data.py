@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.report.cells import csv_text
 from engine.report.naming import is_flagged
-from engine.report.security import Check, Line, Panel
+from engine.report.security import CheckedRun, Panel, SecurityLine
 from engine.report.series import Point, Series, describe
 from engine.statistics.words import in_percent, percent
 
@@ -25,7 +25,7 @@ def series_of_panel(panel: Panel) -> list[Series]:
     ]
 
 
-def _point(check: Check) -> Point:
+def _point(check: CheckedRun) -> Point:
     row = check.row
     words = describe(row)
     if check.verdict is None:
@@ -45,7 +45,7 @@ def _point(check: Check) -> Point:
     )
 
 
-def values_at(lines: Sequence[Line], eps: float) -> str:
+def values_at(lines: Sequence[SecurityLine], eps: float) -> str:
     """The curves at one radius, a line of text each."""
     texts = [f"At eps {eps:.4g}:"]
     for line in lines:
@@ -55,7 +55,7 @@ def values_at(lines: Sequence[Line], eps: float) -> str:
     return "\n".join(texts)
 
 
-def note_of(lines: Sequence[Line], marks: Sequence[tuple[str, str]]) -> tuple[str, str]:
+def note_of(lines: Sequence[SecurityLine], marks: Sequence[tuple[str, str]]) -> tuple[str, str]:
     """The note on the chart and its role.
 
     Args:
@@ -76,14 +76,14 @@ def note_of(lines: Sequence[Line], marks: Sequence[tuple[str, str]]) -> tuple[st
     return " ".join(parts), "warning" if flagged or doubts else "muted"
 
 
-def write_security_csv(path: Path, lines: Sequence[Line]) -> None:
+def write_security_csv(path: Path, lines: Sequence[SecurityLine]) -> None:
     """Write the curves and the points that check them, one value per row."""
     columns = ("series", "run_id", "what", "attack", "eps", "robust_accuracy", "ci_low", "ci_high")
     rows = (row for line in lines for row in _csv_rows(line))
     path.write_text(csv_text((*columns, "p_value"), rows), "utf-8")
 
 
-def _csv_rows(line: Line) -> Iterator[tuple[object, ...]]:
+def _csv_rows(line: SecurityLine) -> Iterator[tuple[object, ...]]:
     curve, row = line.curve, line.row
     head = (line.name, row["run_id"], "curve", row["attack"])
     values = (curve.eps, curve.robust_accuracy, curve.ci_low, curve.ci_high)

@@ -9,7 +9,7 @@ from PySide6.QtCore import QSettings, QTimer
 from PySide6.QtWidgets import QComboBox, QStackedWidget, QVBoxLayout, QWidget
 
 from engine.report.identity import attack_name
-from engine.report.security import Line, Panel, needed, panels
+from engine.report.security import Panel, SecurityLine, needed, panels
 from engine.store import Row, Store
 from gui.pages.compare.chart_view import ChartView, beside
 from gui.pages.compare.picture import save_picture
@@ -138,7 +138,7 @@ class SecurityView(ChartView):
     def _tell_values(self, eps: float) -> None:
         self.values.tell(values_at(self.drawn(), eps) if eps >= 0 else "")
 
-    def drawn(self) -> list[Line]:
+    def drawn(self) -> list[SecurityLine]:
         """The curves that are ticked."""
         panel = self.panel()
         ticked = {one.number for one in self.series.ticked()}

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
 )
 
 from gui.pages.inspector.image_view import ImageView, Viewport
-from gui.pages.inspector.kept_images import Examples, fitting_factor, prediction
+from gui.pages.inspector.kept_images import KeptImages, fitting_factor, prediction
 from gui.pages.inspector.pixels import perturbation, picture
 
 FACTORS = (1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 70.0, 100.0)
@@ -34,7 +34,7 @@ class ExamplePanel(QFrame):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("card", True)
-        self._shown: tuple[Examples, int] | None = None
+        self._shown: tuple[KeptImages, int] | None = None
         self.viewport = Viewport(self)
         self.views = {key: ImageView(title, self.viewport) for key, title in _TITLES.items()}
         self.captions = {key: QLabel() for key in _TITLES if key != "delta"}
@@ -83,11 +83,11 @@ class ExamplePanel(QFrame):
         """How many times the perturbation is amplified."""
         return FACTORS[self.amplification.value()]
 
-    def fit_amplification(self, examples: Examples) -> None:
+    def fit_amplification(self, examples: KeptImages) -> None:
         """Choose the largest amplification that cuts nothing off."""
         self.amplification.setValue(FACTORS.index(fitting_factor(examples, FACTORS)))
 
-    def show_example(self, examples: Examples, place: int) -> None:
+    def show_example(self, examples: KeptImages, place: int) -> None:
         """Show one image."""
         self._shown = (examples, place)
         row = examples.samples[place]

@@ -10,7 +10,7 @@ from PySide6.QtGui import QColor, QFont, QImage, QPainter
 
 from gui.base.png_files import write_png
 from gui.pages.inspector.examples_model import draw_fitted
-from gui.pages.inspector.kept_images import Examples, pair_text
+from gui.pages.inspector.kept_images import KeptImages, pair_text
 from gui.pages.inspector.pixels import perturbation, picture
 
 MOST = 24
@@ -19,7 +19,7 @@ _HEADS = ("clean", "adversarial", "perturbation")
 
 
 def draw_sheet(
-    examples: Examples, places: Sequence[int], factor: float, *, absolute: bool
+    examples: KeptImages, places: Sequence[int], factor: float, *, absolute: bool
 ) -> QImage:
     """Draw up to ``MOST`` images, two triples a row, black on white."""
     places = places[:MOST]
@@ -50,7 +50,7 @@ def draw_sheet(
 
 def _draw_triple(
     painter: QPainter,
-    examples: Examples,
+    examples: KeptImages,
     place: int,
     left: int,
     top: int,
@@ -72,7 +72,7 @@ def _draw_triple(
 
 
 def save_sheet(
-    path: Path, examples: Examples, places: Sequence[int], factor: float, *, absolute: bool
+    path: Path, examples: KeptImages, places: Sequence[int], factor: float, *, absolute: bool
 ) -> bool:
     """Write the sheet as PNG; False if the file cannot be written."""
     return write_png(draw_sheet(examples, places, factor, absolute=absolute), path)

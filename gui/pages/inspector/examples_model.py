@@ -8,7 +8,7 @@ from typing import Any
 from PySide6.QtCore import QAbstractListModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QIcon, QImage, QPainter, QPixmap
 
-from gui.pages.inspector.kept_images import Examples, pair_text, verdict
+from gui.pages.inspector.kept_images import KeptImages, pair_text, verdict
 from gui.pages.inspector.pixels import fitting_scale, picture
 
 Index = QModelIndex | QPersistentModelIndex
@@ -24,11 +24,11 @@ class ExamplesModel(QAbstractListModel):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._examples: Examples | None = None
+        self._examples: KeptImages | None = None
         self._places: list[int] = []
         self._icons: dict[int, QIcon] = {}
 
-    def show_examples(self, examples: Examples | None, places: Sequence[int]) -> None:
+    def show_examples(self, examples: KeptImages | None, places: Sequence[int]) -> None:
         """Replace what is shown."""
         self.beginResetModel()
         if examples is not self._examples:

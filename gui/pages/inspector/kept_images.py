@@ -29,7 +29,7 @@ ORDERS: dict[str, tuple[str, Callable[[Row], float]]] = {
 
 
 @dataclass(frozen=True)
-class Examples:
+class KeptImages:
     """What one run kept.
 
     Attributes:
@@ -65,13 +65,13 @@ class Examples:
         return sorted(places, key=lambda i: (key(self.samples[i]), i))
 
 
-def read_examples(store: Store, run_id: int) -> Examples:
+def read_examples(store: Store, run_id: int) -> KeptImages:
     """Read what a run kept; of length 0 if that is nothing."""
     images = store.images(run_id)
     samples = store.samples(run_id)[: len(images["index"])]
     names = store.run(run_id)["environment"].get("class_names") or ()
     kept = len(samples)
-    return Examples(
+    return KeptImages(
         run_id,
         tuple(samples),
         images["clean"][:kept],
@@ -106,7 +106,7 @@ def verdict(row: Row) -> str:
     return f"broken at step {step}" if step > 0 else "broken"
 
 
-def figures(examples: Examples, place: int) -> dict[str, str]:
+def figures(examples: KeptImages, place: int) -> dict[str, str]:
     """The numbers of one image as texts."""
     row = examples.samples[place]
     return {
@@ -121,13 +121,13 @@ def figures(examples: Examples, place: int) -> dict[str, str]:
     }
 
 
-def prediction(examples: Examples, row: Row, kind: str) -> str:
+def prediction(examples: KeptImages, row: Row, kind: str) -> str:
     """A prediction with its confidence: ``8, 91.0 %``; kind is clean or adversarial."""
     confidence: Any = row[f"{kind}_confidence"]
     return f"{examples.name(row[f'{kind}_prediction'])}, {100 * confidence:.1f} %"
 
 
-def pair_text(examples: Examples, place: int) -> str:
+def pair_text(examples: KeptImages, place: int) -> str:
     """``3 → 8`` for an image whose prediction changed, ``3`` for the others."""
     row = examples.samples[place]
     before, after = row["clean_prediction"], row["adversarial_prediction"]
@@ -136,7 +136,7 @@ def pair_text(examples: Examples, place: int) -> str:
     return f"{examples.name(before)} → {examples.name(after)}"
 
 
-def fitting_factor(examples: Examples, factors: Sequence[float]) -> float:
+def fitting_factor(examples: KeptImages, factors: Sequence[float]) -> float:
     """The largest of the factors that shows the largest perturbation without cutting it off."""
     most = max((row["linf"] for row in examples.samples), default=0.0)
     fitting = [factor for factor in factors if factor * most <= 1]

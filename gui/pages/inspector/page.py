@@ -29,7 +29,7 @@ from gui.pages.base import Page
 from gui.pages.inspector.example_panel import ExamplePanel
 from gui.pages.inspector.example_sheet import MOST, save_sheet
 from gui.pages.inspector.examples_model import GAP, SIDE, ExamplesModel
-from gui.pages.inspector.kept_images import ORDERS, SHOWN, Examples, figures, read_examples
+from gui.pages.inspector.kept_images import ORDERS, SHOWN, KeptImages, figures, read_examples
 from gui.pages.inspector.same_image import SameImageTable
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.figures_panel import FiguresPanel
@@ -89,7 +89,7 @@ class InspectorPage(Page):
         self._seen: Version | None = None
         self._rows: dict[int, Row] = {}
         self._stamp: tuple[Any, ...] = ()
-        self.examples: Examples | None = None
+        self.examples: KeptImages | None = None
         self.place: int | None = None
         self.runs = QComboBox()
         self.shown, self.order = QComboBox(), QComboBox()

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem,
 from engine.store import Row, Store
 from gui.base import theme
 from gui.base.model_names import model_title
-from gui.pages.inspector.kept_images import Examples, prediction, verdict
+from gui.pages.inspector.kept_images import KeptImages, prediction, verdict
 
 _HEADS = ("Run", "Model", "Compression", "Prediction", "Verdict")
 _WIDTHS = (48, 128, 128, 96, 128)
@@ -26,7 +26,7 @@ class SameImageTable(QTableWidget):
         self._store = store
         self._samples: dict[int, dict[int, Row]] = {}
         self._runs: list[Row] = []
-        self._image: tuple[Examples, int] | None = None
+        self._image: tuple[KeptImages, int] | None = None
         self._waiting: deque[int] = deque()
         self._timer = QTimer(self)
         self._timer.setInterval(0)
@@ -59,7 +59,7 @@ class SameImageTable(QTableWidget):
             self._timer.start()
         self._show()
 
-    def show_image(self, examples: Examples, place: int) -> None:
+    def show_image(self, examples: KeptImages, place: int) -> None:
         """Look one image up."""
         self._image = (examples, place)
         self._show()
@@ -97,7 +97,7 @@ class SameImageTable(QTableWidget):
             item.setToolTip(text)
 
 
-def _outcome(examples: Examples, sample: Row | None) -> tuple[str, str]:
+def _outcome(examples: KeptImages, sample: Row | None) -> tuple[str, str]:
     if sample is None:
         return "", ""
     return prediction(examples, sample, "adversarial"), verdict(sample)

@@ -17,7 +17,7 @@ _LONGEST_NAME = 44
 _ABOVE_LEGEND = 0.2
 
 
-class Line(NamedTuple):
+class EpochLine(NamedTuple):
     """One curve: an attribute of ``training.Epoch``, its name, and the number of its style."""
 
     key: str
@@ -36,7 +36,7 @@ class EpochChart(Plot):
     """
 
     def __init__(
-        self, left: str, lines: Sequence[Line], *, percent: bool = False, marked: bool = False
+        self, left: str, lines: Sequence[EpochLine], *, percent: bool = False, marked: bool = False
     ) -> None:
         super().__init__("epoch", left, f"{left.capitalize()} by epoch of training")
         if percent:
@@ -66,7 +66,7 @@ class EpochChart(Plot):
             self._span = span
             self.step_axis(span)
 
-    def _show_line(self, line: Line, runs: Sequence[Points]) -> None:
+    def _show_line(self, line: EpochLine, runs: Sequence[Points]) -> None:
         """One training does not run into the next."""
         points = [point for run in runs for point in run]
         ends = np.cumsum([len(run) for run in runs if run], dtype=int) - 1
@@ -95,15 +95,15 @@ def _short(name: str) -> str:
 
 def accuracy_chart() -> EpochChart:
     """Accuracy on held-out training images, clean and under attack."""
-    lines = (Line("clean", "clean", 0), Line("robust", "robust (PGD)", 1))
+    lines = (EpochLine("clean", "clean", 0), EpochLine("robust", "robust (PGD)", 1))
     return EpochChart("validation accuracy (%)", lines, percent=True, marked=True)
 
 
 def loss_chart() -> EpochChart:
     """Mean loss of the training images."""
-    return EpochChart("training loss", (Line("loss", "loss", 2),))
+    return EpochChart("training loss", (EpochLine("loss", "loss", 2),))
 
 
 def rate_chart() -> EpochChart:
     """Learning rate of the last step of each epoch."""
-    return EpochChart("learning rate", (Line("learning_rate", "learning rate", 3),))
+    return EpochChart("learning rate", (EpochLine("learning_rate", "learning rate", 3),))

@@ -30,7 +30,7 @@ class _Area(QScrollArea):
         return super().eventFilter(watched, event)
 
 
-class Column(QFrame):
+class StudyColumn(QFrame):
     """A card with a heading; add to ``inside``, and what does not scroll to ``above``."""
 
     def __init__(self, title: str) -> None:

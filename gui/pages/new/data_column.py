@@ -16,18 +16,18 @@ from PySide6.QtWidgets import (
 from engine import catalog
 from engine.catalog.datasets import ROOTED
 from engine.specs.dataset import CUT, DatasetSpec
-from engine.specs.model_fit import Look, look_at
-from gui.pages.new.column import Column
+from engine.specs.model_fit import ImagesFound, look_at
+from gui.pages.new.column import StudyColumn
 from gui.pages.new.model_list import ModelList
 from gui.pages.new.picture_cut import CutBox
-from gui.widgets.data_place import OWN, PlaceBox
+from gui.widgets.data_location import OWN, DataLocation
 from gui.widgets.inputs import ComboBox, LineEdit, SpinBox
 
 _MOST = 10_000_000
 _KEPT = 200
 
 
-class DataColumn(Column):
+class DataColumn(StudyColumn):
     """Which models on which images.
 
     Signals:
@@ -41,7 +41,7 @@ class DataColumn(Column):
         self.name = LineEdit()
         self.name.setMaxLength(120)
         self.model_list = ModelList()
-        self.dataset, self.place, self.cut = ComboBox(), PlaceBox(), CutBox()
+        self.dataset, self.location, self.cut = ComboBox(), DataLocation(), CutBox()
         self.limit = _number("All images", _MOST)
         self.train_limit = _number("All images", _MOST)
         self.seed = _number("", 2**31 - 1)
@@ -60,7 +60,7 @@ class DataColumn(Column):
         for label, name, widget in (
             ("Study", "Name of the study", self.name),
             ("Dataset", "Dataset", self.dataset),
-            ("", "", self.place),
+            ("", "", self.location),
             ("", "", self.cut),
             ("Images", "Number of images", self.limit),
             ("Training", "Number of training images", self.train_limit),
@@ -87,8 +87,8 @@ class DataColumn(Column):
         for number in (self.limit, self.train_limit, self.seed, self.keep):
             number.valueChanged.connect(lambda _value: self.changed.emit())
         self.dataset.activated.connect(self._dataset_chosen)
-        self.place.changed.connect(self._place_changed)
-        self.cut.changed.connect(self._place_changed)
+        self.location.changed.connect(self._location_changed)
+        self.cut.changed.connect(self._location_changed)
 
     @property
     def models(self) -> dict[str, QCheckBox]:
@@ -96,13 +96,13 @@ class DataColumn(Column):
         return self.model_list.models
 
     def _dataset_chosen(self) -> None:
-        self.place.put(self._dataset_id(), "")
+        self.location.put(self._dataset_id(), "")
         self.cut.put(self._dataset_id(), {})
         self._explain()
         self._look()
         self.changed.emit()
 
-    def _place_changed(self) -> None:
+    def _location_changed(self) -> None:
         self._look()
         self.changed.emit()
 
@@ -111,7 +111,7 @@ class DataColumn(Column):
         try:
             found = look_at(DatasetSpec.model_validate(self._dataset_table()))
         except ValidationError:  # no path yet
-            found = Look()
+            found = ImagesFound()
         self.model_list.judge(found)
         known = catalog.models.cards.cards()
         cards = [known[one] for one in self.model_list.ticked() if one in known]
@@ -132,7 +132,7 @@ class DataColumn(Column):
         known = kind if kind in self._datasets else self._datasets[0]
         self.dataset.setCurrentIndex(self._datasets.index(known))
         path = data.get(own, "") if own else data.get("root", "")
-        self.place.put(known, path if known in (*OWN, *ROOTED) else "")
+        self.location.put(known, path if known in (*OWN, *ROOTED) else "")
         self.cut.put(known, data)
         self._explain()
         self.model_list.put([model["name"] for model in draft.get("model", ())])
@@ -158,7 +158,7 @@ class DataColumn(Column):
     def _dataset_table(self) -> dict[str, Any]:
         kind = self._dataset_id()
         data: dict[str, Any] = {} if kind in OWN else {"name": kind}
-        data |= self.place.table()
+        data |= self.location.table()
         for key, box in (("limit", self.limit), ("train_limit", self.train_limit)):
             if box.value():
                 data[key] = box.value()

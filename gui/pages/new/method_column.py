@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QMenu
 
 from engine import catalog
 from engine.catalog.presets import Preset, presets
-from gui.pages.new.column import Column
+from gui.pages.new.column import StudyColumn
 from gui.pages.new.method_block import MethodBlock
 from gui.pages.new.method_group import MethodGroup, SearchLine, families, matches
 from gui.pages.new.recipe_block import RecipeBlock
@@ -27,7 +27,7 @@ _FEW = 8
 """So many methods need neither groups nor a search."""
 
 
-class MethodColumn(Column):
+class MethodColumn(StudyColumn):
     """All methods of a section of the catalogue, to search, to tick and to set.
 
     What the study uses stands first, in its order; below it the families, which build their

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 
 from engine import catalog
 from engine.catalog import ModelCard
-from engine.specs.model_fit import Look, misfit
+from engine.specs.model_fit import ImagesFound, misfit
 from gui.base.words import images_word
 from gui.pages.new.elided_check_box import ElidedCheckBox
 from gui.widgets.note_line import NoteLine
@@ -50,7 +50,7 @@ class _Block(QWidget):
         if not card.healthy:
             self.health.tell("⚠ Not healthy on import: see its card in the library.", "error")
 
-    def judge(self, look: Look) -> None:
+    def judge(self, look: ImagesFound) -> None:
         """Say why the model does not fit the images, if it does not."""
         reason = misfit(look, self.card)
         self.fit.tell(f"⚠ {reason}" if reason else "", "warning")
@@ -72,7 +72,7 @@ class ModelList(QWidget):
         self.models: dict[str, QCheckBox] = {}
         self._blocks: dict[str, _Block] = {}
         self._order: list[str] = []
-        self._look = Look()
+        self._look = ImagesFound()
         self._seen: dict[str, ModelCard] | None = None
         self._list = QVBoxLayout()
         self.buttons = {"import": QPushButton("Import…"), "models": QPushButton("Library…")}
@@ -120,7 +120,7 @@ class ModelList(QWidget):
         if ticked - set(cards):
             self.changed.emit()
 
-    def judge(self, look: Look) -> None:
+    def judge(self, look: ImagesFound) -> None:
         """Mark the models that do not fit these images."""
         self._look = look
         for block in self._blocks.values():

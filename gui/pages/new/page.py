@@ -26,7 +26,7 @@ from gui.pages.new.data_column import DataColumn
 from gui.pages.new.method_column import Mark, MethodColumn
 from gui.pages.new.plan_table import LEAST_HEIGHT, PlanTable
 from gui.pages.new.time_estimate import estimate
-from gui.widgets.data_place import OWN
+from gui.widgets.data_location import OWN
 from gui.widgets.icon_button import TextButton
 from gui.widgets.message_bar import Message
 

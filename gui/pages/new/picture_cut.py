@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWi
 
 from engine.catalog.models.cards import ModelCard
 from engine.specs.dataset import CUT
-from engine.specs.model_fit import Look
+from engine.specs.model_fit import ImagesFound
 from gui.base.png_files import read_png
 from gui.bridge.picture_process import PictureProcess, preview_arguments
 from gui.widgets.inputs import SpinBox
@@ -93,7 +93,7 @@ class CutBox(QWidget):
         """What stands in the study file."""
         return {key: box.value() for key, box in self.boxes.items() if box.value()}
 
-    def judge(self, table: Mapping[str, Any], look: Look, cards: list[ModelCard]) -> None:
+    def judge(self, table: Mapping[str, Any], look: ImagesFound, cards: list[ModelCard]) -> None:
         """Take in what is asked for, what the pictures are, and which models are ticked."""
         self._forget()
         self._table = dict(table)

@@ -17,7 +17,7 @@ Key = tuple[bool, Any]
 
 
 @dataclass(frozen=True)
-class Column:
+class RunColumn:
     """One column.
 
     Attributes:
@@ -53,26 +53,26 @@ def _value(name: str) -> Callable[[Row], Any]:
     return lambda row: row[name]
 
 
-def _text(id_: str, title: str, hint: str, *, shown: bool = True) -> Column:
+def _text(id_: str, title: str, hint: str, *, shown: bool = True) -> RunColumn:
     def key(row: Row) -> Any:
         return str(row[id_]).casefold() if row[id_] else None
 
-    return Column(id_, title, hint, _plain(id_), key, number=False, shown=shown)
+    return RunColumn(id_, title, hint, _plain(id_), key, number=False, shown=shown)
 
 
-def _number(id_: str, title: str, hint: str, spec: str, *, shown: bool = True) -> Column:
-    return Column(id_, title, hint, _format(id_, spec), _value(id_), shown=shown)
+def _number(id_: str, title: str, hint: str, spec: str, *, shown: bool = True) -> RunColumn:
+    return RunColumn(id_, title, hint, _format(id_, spec), _value(id_), shown=shown)
 
 
-def _percent(id_: str, title: str, hint: str, *, shown: bool = True) -> Column:
-    return Column(id_, title, hint, _share(id_), _value(id_), shown=shown)
+def _percent(id_: str, title: str, hint: str, *, shown: bool = True) -> RunColumn:
+    return RunColumn(id_, title, hint, _share(id_), _value(id_), shown=shown)
 
 
-def _when(id_: str, title: str, hint: str) -> Column:
+def _when(id_: str, title: str, hint: str) -> RunColumn:
     def text(row: Row) -> str:
         return str(row[id_] or "")[:16].replace("T", " ")
 
-    return Column(id_, title, hint, text, _value(id_), number=False, shown=False)
+    return RunColumn(id_, title, hint, text, _value(id_), number=False, shown=False)
 
 
 def size_text(count: float | None) -> str:
@@ -97,9 +97,9 @@ def _flag_ids(row: Row) -> str:
     return ", ".join(flag["id"] for flag in row["flags"])
 
 
-COLUMNS: tuple[Column, ...] = (
+COLUMNS: tuple[RunColumn, ...] = (
     _number("run_id", "Run", "Number of the run.", "d"),
-    Column(
+    RunColumn(
         "model",
         "Model",
         "The base model; its id stands in the tool tip, in study files and in filters.",
@@ -110,7 +110,7 @@ COLUMNS: tuple[Column, ...] = (
     _text("compression", "Compression", "The steps from the base model to the variant."),
     _text("attack", "Attack", "The attack and its main parameters."),
     _percent("clean_accuracy", "Clean %", "Share of the images classified correctly, unattacked."),
-    Column(
+    RunColumn(
         "robust_accuracy",
         "Robust % [95 %]",
         "Share of all images that hold under attack, with its 95 % Wilson interval; of an attack "
@@ -119,7 +119,7 @@ COLUMNS: tuple[Column, ...] = (
         _value("robust_accuracy"),
     ),
     _number("compression_rate", "Rate", "Size of the base model over size of the variant.", ".2f"),
-    Column(
+    RunColumn(
         "size_bytes",
         "Size",
         "Packed size of the variant's weights.",
@@ -128,7 +128,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _text("status", "Status", "Waiting, running, finished, failed or cancelled."),
     _text("tags", "Tags", "Your own words for this run."),
-    Column(
+    RunColumn(
         "model_id",
         "Model id",
         "The base model as study files name it.",
@@ -140,7 +140,7 @@ COLUMNS: tuple[Column, ...] = (
     _text("study", "Study", "The study the run belongs to.", shown=False),
     _text("dataset", "Dataset", "Where the images come from.", shown=False),
     _number("n", "Images", "Images attacked.", "d", shown=False),
-    Column("eps", "eps", "Radius of the threat model.", _eps, _value("eps"), shown=False),
+    RunColumn("eps", "eps", "Radius of the threat model.", _eps, _value("eps"), shown=False),
     _text("norm", "Norm", "Norm that eps is measured in.", shown=False),
     _number("parameters", "Parameters", "Parameters of the variant.", ",d", shown=False),
     _number("nonzero_parameters", "Nonzero", "Parameters that are not zero.", ",d", shown=False),
@@ -183,7 +183,9 @@ COLUMNS: tuple[Column, ...] = (
         shown=False,
     ),
     _number("seconds", "Seconds", "Time of the attack.", ".1f", shown=False),
-    Column("flags", "Flags", "What speaks against the number.", _flag_ids, _flag_ids, False, False),
+    RunColumn(
+        "flags", "Flags", "What speaks against the number.", _flag_ids, _flag_ids, False, False
+    ),
     _number("seed", "Seed", "Seed of the run.", "d", shown=False),
     _text("note", "Note", "Your note on this run.", shown=False),
     _when("created", "Queued", "When it was queued, UTC."),

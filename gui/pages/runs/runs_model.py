@@ -19,7 +19,7 @@ from engine.report.evidence import LEVEL_ROLES, worst
 from engine.report.naming import shortened
 from engine.store import Row
 from gui.base import theme
-from gui.pages.runs.run_columns import COLUMNS, Column, flag_words
+from gui.pages.runs.run_columns import COLUMNS, RunColumn, flag_words
 from gui.widgets.run_filter import RunFilter
 
 Index = QModelIndex | QPersistentModelIndex
@@ -131,12 +131,12 @@ class RunsProxy(QSortFilterProxyModel):
         return model.rows if isinstance(model, RunsModel) else []
 
 
-def _alignment(column: Column) -> Qt.AlignmentFlag:
+def _alignment(column: RunColumn) -> Qt.AlignmentFlag:
     side = Qt.AlignmentFlag.AlignRight if column.number else Qt.AlignmentFlag.AlignLeft
     return side | Qt.AlignmentFlag.AlignVCenter
 
 
-def _words(row: Row, column: Column) -> str | None:
+def _words(row: Row, column: RunColumn) -> str | None:
     if column.id in ("robust_accuracy", "flags") and row["flags"]:
         return flag_words(row)
     if column.id == "model":

@@ -25,7 +25,7 @@ from engine.compression.parts.mask import Mask
 from engine.errors import Cancelled, SpecError, TrainingError
 from engine.specs.study import make_step
 from engine.training import Checkpoint, Epoch, Watch
-from engine.training.objectives import Threat
+from engine.training.objectives import InnerSearch
 from tests.helpers.studies import small_study
 
 Table = dict[str, Any]
@@ -165,7 +165,7 @@ def objective(**changes: Any) -> Admm:
         project=partial(project, pattern="irregular", ratio=0.5),
         **{"interval": 2, "rho": 0.25, **changes},
     )
-    return Admm(Threat(eps=0.1, steps=2), penalty)
+    return Admm(InnerSearch(eps=0.1, steps=2), penalty)
 
 
 @pytest.mark.parametrize("detached", [True, False])

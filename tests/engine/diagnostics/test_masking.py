@@ -16,7 +16,7 @@ from engine.attacks import run_attack
 from engine.data import ImageSet, load
 from engine.diagnostics import (
     Checked,
-    Choice,
+    ViewChoice,
     choose_view,
     examine,
     survivor_flags,
@@ -65,7 +65,7 @@ def model(case: str) -> nn.Module:
 
 
 @cache
-def choice(case: str) -> Choice:
+def choice(case: str) -> ViewChoice:
     return choose_view(model(case), model(case), images().images, images().labels)
 
 
@@ -142,7 +142,7 @@ def test_where_no_twin_helps_the_flags_stay(case: str) -> None:
 @pytest.mark.parametrize("name", ["digits-resnet", "digits-resnet-at"])
 def test_healthy_models_are_searched_as_they_are(name: str) -> None:
     found = choose_view(net(name), net(name), images().images, images().labels, net(name))
-    assert found == Choice(
+    assert found == ViewChoice(
         (), examine(*[net(name)] * 2, images().images, images().labels, net(name))
     )
     assert not found.report.flags

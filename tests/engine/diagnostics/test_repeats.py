@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engine.attacks import run_attack
 from engine.compression import Context, apply
-from engine.diagnostics import Choice, choose_view, judged, require_logits, wrapped
+from engine.diagnostics import ViewChoice, choose_view, judged, require_logits, wrapped
 from engine.diagnostics.checks import check_view
 from engine.errors import AttackError, ModelError
 from engine.specs.study import make_step
@@ -74,12 +74,12 @@ COMPANY = (
 )
 
 
-def _chosen(model: nn.Module, count: int = 40) -> Choice:
+def _chosen(model: nn.Module, count: int = 40) -> ViewChoice:
     _, images, labels = trained()
     return choose_view(model, model, images[:count], labels[:count])
 
 
-def _levels(choice: Choice) -> dict[str, str]:
+def _levels(choice: ViewChoice) -> dict[str, str]:
     return {flag.id: flag.level for flag in choice.report.flags}
 
 

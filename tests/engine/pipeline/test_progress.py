@@ -13,7 +13,7 @@ from engine.attacks import StepPoint, run_attack
 from engine.diagnostics import choose_view
 from engine.events import CURVE_POINTS, CheckProgress, Event, RunProgress
 from engine.pipeline import attack_plan
-from engine.pipeline.attack_plan import Part
+from engine.pipeline.attack_plan import AttackPart
 from engine.pipeline.gate_progress import GateTeller
 from engine.pipeline.progress import ProgressMeter
 from engine.specs.study import make_attack
@@ -105,7 +105,7 @@ def test_a_long_attack_sends_a_short_curve(clock: Clock) -> None:
     assert halved * last.stride == pytest.approx(10_000, rel=0.01)
 
 
-PLAN = (Part("a", 10, 3), Part("b", 20, 3), Part("c", 100, 1))
+PLAN = (AttackPart("a", 10, 3), AttackPart("b", 20, 3), AttackPart("c", 100, 1))
 
 
 def test_the_share_counts_work_and_never_falls(clock: Clock) -> None:
@@ -171,7 +171,7 @@ def test_later_batches_go_by_the_images_done_and_count_down(clock: Clock) -> Non
 
 def test_an_attack_of_unknown_length_counts_whole_batches(clock: Clock) -> None:
     sent: list[RunProgress] = []
-    meter = ProgressMeter(1, 4, sent.append, clock, (Part("", 0, 3),))
+    meter = ProgressMeter(1, 4, sent.append, clock, (AttackPart("", 0, 3),))
     meter.start_batch(2)
     meter.step(point(5, 0, 2))
     assert (sent[-1].share, sent[-1].seconds_left) == (0.0, None)
@@ -235,7 +235,7 @@ def test_the_time_left_holds_the_checks_of_what_survives(clock: Clock) -> None:
     for after in (0, 100):
         clock.now = 0.0
         sent: list[Event] = []
-        meter = ProgressMeter(7, 20, sent.append, clock, plan=(Part("", 20, 3),), after=after)
+        meter = ProgressMeter(7, 20, sent.append, clock, plan=(AttackPart("", 20, 3),), after=after)
         meter.start_batch(20)
         clock.now = 8.0
         meter.step(replace(point(10, 10, 20), forwards=40, backwards=20))

@@ -19,7 +19,7 @@ from engine.data.loading import misfit as engine_misfit
 from engine.errors import DataError
 from engine.safe_files.pictures import FORMATS, MOST_PIXELS, Cut, decode, endings, header
 from engine.specs.dataset import DatasetSpec
-from engine.specs.model_fit import Look, look_at, misfit
+from engine.specs.model_fit import ImagesFound, look_at, misfit
 
 ROOT = Path(__file__).resolve().parents[3]
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
@@ -159,7 +159,7 @@ def test_a_folder_of_different_sizes_says_how_to_bring_them_to_one(tmp_path: Pat
     with pytest.raises(DataError, match="differ in size") as caught:
         data.load(spec, 0)
     assert "resize = 30 and crop = 30" in caught.value.hint
-    assert look_at(spec) == Look(None, 2, mixed=True)
+    assert look_at(spec) == ImagesFound(None, 2, mixed=True)
     assert "differ in size" in misfit(look_at(spec), cards()["digits-resnet"])
 
 
@@ -174,7 +174,7 @@ def test_a_folder_of_different_sizes_is_resized_and_cropped(
     spec = DatasetSpec.model_validate({"folder": str(root), **keys})
     found = data.load(spec, 0)
     assert found.shape == (3, cut[1], cut[1])
-    assert look_at(spec) == Look(found.shape, 3)
+    assert look_at(spec) == ImagesFound(found.shape, 3)
     for image, index in zip(found.images[:], found.indices.tolist(), strict=True):
         want = decode(root / f"class{index}" / "1.png", "RGB", Cut(*cut))
         assert np.array_equal((image.numpy() * 255).round().astype(np.uint8), want)

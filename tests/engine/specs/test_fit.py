@@ -11,7 +11,7 @@ from PIL import Image
 from engine import catalog, data
 from engine.data.loading import misfit as engine_misfit
 from engine.specs.dataset import DatasetSpec
-from engine.specs.model_fit import Look, look_at, misfit
+from engine.specs.model_fit import ImagesFound, look_at, misfit
 from tests.helpers.published import write_mnist, write_svhn
 
 
@@ -66,7 +66,7 @@ def test_digits_are_known_and_imagenet_by_its_crop() -> None:
     spec = DatasetSpec(name="digits")
     assert (look_at(spec).shape, look_at(spec).classes) == seen(spec)
     crop = DatasetSpec(name="imagenet", crop=200)
-    assert look_at(crop) == Look((3, 200, 200), None)
+    assert look_at(crop) == ImagesFound((3, 200, 200), None)
 
 
 @pytest.mark.parametrize(
@@ -74,10 +74,10 @@ def test_digits_are_known_and_imagenet_by_its_crop() -> None:
 )
 def test_what_is_broken_is_left_to_the_engine(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.npz").write_bytes(content)
-    assert look_at(DatasetSpec(npz=str(tmp_path / "a.npz"))) == Look()
-    assert look_at(DatasetSpec(npz=str(tmp_path))) == Look()
-    assert look_at(DatasetSpec(folder=str(tmp_path / "none"))) == Look()
-    assert look_at(DatasetSpec(folder=str(tmp_path))) == Look()
+    assert look_at(DatasetSpec(npz=str(tmp_path / "a.npz"))) == ImagesFound()
+    assert look_at(DatasetSpec(npz=str(tmp_path))) == ImagesFound()
+    assert look_at(DatasetSpec(folder=str(tmp_path / "none"))) == ImagesFound()
+    assert look_at(DatasetSpec(folder=str(tmp_path))) == ImagesFound()
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (9, 8)])

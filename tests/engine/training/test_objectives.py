@@ -18,7 +18,7 @@ from engine.catalog.training import (
     TradesParams,
 )
 from engine.training.adversary import pgd_examples, trades_examples
-from engine.training.objectives import Objective, Threat, objective_of, trades_loss
+from engine.training.objectives import InnerSearch, Objective, objective_of, trades_loss
 from engine.training.optimisation import optimiser, schedule
 
 EPS, STEPS, BETA = 0.1, 3, 6.0
@@ -178,7 +178,7 @@ def test_recipes_and_objectives_are_those_of_the_catalogue(name: str) -> None:
     assert set(PARAMS) == set(catalog.section("training")) == set(RECIPES)
     objective: Objective = objective_of(PARAMS[name])
     adversarial = isinstance(PARAMS[name], AdversarialParams)
-    assert objective.threat == (Threat(EPS, STEPS) if adversarial else None)
+    assert objective.threat == (InnerSearch(EPS, STEPS) if adversarial else None)
 
 
 @pytest.mark.parametrize("kind", ["one-cycle", "cosine", "multistep"])

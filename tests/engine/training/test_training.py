@@ -21,7 +21,7 @@ from engine.training.adversary import accuracy, frozen, pgd_examples
 from engine.training.augmentation import random_shift
 from engine.training.base import Plan
 from engine.training.examples import Examples, batches, batches_in
-from engine.training.objectives import PgdAt, Standard, Threat
+from engine.training.objectives import InnerSearch, PgdAt, Standard
 from engine.training.trainer import validate
 
 
@@ -83,10 +83,10 @@ def test_the_score_of_an_epoch_is_its_robust_accuracy_if_it_has_one(name: str) -
 def test_robust_accuracy_is_that_under_the_attack_of_the_objective() -> None:
     network = models.load(catalog.model_card("digits-resnet"))
     held = _examples()[1]
-    clean, robust = validate(network, held, PgdAt(Threat(0.15, 10)), 0)
+    clean, robust = validate(network, held, PgdAt(InnerSearch(0.15, 10)), 0)
     assert robust is not None
     assert robust < 0.5 < 0.9 < clean
-    assert validate(network, held, PgdAt(Threat(1e-6, 1)), 0) == (clean, clean)
+    assert validate(network, held, PgdAt(InnerSearch(1e-6, 1)), 0) == (clean, clean)
 
 
 @pytest.mark.parametrize(("name", "clean"), [("standard", True), ("pgd-at", False)])

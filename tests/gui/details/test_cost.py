@@ -21,7 +21,7 @@ from gui.details.cost_facts import (
     layer_texts,
     why_not_faster,
 )
-from gui.details.layer_table import LayerSheet
+from gui.details.layer_table import LayerTable
 from gui.details.panel import DetailsPanel
 from gui.details.step_lights import step_lights
 from tests.helpers.fake_results import FakeResults
@@ -258,7 +258,7 @@ def test_what_an_older_version_stored_is_still_shown() -> None:
     assert "zeros" not in why_not_faster(old)
 
 
-def _cells(sheet: LayerSheet, line: int) -> list[str]:
+def _cells(sheet: LayerTable, line: int) -> list[str]:
     cells = [sheet.table.item(line, place) for place in range(sheet.table.columnCount())]
     return [cell.text() for cell in cells if cell]
 
@@ -281,7 +281,7 @@ def test_details_open_the_layers_of_the_run(
     assert any("masks save storage, not time" in text for text in said)
     (button,) = (b for b in details.findChildren(QPushButton) if b.text() == "Each layer…")
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-    (sheet,) = details.findChildren(LayerSheet)
+    (sheet,) = details.findChildren(LayerTable)
     assert row["compression"] in sheet.windowTitle()
     first, last = _cells(sheet, 0), _cells(sheet, 1)
     assert first[:4] == ["3.conv1", "Conv2d 16 x 1 x 3 x 3", "144", "14"]

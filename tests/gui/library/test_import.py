@@ -95,7 +95,7 @@ def test_what_is_missing_is_said_at_its_field(dialog: ImportDialog) -> None:
     assert form.file.hasFocus()
     form.put_file("/net.pt")
     assert complaint() == "Choose where the images to measure on are."
-    assert form.place.path.hasFocus()
+    assert form.location.path.hasFocus()
     form.put_images({"name": "digits"})
     form.lines["mean"].setText("0.5")
     form.more.open(True)

@@ -330,8 +330,8 @@ def test_new_says_what_is_wrong_with_a_model(window: MainWindow, tmp_path: Path)
     np.savez(file, x=np.zeros((12, 8, 8, 1), np.uint8), y=np.arange(12))
     choose_dataset(page, "npz")
     assert "fit" not in notes(page, "mine")
-    page.data.place.path.setText(str(file))
-    page.data.place.path.textEdited.emit(str(file))
+    page.data.location.path.setText(str(file))
+    page.data.location.path.textEdited.emit(str(file))
     assert "12 classes, the model knows 10" in notes(page, "mine")["fit"]
     choose_dataset(page, "digits")
     assert notes(page, "mine") == {}

@@ -183,7 +183,7 @@ def test_imports_downloads_and_plans_are_asked_about_too(
     window.models.import_model("net.pt")
     assert window.models.dialog is not None
     window.models.dialog.run([])
-    window._new_page().data.place.start([])
+    window._new_page().data.location.start([])
     full_context.client.planning.submitted("Mine")
     window.close()
     assert window.isVisible()

@@ -222,7 +222,7 @@ def test_own_images_need_a_path(page: NewPage, monkeypatch: pytest.MonkeyPatch) 
     choose_dataset(page, "folder")
     assert "no path" in page.verdict.text()
     monkeypatch.setattr(file_dialogs, "ask_folder", lambda *_: Path("/pictures"))
-    page.data.place.choose.click()
+    page.data.location.choose.click()
     assert page.study is not None
     assert page.study.dataset.folder == str(Path("/pictures"))
 

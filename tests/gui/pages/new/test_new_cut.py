@@ -32,8 +32,8 @@ def page(qtbot: QtBot, context: PageContext, pictures: Path) -> NewPage:
     row = list(catalog.section("datasets")).index("folder")
     page.data.dataset.setCurrentIndex(row)
     page.data.dataset.activated.emit(row)
-    page.data.place.path.setText(str(pictures))
-    page.data.place.path.textEdited.emit(str(pictures))
+    page.data.location.path.setText(str(pictures))
+    page.data.location.path.textEdited.emit(str(pictures))
     return page
 
 

@@ -15,7 +15,7 @@ from gui.base import file_dialogs
 from gui.base.page_context import PageContext
 from gui.bridge.download_process import DownloadProcess, download_arguments
 from gui.pages.new.page import NewPage
-from gui.widgets.data_place import PlaceBox
+from gui.widgets.data_location import DataLocation
 from tests.helpers.file_server import file_server
 from tests.helpers.import_kit import error_line
 from tests.helpers.published import write_mnist, write_svhn
@@ -54,9 +54,9 @@ def page(qtbot: QtBot, context: PageContext, usual: Path) -> NewPage:
 
 
 @pytest.fixture
-def place(page: NewPage) -> PlaceBox:
+def location(page: NewPage) -> DataLocation:
     choose(page, "svhn")
-    return page.data.place
+    return page.data.location
 
 
 def choose(page: NewPage, name: str) -> None:
@@ -69,7 +69,7 @@ def test_only_datasets_that_lie_somewhere_ask_for_a_place(page: NewPage) -> None
     shown = {}
     for name in catalog.section("datasets"):
         choose(page, name)
-        shown[name] = (page.data.place.isVisible(), page.data.place.button.isVisible())
+        shown[name] = (page.data.location.isVisible(), page.data.location.button.isVisible())
     assert shown == {
         "digits": (False, False),
         **{name: (True, True) for name in ("cifar10", "cifar100", "svhn", "mnist")},
@@ -77,16 +77,16 @@ def test_only_datasets_that_lie_somewhere_ask_for_a_place(page: NewPage) -> None
     }
 
 
-def test_missing_files_are_said_with_the_next_step(place: PlaceBox, usual: Path) -> None:
-    assert place.note.text().startswith("Not there yet: choose the folder")
-    assert str(usual) in place.note.text()
-    assert place.path.placeholderText() == str(usual)
+def test_missing_files_are_said_with_the_next_step(location: DataLocation, usual: Path) -> None:
+    assert location.note.text().startswith("Not there yet: choose the folder")
+    assert str(usual) in location.note.text()
+    assert location.path.placeholderText() == str(usual)
     usual.mkdir()
     write_svhn(usual)
     (usual / "train_32x32.mat").unlink()
-    place.refresh()
-    assert place.note.text().startswith("1 of 2 files missing")
-    assert place.button.isVisible()
+    location.refresh()
+    assert location.note.text().startswith("1 of 2 files missing")
+    assert location.button.isVisible()
 
 
 def test_a_folder_that_holds_the_dataset_is_enough(
@@ -96,9 +96,9 @@ def test_a_folder_that_holds_the_dataset_is_enough(
     own = tmp_path / "own"
     write_mnist(own)
     monkeypatch.setattr(file_dialogs, "ask_folder", lambda *_: own)
-    page.data.place.choose.click()
-    assert page.data.place.note.text() == f"All files are in {own}."
-    assert not page.data.place.button.isVisible()
+    page.data.location.choose.click()
+    assert page.data.location.note.text() == f"All files are in {own}."
+    assert not page.data.location.button.isVisible()
     assert page.data.tables()["dataset"] == {"name": "mnist", "root": str(own)}
     choose(page, "cifar10")
     assert page.data.tables()["dataset"] == {"name": "cifar10"}
@@ -106,10 +106,10 @@ def test_a_folder_that_holds_the_dataset_is_enough(
 
 def test_imagenet_says_where_it_comes_from(page: NewPage, usual: Path) -> None:
     choose(page, "imagenet")
-    assert "image-net.org" in page.data.place.note.text()
+    assert "image-net.org" in page.data.location.note.text()
     (usual / "imagenet").mkdir(parents=True)
-    page.data.place.refresh()
-    assert page.data.place.note.text() == ""
+    page.data.location.refresh()
+    assert page.data.location.note.text() == ""
 
 
 def test_a_study_file_comes_back_unchanged(page: NewPage, tmp_path: Path) -> None:
@@ -122,57 +122,57 @@ def test_a_study_file_comes_back_unchanged(page: NewPage, tmp_path: Path) -> Non
     assert page.study.dataset.crop is None
 
 
-def run(place: PlaceBox, script: str, *arguments: str) -> DownloadProcess:
+def run(location: DataLocation, script: str, *arguments: str) -> DownloadProcess:
     """Download with a program of ours instead of the command line."""
-    place.start(["-c", script, *arguments])
-    assert place._download is not None
-    return place._download
+    location.start(["-c", script, *arguments])
+    assert location._download is not None
+    return location._download
 
 
-def test_progress_is_shown_and_stopping_is_no_error(place: PlaceBox, qtbot: QtBot) -> None:
+def test_progress_is_shown_and_stopping_is_no_error(location: DataLocation, qtbot: QtBot) -> None:
     script = (
         "import time; print('a library says hello');"
         'print(\'{"file": "a.mat", "done": 30000000, "total": 90000000}\', flush=True);'
         "time.sleep(60)"
     )
-    process = run(place, script)
+    process = run(location, script)
     with qtbot.waitSignal(process.progress) as told:
         pass
     assert told.args == ["a.mat", 30_000_000, 90_000_000]
-    assert place.bar.isVisible()
-    assert place.bar.format() == "30 of 90 MB"
-    assert 0.33 < place.bar.value() / place.bar.maximum() < 0.34
-    assert place.button.text() == "Stop"
-    with qtbot.waitSignals([place.changed, process.destroyed]):
-        place.button.click()
-    assert not place.bar.isVisible()
-    assert place.button.text() == "Download"
-    assert place.note.text().startswith("Not there yet")
+    assert location.bar.isVisible()
+    assert location.bar.format() == "30 of 90 MB"
+    assert 0.33 < location.bar.value() / location.bar.maximum() < 0.34
+    assert location.button.text() == "Stop"
+    with qtbot.waitSignals([location.changed, process.destroyed]):
+        location.button.click()
+    assert not location.bar.isVisible()
+    assert location.button.text() == "Download"
+    assert location.note.text().startswith("Not there yet")
 
 
-def test_a_failed_download_says_why(place: PlaceBox, qtbot: QtBot) -> None:
+def test_a_failed_download_says_why(location: DataLocation, qtbot: QtBot) -> None:
     process = run(
-        place, f"import sys; print({error_line('no room left.')!r}, file=sys.stderr)\nexit(2)"
+        location, f"import sys; print({error_line('no room left.')!r}, file=sys.stderr)\nexit(2)"
     )
-    with qtbot.waitSignals([place.changed, process.destroyed]):
+    with qtbot.waitSignals([location.changed, process.destroyed]):
         pass
-    assert place.note.text() == "no room left."
-    assert place.note.property("role") == "error"
-    assert place.button.isVisible()
+    assert location.note.text() == "no room left."
+    assert location.note.property("role") == "error"
+    assert location.button.isVisible()
 
 
 def test_a_program_that_is_not_there_says_so(
-    place: PlaceBox, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+    location: DataLocation, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/python")
-    process = run(place, "")
+    process = run(location, "")
     if process is not None:
-        qtbot.waitUntil(lambda: place._download is None)
-    assert "could not be started" in place.note.text()
+        qtbot.waitUntil(lambda: location._download is None)
+    assert "could not be started" in location.note.text()
 
 
 def test_the_command_line_fetches_what_the_page_then_finds(
-    place: PlaceBox, usual: Path, tmp_path: Path, qtbot: QtBot
+    location: DataLocation, usual: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:
     """The real command in its own process; only the addresses are of this machine."""
     write_svhn(tmp_path)
@@ -191,8 +191,8 @@ def test_the_command_line_fetches_what_the_page_then_finds(
         command = download_arguments("svhn", usual)
         assert command[:3] == ["-P", "-m", "engine"]
         text = str(splits).replace("'", '"')
-        process = run(place, script, text, *command[3:])
-        with qtbot.waitSignals([place.changed, process.destroyed]):
+        process = run(location, script, text, *command[3:])
+        with qtbot.waitSignals([location.changed, process.destroyed]):
             pass
-    assert place.note.text() == f"All files are in {usual}."
-    assert not place.button.isVisible()
+    assert location.note.text() == f"All files are in {usual}."
+    assert not location.button.isVisible()

@@ -31,7 +31,7 @@ _TITLES = {
 }
 
 
-class PlaceBox(QWidget):
+class DataLocation(QWidget):
     """The path of a dataset; below it what is missing there, and how to get it.
 
     Signals:
