@@ -263,7 +263,7 @@ class InspectorPage(Page):
         self._judge(run_id if row else None)
         self.selected.emit(self.selected_runs())
 
-    def _read(self, run_id: int) -> Examples | None:
+    def _read(self, run_id: int) -> KeptImages | None:
         try:
             return read_examples(self.context.store, run_id)
         except StoreError as error:  # a file of theirs is missing or damaged
