@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from engine.store import Row, Store
 
 _LAZY = {
+    "check": ("engine.cli.check:check", "Look a database over; mend what can be mended."),
     "run": ("engine.cli.run:run", "Run the study in STUDY.toml."),
     "data": ("engine.cli.data:data", "Show or download published datasets."),
     "preview": ("engine.cli.preview:preview", "Show some pictures as a network will see them."),

@@ -75,6 +75,17 @@ class ResultsDatabase(Database):
         """
         return True
 
+    def execute(self, *args: Any, **kwargs: Any) -> sqlite3.Cursor:
+        """As ``Database.execute``.
+
+        Raises:
+            StoreError: the file is damaged, or cannot be read or written.
+        """
+        try:
+            return super().execute(*args, **kwargs)
+        except sqlite3.Error as error:
+            raise in_words(error, self._path) from error
+
     def query(self, *args: Any, **kwargs: Any) -> Generator[dict[str, Any], None, None]:
         """The rows, as ``Database.query``.
 
@@ -244,7 +255,9 @@ def in_words(error: sqlite3.Error, path: Path) -> StoreError | sqlite3.Error:
             f"The database {path} cannot be read or written: {error}.",
             "Check the disk, then try again.",
         )
-    if _is(error, "CORRUPT", "NOTADB") or "decode to UTF-8" in str(error):
+    if _is(error, "NOTADB"):
+        return StoreError(f"The database {path} cannot be opened: {error}.", ANOTHER)
+    if _is(error, "CORRUPT") or "decode to UTF-8" in str(error):
         return StoreError(
             f"The database {path} is damaged: {error}.", "Restore it from a copy of the file."
         )

@@ -1,0 +1,235 @@
+"""Looks a database over, and mends what can be mended without making anything up.
+
+Checked are SQLite's own integrity, rows that point nowhere, the checksums of files, runs against
+their specs and against the verdicts of their images, and files that no row points at.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from pydantic import ValidationError
+from sqlite_utils import Database
+
+from engine.errors import CrumpleError, StoreError
+from engine.specs.study import Run
+from engine.store import artifacts
+from engine.store.kept_images import batch_file, checksums, images_file
+from engine.store.store import Store
+from engine.store.writer import Writer
+
+_TOLERANCE = 1e-9
+"""How far a stored share may be from the one that its images give; both are doubles."""
+
+
+_PASSES = 3
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is wrong.
+
+    Attributes:
+        text: what, in one sentence.
+        cure: what mending does, in words; empty where nothing here can mend it.
+        mend: does it, within a transaction.
+    """
+
+    text: str
+    cure: str = ""
+    mend: Callable[[Writer], None] | None = None
+
+
+def check(store: Store) -> list[Fault]:
+    """Everything that is wrong with a database and its folder; empty if all is well."""
+    broken = [row["integrity_check"] for row in store.db.query("PRAGMA integrity_check")]
+    if broken != ["ok"]:
+        return [Fault(f"The file is damaged: {line}.") for line in broken]
+    return [
+        *_dangling(store.db),
+        *_files(store),
+        *_specs(store.db),
+        *_verdicts(store.db),
+        *_orphans(store),
+    ]
+
+
+def repair(store: Writer) -> Path | None:
+    """Mend what can be mended, after a copy of the database was made; gives the copy.
+
+    What was mended can leave something else to mend, such as the files of a row that is gone.
+    Files that are taken out of use are moved into a folder ``removed``, not deleted.
+
+    Raises:
+        StoreError: the copy cannot be written; nothing was changed then.
+    """
+    copy = None
+    for _ in range(_PASSES):
+        cures = [fault.mend for fault in check(store) if fault.mend is not None]
+        if not cures:
+            break
+        copy = copy or _back_up(store)
+        with store.db.atomic():
+            for mend in cures:
+                mend(store)
+    return copy
+
+
+def _back_up(store: Writer) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    copy = store.path.with_name(f"{store.path.name}.before-{stamp}")
+    try:
+        with closing(sqlite3.connect(copy)) as target:
+            store.db.conn.backup(target)
+    except sqlite3.Error as error:
+        copy.unlink(missing_ok=True)
+        raise StoreError(
+            f"The copy {copy} cannot be written: {error}.", "Make room on the disk, or ask there."
+        ) from None
+    return copy
+
+
+def _dangling(db: Database) -> Iterator[Fault]:
+    """Rows that belong to a row that is not there."""
+    rows = list(db.query("PRAGMA foreign_key_check"))
+    for (table, parent), count in Counter((row["table"], row["parent"]) for row in rows).items():
+        yield Fault(
+            f"{count} of the rows of {table} belong to rows of {parent} that are not there.",
+            "They are deleted.",
+            partial(_delete, table=table, parent=parent),
+        )
+
+
+def _delete(store: Writer, table: str, parent: str) -> None:
+    for key in list(store.db.query(f"PRAGMA foreign_key_list({table})")):
+        if key["table"] == parent:
+            store.db.execute(
+                f"DELETE FROM {table} WHERE {key['from']} NOT IN (SELECT {key['to']} FROM {parent})"
+            )
+
+
+def _files(store: Store) -> Iterator[Fault]:
+    """Files that are missing or not what was written."""
+    for path, checksum in checksums(store.db).items():
+        try:
+            artifacts.read_arrays(store.artifacts / path, checksum)
+        except StoreError as error:
+            for run_id in _runs_with(store.db, path):
+                yield Fault(
+                    f"Run {run_id} lost images: {error.message}",
+                    "The run keeps its numbers and forgets its images.",
+                    partial(_forget, run_id=run_id, path=path),
+                )
+
+
+def _runs_with(db: Database, path: str) -> list[int]:
+    kind, name = path.split("/")[:2]
+    if kind == "runs":
+        return [int(name)]
+    key = Path(name).stem
+    rows = db.query("SELECT id FROM runs WHERE data_key = ? AND done > 0", (key,))
+    return [row["id"] for row in rows]
+
+
+def _forget(store: Writer, run_id: int, path: str) -> None:
+    store.db.execute("DELETE FROM files WHERE path = ? OR path LIKE ?", (path, f"runs/{run_id}/%"))
+    _remove(store, store.artifacts / "runs" / str(run_id))
+    _remove(store, store.artifacts / path)
+
+
+def _remove(store: Writer, path: Path) -> None:
+    if path.exists():
+        target = store.artifacts / "removed" / path.relative_to(store.artifacts)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        number = sum(1 for _ in target.parent.glob(f"{target.name}*"))
+        path.rename(target.with_name(f"{target.name}.{number}"))
+
+
+def _specs(db: Database) -> Iterator[Fault]:
+    """Runs whose columns say something else than their specs."""
+    for row in db.query(
+        "SELECT id, spec, dataset, model, compression, attack, eps, norm FROM runs"
+    ):
+        run_id = row["id"]
+        try:
+            spec = Run.model_validate_json(row["spec"])
+            told: dict[str, object] = {
+                "dataset": spec.dataset.label,
+                "model": spec.model,
+                "compression": spec.compression,
+                "attack": spec.attack.label,
+                "eps": spec.attack.eps,
+                "norm": spec.attack.norm,
+            }
+        except (CrumpleError, ValidationError):
+            yield Fault(f"What run {run_id} does cannot be read any more.")
+            continue
+        other = {name: value for name, value in told.items() if row[name] != value}
+        if other:
+            yield Fault(
+                f"Run {run_id} is listed with another {' and '.join(other)} than it has.",
+                "The list is corrected.",
+                partial(_correct, run_id=run_id, columns=other),
+            )
+
+
+def _correct(store: Writer, run_id: int, columns: dict[str, object]) -> None:
+    names = ", ".join(f"{name} = ?" for name in columns)
+    store.db.execute(f"UPDATE runs SET {names} WHERE id = ?", (*columns.values(), run_id))
+
+
+def _verdicts(db: Database) -> Iterator[Fault]:
+    """Finished runs whose numbers do not follow from the verdicts on their images."""
+    rows = db.query(
+        "SELECT runs.id, n, robust_accuracy, count(place) AS images, "
+        "coalesce(sum(broken), 0) AS broken FROM runs LEFT JOIN samples ON run_id = runs.id "
+        "WHERE status = 'finished' GROUP BY runs.id"
+    )
+    for row in rows:
+        share = 1 - row["broken"] / row["n"] if row["n"] else None
+        stored = row["robust_accuracy"]
+        agree = share == stored or (
+            None not in (share, stored) and abs(share - stored) < _TOLERANCE
+        )
+        if row["images"] == row["n"] and agree:
+            continue
+        yield Fault(
+            f"Run {row['id']} says {_percent(stored)} of {row['n']} images, and the verdicts on "
+            f"{row['images']} images say {_percent(share)}.",
+            "The run waits, and is computed anew.",
+            partial(_again, run_id=row["id"]),
+        )
+
+
+def _percent(share: float | None) -> str:
+    return "nothing" if share is None else f"{share:.2%}"
+
+
+def _again(store: Writer, run_id: int) -> None:
+    _remove(store, store.artifacts / "runs" / str(run_id))
+    store.clear_batches(run_id)
+    store.db.execute("UPDATE runs SET status = 'waiting', attempts = 0 WHERE id = ?", (run_id,))
+
+
+def _orphans(store: Store) -> Iterator[Fault]:
+    """Files of runs and images that no row points at."""
+    batches = store.db.query("SELECT run_id, start FROM batches")
+    wanted = {batch_file(row["run_id"], row["start"]) for row in batches}
+    keys = store.db.query("SELECT DISTINCT data_key FROM runs")
+    wanted |= {images_file(row["data_key"]) for row in keys}
+    for kind in ("runs", "images"):
+        for path in sorted((store.artifacts / kind).rglob("*")):
+            name = path.relative_to(store.artifacts).as_posix()
+            if path.is_file() and name not in wanted:
+                yield Fault(
+                    f"Nothing points at the file {path}.",
+                    "It is moved to the folder “removed”.",
+                    partial(_remove, path=path),
+                )
