@@ -46,7 +46,7 @@ from engine.pipeline.variants import CALIBRATION_IMAGES
 from engine.report.tables import flag_ids
 from engine.specs.dataset import DatasetSpec
 from engine.specs.study import AttackSpec, Step, Study, make_step, spec_error
-from engine.store import Row, Store, Writer
+from engine.store import ResultRow, Store, Writer
 from engine.store.artifacts import models_of
 
 __all__ = [
@@ -287,9 +287,10 @@ def results(db: Location | None = None, study: str | None = None) -> list[dict[s
         return [_scalars(store, row) for row in store.results(study)]
 
 
-def _scalars(store: Store, row: Row) -> dict[str, Scalar]:
+def _scalars(store: Store, row: ResultRow) -> dict[str, Scalar]:
+    scalars: dict[str, Any] = {name: value for name, value in row.items() if name != "recipe"}
     told = {"flags": flag_ids(row), "message": store.run(row["run_id"])["message"]}
-    return {name: value for name, value in {**row, **told}.items() if name != "recipe"}
+    return {**scalars, **told}
 
 
 def _options(device: str, precision: str, resume: bool) -> Options:

@@ -8,7 +8,7 @@ second), and ends with exactly one of ``RunFinished``, ``RunFailed`` and ``RunCa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -236,7 +236,7 @@ class RunFinished(RunEvent):
         reused: it was found in the store.
     """
 
-    result: dict[str, Any]
+    result: Mapping[str, Any]
     reused: bool = False
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
 
 VIEWS = frozenset({"straight-through-view", "averaged-view"})
 """How gradients were searched."""
@@ -33,6 +33,15 @@ ABOUT_SEARCH = ABOUT_GRADIENTS | {
 }
 """Doubts whether a stronger search would have broken more."""
 
+
+class FlagRow(TypedDict):
+    """A flag as it is stored and exported."""
+
+    id: str
+    level: str
+    text: str
+
+
 Level = Literal["info", "warning", "danger"]
 
 
@@ -50,9 +59,9 @@ class Flag:
     level: Level
     text: str
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> FlagRow:
         """The flag as JSON keeps it."""
-        return asdict(self)
+        return FlagRow(id=self.id, level=self.level, text=self.text)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Flag:

@@ -21,7 +21,7 @@ from engine.report.transfer import TRANSFER_FORMATS
 from engine.store.artifacts import models_of
 
 if TYPE_CHECKING:
-    from engine.store import Row, Store
+    from engine.store import ResultRow, Store
 
 _LAZY = {
     "check": ("engine.cli.check:check", "Look a database over; mend what can be mended."),
@@ -276,7 +276,7 @@ def _axis(known: tuple[Axis, ...], name: str | None) -> Axis:
     return next((one for one in known if one.id == name), known[0])
 
 
-def _chosen(store: Store, study: str | None, runs: tuple[int, ...]) -> list[Row]:
+def _chosen(store: Store, study: str | None, runs: tuple[int, ...]) -> list[ResultRow]:
     rows = store.results(study)
     if not runs:
         return rows

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 from tqdm import tqdm
@@ -28,7 +30,7 @@ from engine.pipeline.runner import Options, StudySummary, check
 from engine.pipeline.runner import run as run_study
 from engine.report.tables import distance
 from engine.specs.study import Study
-from engine.store import Row, Writer
+from engine.store import Writer
 from engine.store.artifacts import models_of
 
 tqdm.monitor_interval = 0  # no watching thread: bars are updated often enough
@@ -152,7 +154,7 @@ def _epoch(event: EpochFinished) -> str:
     return ", ".join(words)
 
 
-def _line(row: Row) -> str:
+def _line(row: Mapping[str, Any]) -> str:
     flags = "".join(f"  ! {flag['id']}" for flag in row["flags"] if flag["level"] != "info")
     found = (
         f"median distance {distance(row)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from engine.pipeline import attack_plan
 from engine.pipeline.progress import ProgressMeter
 from engine.pipeline.variants import LoadedVariant
 from engine.specs.study import Run
-from engine.store import Row, RunKeys, Writer
+from engine.store import NewBatch, Payload, RunKeys, SampleRow, Writer
 
 MAX_TELEMETRY = 2000
 """Telemetry rows stored per batch at most."""
@@ -112,7 +112,7 @@ class AttackStage:
             "index": images.indices[start : start + keep].numpy(),
             "adversarial": result.adversarial[:keep].cpu().numpy().astype(np.float32),
         }
-        batch = {
+        batch: NewBatch = {
             "start": start,
             "size": stop - start,
             "seconds": result.seconds,
@@ -123,13 +123,13 @@ class AttackStage:
         meter.end_batch(result.broken_at_step.tolist())
 
 
-def _telemetry(curve: tuple[StepPoint, ...]) -> list[Row]:
+def _telemetry(curve: tuple[StepPoint, ...]) -> list[Payload]:
     """One row per step; of a long attack an even selection with the last step."""
     stride = 1 + len(curve) // MAX_TELEMETRY
     return [_point(point) for point in curve[::-stride][::-1]]
 
 
-def _point(point: StepPoint) -> Row:
+def _point(point: StepPoint) -> Payload:
     """Telemetry as JSON has it: no NaN."""
     values: dict[str, Any] = dataclasses.asdict(point)
     return {
@@ -138,7 +138,7 @@ def _point(point: StepPoint) -> Row:
     }
 
 
-def _rows(images: ImageSet, start: int, stop: int, result: AttackResult) -> list[Row]:
+def _rows(images: ImageSet, start: int, stop: int, result: AttackResult) -> list[SampleRow]:
     columns: dict[str, torch.Tensor] = {
         "index": images.indices[start:stop],
         "label": images.labels[start:stop],
@@ -154,4 +154,5 @@ def _rows(images: ImageSet, start: int, stop: int, result: AttackResult) -> list
         "broken_at_step": result.broken_at_step,
     }
     lists = {name: column.tolist() for name, column in columns.items()}
-    return [{name: values[row] for name, values in lists.items()} for row in range(stop - start)]
+    rows = zip(*lists.values(), strict=True)
+    return [cast(SampleRow, dict(zip(lists, row, strict=True))) for row in rows]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from engine import catalog
 from engine.specs.study import Step
-from engine.store import Row
+from engine.store import Payload
 from engine.training import Epoch, Watch
 
 
@@ -26,7 +26,7 @@ class EpochLog:
         self._watch, self._step, self._place = watch, step, place
         entry = catalog.find("compressions", step.name)
         self._expected = entry.params.model_validate(step.params).training_epochs()
-        self.rows: list[Row] = []
+        self.rows: list[Payload] = []
 
     @property
     def watch(self) -> Watch:

@@ -20,7 +20,7 @@ from engine.data import load as load_images
 from engine.diagnostics import Flag, forward
 from engine.errors import CrumpleError, ModelError
 from engine.evaluation.guard import preserved
-from engine.store import Row, Writer
+from engine.store import SampleRow, Writer
 
 _CLEARLY = 1e-3
 """Share of the largest logit by which a prediction wins that no rounding changes."""
@@ -86,7 +86,7 @@ class _Look:
         return _contradictions(logits, self._store.samples(run_id)), len(logits)
 
 
-def _contradictions(logits: Tensor, samples: list[Row]) -> int:
+def _contradictions(logits: Tensor, samples: list[SampleRow]) -> int:
     """Images of which the stored clean prediction is clearly not what the variant says."""
     logits = logits[: len(samples)]
     top = logits.topk(2, dim=1).values

@@ -21,7 +21,7 @@ from engine.host import device
 from engine.models import fingerprint
 from engine.pipeline.epoch_log import EpochLog
 from engine.specs.study import Recipe, Run, Step
-from engine.store import Row, Writer
+from engine.store import Payload, Writer
 from engine.store.stage_keys import recipe_key, step_key, variant_key
 from engine.training import Checkpoint, Examples, hold_out
 
@@ -41,7 +41,7 @@ class Made:
     """
 
     variant: Variant
-    steps: tuple[Row, ...]
+    steps: tuple[Payload, ...]
 
 
 class RecipeStage:
@@ -97,7 +97,7 @@ class RecipeStage:
                 return compression.load(folder), count
         return Variant(copy.deepcopy(base).eval(), ()), 0
 
-    def _record(self, key: str) -> Row:
+    def _record(self, key: str) -> Payload:
         return self._store.stage(step_key(key)) or {}
 
     def _checkpoints(self, key: str) -> Callable[[str], Checkpoint]:
@@ -105,7 +105,7 @@ class RecipeStage:
         return lambda stage: Checkpoint(folder / f"training-{stage}.safetensors", key)
 
 
-def _trained_on(step: Step, epochs: list[Row], context: Context) -> Row:
+def _trained_on(step: Step, epochs: list[Payload], context: Context) -> Payload:
     """Device and precision of a training, for the record; nothing if there was none."""
     if not epochs:
         return {}
@@ -146,7 +146,7 @@ class _Gate:
         flags = (*diagnostics.check_accuracy(logits, self._labels), *health.flags())
         return _Look(print_, clean, flags, health.zero_fraction, layers)
 
-    def compare(self, step: Step, before: _Look, after: _Look, seconds: float) -> Row:
+    def compare(self, step: Step, before: _Look, after: _Look, seconds: float) -> Payload:
         """The record of a step."""
         flags = list(after.flags)
         changed = before.fingerprint != after.fingerprint

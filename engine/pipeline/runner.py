@@ -44,7 +44,7 @@ from engine.pipeline.transfer_stage import TransferStage
 from engine.pipeline.variants import Variants
 from engine.specs.dataset import DatasetSpec
 from engine.specs.study import Run, Study
-from engine.store import Queued, Row, RunKeys, Writer
+from engine.store import Payload, Queued, RunKeys, Writer
 from engine.store.stage_keys import learns, run_keys
 from engine.training import Epoch, Watch
 
@@ -154,7 +154,7 @@ def run(
     return summary
 
 
-def _rivals(spec: Run, gate: Row) -> list[diagnostics.Rival]:
+def _rivals(spec: Run, gate: Payload) -> list[diagnostics.Rival]:
     """Who attacks what a run leaves, as the gate of its variant has it."""
     flags = [Flag.from_dict(flag) for flag in gate["flags"]]
     random = any(flag.id == "random-output" for flag in flags)

@@ -32,7 +32,7 @@ from engine.specs.study import AttackSpec, Run
 from engine.statistics.intervals import wilson
 from engine.statistics.run_checks import run_checks
 from engine.statistics.security_curves import distances
-from engine.store import Row, Writer
+from engine.store import BatchRow, CurveRow, Payload, RunRow, SampleRow, Writer
 from engine.store.stage_keys import STAGE_VERSIONS
 
 
@@ -42,9 +42,9 @@ def summarise(
     parent_id: int | None,
     images: ImageSet,
     variant: LoadedVariant,
-    gate: Row,
+    gate: Payload,
     checks: Sequence[Checked],
-) -> Row:
+) -> Payload:
     """All result columns of a run whose every image is judged.
 
     Args:
@@ -97,13 +97,13 @@ def summarise(
     return result
 
 
-def _checks_made(row: Row, gate: Row) -> list[Row]:
+def _checks_made(row: Payload, gate: Payload) -> list[Payload]:
     """What every check says of a run that ends with this row."""
     ended = {"status": "finished", "environment": {"stages": STAGE_VERSIONS}}
     return [check.to_dict() for check in run_checks({**row, **ended}, gate["numbers"])]
 
 
-def _accuracies(samples: list[Row]) -> Row:
+def _accuracies(samples: list[SampleRow]) -> Payload:
     n = len(samples)
     robust = sum(not row["broken"] for row in samples)
     low, high = wilson(robust, n)
@@ -117,7 +117,7 @@ def _accuracies(samples: list[Row]) -> Row:
     }
 
 
-def _perturbations(samples: list[Row]) -> Row:
+def _perturbations(samples: list[SampleRow]) -> Payload:
     """Means over successful examples only: images the attack itself broke."""
     found = [row for row in samples if row["broken"] and row["clean_prediction"] == row["label"]]
     return {
@@ -126,7 +126,7 @@ def _perturbations(samples: list[Row]) -> Row:
     }
 
 
-def _minimum_norm(run: Row, samples: list[Row]) -> list[Flag]:
+def _minimum_norm(run: RunRow, samples: list[SampleRow]) -> list[Flag]:
     """Without an eps it is how far the examples are that counts, not how many there are."""
     norm = run["norm"]
     if run["eps"] is not None or not norm:
@@ -140,7 +140,7 @@ def _minimum_norm(run: Row, samples: list[Row]) -> list[Flag]:
     return [Flag("minimum-norm", "info", text)]
 
 
-def step_flags(steps: Sequence[Row], gate: Sequence[Flag]) -> list[Flag]:
+def step_flags(steps: Sequence[Payload], gate: Sequence[Flag]) -> list[Flag]:
     """What the steps of a recipe warn of: what was asked for and not done, or done too much.
 
     What the gate says of the whole variant is not said again of its last step, and how the
@@ -167,7 +167,7 @@ def step_flags(steps: Sequence[Row], gate: Sequence[Flag]) -> list[Flag]:
 
 
 def _search_flags(
-    attack: AttackSpec, curve: list[Row], batches: list[Row], total: int
+    attack: AttackSpec, curve: list[CurveRow], batches: list[BatchRow], total: int
 ) -> list[Flag]:
     """What the attack's own course and notes say about it."""
     notes = [note for row in batches for note in row["notes"]]
@@ -179,7 +179,7 @@ def _search_flags(
     ]
 
 
-def _sizes(accounting: Row) -> Row:
+def _sizes(accounting: Payload) -> Payload:
     columns = {
         "compression_rate": "compression_rate",
         "parameters": "parameters",
@@ -199,8 +199,8 @@ def _transfer(
     parent_id: int | None,
     images: ImageSet,
     variant: LoadedVariant,
-    samples: list[Row],
-) -> tuple[Row, list[Flag]]:
+    samples: list[SampleRow],
+) -> tuple[Payload, list[Flag]]:
     """Judge the parent's examples on this variant (rule 3): if they do better, say so."""
     if parent_id == run_id:
         return {}, []
@@ -232,7 +232,7 @@ def _baseline_examples(store: Writer, parent_id: int | None) -> tuple[NDArray[An
     return kept, "" if len(kept) else "the baseline run keeps no images."
 
 
-def _gradient_free(checks: Sequence[Checked]) -> Row:
+def _gradient_free(checks: Sequence[Checked]) -> Payload:
     """Of the survivors that Square was tried on, the share that it did not break either."""
     made = [check for check in checks if check.gradient_free and check.tried]
     if not made:
@@ -242,7 +242,9 @@ def _gradient_free(checks: Sequence[Checked]) -> Row:
     return {"black_box_accuracy": held, "black_box_n": check.tried}
 
 
-def environment(where: torch.device, options: Any, images: ImageSet, variant: LoadedVariant) -> Row:
+def environment(
+    where: torch.device, options: Any, images: ImageSet, variant: LoadedVariant
+) -> Payload:
     """Everything beside the spec that is needed to get the same numbers again."""
     packages = ("torch", "torchvision", "torchattacks", "numpy")
     return {

@@ -20,7 +20,7 @@ from engine.pipeline import attack_plan
 from engine.pipeline.batch_progress import BatchPace
 from engine.pipeline.variants import LoadedVariant
 from engine.specs.study import AttackSpec, Run
-from engine.store import Row, RunKeys, Writer
+from engine.store import RunKeys, SampleRow, Writer
 from engine.store.stage_keys import survivors_key
 
 _FEWEST = 8
@@ -150,7 +150,7 @@ class SurvivorStage:
         return ""
 
 
-def _tried(samples: Sequence[Row], rival: Rival) -> list[int]:
+def _tried(samples: Sequence[SampleRow], rival: Rival) -> list[int]:
     """Places of what a rival is to attack: survivors, or all that was right without an attack."""
     if rival.everyone:
         right = (row["clean_prediction"] == row["label"] for row in samples)

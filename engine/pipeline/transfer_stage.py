@@ -45,7 +45,7 @@ from engine.host.batches import in_batches
 from engine.host.device import batch_size, lost
 from engine.host.memory import memory_errors
 from engine.pipeline.variants import LoadedVariant, Variants
-from engine.store import Pair, Row, RunKeys, Writer, packed
+from engine.store import Pair, RunKeys, RunRow, SampleRow, Writer, packed
 from engine.store.stage_keys import transfer_key
 from engine.training import Watch
 
@@ -126,7 +126,7 @@ class TransferStage:
 
     def plan(self, study_id: int) -> None:
         """Let the pairs of a study wait, as far as they are not judged."""
-        groups: dict[tuple[str, str, int], list[Row]] = {}
+        groups: dict[tuple[str, str, int], list[RunRow]] = {}
         for row in map(self._store.run, self._store.study_runs(study_id)):
             spec = row["spec"]
             if row["status"] == "finished" and not row["deleted"] and spec["keep_images"]:
@@ -170,7 +170,7 @@ class TransferStage:
             StudyStage(study_id=study_id, stage="transfer", detail=detail, done=done, total=total)
         )
 
-    def _target(self, row: Row, pairs: list[Pair], should_stop: ShouldStop) -> None:
+    def _target(self, row: RunRow, pairs: list[Pair], should_stop: ShouldStop) -> None:
         """Judge all sources on one target."""
         left = list(pairs)
         self._queue.start(pairs)
@@ -208,7 +208,7 @@ class TransferStage:
                     "The other pairs still wait: run the study again with --resume.",
                 ) from error
 
-    def _load(self, row: Row, should_stop: ShouldStop) -> LoadedVariant:
+    def _load(self, row: RunRow, should_stop: ShouldStop) -> LoadedVariant:
         keys = RunKeys(row["key"], row["variant_key"], row["data_key"])
         if should_stop():
             raise Cancelled
@@ -221,7 +221,11 @@ class TransferStage:
         return self._variants.as_examined(variant, keys)
 
     def _pair(
-        self, pair: Pair, variant: LoadedVariant, target: Sequence[Row], should_stop: ShouldStop
+        self,
+        pair: Pair,
+        variant: LoadedVariant,
+        target: Sequence[SampleRow],
+        should_stop: ShouldStop,
     ) -> None:
         begun = time.perf_counter()
         examples = self._store.images(pair.source)
@@ -258,5 +262,5 @@ def _unrepeated(found: Transfer) -> Flag:
     return Flag("unrepeated", "warning", text)
 
 
-def _clean(samples: Sequence[Row]) -> Flags:
+def _clean(samples: Sequence[SampleRow]) -> Flags:
     return np.array([row["clean_prediction"] == row["label"] for row in samples], bool)

@@ -23,7 +23,7 @@ from engine.models import fingerprint
 from engine.models import load as load_model
 from engine.pipeline.recipe_stage import RecipeStage
 from engine.specs.study import Run
-from engine.store import Row, RunKeys, Writer
+from engine.store import Payload, RunKeys, Writer
 from engine.store.stage_keys import diagnostics_key, learns
 from engine.training import Watch
 
@@ -48,7 +48,7 @@ class LoadedVariant:
 
     deployed: nn.Module
     view: nn.Module
-    accounting: Row
+    accounting: Payload
     fingerprint: str
     device: torch.device
 
@@ -87,7 +87,7 @@ class Variants:
         """Keep no model in memory."""
         self._loaded, self._parents = {}, {}
 
-    def _load(self, keys: RunKeys, payload: Row) -> LoadedVariant:
+    def _load(self, keys: RunKeys, payload: Payload) -> LoadedVariant:
         variant = compression.load(self._store.variant_folder(keys.variant))
         return self._place(variant, payload["accounting"])
 
@@ -115,7 +115,7 @@ class Variants:
         self._store.put_stage(keys.variant, "variant", payload, time.perf_counter() - begun)
         return self._place(variant, payload["accounting"])
 
-    def _latency(self, base: nn.Module, variant: Variant, card: catalog.ModelCard) -> list[Row]:
+    def _latency(self, base: nn.Module, variant: Variant, card: catalog.ModelCard) -> list[Payload]:
         """Both measured as they would be shipped, on the device that attacks them.
 
         Empty if it does not hold both: an attack takes the memory of one.
@@ -160,7 +160,7 @@ class Variants:
                 raise
             return None
 
-    def _place(self, variant: Variant, accounting: Row) -> LoadedVariant:
+    def _place(self, variant: Variant, accounting: Payload) -> LoadedVariant:
         deployed = variant.deployed()
         return LoadedVariant(
             deployed=deployed.to(self.device),
@@ -177,7 +177,7 @@ class Variants:
         images: ImageSet,
         staged: Staged,
         tell: Callable[[str, float], None] = lambda what, share: None,
-    ) -> Row:
+    ) -> Payload:
         """The gate that every variant passes before it is attacked; ``tell`` hears how far it is.
 
         Its key, flags and numbers, and the twins of the attack view to search (``searched``).
@@ -203,7 +203,7 @@ class Variants:
             return choice
 
         choice = staged("diagnostics", "", lambda: fewer(examine, count))
-        payload: Row = {
+        payload: Payload = {
             "flags": [flag.to_dict() for flag in choice.report.flags],
             "numbers": choice.report.numbers,
             "twins": list(choice.twins),
@@ -211,7 +211,7 @@ class Variants:
         self._store.put_stage(key, "diagnostics", payload, time.perf_counter() - begun)
         return {**payload, "key": key}
 
-    def searched(self, variant: LoadedVariant, gate: Row) -> LoadedVariant:
+    def searched(self, variant: LoadedVariant, gate: Payload) -> LoadedVariant:
         """A variant as its gate wants it searched and judged (``examine``)."""
         twins = gate["twins"]
         return replace(

@@ -127,9 +127,10 @@ class _Worker:
 
     def _bury(self, run_id: int, last_words: str) -> None:
         row = self._store.run(run_id)
-        message = f"{row['model']} · {row['compression']}: {row['message']} {last_words}".rstrip()
-        self._store.end_run(run_id, "failed", message=message)
-        self._channel.send(RunFailed(run_id=run_id, message=message, hint=row["hint"]))
+        reason = f"{row['message']} {last_words}".rstrip()
+        message = f"{row['model']} · {row['compression']}: {reason}"
+        self._store.end_run(run_id, "failed", message=message, reason=reason)
+        self._channel.send(RunFailed(run_id=run_id, message=message, hint=row["hint"] or ""))
         self._tell_studies(run_id)
 
     def loop(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,11 @@ from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
 from engine.report.naming import is_flagged
+from engine.store import Columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Row = Mapping[str, Any]
 
 WIDTH = 3.5
 """Inches: one column of a two-column paper."""
@@ -67,7 +67,7 @@ def add_legend(
     figure: Figure,
     handles: Sequence[Any],
     names: Sequence[str],
-    rows: Sequence[Row],
+    rows: Sequence[Columns],
     hollow: str = "hollow",
 ) -> None:
     """The legend below the axes; its last line explains flagged runs if there are any."""
@@ -91,7 +91,7 @@ def line_handle(number: int, *, hollow: bool = False) -> Line2D:
     )
 
 
-def error_bars(rows: Sequence[Row]) -> list[list[float]]:
+def error_bars(rows: Sequence[Columns]) -> list[list[float]]:
     """Lengths of the error bars in percent, below and above; none where no interval is known."""
     below, above = [], []
     for row in rows:

@@ -22,13 +22,12 @@ from engine.report.canvas import (
     new_figure,
 )
 from engine.report.identity import Key, attack_key, context_key, names, variant_key
-from engine.report.naming import is_flagged, namer
+from engine.report.naming import is_flagged, known, namer
 from engine.statistics.intervals import wilson
+from engine.store import CurveRow, ResultRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Row = Mapping[str, Any]
 
 
 _HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "----")
@@ -36,7 +35,7 @@ _HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "----")
 _MOST_BANDS = 6
 
 
-def curve(rows: Sequence[Row], curves: Mapping[int, Sequence[Row]]) -> Figure:
+def curve(rows: Sequence[ResultRow], curves: Mapping[int, Sequence[CurveRow]]) -> Figure:
     """Robust accuracy against attack step; a line per run."""
     rows = [row for row in rows if curves.get(row["run_id"])]
     if not rows:
@@ -54,11 +53,13 @@ def curve(rows: Sequence[Row], curves: Mapping[int, Sequence[Row]]) -> Figure:
     return figure
 
 
-def _run_key(row: Row) -> Key:
+def _run_key(row: ResultRow) -> Key:
     return f"{context_key(row)} {variant_key(row)} {attack_key(row)}"
 
 
-def _curve(axes: Axes, row: Row, points: Sequence[Row], number: int, *, band: bool) -> None:
+def _curve(
+    axes: Axes, row: ResultRow, points: Sequence[CurveRow], number: int, *, band: bool
+) -> None:
     steps = [point["step"] for point in points]
     values = [100 * point["robust_accuracy"] for point in points]
     colour = colour_of(number)
@@ -73,15 +74,18 @@ def _curve(axes: Axes, row: Row, points: Sequence[Row], number: int, *, band: bo
     )
     if band:
         # Rounding the share times n gives back the whole number of images it came from.
-        counts = [round(point["robust_accuracy"] * row["n"]) for point in points]
-        low, high = wilson(counts, row["n"])
+        n = known(row["n"])
+        counts = [round(point["robust_accuracy"] * n) for point in points]
+        low, high = wilson(counts, n)
         axes.fill_between(steps, 100 * low, 100 * high, color=colour, alpha=0.15, linewidth=0)
 
 
-def _grid(rows: Sequence[Row]) -> tuple[dict[tuple[str, str], Row], list[str], list[str]]:
+def _grid(
+    rows: Sequence[ResultRow],
+) -> tuple[dict[tuple[str, str], ResultRow], list[str], list[str]]:
     """The runs by variant and attack, and the names of both in order."""
 
-    def variant(row: Row) -> Key:
+    def variant(row: ResultRow) -> Key:
         return f"{context_key(row)} {variant_key(row)}"
 
     variants = names(rows, variant, namer(rows, ("model", "compression")))
@@ -90,7 +94,7 @@ def _grid(rows: Sequence[Row]) -> tuple[dict[tuple[str, str], Row], list[str], l
     return cells, list(variants.values()), list(attacks.values())
 
 
-def bars(rows: Sequence[Row]) -> Figure:
+def bars(rows: Sequence[ResultRow]) -> Figure:
     """Robust accuracy per variant, one bar per attack."""
     cells, variants, attacks = _grid(rows)
     height = 0.5 + len(variants) * (0.1 + 0.13 * len(attacks))
@@ -102,7 +106,7 @@ def bars(rows: Sequence[Row]) -> Figure:
         place = variants.index(variant_name) + offset
         axes.barh(
             [place],
-            [100 * row["robust_accuracy"]],
+            [_share(row)],
             height=thickness * 0.9,
             xerr=error_bars([row]),
             error_kw={"elinewidth": 0.6},
@@ -121,7 +125,7 @@ def _bar_style(number: int, *, hollow: bool = False) -> dict[str, Any]:
     return {"facecolor": "white" if hollow else colour, "edgecolor": edge, "hatch": hatch}
 
 
-def heatmap(rows: Sequence[Row]) -> Figure:
+def heatmap(rows: Sequence[ResultRow]) -> Figure:
     """Robust accuracy of every variant under every attack, as numbers on colour."""
     cells, variants, attacks = _grid(rows)
     grid = [[_share(cells.get((v, a))) for a in attacks] for v in variants]
@@ -129,7 +133,7 @@ def heatmap(rows: Sequence[Row]) -> Figure:
     axes = figure.add_subplot()
     mesh = axes.pcolormesh(grid, cmap="cividis", vmin=0, vmax=100, edgecolors="white", lw=0.6)
     for (variant_name, attack_name), row in cells.items():
-        value = 100 * row["robust_accuracy"]
+        value = _share(row)
         axes.text(
             attacks.index(attack_name) + 0.5,
             variants.index(variant_name) + 0.5,
@@ -148,5 +152,5 @@ def heatmap(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _share(row: Row | None) -> float:
-    return math.nan if row is None else 100 * row["robust_accuracy"]
+def _share(row: ResultRow | None) -> float:
+    return math.nan if row is None else 100 * known(row["robust_accuracy"])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from engine.flags import FlagRow
 from engine.statistics.run_checks import LEVELS, Check, level_of, traits
 from engine.statistics.words import counted, percent
-from engine.store import Row
+from engine.store import RunRow
 
 LEVEL_WORDS = {
     "ok": "passed",
@@ -56,7 +57,7 @@ class Summary:
     text: str
 
 
-def lights(row: Row, checks: Sequence[Check]) -> list[Light]:
+def lights(row: RunRow, checks: Sequence[Check]) -> list[Light]:
     """One light per check, what has to be read first above; no flag is left out.
 
     Args:
@@ -79,12 +80,12 @@ def _title(flag_id: str) -> str:
     return flag_id.replace("-", " ").capitalize()
 
 
-def worst(flags: Sequence[Mapping[str, str]]) -> str:
+def worst(flags: Sequence[FlagRow]) -> str:
     """The level of the worst flag; ``ok`` without any."""
     return min((level_of(flag) for flag in flags), key=LEVELS.index, default="ok")
 
 
-def summarise(row: Row, found: Sequence[Light]) -> Summary:
+def summarise(row: RunRow, found: Sequence[Light]) -> Summary:
     """One sentence: may the number of this run be quoted, and why (not)?"""
     if row["status"] != "finished":
         return Summary("unknown", f"Not judged yet: the run is {row['status']}.")
@@ -101,7 +102,7 @@ def summarise(row: Row, found: Sequence[Light]) -> Summary:
     return Summary(level, f"{text}; {checks}.")
 
 
-def _in_favour(row: Row) -> tuple[str, str]:
+def _in_favour(row: RunRow) -> tuple[str, str]:
     """Level and words for a run that nothing objects to: how much does its number say?
 
     One attack gives an upper bound, whatever it leaves. Green is for several strong attacks of
@@ -142,10 +143,10 @@ def _in_favour(row: Row) -> tuple[str, str]:
     )
 
 
-def _wanting(row: Row, kinds: Sequence[str]) -> str:
+def _wanting(row: RunRow, kinds: Sequence[str]) -> str:
     """What keeps an upper bound from being evidence."""
-    worst = row.get("worst_case")
-    if worst is not None and worst < row["robust_accuracy"]:
+    worst, share = row.get("worst_case"), row["robust_accuracy"]
+    if worst is not None and share is not None and worst < share:
         return f"{percent(worst)} survive everything that is stored"
     advice = (
         "an attack of another kind that agrees, such as square or apgd-t, would make it evidence"
@@ -156,7 +157,7 @@ def _wanting(row: Row, kinds: Sequence[str]) -> str:
 _WHO = "somebody who guesses, or a tenth of the clean accuracy"
 
 
-def _least(row: Row) -> float:
+def _least(row: RunRow) -> float:
     classes = len(row["environment"].get("class_names", ()))
     return max(1 / classes if classes else 0.0, _LEAST_SHARE * (row.get("clean_accuracy") or 0.0))
 

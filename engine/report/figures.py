@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrumpleError, SpecError
 from engine.report.series import X_AXES, Y_AXES, Axis
+from engine.store import ResultRow, Store, TransferRow
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from engine.store import Store
 
-Row = Mapping[str, Any]
-Details = Mapping[int, Sequence[Row]]
+Details = Mapping[int, Sequence[Any]]
+"""By run id what a kind of chart draws: ``CurveRow``, ``SampleRow`` or ``TransferRow``."""
 
 KINDS = ("pareto", "curve", "bars", "heatmap", "security", "transfer")
 SUFFIXES = (".svg", ".pdf", ".png")
@@ -53,7 +54,7 @@ _METADATA: dict[str, dict[str, None]] = {
 }
 
 
-def chart_details(kind: str, rows: Sequence[Row], store: Store) -> dict[int, list[Row]]:
+def chart_details(kind: str, rows: Sequence[ResultRow], store: Store) -> Details:
     """What ``draw_chart`` needs of a kind beside the results, by run id."""
     from engine.report.security import needed
 
@@ -61,7 +62,7 @@ def chart_details(kind: str, rows: Sequence[Row], store: Store) -> dict[int, lis
         return {row["run_id"]: list(store.curve(row["run_id"])) for row in rows}
     if kind == "security":
         return {run_id: list(store.samples(run_id)) for run_id in needed(rows)}
-    found: dict[int, list[Row]] = {}
+    found: dict[int, list[TransferRow]] = {}
     for pair in store.transfers() if kind == "transfer" else ():
         found.setdefault(pair["source_run"], []).append(pair)
     return found
@@ -69,7 +70,7 @@ def chart_details(kind: str, rows: Sequence[Row], store: Store) -> dict[int, lis
 
 def draw_chart(
     kind: str,
-    rows: Sequence[Row],
+    rows: Sequence[ResultRow],
     details: Details | None = None,
     axes: tuple[Axis, Axis] = (X_AXES[0], Y_AXES[0]),
 ) -> Figure:

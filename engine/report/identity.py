@@ -13,8 +13,8 @@ from typing import Any
 from engine.catalog import format_number
 from engine.report.cells import one_line
 from engine.report.naming import BASE, in_order
+from engine.store import ResultRow
 
-Row = Mapping[str, Any]
 Key = str
 
 EPS = frozenset({"eps", "max_epsilon"})
@@ -27,20 +27,20 @@ _DEGREES = frozenset(
 """The parameters of steps that say how much, and not how."""
 
 
-def context_key(row: Row) -> Key:
+def context_key(row: ResultRow) -> Key:
     """On which images: study, dataset with its path and size, number and seed."""
     spec = row.get("spec") or {}
     named = [row.get(name) for name in ("study", "dataset", "n", "seed")]
     return _key(*named, spec.get("dataset"))
 
 
-def variant_key(row: Row) -> Key:
+def variant_key(row: ResultRow) -> Key:
     """Which variant of which model."""
     spec = row.get("spec") or {}
     return _key(row.get("model"), spec.get("recipe", row.get("compression")))
 
 
-def attack_key(row: Row, without: Collection[str] = ()) -> Key:
+def attack_key(row: ResultRow, without: Collection[str] = ()) -> Key:
     """Which attack in which norm, with all its parameters but some."""
     attack = (row.get("spec") or {}).get("attack")
     if attack is None:
@@ -49,7 +49,7 @@ def attack_key(row: Row, without: Collection[str] = ()) -> Key:
     return _key(attack["name"], params, row.get("norm"))
 
 
-def method(row: Row) -> str:
+def method(row: ResultRow) -> str:
     """What was done to the variant, without how much: ``magnitude + ptq``; or ``BASE``."""
     steps = _steps(row)
     if steps is None:
@@ -57,7 +57,7 @@ def method(row: Row) -> str:
     return " + ".join(step["name"] for step in steps) or BASE
 
 
-def family(row: Row) -> Key:
+def family(row: ResultRow) -> Key:
     """What two variants share that differ only in degree; ``BASE`` for the base model."""
     steps = _steps(row)
     if steps is None:
@@ -69,7 +69,7 @@ def family(row: Row) -> Key:
     return _key(kept) if kept else BASE
 
 
-def attack_name(row: Row) -> str:
+def attack_name(row: ResultRow) -> str:
     """An attack without its radius, which an axis tells: ``pgd-40``."""
     attack = (row.get("spec") or {}).get("attack")
     if attack is None:
@@ -79,13 +79,13 @@ def attack_name(row: Row) -> str:
 
 
 def names(
-    rows: Sequence[Row], key: Callable[[Row], Key], label: Callable[[Row], str]
+    rows: Sequence[ResultRow], key: Callable[[ResultRow], Key], label: Callable[[ResultRow], str]
 ) -> dict[Key, str]:
     """A name of its own for each key, in order of first appearance.
 
     Where a label stands for several keys, it is followed by what differs between them.
     """
-    first: dict[Key, Row] = {}
+    first: dict[Key, ResultRow] = {}
     for row in rows:
         first.setdefault(key(row), row)
     labels = {one: one_line(label(row)) for one, row in first.items()}
@@ -96,7 +96,7 @@ def names(
     return labels
 
 
-def _told_apart(text: str, rows: Mapping[Key, Row]) -> dict[Key, str]:
+def _told_apart(text: str, rows: Mapping[Key, ResultRow]) -> dict[Key, str]:
     facts = {one: _facts(row) for one, row in rows.items()}
     every = in_order([name for mine in facts.values() for name in mine])
     differ = [name for name in every if len({mine.get(name) for mine in facts.values()}) > 1]
@@ -108,7 +108,7 @@ def _told_apart(text: str, rows: Mapping[Key, Row]) -> dict[Key, str]:
     return found
 
 
-def _facts(row: Row) -> dict[str, str]:
+def _facts(row: ResultRow) -> dict[str, str]:
     """Everything that may tell a row from another, spelled out."""
     spec = row.get("spec") or {}
     facts = {name: row.get(name) for name in ("norm", "study", "n", "seed")}
@@ -123,7 +123,7 @@ def _facts(row: Row) -> dict[str, str]:
     }
 
 
-def _steps(row: Row) -> Sequence[Row] | None:
+def _steps(row: ResultRow) -> Sequence[Mapping[str, Any]] | None:
     spec = row.get("spec")
     return None if spec is None else spec["recipe"]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from engine.report.cells import one_line
+from engine.store import Columns
 
-Row = Mapping[str, Any]
-Namer = Callable[[Row], str]
+Namer = Callable[[Columns], str]
+T = TypeVar("T")
 
 BASE = "none"
 """The variant that is the base model itself."""
@@ -17,7 +18,7 @@ BASE = "none"
 _CONTEXT = ("study", "dataset", "n", "seed")
 
 
-def namer(rows: Sequence[Row], fields: Sequence[str]) -> Namer:
+def namer(rows: Sequence[Columns], fields: Sequence[str]) -> Namer:
     """A function that names a row by those of its fields that are not the same everywhere.
 
     Study, dataset, number of images and seed are added where they differ, so that runs which
@@ -27,7 +28,7 @@ def namer(rows: Sequence[Row], fields: Sequence[str]) -> Namer:
     shown = shown or [fields[-1]]
     short = shortened(rows)
 
-    def name(row: Row) -> str:
+    def name(row: Columns) -> str:
         values = (row.get(field) for field in shown)
         words = ", ".join(
             short.get(str(value), str(value)) if field == "compression" else _text(field, value)
@@ -38,7 +39,7 @@ def namer(rows: Sequence[Row], fields: Sequence[str]) -> Namer:
     return name
 
 
-def shortened(rows: Iterable[Row]) -> dict[str, str]:
+def shortened(rows: Iterable[Columns]) -> dict[str, str]:
     """From the label of the variant of each row to one without spelled-out parameters.
 
     Labels that would become equal keep theirs, and so do those of rows without ``recipe``.
@@ -48,7 +49,7 @@ def shortened(rows: Iterable[Row]) -> dict[str, str]:
     return {label: text if count[text] == 1 else label for label, text in plain.items()}
 
 
-def _brief(row: Row) -> str:
+def _brief(row: Columns) -> str:
     recipe = row.get("recipe")
     if recipe is None:
         return str(row.get("compression"))
@@ -64,6 +65,13 @@ def in_order(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def is_flagged(row: Row) -> bool:
+def is_flagged(row: Columns) -> bool:
     """Whether a run carries a flag of level danger."""
     return any(flag["level"] == "danger" for flag in row["flags"])
+
+
+def known(value: T | None) -> T:
+    """A column that is not empty, as the row was chosen by it."""
+    if value is None:
+        raise ValueError("a row without the column that it was chosen by")
+    return value

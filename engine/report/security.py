@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from engine.report.identity import (
     names,
     variant_key,
 )
-from engine.report.naming import in_order, is_flagged, namer
+from engine.report.naming import in_order, is_flagged, known, namer
 from engine.statistics.intervals import FloatArray
 from engine.statistics.security_curves import (
     CurveCheck,
@@ -30,9 +29,9 @@ from engine.statistics.security_curves import (
     distances,
     security_curve,
 )
+from engine.store import DistanceRow, ResultRow
 
-Row = Mapping[str, Any]
-Samples = Mapping[int, Sequence[Row]]
+Samples = Mapping[int, Sequence[DistanceRow]]
 
 POINTS = 401
 
@@ -46,7 +45,7 @@ class CheckedRun:
         verdict: the paired comparison; None if the two runs saw other images.
     """
 
-    row: Row
+    row: ResultRow
     verdict: CurveCheck | None
 
     @property
@@ -67,7 +66,7 @@ class SecurityLine:
         checks: by eps.
     """
 
-    row: Row
+    row: ResultRow
     name: str
     curve: SecurityCurve
     found: FloatArray
@@ -115,24 +114,24 @@ class Panel:
         """The names, without eps, of the attacks that check; each has its marker."""
         return in_order([attack_name(check.row) for _, check in self.checks()])
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[ResultRow]:
         """Every run that is drawn, each once."""
         return [line.row for line in self.lines] + [check.row for _, check in self.checks()]
 
 
-def is_curve(row: Row) -> bool:
+def is_curve(row: ResultRow) -> bool:
     """Whether the distances of a run make a curve."""
     return row["eps"] is None and row["norm"] in ("L2", "Linf")
 
 
-def needed(rows: Sequence[Row]) -> list[int]:
+def needed(rows: Sequence[ResultRow]) -> list[int]:
     """The run ids whose samples ``panels`` wants."""
     curves = [row for row in rows if is_curve(row)]
     variants = {_variant(row) for row in curves}
     return [row["run_id"] for row in rows if row in curves or _variant(row) in variants]
 
 
-def panels(rows: Sequence[Row], samples: Samples) -> list[Panel]:
+def panels(rows: Sequence[ResultRow], samples: Samples) -> list[Panel]:
     """One panel per norm that has a curve.
 
     Args:
@@ -146,16 +145,20 @@ def panels(rows: Sequence[Row], samples: Samples) -> list[Panel]:
     ]
 
 
-def _panel(norm: str, curves: Sequence[Row], rows: Sequence[Row], samples: Samples) -> Panel:
+def _panel(
+    norm: str, curves: Sequence[ResultRow], rows: Sequence[ResultRow], samples: Samples
+) -> Panel:
     found = [distances(samples[row["run_id"]], norm) for row in curves]
     rivals = [
         sorted(
             (one for one in rows if one["eps"] is not None and _variant(one) == _variant(row)),
-            key=lambda one: one["eps"],
+            key=lambda one: known(one["eps"]),
         )
         for row in curves
     ]
-    grid = np.linspace(0, _reach(found, [one["eps"] for each in rivals for one in each]), POINTS)
+    grid = np.linspace(
+        0, _reach(found, [known(one["eps"]) for each in rivals for one in each]), POINTS
+    )
     title = names(curves, _line_key, namer(curves, ("model", "compression", "attack")))
     lines = [
         SecurityLine(
@@ -179,17 +182,19 @@ def _reach(found: Sequence[FloatArray], checked: Sequence[float]) -> float:
     return max(ends, default=0.0) or 1.0
 
 
-def _check(row: Row, found: FloatArray, rival: Row, samples: Samples) -> CheckedRun:
+def _check(row: ResultRow, found: FloatArray, rival: ResultRow, samples: Samples) -> CheckedRun:
     mine, theirs = samples[row["run_id"]], samples.get(rival["run_id"], ())
     if [one["index"] for one in mine] != [one["index"] for one in theirs]:
         return CheckedRun(rival, None)
-    return CheckedRun(rival, check_curve(found, [one["broken"] for one in theirs], rival["eps"]))
+    return CheckedRun(
+        rival, check_curve(found, [one["broken"] for one in theirs], known(rival["eps"]))
+    )
 
 
-def _variant(row: Row) -> Key:
+def _variant(row: ResultRow) -> Key:
     """What a curve and its checks share: the variant, the images and the norm."""
     return f"{context_key({**row, 'study': None})} {variant_key(row)} {row['norm']}"
 
 
-def _line_key(row: Row) -> Key:
+def _line_key(row: ResultRow) -> Key:
     return f"{context_key(row)} {variant_key(row)} {attack_key(row)}"

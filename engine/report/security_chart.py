@@ -20,8 +20,9 @@ from engine.report.canvas import (
     prepare,
 )
 from engine.report.identity import attack_name
-from engine.report.naming import in_order, is_flagged
-from engine.report.security import CheckedRun, Panel, Row, Samples, SecurityLine, panels
+from engine.report.naming import in_order, is_flagged, known
+from engine.report.security import CheckedRun, Panel, Samples, SecurityLine, panels
+from engine.store import ResultRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +31,7 @@ _RING = "curve too optimistic there (paired McNemar, p < 0.05)"
 _CAPTION, _MOST_DOUBTS = 74, 6
 
 
-def security(rows: Sequence[Row], samples: Samples) -> Figure:
+def security(rows: Sequence[ResultRow], samples: Samples) -> Figure:
     """Robust accuracy against eps, with 95 % Wilson bands and the points that check it.
 
     Colour and dash tell the curve, the marker of a point its attack. A ring marks a point
@@ -93,7 +94,7 @@ def _hollow(flagged: bool) -> dict[str, Any]:
 
 
 def _point(axes: Axes, check: CheckedRun, colour: str, marker: str) -> None:
-    place = [check.row["eps"]], [100 * check.row["robust_accuracy"]]
+    place = [known(check.row["eps"])], [100 * known(check.row["robust_accuracy"])]
     axes.errorbar(
         *place,
         yerr=error_bars([check.row]),

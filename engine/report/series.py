@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,11 @@ from engine.report.identity import (
     names,
     variant_key,
 )
-from engine.report.naming import BASE, in_order, is_flagged, namer
+from engine.report.naming import BASE, in_order, is_flagged, known, namer
 from engine.report.tables import result_words
 from engine.statistics.intervals import wilson
 from engine.statistics.words import in_percent
-
-Row = Mapping[str, Any]
+from engine.store import Columns, ResultRow
 
 _LOG_FROM = 8.0
 
@@ -106,16 +105,16 @@ class Series:
         return found
 
 
-def series_key(row: Row, x: Axis) -> Key:
+def series_key(row: ResultRow, x: Axis) -> Key:
     """The same for runs of one series: everything but what moves along the axis."""
     if x.over == "compression":
         return f"{context_key(row)} {variant_key(row)} {attack_key(row, EPS)}"
     return f"{context_key(row)} {row['model']} {attack_key(row)}"
 
 
-def series_of(rows: Sequence[Row], x: Axis, y: Axis) -> list[Series]:
+def series_of(rows: Sequence[ResultRow], x: Axis, y: Axis) -> list[Series]:
     """The finished runs as series; runs without a value on either axis are left out."""
-    fit = [row for row in rows if row[x.id] is not None and row[y.id] is not None]
+    fit = [row for row in rows if None not in (_value(row, x), _value(row, y))]
     # eps belongs to the name of an attack, so along eps the name must not hold it.
     fit = [{**row, "attack": attack_name(row)} for row in fit] if x.id == "eps" else fit
     if not fit:
@@ -128,17 +127,21 @@ def series_of(rows: Sequence[Row], x: Axis, y: Axis) -> list[Series]:
     ]
 
 
-def _points(rows: Sequence[Row], x: Axis, y: Axis) -> tuple[Point, ...]:
+def _points(rows: Sequence[ResultRow], x: Axis, y: Axis) -> tuple[Point, ...]:
     points = [_point(row, x, y) for row in rows]
     return tuple(sorted(points, key=lambda point: (point.x, point.run_id)))
 
 
-def _point(row: Row, x: Axis, y: Axis) -> Point:
-    share = float(row[y.id])
-    low, high = wilson(min(round(share * row["n"]), row["n"]), row["n"])
+def _value(row: Columns, axis: Axis) -> Any:
+    return row[axis.id]
+
+
+def _point(row: ResultRow, x: Axis, y: Axis) -> Point:
+    share, n = float(_value(row, y)), known(row["n"])
+    low, high = wilson(min(round(share * n), n), n)
     return Point(
         run_id=row["run_id"],
-        x=float(row[x.id]),
+        x=float(_value(row, x)),
         y=share,
         low=float(low),
         high=float(high),
@@ -163,7 +166,7 @@ def methods_of(series: Sequence[Series], x: Axis) -> tuple[str, ...]:
     return (*methods, *([BASE] if BASE in found else []))
 
 
-def describe(row: Row) -> str:
+def describe(row: ResultRow) -> str:
     """A run in words, for a tip beside the pointer."""
     lines = [
         f"Run {row['run_id']}: {row['model']}, {row['compression']}, {row['attack']}",

@@ -15,9 +15,7 @@ from engine.errors import SpecError
 from engine.report.cells import csv_text, markdown, one_line
 from engine.report.naming import shortened
 from engine.statistics.words import in_percent
-from engine.store import MORE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS
-
-Row = Mapping[str, Any]
+from engine.store import MORE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS, Columns, ResultRow, SampleRow
 
 RESULT_FORMATS = ("table", "csv", "json", "latex", "markdown")
 SAMPLE_FORMATS = ("csv", "json", "npz")
@@ -25,7 +23,9 @@ SAMPLE_FORMATS = ("csv", "json", "npz")
 _TABULATE = {"table": "simple", "latex": "latex_booktabs", "markdown": "github"}
 
 
-def results_text(rows: Sequence[Row], format_: str, titles: Mapping[str, str] | None = None) -> str:
+def results_text(
+    rows: Sequence[ResultRow], format_: str, titles: Mapping[str, str] | None = None
+) -> str:
     """Results in one of ``RESULT_FORMATS``, ending in a newline.
 
     ``csv`` and ``json`` hold every column of the store raw: shares in [0,1], sizes in bytes,
@@ -40,19 +40,22 @@ def results_text(rows: Sequence[Row], format_: str, titles: Mapping[str, str] | 
     Raises:
         SpecError: no such format.
     """
+    told: Sequence[Columns] = rows
     if titles is not None:
-        rows = [{**row, "model_title": titles.get(row["model"], row["model"])} for row in rows]
+        told = [{**row, "model_title": titles.get(row["model"], row["model"])} for row in rows]
     if format_ == "csv":
         more = () if titles is None else ("model_title",)
-        return csv_text((*RESULT_COLUMNS, *MORE_COLUMNS, *more), map(_flat, rows))
+        return csv_text((*RESULT_COLUMNS, *MORE_COLUMNS, *more), map(_flat, told))
     if format_ == "json":
-        return _json(rows)
+        return _json(told)
     if format_ in _TABULATE:
-        return _for_reading(rows, _TABULATE[format_])
+        return _for_reading(told, _TABULATE[format_])
     raise _unknown(format_, RESULT_FORMATS)
 
 
-def samples_bytes(rows: Sequence[Row], images: Mapping[str, NDArray[Any]], format_: str) -> bytes:
+def samples_bytes(
+    rows: Sequence[SampleRow], images: Mapping[str, NDArray[Any]], format_: str
+) -> bytes:
     """Samples of one run in one of ``SAMPLE_FORMATS``.
 
     Args:
@@ -76,16 +79,16 @@ def _unknown(format_: str, known: Sequence[str]) -> SpecError:
     return SpecError(f"There is no format {format_!r}.", f"Known: {', '.join(known)}.")
 
 
-def _flat(row: Row) -> dict[str, Any]:
+def _flat(row: Columns) -> dict[str, Any]:
     return {**row, "flags": flag_ids(row)}
 
 
-def flag_ids(row: Row) -> str:
+def flag_ids(row: Columns) -> str:
     """The ids of a run's flags, joined by semicolons."""
     return ";".join(flag["id"] for flag in row["flags"])
 
 
-def _json(rows: Sequence[Row]) -> str:
+def _json(rows: Sequence[Columns]) -> str:
     # NaN and infinity are no JSON; readers other than Python's refuse the whole file.
     finite = [{key: _finite(value) for key, value in row.items()} for row in rows]
     return json.dumps(finite, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -95,9 +98,9 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _npz(rows: Sequence[Row], images: Mapping[str, NDArray[Any]]) -> bytes:
+def _npz(rows: Sequence[SampleRow], images: Mapping[str, NDArray[Any]]) -> bytes:
     arrays: dict[str, Any] = {
-        **{name: np.array([row[name] for row in rows]) for name in SAMPLE_COLUMNS},
+        **{name: np.array([_value(row, name) for row in rows]) for name in SAMPLE_COLUMNS},
         "image_index": images["index"],
         "clean": images["clean"],
         "adversarial": images["adversarial"],
@@ -107,7 +110,11 @@ def _npz(rows: Sequence[Row], images: Mapping[str, NDArray[Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def with_interval(row: Row) -> str:
+def _value(row: Columns, name: str) -> Any:
+    return row[name]
+
+
+def with_interval(row: Columns) -> str:
     """The robust accuracy of a run in percent with its interval: ``63.2 [59.0, 67.3]``.
 
     Of an attack without eps its median distance, ``L2 0.524``: no share of images is its result.
@@ -120,7 +127,7 @@ def with_interval(row: Row) -> str:
     return f"{in_percent(row['robust_accuracy'])} {interval}"
 
 
-def distance(row: Row) -> str:
+def distance(row: Columns) -> str:
     """The median distance of an attack without eps, in its norm; a dash if it has none."""
     if row["status"] != "finished" or row["eps"] is not None:
         return ""
@@ -128,28 +135,28 @@ def distance(row: Row) -> str:
     return "–" if median is None else f"{row['norm']} {median:.3g}"
 
 
-def result_words(row: Row) -> str:
+def result_words(row: Columns) -> str:
     """What an attack found: ``robust 63.2 [59.0, 67.3] %`` or ``median distance L2 0.524``."""
     if row["robust_accuracy"] is None:
         return f"median distance {distance(row)}"
     return f"robust {with_interval(row)} %"
 
 
-def _number(name: str, digits: str) -> Callable[[Row], str]:
-    def cell(row: Row) -> str:
+def _number(name: str, digits: str) -> Callable[[Columns], str]:
+    def cell(row: Columns) -> str:
         return "" if row[name] is None else format(row[name], digits)
 
     return cell
 
 
-def _plain(name: str) -> Callable[[Row], str]:
-    def cell(row: Row) -> str:
+def _plain(name: str) -> Callable[[Columns], str]:
+    def cell(row: Columns) -> str:
         return "" if row[name] is None else one_line(str(row[name]))
 
     return cell
 
 
-_COLUMNS: dict[str, Callable[[Row], str]] = {
+_COLUMNS: dict[str, Callable[[Columns], str]] = {
     "run": _plain("run_id"),
     "dataset": _plain("dataset"),
     "n": _plain("n"),
@@ -170,7 +177,7 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
 _NUMERIC = {"run", "n", "rate", "bytes", "clean %", "robust % [95 %]", "queries", "seconds"}
 
 
-def _for_reading(rows: Sequence[Row], style: str) -> str:
+def _for_reading(rows: Sequence[Columns], style: str) -> str:
     from tabulate import tabulate
 
     short = shortened(rows)

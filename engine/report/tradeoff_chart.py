@@ -30,14 +30,13 @@ from engine.report.series import (
     series_of,
     wants_log,
 )
+from engine.store import ResultRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Row = Mapping[str, Any]
 
-
-def tradeoff(rows: Sequence[Row], x: Axis = X_AXES[0], y: Axis = Y_AXES[0]) -> Figure:
+def tradeoff(rows: Sequence[ResultRow], x: Axis = X_AXES[0], y: Axis = Y_AXES[0]) -> Figure:
     """A share against what compression saved, or against eps.
 
     Colour and dash tell the series, the marker tells the method, or the series where there is

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from engine.errors import SpecError
 from engine.report.cells import csv_text, one_line
 from engine.report.naming import namer
 from engine.statistics.words import in_percent
-from engine.store import TRANSFER_COLUMNS
-
-Row = Mapping[str, Any]
+from engine.store import TRANSFER_COLUMNS, Columns, TransferRow
 
 TRANSFER_FORMATS = ("table", "csv", "json")
 
@@ -30,7 +27,7 @@ class Matrix:
 
     title: str
     runs: Mapping[int, str]
-    cells: Mapping[tuple[int, int], Row]
+    cells: Mapping[tuple[int, int], TransferRow]
 
     def images(self) -> str:
         """How many images the rates are over, in words."""
@@ -41,9 +38,9 @@ class Matrix:
         return f"n = {low} images" if low == high else f"n = {low} to {high} images a pair"
 
 
-def matrices(rows: Sequence[Row]) -> list[Matrix]:
+def matrices(rows: Sequence[TransferRow]) -> list[Matrix]:
     """The pairs as matrices: those with a run in common belong together."""
-    home: dict[int, list[Row]] = {}
+    home: dict[int, list[TransferRow]] = {}
     for row in rows:
         mine = home.setdefault(row["source_run"], [])
         other = home.setdefault(row["target_run"], mine)
@@ -60,13 +57,9 @@ def matrices(rows: Sequence[Row]) -> list[Matrix]:
     ]
 
 
-def _matrix(title: str, group: Sequence[Row]) -> Matrix:
+def _matrix(title: str, group: Sequence[TransferRow]) -> Matrix:
     variants = {
-        row[f"{end}_run"]: {
-            name: row[f"{end}_{name}"] for name in ("model", "compression", "recipe")
-        }
-        for row in group
-        for end in ("source", "target")
+        end["run"]: end for row in group for end in (_end(row, "source"), _end(row, "target"))
     }
     name = namer(list(variants.values()), ("model", "compression"))
     return Matrix(
@@ -76,7 +69,7 @@ def _matrix(title: str, group: Sequence[Row]) -> Matrix:
     )
 
 
-def transfers_text(rows: Sequence[Row], format_: str) -> str:
+def transfers_text(rows: Sequence[TransferRow], format_: str) -> str:
     """Pairs in one of ``TRANSFER_FORMATS``, ending in a newline.
 
     ``csv`` and ``json`` hold every column raw, with shares in [0,1]; ``table`` is for reading,
@@ -95,19 +88,19 @@ def transfers_text(rows: Sequence[Row], format_: str) -> str:
     raise SpecError(f"There is no format {format_!r}.", f"Known: {known}.")
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _table(rows: Sequence[TransferRow]) -> str:
     from tabulate import tabulate
 
     titles = ("attack", "source", "target", "n", "transfer % [95 %]", "kept", "accuracy % [95 %]")
     cells = [
         [
             one_line(row["attack"]),
-            _end(row, "source"),
-            _end(row, "target"),
+            _end_words(_end(row, "source")),
+            _end_words(_end(row, "target")),
             _whole(row["n"]),
             interval(row, "transfer_rate", "rate")
             if row["status"] != "failed"
-            else one_line(row["message"]),
+            else one_line(row["message"] or ""),
             _whole(row["kept"]),
             interval(row, "accuracy", "accuracy"),
         ]
@@ -118,15 +111,20 @@ def _table(rows: Sequence[Row]) -> str:
     return text + "\n"
 
 
-def _end(row: Row, end: str) -> str:
-    return one_line(f"{row[f'{end}_run']}: {row[f'{end}_model']}, {row[f'{end}_compression']}")
+def _end(row: Columns, end: str) -> Columns:
+    """Run, model, compression and recipe at one end of a pair."""
+    return {name: row.get(f"{end}_{name}") for name in ("run", "model", "compression", "recipe")}
+
+
+def _end_words(end: Columns) -> str:
+    return one_line(f"{end['run']}: {end['model']}, {end['compression']}")
 
 
 def _whole(count: int | None) -> str:
     return "" if count is None else str(count)
 
 
-def interval(row: Row, share: str, prefix: str) -> str:
+def interval(row: Columns, share: str, prefix: str) -> str:
     """A share of a pair in percent with its interval: ``63.2 [59.0, 67.3]``; empty without one."""
     if row[share] is None:
         return ""

@@ -13,13 +13,14 @@ from matplotlib.patches import Patch, Rectangle
 from engine.errors import CrumpleError
 from engine.report.canvas import WIDTH, add_legend
 from engine.report.naming import is_flagged
-from engine.report.transfer import Matrix, Row, matrices
+from engine.report.transfer import Matrix, matrices
+from engine.store import ResultRow, TransferRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def transfer(rows: Sequence[Row], pairs: Mapping[int, Sequence[Row]]) -> Figure:
+def transfer(rows: Sequence[ResultRow], pairs: Mapping[int, Sequence[TransferRow]]) -> Figure:
     """Transfer rates of the chosen runs, as numbers on colour.
 
     Args:
@@ -61,7 +62,7 @@ def _counts(found: Sequence[Matrix]) -> list[str]:
     return [one.images() if single else f"{one.title}: {one.images()}" for one in found]
 
 
-def _shown(found: Sequence[Matrix], known: Mapping[int, Row]) -> list[Row]:
+def _shown(found: Sequence[Matrix], known: Mapping[int, ResultRow]) -> list[ResultRow]:
     return [known[run] for matrix in found for run in matrix.runs]
 
 
@@ -97,6 +98,6 @@ def _number(axes: Axes, row: int, column: int, value: float, doubted: bool) -> N
     )
 
 
-def _percent(row: Row | None) -> float:
+def _percent(row: TransferRow | None) -> float:
     rate = None if row is None else row["transfer_rate"]
     return math.nan if rate is None else 100 * float(rate)

@@ -11,9 +11,22 @@ from engine.store.columns import (
     SAMPLE_COLUMNS,
     STATUSES,
     TRANSFER_COLUMNS,
+    BatchRow,
+    Columns,
+    CurveRow,
+    DistanceRow,
+    NewBatch,
+    Payload,
+    QueueRow,
+    ResultRow,
+    RunRow,
+    SampleRow,
+    StudyRow,
+    TransferRow,
 )
+from engine.store.paces import PaceRow, StepPaceRow
 from engine.store.stage_keys import RunKeys
-from engine.store.store import Row, Store
+from engine.store.store import Store
 from engine.store.transfers import Pair, TransferQueue
 from engine.store.usage import ModelUsage
 from engine.store.verdicts import packed
@@ -25,13 +38,26 @@ __all__ = [
     "SAMPLE_COLUMNS",
     "STATUSES",
     "TRANSFER_COLUMNS",
+    "BatchRow",
+    "Columns",
+    "CurveRow",
+    "DistanceRow",
     "ModelUsage",
+    "NewBatch",
+    "PaceRow",
     "Pair",
+    "Payload",
+    "QueueRow",
     "Queued",
-    "Row",
+    "ResultRow",
     "RunKeys",
+    "RunRow",
+    "SampleRow",
+    "StepPaceRow",
     "Store",
+    "StudyRow",
     "TransferQueue",
+    "TransferRow",
     "Writer",
     "packed",
 ]

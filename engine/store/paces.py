@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from sqlite_utils import Database
 
-Row = dict[str, Any]
+
+class PaceRow(TypedDict):
+    """What a finished run took, in seconds for ``n`` images, and where."""
+
+    dataset: str
+    model: str
+    attack: str
+    n: int
+    seconds: float
+    platform: str | None
+    device: str | None
 
 
-def run_paces(db: Database) -> list[Row]:
+class StepPaceRow(TypedDict):
+    """What a step that trained took, in seconds for all its ``epochs``, and where."""
+
+    dataset: str
+    model: str
+    name: str
+    params: dict[str, Any]
+    epochs: int
+    seconds: float
+    platform: str | None
+    device: str | None
+
+
+def run_paces(db: Database) -> list[PaceRow]:
     """What finished runs took: dataset, model, attack, n, seconds, platform, device.
 
     The time is that of the whole run without the training of its variant (``step_paces``),
     or of its attack where that is more because the run was interrupted.
     """
-    return list(
+    rows = list(
         db.query(
             """
         SELECT dataset, model, attack, n,
@@ -33,9 +56,10 @@ def run_paces(db: Database) -> list[Row]:
         """
         )
     )
+    return cast(list[PaceRow], rows)
 
 
-def step_paces(db: Database) -> list[Row]:
+def step_paces(db: Database) -> list[StepPaceRow]:
     """What steps that train took: dataset, model, name, params, epochs, seconds, platform,
     device.
 
@@ -55,11 +79,12 @@ def step_paces(db: Database) -> list[Row]:
         ) AND json_array_length(payload, '$.steps') > 0
         """
     )
-    found: list[Row] = []
+    found: list[StepPaceRow] = []
     for row in rows:
         recipe, steps = json.loads(row.pop("recipe")), json.loads(row.pop("steps"))
         for asked, record in zip(recipe, steps, strict=False):
             if epochs := record.get("epochs"):
                 seconds = sum(epoch["seconds"] for epoch in epochs)
-                found.append({**row, **asked, "epochs": len(epochs), "seconds": seconds})
+                took = {**row, **asked, "epochs": len(epochs), "seconds": seconds}
+                found.append(cast(StepPaceRow, took))
     return found

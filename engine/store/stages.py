@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import json
 from itertools import takewhile
-from typing import Any
 
 from sqlite_utils import Database
 
 from engine.statistics.run_checks import Check, current, run_checks
+from engine.store.columns import Payload, RunRow
 from engine.store.stage_keys import diagnostics_key, recipe_key
 
-Row = dict[str, Any]
 
-
-def read_stage(db: Database, key: str) -> Row | None:
+def read_stage(db: Database, key: str) -> Payload | None:
     """The payload of a stored stage, None if it was never computed."""
     rows = list(db.query("SELECT payload FROM stages WHERE key = ?", (key,)))
-    payload: Row | None = json.loads(rows[0]["payload"]) if rows else None
+    payload: Payload | None = json.loads(rows[0]["payload"]) if rows else None
     return payload
 
 
-def checks_of(db: Database, row: Row) -> list[Check]:
+def checks_of(db: Database, row: RunRow) -> list[Check]:
     """The checks of a run (``Store.run``); where none are stored, from what is stored of it."""
     made = row["checks"].get("made")
     if made is not None:
@@ -29,14 +27,14 @@ def checks_of(db: Database, row: Row) -> list[Check]:
     return run_checks(row, _gate(db, row).get("numbers", {}))
 
 
-def _gate(db: Database, row: Row) -> Row:
+def _gate(db: Database, row: RunRow) -> Payload:
     """What the gate measured for a run that was stored without checks; empty if that is lost."""
     version = row["environment"].get("stages", {}).get("diagnostics")
     key = row["checks"].get("gate") or diagnostics_key(row["variant_key"], row["data_key"], version)
     return read_stage(db, key) or {}
 
 
-def records_of(db: Database, variant_key: str) -> list[Row]:
+def records_of(db: Database, variant_key: str) -> list[Payload]:
     """The records of the steps of a variant: all, or those made before it was stopped."""
     if steps := (read_stage(db, variant_key) or {}).get("steps"):
         return list(steps)

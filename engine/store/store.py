@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -15,17 +15,28 @@ from engine.specs.study import Run, Study
 from engine.statistics.run_checks import Check
 from engine.store import artifacts
 from engine.store.artifacts import Arrays
-from engine.store.columns import MORE_COLUMNS, QUEUE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS
+from engine.store.columns import (
+    MORE_COLUMNS,
+    QUEUE_COLUMNS,
+    RESULT_COLUMNS,
+    SAMPLE_COLUMNS,
+    CurveRow,
+    Payload,
+    QueueRow,
+    ResultRow,
+    RunRow,
+    SampleRow,
+    StudyRow,
+    TransferRow,
+)
 from engine.store.database import PATIENCE, open_database
 from engine.store.distances import without_limit
 from engine.store.kept_images import kept_images
-from engine.store.paces import run_paces, step_paces
+from engine.store.paces import PaceRow, StepPaceRow, run_paces, step_paces
 from engine.store.stages import checks_of, read_stage, records_of
 from engine.store.transfers import transfer_rows
 from engine.store.usage import ModelUsage, model_usage
 from engine.store.verdicts import refresh_around
-
-Row = dict[str, Any]
 
 _RUN_ROWS = """
     SELECT runs.*, runs.id AS run_id,
@@ -71,7 +82,7 @@ class Store:
     ) -> None:
         self.close()
 
-    def _query(self, sql: str, params: Iterable[Any] = ()) -> list[Row]:
+    def _query(self, sql: str, params: Iterable[Any] = ()) -> list[dict[str, Any]]:
         return list(self.db.query(sql, tuple(params)))
 
     def data_version(self) -> int:
@@ -80,9 +91,9 @@ class Store:
 
     # -- studies ---------------------------------------------------------------------------
 
-    def studies(self) -> list[Row]:
+    def studies(self) -> list[StudyRow]:
         """All studies, newest first: id, name, created, runs, and a count per status."""
-        return self._query(
+        rows = self._query(
             """
             SELECT studies.id, studies.name, studies.created, count(*) AS runs,
                 sum(status = 'waiting') AS waiting, sum(status = 'running') AS running,
@@ -92,6 +103,7 @@ class Store:
             GROUP BY studies.id ORDER BY studies.created DESC, studies.id DESC
             """
         )
+        return cast(list[StudyRow], rows)
 
     def study(self, study_id: int) -> Study:
         """The study as it was asked for."""
@@ -123,7 +135,7 @@ class Store:
 
     # -- runs ------------------------------------------------------------------------------
 
-    def results(self, study: str | None = None, *, deleted: bool = False) -> list[Row]:
+    def results(self, study: str | None = None, *, deleted: bool = False) -> list[ResultRow]:
         """One row per run: ``RESULT_COLUMNS`` then ``MORE_COLUMNS``; flags as a list of dicts.
 
         Args:
@@ -140,24 +152,23 @@ class Store:
                 "AND coalesce(deleted, 0) = ? ORDER BY study_runs.position",
                 (self._study_id(study), int(deleted)),
             )
-        named = {} if study is None else {"study": study}
-        return [{**_result_row(row), **named} for row in rows]
+        found = [_result_row(_with_verdict(row)) for row in rows]
+        return found if study is None else [{**row, "study": study} for row in found]
 
-    def result(self, run_id: int) -> Row:
+    def result(self, run_id: int) -> ResultRow:
         """The results row of one run."""
-        return _result_row(self.run(run_id))
+        return _result_row({**self.run(run_id)})
 
-    def run(self, run_id: int) -> Row:
+    def run(self, run_id: int) -> RunRow:
         """Everything stored of one run; spec, flags, verdict, checks and environment decoded."""
         rows = self._query(f"{_RUN_ROWS} WHERE runs.id = ?", (run_id,))
         if not rows:
             raise StoreError(f"There is no run {run_id} in {self.path}.")
         row = _with_verdict(rows[0])
-        for column in ("spec", "environment"):
-            row[column] = json.loads(row[column])
-        return row
+        row |= {column: json.loads(row[column]) for column in ("spec", "environment")}
+        return cast(RunRow, row)
 
-    def with_specs(self, rows: Iterable[Mapping[str, Any]]) -> list[Row]:
+    def with_specs(self, rows: Iterable[ResultRow]) -> list[ResultRow]:
         """Rows of results with ``spec``: what each run does, every parameter named."""
         found = list(rows)
         ids = json.dumps([row["run_id"] for row in found])
@@ -165,7 +176,7 @@ class Store:
             "SELECT id, spec FROM runs WHERE id IN (SELECT value FROM json_each(?))", (ids,)
         )
         known = {row["id"]: json.loads(row["spec"]) for row in specs}
-        return [{**row, "spec": known.get(row["run_id"])} for row in found]
+        return [{**row, "spec": known[row["run_id"]]} for row in found]
 
     def run_spec(self, run_id: int) -> Run:
         """What a run does."""
@@ -178,7 +189,7 @@ class Store:
         )
         return int(rows[0]["id"]) if rows else None
 
-    def queue(self) -> list[Row]:
+    def queue(self) -> list[QueueRow]:
         """All runs in queue order, for the Queue page: ``QUEUE_COLUMNS``.
 
         Read often and with many runs, so only what is needed is read.
@@ -197,22 +208,22 @@ class Store:
         for row in rows:
             row["study"] = newest.get(row["run_id"])
             row["recipe"] = json.loads(row["recipe"])
-        return rows
+        return cast(list[QueueRow], rows)
 
     def count(self, status: str) -> int:
         """How many runs are in a state; quick, also with many runs."""
         rows = self._query("SELECT count(*) AS n FROM runs WHERE status = ?", (status,))
         return int(rows[0]["n"])
 
-    def paces(self) -> list[Row]:
+    def paces(self) -> list[PaceRow]:
         """What finished runs took (``engine.store.paces``)."""
         return run_paces(self.db)
 
-    def step_paces(self) -> list[Row]:
+    def step_paces(self) -> list[StepPaceRow]:
         """What steps that train took (``engine.store.paces``)."""
         return step_paces(self.db)
 
-    def stage(self, key: str) -> Row | None:
+    def stage(self, key: str) -> Payload | None:
         """The payload of a stored stage, None if it was never computed."""
         return read_stage(self.db, key)
 
@@ -220,11 +231,11 @@ class Store:
         """What each check says of a run; of one stored without them, from what is stored of it."""
         return checks_of(self.db, self.run(run_id))
 
-    def step_records(self, run_id: int) -> list[Row]:
+    def step_records(self, run_id: int) -> list[Payload]:
         """The records of the steps of a run that are stored: all, or those before it stopped."""
         return records_of(self.db, self.run(run_id)["variant_key"])
 
-    def variant(self, run_id: int) -> Row:
+    def variant(self, run_id: int) -> Payload:
         """The stored variant that a run attacks: ``steps``, ``accounting`` and ``latency``.
 
         Empty before it ran. ``steps`` has a record of each step of the recipe
@@ -233,7 +244,7 @@ class Store:
         """
         return self.stage(self.run(run_id)["variant_key"]) or {}
 
-    def transfers(self, study: str | None = None) -> list[Row]:
+    def transfers(self, study: str | None = None) -> list[TransferRow]:
         """One row per pair of a source and a target run: ``TRANSFER_COLUMNS``.
 
         The kept examples of the source run are judged on the deployed model of the target run
@@ -254,13 +265,13 @@ class Store:
 
     # -- images ----------------------------------------------------------------------------
 
-    def samples(self, run_id: int) -> list[Row]:
+    def samples(self, run_id: int) -> list[SampleRow]:
         """One row per attacked image, in order: ``SAMPLE_COLUMNS``."""
         columns = ", ".join(f'"{name}"' for name in SAMPLE_COLUMNS)
         rows = self._query(
             f"SELECT {columns} FROM samples WHERE run_id = ? ORDER BY place", (run_id,)
         )
-        return [{**row, "broken": bool(row["broken"])} for row in rows]
+        return [cast(SampleRow, {**row, "broken": bool(row["broken"])}) for row in rows]
 
     def images(self, run_id: int) -> Arrays:
         """The kept images of a run: index (K,), clean and adversarial (K,C,H,W) in [0,1].
@@ -272,7 +283,7 @@ class Store:
         """
         return kept_images(self.db, self.artifacts, run_id, self.run(run_id)["data_key"])
 
-    def curve(self, run_id: int) -> list[Row]:
+    def curve(self, run_id: int) -> list[CurveRow]:
         """Robust accuracy and mean telemetry per attack step: step, robust_accuracy, loss, ...
 
         Robust accuracy comes from the verdicts; loss and margin are means over the images
@@ -284,19 +295,14 @@ class Store:
             return []
         broken_at = np.array([row["broken_at_step"] for row in rows])
         telemetry = self._query("SELECT telemetry FROM batches WHERE run_id = ?", (run_id,))
-        points: dict[int, list[Row]] = {0: []}
+        points: dict[int, list[Payload]] = {0: []}
         for point in (point for row in telemetry for point in json.loads(row["telemetry"])):
             points.setdefault(int(point["step"]), []).append(point)
         steps = sorted({*points, *(int(at) for at in broken_at if at >= 0)})
         judged = np.sort(broken_at[broken_at >= 0])
         broken = np.searchsorted(judged, steps, side="right")
         return [
-            {
-                "step": step,
-                "robust_accuracy": 1 - float(count) / len(rows),
-                **_mean_telemetry(points.get(step, [])),
-                "part": next((p["part"] for p in points.get(step, []) if p.get("part")), ""),
-            }
+            _curve_row(step, 1 - float(count) / len(rows), points.get(step, []))
             for step, count in zip(steps, broken, strict=True)
         ]
 
@@ -326,13 +332,13 @@ class Store:
             refresh_around(self.db, [row["run_id"] for row in rows])
 
 
-def _result_row(row: Row) -> Row:
+def _result_row(row: dict[str, Any]) -> ResultRow:
     # A database of an earlier version that is only read lacks the columns that came later.
-    row = _with_verdict(row) if isinstance(row["flags"], str) else row
-    return {name: row.get(name) for name in (*RESULT_COLUMNS, *MORE_COLUMNS, "recipe")}
+    columns = (*RESULT_COLUMNS, *MORE_COLUMNS, "recipe")
+    return cast(ResultRow, {name: row.get(name) for name in columns})
 
 
-def _with_verdict(row: Row) -> Row:
+def _with_verdict(row: dict[str, Any]) -> dict[str, Any]:
     """A row with its JSON read, and its own flags followed by those of its rivals."""
     decoded = {name: json.loads(row.get(name) or "{}") for name in ("verdict", "checks")}
     flags = json.loads(row["flags"]) + decoded["verdict"].get("flags", [])
@@ -345,14 +351,20 @@ def _with_verdict(row: Row) -> Row:
     return row
 
 
-def _mean_telemetry(points: list[Row]) -> Row:
+def _curve_row(step: int, robust_accuracy: float, points: list[Payload]) -> CurveRow:
     """Means over batches, weighted by the images still under attack."""
     here = [point for point in points if point["active"]]
     weight = sum(point["active"] for point in here)
-    means: Row = {
-        name: sum((point[name] or 0.0) * point["active"] for point in here) / weight
-        if weight
-        else None
-        for name in ("loss", "margin")
+
+    def mean(name: str) -> float | None:
+        total = sum((point[name] or 0.0) * point["active"] for point in here)
+        return total / weight if weight else None
+
+    return {
+        "step": step,
+        "robust_accuracy": robust_accuracy,
+        "loss": mean("loss"),
+        "margin": mean("margin"),
+        "active": weight,
+        "part": next((point["part"] for point in points if point.get("part")), ""),
     }
-    return {**means, "active": weight}

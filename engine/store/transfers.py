@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from sqlite_utils import Database
 
 from engine.statistics.intervals import wilson
-from engine.store.columns import TRANSFER_COLUMNS
-
-Row = dict[str, Any]
+from engine.store.columns import TRANSFER_COLUMNS, Payload, TransferRow
 
 _ROWS = """
     SELECT transfers.*, source.dataset, source.attack, source.eps, source.norm,
@@ -39,7 +37,7 @@ class Pair(NamedTuple):
     key: str
 
 
-def transfer_rows(db: Database, study_id: int | None) -> list[Row]:
+def transfer_rows(db: Database, study_id: int | None) -> list[TransferRow]:
     """``TRANSFER_COLUMNS`` of every pair of runs that is not deleted, or of those of a study.
 
     Beside them ``source_recipe`` and ``target_recipe``: the steps in words (``StepWords``).
@@ -62,16 +60,17 @@ def transfer_rows(db: Database, study_id: int | None) -> list[Row]:
     return [_with_shares(row) for row in found]
 
 
-def _with_shares(row: Row) -> Row:
+def _with_shares(row: Payload) -> TransferRow:
     shares = {
         **_share(("accuracy", "accuracy_low", "accuracy_high"), row["broken"], row["kept"], True),
         **_share(("transfer_rate", "rate_low", "rate_high"), row["fooled"], row["n"], False),
     }
     recipes = {name: json.loads(row[name] or "null") for name in ("source_recipe", "target_recipe")}
-    return {**{name: {**row, **shares}[name] for name in TRANSFER_COLUMNS}, **recipes}
+    told = {name: {**row, **shares}[name] for name in TRANSFER_COLUMNS}
+    return cast(TransferRow, {**told, **recipes})
 
 
-def _share(names: Sequence[str], count: int | None, n: int | None, rest: bool) -> Row:
+def _share(names: Sequence[str], count: int | None, n: int | None, rest: bool) -> Payload:
     """A share (or what it leaves of 1) with its 95 % Wilson interval; None without images."""
     if not n or count is None:
         return dict.fromkeys(names)
@@ -129,7 +128,7 @@ class TransferQueue:
         """These pairs are judged next; if the process dies, these are what it died of."""
         self._set(pairs, "status = 'running', attempts = attempts + 1", ())
 
-    def finish(self, pair: Pair, counts: Row) -> None:
+    def finish(self, pair: Pair, counts: Payload) -> None:
         """Store ``kept``, ``broken``, ``n``, ``fooled`` and ``seconds`` of a pair."""
         columns = ", ".join(f"{name} = ?" for name in counts)
         self._end([pair], "finished", f", {columns}", tuple(counts.values()))

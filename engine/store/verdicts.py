@@ -19,6 +19,7 @@ from engine.statistics.intervals import FloatArray
 from engine.statistics.run_verdict import Finding, judge, strong_kinds
 
 Row = dict[str, Any]
+"""What a query gave."""
 
 _SIBLINGS = """
     SELECT other.id, other.attack, other.eps, other.norm, other.spec, other.checks, other.flags,

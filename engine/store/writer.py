@@ -7,19 +7,21 @@ import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from filelock import FileLock, Timeout
 
 from engine.errors import StoreError
+from engine.flags import FlagRow
 from engine.specs.study import Run, Study, content_key, in_words
 from engine.store import artifacts
 from engine.store.artifacts import Arrays
+from engine.store.columns import BatchRow, NewBatch, Payload, SampleRow
 from engine.store.database import check_file
 from engine.store.distances import measure_distance
 from engine.store.kept_images import batch_file, database_id, images_file
 from engine.store.stage_keys import RunKeys
-from engine.store.store import Row, Store
+from engine.store.store import Store
 from engine.store.transfers import TransferQueue
 from engine.store.verdicts import refresh_verdicts
 
@@ -258,7 +260,7 @@ class Writer(Store):
                 measure_distance(self.db, run_id)
                 refresh_verdicts(self.db, run_id)
 
-    def add_flag(self, run_id: int, flag: Row) -> None:
+    def add_flag(self, run_id: int, flag: FlagRow) -> None:
         """A finished run gets a flag more, unless it has one of that id; it comes first."""
         flags = self.run(run_id)["flags"]
         if flag["id"] not in {one["id"] for one in flags}:
@@ -267,7 +269,7 @@ class Writer(Store):
                 refresh_verdicts(self.db, run_id)
 
     def add_batch(
-        self, run_id: int, batch: Row, samples: Sequence[Row], kept: Arrays | None
+        self, run_id: int, batch: NewBatch, samples: Sequence[SampleRow], kept: Arrays | None
     ) -> None:
         """Store the verdicts of one batch; its images lie on disk before the rows exist."""
         start = batch["start"]
@@ -304,13 +306,13 @@ class Writer(Store):
             self.db.execute("UPDATE runs SET done = 0 WHERE id = ?", (run_id,))
         shutil.rmtree(self._run_folder(run_id), ignore_errors=True)
 
-    def batches(self, run_id: int) -> list[Row]:
+    def batches(self, run_id: int) -> list[BatchRow]:
         """The stored batches of a run, in order: start, size, seconds, notes."""
         rows = self._query(
             "SELECT start, size, seconds, notes FROM batches WHERE run_id = ? ORDER BY start",
             (run_id,),
         )
-        return [{**row, "notes": json.loads(row["notes"])} for row in rows]
+        return [cast(BatchRow, {**row, "notes": json.loads(row["notes"])}) for row in rows]
 
     def refresh_verdicts(self, run_id: int) -> None:
         """Judge a run again, and all that share variant and images with it."""
@@ -318,7 +320,7 @@ class Writer(Store):
 
     # -- stages ----------------------------------------------------------------------------
 
-    def put_stage(self, key: str, kind: str, payload: Row, seconds: float) -> None:
+    def put_stage(self, key: str, kind: str, payload: Payload, seconds: float) -> None:
         """Store what a stage gave."""
         with self.db.atomic():
             self.db.table("stages").upsert(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from engine import catalog
 from engine.errors import CrumpleError
 from engine.statistics.words import percent
-from engine.store import Row
+from engine.store import Payload
 from gui.widgets.facts import Compared, Fact
 
 # Title of a group, and label and key of its totals.
@@ -83,7 +83,7 @@ _REQUESTS = (
 """Label and key of what a recipe may ask for in numbers."""
 
 
-def compared(variant: Row, recipe: Sequence[Row]) -> dict[str, Compared]:
+def compared(variant: Payload, recipe: Sequence[Payload]) -> dict[str, Compared]:
     """What the recipe asked for in numbers beside what came of it, by key of the accounting."""
     accounting = variant.get("accounting", {})
     asked = _requested(recipe)
@@ -94,7 +94,7 @@ def compared(variant: Row, recipe: Sequence[Row]) -> dict[str, Compared]:
     }
 
 
-def _requested(recipe: Sequence[Row]) -> dict[str, float]:
+def _requested(recipe: Sequence[Payload]) -> dict[str, float]:
     """Of several steps that ask for the same, the last one counts; of sparsities the highest."""
     asked: dict[str, float] = {}
     for step in recipe:
@@ -109,7 +109,7 @@ def _requested(recipe: Sequence[Row]) -> dict[str, float]:
     return asked
 
 
-def cost_facts(variant: Row, without: Collection[str] = ()) -> list[tuple[str, list[Fact]]]:
+def cost_facts(variant: Payload, without: Collection[str] = ()) -> list[tuple[str, list[Fact]]]:
     """The totals of a stored variant (``Store.variant``), by group; with their formulas.
 
     What an older version did not count is left out, and what is named ``without``.
@@ -129,7 +129,7 @@ def cost_facts(variant: Row, without: Collection[str] = ()) -> list[tuple[str, l
     return [(title, facts) for title, facts in groups if facts]
 
 
-def why_not_faster(variant: Row, recipe: Sequence[Row] = ()) -> str:
+def why_not_faster(variant: Payload, recipe: Sequence[Payload] = ()) -> str:
     """Why fewer weights or bits are not less time; empty if that needs no explanation."""
     accounting = variant.get("accounting", {})
     words = [
@@ -140,7 +140,7 @@ def why_not_faster(variant: Row, recipe: Sequence[Row] = ()) -> str:
     return " ".join(filter(None, words))
 
 
-def _about_masks(accounting: Row, latency: Sequence[Row]) -> str:
+def _about_masks(accounting: Payload, latency: Sequence[Payload]) -> str:
     """Only where many weights are zero and the time was measured to be about the same."""
     ratios = [(row["milliseconds"] / row["base_milliseconds"], row["batch"]) for row in latency]
     if accounting.get("sparsity", 0) < _HIGH or not ratios or min(ratios)[0] < _FASTER:
@@ -153,7 +153,7 @@ def _about_masks(accounting: Row, latency: Sequence[Row]) -> str:
     )
 
 
-def _about_groups(recipe: Sequence[Row]) -> str:
+def _about_groups(recipe: Sequence[Payload]) -> str:
     sizes = [(one["params"].get("n"), one["params"].get("m")) for one in recipe]
     if (2, 4) not in sizes:
         return ""
@@ -163,7 +163,7 @@ def _about_groups(recipe: Sequence[Row]) -> str:
     )
 
 
-def _about_bits(accounting: Row) -> str:
+def _about_bits(accounting: Payload) -> str:
     own = [layer["weight_bits"] for layer in accounting.get("layers", ())]
     bits = min([*own, accounting.get("weight_bits", _FP32)])
     rounded = accounting.get("activation_bits", _FP32) < _FP32
@@ -175,7 +175,7 @@ def _about_bits(accounting: Row) -> str:
     return f"Codes of {bits:g} bits are computed with as fp32 numbers here{also}."
 
 
-def layer_texts(row: Row) -> list[str]:
+def layer_texts(row: Payload) -> list[str]:
     """One text per column of ``LAYER_COLUMNS``, of a layer or of the total.
 
     Empty where an older version did not count.
@@ -198,7 +198,7 @@ def amount(key: str, value: float) -> str:
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
 
 
-def total(key: str, accounting: Row) -> str:
+def total(key: str, accounting: Payload) -> str:
     """A number of the whole model as text; of activation bits also which layers read them."""
     text = amount(key, accounting[key])
     count, layers = accounting.get("activation_layers"), len(accounting.get("layers", ()))
@@ -207,11 +207,11 @@ def total(key: str, accounting: Row) -> str:
     return f"{text} ({count} of {layers} layers; the rest reads fp32)"
 
 
-def _fact(label: str, key: str, accounting: Row) -> Fact:
+def _fact(label: str, key: str, accounting: Payload) -> Fact:
     return label, total(key, accounting), formula(key)
 
 
-def _latency(rows: Sequence[Row]) -> list[Fact]:
+def _latency(rows: Sequence[Payload]) -> list[Fact]:
     return [
         (
             f"latency of {row['batch']}",
@@ -223,7 +223,7 @@ def _latency(rows: Sequence[Row]) -> list[Fact]:
     ]
 
 
-def _integer_check(check: Row) -> list[Fact]:
+def _integer_check(check: Payload) -> list[Fact]:
     """How the variant does in integer arithmetic, if tried (``engine.costs.integer_check``)."""
     if "skipped" in check:
         return [("not checked", check["skipped"], "")]
@@ -248,7 +248,7 @@ def _integer_check(check: Row) -> list[Fact]:
     return facts
 
 
-def _place(row: Row) -> str:
+def _place(row: Payload) -> str:
     """The device; a processor names its threads itself."""
     if "thread" in row["device"]:
         return str(row["device"])

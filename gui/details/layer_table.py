@@ -14,7 +14,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from engine.store import Row
+from engine.store import Payload
 from gui.details.cost_facts import LAYER_COLUMNS, formula, layer_texts
 from gui.widgets.dialog import Dialog
 
@@ -25,7 +25,7 @@ _VERTICALLY = Qt.AlignmentFlag.AlignVCenter
 class LayerTable(Dialog):
     """One row per convolution and linear layer above their total; Escape closes."""
 
-    def __init__(self, title: str, accounting: Row, parent: QWidget) -> None:
+    def __init__(self, title: str, accounting: Payload, parent: QWidget) -> None:
         super().__init__(parent)
         self.setWindowTitle(f"Layers: {title}")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -43,13 +43,13 @@ class LayerTable(Dialog):
         column.addWidget(rest)
 
 
-def _others(accounting: Row) -> str:
+def _others(accounting: Payload) -> str:
     """What was counted outside layers; an older version did not."""
     macs = accounting.get("other_macs", 0)
     return f", the MACs {macs:,} of products outside layers, as in attention" if macs else ""
 
 
-def _rows(accounting: Row) -> Iterator[list[str]]:
+def _rows(accounting: Payload) -> Iterator[list[str]]:
     for row in accounting["layers"]:
         shape = " x ".join(str(size) for size in row["shape"])
         yield [row["name"], f"{row['kind']} {shape}", *layer_texts(row)]

@@ -21,7 +21,7 @@ from engine.report.evidence import lights, summarise
 from engine.report.tables import distance
 from engine.statistics.run_checks import Check
 from engine.statistics.words import percent
-from engine.store import Row
+from engine.store import Payload, RunRow
 from gui.base.model_names import model_title
 from gui.base.page_context import PageContext
 from gui.base.undo_commands import EditNote, TagRuns
@@ -64,7 +64,7 @@ class DetailsPanel(QFrame):
         self._run_ids: list[int] = []
         self._method: tuple[str, str] | None = None
         self._seen: Version | None = None
-        self._shown: tuple[Row, Row, list[Check]] | None = None
+        self._shown: tuple[RunRow, Payload, list[Check]] | None = None
         self.title = QLabel()
         self.title.setWordWrap(True)
         self.title.setProperty("role", "heading")
@@ -144,7 +144,7 @@ class DetailsPanel(QFrame):
         for field in (self.tags, self.note):
             field.setVisible(False)
 
-    def _describe(self, row: Row, variant: Row, checks: list[Check]) -> None:
+    def _describe(self, row: RunRow, variant: Payload, checks: list[Check]) -> None:
         name = f"{model_title(row['model'])}, {row['compression']}, {row['attack']}"
         self.title.setText(f"Run {row['run_id']}: {name}")
         self.title.setToolTip(f"Model {row['model']}")
@@ -164,7 +164,7 @@ class DetailsPanel(QFrame):
         for field in (self.tags, self.note):
             field.setVisible(True)
 
-    def _cost(self, row: Row, variant: Row) -> list[QWidget]:
+    def _cost(self, row: RunRow, variant: Payload) -> list[QWidget]:
         """What the variant saves, why it is not faster, and the way to its layers."""
         recipe = row["spec"]["recipe"]
         both = compared(variant, recipe)
@@ -219,8 +219,8 @@ def _inside() -> QWidget:
     return inside
 
 
-def _result(row: Row) -> list[Fact]:
-    facts = [("state", row["status"], row["message"] or "")]
+def _result(row: RunRow) -> list[Fact]:
+    facts: list[Fact] = [("state", row["status"], row["message"] or "")]
     if row["hint"]:
         facts.append(("next step", row["hint"], ""))
     if row["robust_accuracy"] is not None:
@@ -241,8 +241,8 @@ def _result(row: Row) -> list[Fact]:
         left = " that the attack left" if row["checks"] else ""
         note = f"of {row['black_box_n']} images{left} under an attack without gradients"
         facts.append(("gradient-free", percent(row["black_box_accuracy"]), note))
-    for norm in ("l2", "linf"):
-        value = row[f"avg_perturbation_{norm}"]
+    found = {"l2": row["avg_perturbation_l2"], "linf": row["avg_perturbation_linf"]}
+    for norm, value in found.items():
         if value is not None:
             facts.append((f"mean {norm}", f"{value:.4g}", "over successful examples only"))
     if row["seconds"] is not None:
@@ -251,7 +251,7 @@ def _result(row: Row) -> list[Fact]:
     return facts
 
 
-def _spec(row: Row) -> list[Fact]:
+def _spec(row: RunRow) -> list[Fact]:
     spec = row["spec"]
     facts = [
         ("study", row["study"] or "", ""),
@@ -274,7 +274,7 @@ def _value(value: Any) -> str:
     return catalog.format_number(value) if isinstance(value, float) else str(value)
 
 
-def _environment(environment: Row) -> list[Fact]:
+def _environment(environment: Payload) -> list[Fact]:
     facts: list[Fact] = []
     for name, value in environment.items():
         if isinstance(value, dict):

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from engine.report.evidence import Light
 from engine.statistics.run_checks import LEVELS
 from engine.statistics.words import percent
-from engine.store import Row
+from engine.store import Payload
 
 
-def step_lights(records: Sequence[Row]) -> list[Light]:
+def step_lights(records: Sequence[Payload]) -> list[Light]:
     """One light per step (``recipe_stage.Made``), with its time, accuracies and warnings."""
     return [_light(place, record) for place, record in enumerate(records, 1)]
 
 
-def _light(place: int, record: Row) -> Light:
+def _light(place: int, record: Payload) -> Light:
     flags = record.get("flags", ())
     level = min((flag["level"] for flag in flags), key=LEVELS.index, default="ok")
     # Before an older version looked at steps there was only their name.
@@ -24,7 +24,7 @@ def _light(place: int, record: Row) -> Light:
     return Light(f"step-{place}", f"{place}  {record['step']}", level, words=words)
 
 
-def _time(record: Row) -> str:
+def _time(record: Payload) -> str:
     seconds = record.get("seconds")
     if seconds is None:
         return ""
@@ -33,14 +33,14 @@ def _time(record: Row) -> str:
     return f"{seconds:.1f} s{trained}{_place(record)}"
 
 
-def _place(record: Row) -> str:
+def _place(record: Payload) -> str:
     """Where and how a step trained; an older version did not note it."""
     if "precision" not in record:
         return ""
     return f" on {record['device']} in {record['precision']}"
 
 
-def _accuracy(record: Row) -> str:
+def _accuracy(record: Payload) -> str:
     before, after = record.get("clean_before"), record.get("clean_after")
     if before is None or after is None:
         return ""

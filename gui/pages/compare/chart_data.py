@@ -8,7 +8,7 @@ from pathlib import Path
 from engine.report.cells import csv_text
 from engine.report.identity import attack_key, context_key
 from engine.report.series import Axis, Series
-from engine.store import Row
+from engine.store import ResultRow
 
 
 def write_csv(path: Path, series: Sequence[Series], x: Axis, y: Axis) -> None:
@@ -27,12 +27,12 @@ def write_csv(path: Path, series: Sequence[Series], x: Axis, y: Axis) -> None:
     )
 
 
-Baseline = Callable[[Row], Row | None]
+Baseline = Callable[[ResultRow], ResultRow | None]
 
 
-def baselines(rows: Sequence[Row]) -> Baseline:
+def baselines(rows: Sequence[ResultRow]) -> Baseline:
     """A function that gives the uncompressed run to compare a run with, None if there is none."""
-    found: Mapping[tuple[object, ...], Row] = {
+    found: Mapping[tuple[object, ...], ResultRow] = {
         _pairing(row): row
         for row in rows
         if row["compression"] == "none" and row["status"] == "finished"
@@ -40,6 +40,6 @@ def baselines(rows: Sequence[Row]) -> Baseline:
     return lambda row: None if row["compression"] == "none" else found.get(_pairing(row))
 
 
-def _pairing(row: Row) -> tuple[object, ...]:
+def _pairing(row: ResultRow) -> tuple[object, ...]:
     images = context_key({**row, "study": None})  # a run may be shared by studies
     return images, row["model"], attack_key(row)

@@ -9,7 +9,7 @@ from typing import ClassVar
 from PySide6.QtCore import QSettings, Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSplitter, QVBoxLayout, QWidget
 
-from engine.store import Row
+from engine.store import ResultRow
 
 
 class ChartView(QWidget):
@@ -52,7 +52,7 @@ class ChartView(QWidget):
         row.addWidget(label)
         row.addWidget(widget)
 
-    def show_rows(self, rows: Sequence[Row]) -> None:
+    def show_rows(self, rows: Sequence[ResultRow]) -> None:
         """Draw these finished runs."""
         raise NotImplementedError
 

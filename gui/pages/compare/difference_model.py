@@ -11,7 +11,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from engine.report.naming import shortened
 from engine.report.tables import with_interval
 from engine.statistics.intervals import PairedDifference
-from engine.store import Row
+from engine.store import ResultRow
 from gui.base.model_names import model_title
 
 Index = QModelIndex | QPersistentModelIndex
@@ -40,7 +40,7 @@ _NUMBERS_FROM = 4
 class Comparison:
     """A run and how it differs from its baseline; ``reason`` says why there is no difference."""
 
-    row: Row
+    row: ResultRow
     difference: PairedDifference | None = None
     reason: str = ""
 

@@ -9,7 +9,7 @@ from PySide6.QtCore import QItemSelectionModel, Qt, QTimer, Signal
 from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
 
 from engine.statistics.intervals import PairedDifference, paired_difference
-from engine.store import Row, Store
+from engine.store import ResultRow, Store
 from gui.pages.compare.chart_data import Baseline
 from gui.pages.compare.difference_model import Comparison, DifferenceModel
 
@@ -33,7 +33,7 @@ class DifferenceTable(QTableView):
         self._store = store
         self._verdicts: dict[int, Verdicts] = {}
         self._found: dict[tuple[int, int], PairedDifference | None] = {}
-        self._waiting: deque[tuple[int, Row, Row]] = deque()
+        self._waiting: deque[tuple[int, ResultRow, ResultRow]] = deque()
         self._timer = QTimer(self)
         self._timer.setInterval(0)
         self._timer.timeout.connect(self._work)
@@ -53,7 +53,7 @@ class DifferenceTable(QTableView):
             self.setColumnWidth(place, width)
         self.selectionModel().selectionChanged.connect(self._on_selection)
 
-    def show_rows(self, rows: Sequence[Row], baseline: Baseline) -> None:
+    def show_rows(self, rows: Sequence[ResultRow], baseline: Baseline) -> None:
         """Show these runs; differences that are not known yet come in the background."""
         before = self.selected()
         comparisons: list[Comparison] = []
@@ -69,7 +69,7 @@ class DifferenceTable(QTableView):
         if self._waiting:
             self._timer.start()
 
-    def _known(self, row: Row, reference: Row | None) -> Comparison:
+    def _known(self, row: ResultRow, reference: ResultRow | None) -> Comparison:
         if reference is None:
             baseline = row["compression"] == "none"
             return Comparison(row, reason="baseline" if baseline else "no baseline")

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from engine.store import Row
+from engine.store import ResultRow
 from gui.base import file_dialogs
 from gui.base.page_context import PageContext
 from gui.base.words import run_count
@@ -52,7 +52,7 @@ class ComparePage(Page):
     def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
         super().__init__(context, parent)
         self._seen: Version | None = None
-        self._rows: list[Row] = []
+        self._rows: list[ResultRow] = []
         self._only: tuple[int, ...] = ()
         self._by_hand = False
         self._filter = RunFilter()
@@ -227,7 +227,7 @@ class ComparePage(Page):
         self._seen = store_version(self.context.store)
         self._show()
 
-    def compared(self) -> list[Row]:
+    def compared(self) -> list[ResultRow]:
         """The finished runs that are compared."""
         return [
             row

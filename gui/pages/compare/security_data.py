@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from engine.report.cells import csv_text
-from engine.report.naming import is_flagged
+from engine.report.naming import is_flagged, known
 from engine.report.security import CheckedRun, Panel, SecurityLine
 from engine.report.series import Point, Series, describe
 from engine.statistics.words import in_percent, percent
@@ -26,7 +26,7 @@ def series_of_panel(panel: Panel) -> list[Series]:
 
 
 def _point(check: CheckedRun) -> Point:
-    row = check.row
+    row, share = check.row, known(check.row["robust_accuracy"])
     words = describe(row)
     if check.verdict is None:
         words += "\nNot compared with the curve: it saw other images."
@@ -35,10 +35,10 @@ def _point(check: CheckedRun) -> Point:
         words += f"\nThe curve says {percent(verdict.curve)} (McNemar p = {verdict.p_value:.2g})."
     return Point(
         run_id=row["run_id"],
-        x=row["eps"],
-        y=row["robust_accuracy"],
-        low=row["robust_accuracy"] if row["ci_low"] is None else row["ci_low"],
-        high=row["robust_accuracy"] if row["ci_high"] is None else row["ci_high"],
+        x=known(row["eps"]),
+        y=share,
+        low=share if row["ci_low"] is None else row["ci_low"],
+        high=share if row["ci_high"] is None else row["ci_high"],
         flagged=is_flagged(row),
         words=words,
         family="none",

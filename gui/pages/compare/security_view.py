@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QComboBox, QStackedWidget, QVBoxLayout, QWidget
 
 from engine.report.identity import attack_name
 from engine.report.security import Panel, SecurityLine, needed, panels
-from engine.store import Row, Store
+from engine.store import DistanceRow, ResultRow, Store
 from gui.pages.compare.chart_view import ChartView, beside
 from gui.pages.compare.picture import save_picture
 from gui.pages.compare.security_chart import SecurityChart
@@ -19,8 +19,6 @@ from gui.pages.compare.series_list import SeriesList
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.note_line import NoteLine
 from gui.widgets.plots import card
-
-_SAMPLE = ("index", "broken", "l2", "linf")
 
 
 class SecurityView(ChartView):
@@ -34,8 +32,8 @@ class SecurityView(ChartView):
     def __init__(self, store: Store, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._store = store
-        self._rows: tuple[Row, ...] = ()
-        self._samples: dict[int, list[Row]] = {}
+        self._rows: tuple[ResultRow, ...] = ()
+        self._samples: dict[int, list[DistanceRow]] = {}
         self._waiting: list[int] = []
         self._panels: list[Panel] = []
         self._norm = ""
@@ -66,7 +64,7 @@ class SecurityView(ChartView):
         self.chart.clicked.connect(lambda run_id: self.picked.emit([run_id]))
         self.chart.pointed.connect(self._tell_values)
 
-    def show_rows(self, rows: Sequence[Row]) -> None:
+    def show_rows(self, rows: Sequence[ResultRow]) -> None:
         self._rows = tuple(rows)
         self._waiting = [run_id for run_id in needed(rows) if run_id not in self._samples]
         if self._waiting:
@@ -79,7 +77,16 @@ class SecurityView(ChartView):
         if self._waiting:
             run_id = self._waiting.pop()
             samples = self._store.samples(run_id)
-            self._samples[run_id] = [{name: one[name] for name in _SAMPLE} for one in samples]
+            # Of many runs with many images only what is drawn is kept.
+            self._samples[run_id] = [
+                {
+                    "index": one["index"],
+                    "broken": one["broken"],
+                    "l2": one["l2"],
+                    "linf": one["linf"],
+                }
+                for one in samples
+            ]
         if not self._waiting:
             self._timer.stop()
             self._build()

@@ -9,7 +9,7 @@ from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
 from engine.report.series import X_AXES, Y_AXES, Axis, methods_of, series_of
-from engine.store import Row
+from engine.store import ResultRow
 from gui.base import theme
 from gui.base.words import run_count
 from gui.pages.compare.chart_data import write_csv
@@ -31,7 +31,7 @@ class TradeoffView(ChartView):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._rows: tuple[Row, ...] = ()
+        self._rows: tuple[ResultRow, ...] = ()
         self._markers: dict[str, str] = {}
         self.x_box, self.y_box = _axis_box("X axis", X_AXES), _axis_box("Y axis", Y_AXES)
         self.chart = CompareChart()
@@ -47,7 +47,7 @@ class TradeoffView(ChartView):
         self.series.changed.connect(self._draw_ticked)
         self.chart.clicked.connect(lambda run_id: self.picked.emit([run_id]))
 
-    def show_rows(self, rows: Sequence[Row]) -> None:
+    def show_rows(self, rows: Sequence[ResultRow]) -> None:
         self._rows = tuple(rows)
         self._draw()
 

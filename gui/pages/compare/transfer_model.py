@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QColor, QFont
 
 from engine.report.transfer import Matrix, interval
 from engine.statistics.words import in_percent
-from engine.store import Row
+from engine.store import TransferRow
 from gui.widgets.plots import pg
 
 _Role = Qt.ItemDataRole
@@ -22,7 +22,7 @@ Index = QModelIndex | QPersistentModelIndex
 class Measure:
     """What the cells tell: a column of ``Store.transfers`` and the prefix of its interval."""
 
-    column: str
+    column: Literal["transfer_rate", "accuracy"]
     prefix: str
     title: str
 
@@ -63,10 +63,9 @@ class TransferModel(QAbstractTableModel):
         """The source and the target run of a cell."""
         return self._order[index.row()], self._order[index.column()]
 
-    def _row(self, index: Index) -> Row | None:
+    def _row(self, index: Index) -> TransferRow | None:
         assert self.matrix is not None
-        row = self.matrix.cells.get(self.pair(index))
-        return dict(row) if row is not None else None
+        return self.matrix.cells.get(self.pair(index))
 
     def data(self, index: Index, role: int = _Role.DisplayRole) -> Any:
         row = self._row(index)
@@ -94,7 +93,7 @@ class TransferModel(QAbstractTableModel):
         doubted = not self._flagged.isdisjoint(self.pair(index))
         return f"({in_percent(share)})" if doubted else in_percent(share)
 
-    def _words(self, index: Index, row: Row | None) -> str:
+    def _words(self, index: Index, row: TransferRow | None) -> str:
         assert self.matrix is not None
         source, target = (f"{self.matrix.runs[run]} (run {run})" for run in self.pair(index))
         lines = [f"Examples made on {source}, judged on {target}."]
@@ -106,7 +105,7 @@ class TransferModel(QAbstractTableModel):
             rate = interval(row, "transfer_rate", "rate")
             rate = f"{rate} %" if rate else "no image to judge"
             lines.append(f"Transfer rate {rate}: {row['fooled']} of {row['n']} images.")
-        if row["kept"]:
+        if row["kept"] and row["broken"] is not None:
             held = row["kept"] - row["broken"]
             share = interval(row, "accuracy", "accuracy")
             lines.append(f"Accuracy {share} %: {held} of {row['kept']} examples.")

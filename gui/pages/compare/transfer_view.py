@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 
 from engine.report.naming import is_flagged
 from engine.report.transfer import Matrix, matrices, transfers_text
-from engine.store import Row, Store
+from engine.store import ResultRow, Store
 from gui.pages.compare.chart_view import ChartView
 from gui.pages.compare.transfer_model import MEASURES, TransferModel
 from gui.widgets.empty_state import EmptyState
@@ -80,7 +80,7 @@ class TransferView(ChartView):
         self.add_control("&attack", self.attack_box)
         self.add_control("&measure", self.measure_box)
 
-    def show_rows(self, rows: Sequence[Row]) -> None:
+    def show_rows(self, rows: Sequence[ResultRow]) -> None:
         known = {row["run_id"] for row in rows}
         self._flagged = {row["run_id"] for row in rows if is_flagged(row)}
         pairs = [

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
 )
 
 from gui.pages.inspector.image_view import ImageView, Viewport
-from gui.pages.inspector.kept_images import KeptImages, fitting_factor, prediction
+from gui.pages.inspector.kept_images import KeptImages, Kind, Pixels, fitting_factor, prediction
 from gui.pages.inspector.pixels import perturbation, picture
 
 FACTORS = (1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 70.0, 100.0)
@@ -91,7 +91,11 @@ class ExamplePanel(QFrame):
         """Show one image."""
         self._shown = (examples, place)
         row = examples.samples[place]
-        for key, images in (("clean", examples.clean), ("adversarial", examples.adversarial)):
+        shown: tuple[tuple[Kind, Pixels], ...] = (
+            ("clean", examples.clean),
+            ("adversarial", examples.adversarial),
+        )
+        for key, images in shown:
             text = f"predicted {prediction(examples, row, key)}"
             self.captions[key].setText(text)
             self.views[key].show_image(picture(images[place]), text)

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.catalog import format_number
-from engine.store import Row, Store
+from engine.store import SampleRow, Store
 
 Pixels = NDArray[np.float32]
+Kind = Literal["clean", "adversarial"]
 
-SHOWN: dict[str, tuple[str, Callable[[Row], bool]]] = {
+SHOWN: dict[str, tuple[str, Callable[[SampleRow], bool]]] = {
     "all": ("all images", lambda row: True),
     "flipped": ("flipped by the attack", lambda row: flipped(row)),
     "held": ("held", lambda row: not row["broken"]),
     "wrong": ("wrong before the attack", lambda row: row["clean_prediction"] != row["label"]),
 }
-ORDERS: dict[str, tuple[str, Callable[[Row], float]]] = {
+ORDERS: dict[str, tuple[str, Callable[[SampleRow], float]]] = {
     "flipped": ("flipped first", lambda row: not flipped(row)),
     "index": ("index", lambda row: row["index"]),
     "l2": ("L2, smallest first", lambda row: row["l2"]),
@@ -40,7 +41,7 @@ class KeptImages:
     """
 
     run_id: int
-    samples: tuple[Row, ...]
+    samples: tuple[SampleRow, ...]
     clean: Pixels
     adversarial: Pixels
     class_names: tuple[str, ...]
@@ -80,12 +81,12 @@ def read_examples(store: Store, run_id: int) -> KeptImages:
     )
 
 
-def flipped(row: Row) -> bool:
+def flipped(row: SampleRow) -> bool:
     """Whether the attack, and not the model itself, got the image wrong."""
     return bool(row["broken"] and row["clean_prediction"] == row["label"])
 
 
-def confidence_drop(row: Row) -> float:
+def confidence_drop(row: SampleRow) -> float:
     """How far the attack moved the confidence.
 
     The confidence of a wrong answer counts as negative, so images that end up surely wrong
@@ -96,7 +97,7 @@ def confidence_drop(row: Row) -> float:
     return float(row["clean_confidence"] - after)
 
 
-def verdict(row: Row) -> str:
+def verdict(row: SampleRow) -> str:
     """What became of an image, in words."""
     if row["clean_prediction"] != row["label"]:
         return "wrong before the attack"
@@ -121,10 +122,13 @@ def figures(examples: KeptImages, place: int) -> dict[str, str]:
     }
 
 
-def prediction(examples: KeptImages, row: Row, kind: str) -> str:
-    """A prediction with its confidence: ``8, 91.0 %``; kind is clean or adversarial."""
-    confidence: Any = row[f"{kind}_confidence"]
-    return f"{examples.name(row[f'{kind}_prediction'])}, {100 * confidence:.1f} %"
+def prediction(examples: KeptImages, row: SampleRow, kind: Kind) -> str:
+    """A prediction with its confidence: ``8, 91.0 %``."""
+    if kind == "clean":
+        label, confidence = row["clean_prediction"], row["clean_confidence"]
+    else:
+        label, confidence = row["adversarial_prediction"], row["adversarial_confidence"]
+    return f"{examples.name(label)}, {100 * confidence:.1f} %"
 
 
 def pair_text(examples: KeptImages, place: int) -> str:

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 
 from engine.errors import StoreError
 from engine.report.evidence import lights, summarise
-from engine.store import Row
+from engine.store import QueueRow, RunRow
 from gui.base import file_dialogs
 from gui.base.model_names import model_title
 from gui.base.page_context import PageContext
@@ -87,7 +87,7 @@ class InspectorPage(Page):
     def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
         super().__init__(context, parent)
         self._seen: Version | None = None
-        self._rows: dict[int, Row] = {}
+        self._rows: dict[int, QueueRow | RunRow] = {}
         self._stamp: tuple[Any, ...] = ()
         self.examples: KeptImages | None = None
         self.place: int | None = None
@@ -279,7 +279,7 @@ class InspectorPage(Page):
         found = lights(row, self.context.store.checks(row["run_id"]))
         self.evidence.show_summary(summarise(row, found))
 
-    def _others(self, row: Row | None) -> list[Row]:
+    def _others(self, row: QueueRow | RunRow | None) -> list[QueueRow | RunRow]:
         if row is None:
             return []
         return [
@@ -361,11 +361,11 @@ class InspectorPage(Page):
             self.notify.emit(Message(f"{path} cannot be written.", hint, "error"))
 
 
-def _title(row: Row) -> str:
+def _title(row: QueueRow | RunRow) -> str:
     return f"{row['run_id']}  {model_title(row['model'])}, {row['compression']}, {row['attack']}"
 
 
-def _why_none(row: Row | None) -> str:
+def _why_none(row: QueueRow | RunRow | None) -> str:
     if row and row["status"] != "finished":
         return f"This run is {row['status']} and has no images yet."
     return "This run kept no images. Set keep_images above 0 in the study and run it again."

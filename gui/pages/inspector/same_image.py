@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem, QWidget
 
-from engine.store import Row, Store
+from engine.store import QueueRow, RunRow, SampleRow, Store
 from gui.base import theme
 from gui.base.model_names import model_title
 from gui.pages.inspector.kept_images import KeptImages, prediction, verdict
@@ -24,8 +24,8 @@ class SameImageTable(QTableWidget):
     def __init__(self, store: Store, parent: QWidget | None = None) -> None:
         super().__init__(0, len(_HEADS), parent)
         self._store = store
-        self._samples: dict[int, dict[int, Row]] = {}
-        self._runs: list[Row] = []
+        self._samples: dict[int, dict[int, SampleRow]] = {}
+        self._runs: list[QueueRow | RunRow] = []
         self._image: tuple[KeptImages, int] | None = None
         self._waiting: deque[int] = deque()
         self._timer = QTimer(self)
@@ -49,7 +49,7 @@ class SameImageTable(QTableWidget):
             self.setColumnWidth(column, width)
         theme.current().changed.connect(self._show)
 
-    def set_runs(self, runs: Sequence[Row]) -> None:
+    def set_runs(self, runs: Sequence[QueueRow | RunRow]) -> None:
         """The finished runs to look the image up in."""
         self._runs = list(runs[:_MOST])
         self._waiting = deque(
@@ -97,7 +97,7 @@ class SameImageTable(QTableWidget):
             item.setToolTip(text)
 
 
-def _outcome(examples: KeptImages, sample: Row | None) -> tuple[str, str]:
+def _outcome(examples: KeptImages, sample: SampleRow | None) -> tuple[str, str]:
     if sample is None:
         return "", ""
     return prediction(examples, sample, "adversarial"), verdict(sample)

@@ -24,7 +24,7 @@ from PySide6.QtWidgets import (
 from engine import events
 from engine.report.cells import csv_text
 from engine.report.naming import shortened
-from engine.store import Row
+from engine.store import QueueRow
 from gui.base import file_dialogs
 from gui.base.model_names import model_title
 from gui.base.page_context import PageContext
@@ -68,7 +68,7 @@ class LivePage(Page):
         self._asked: dict[int, bool] = {}
         self._stored: dict[int, tuple[str, LiveState]] = {}
         self._curves: dict[int, Points] = {}
-        self._rows: dict[int, Row] = {}
+        self._rows: dict[int, QueueRow] = {}
         self._seen: Version | None = None
         self._dirty = True
         self.timer = QTimer(self)
@@ -185,7 +185,7 @@ class LivePage(Page):
             if run_id != self.context.client.running and ended:
                 del self._states[run_id]
 
-    def _fill(self, rows: list[Row]) -> None:
+    def _fill(self, rows: list[QueueRow]) -> None:
         short = shortened(rows)
         titles = [(_run_title(row, short[row["compression"]]), row["run_id"]) for row in rows]
         fill_box(self.runs, titles)
@@ -279,7 +279,7 @@ class LivePage(Page):
             self._asked[run_id] = expected_epochs(recipe) > 0
         return self._asked[run_id]
 
-    def _names_and_curves(self, row: Row | None) -> tuple[str, list[Earlier]]:
+    def _names_and_curves(self, row: QueueRow | None) -> tuple[str, list[Earlier]]:
         """The name of a run; finished ones like it but for compression, the base model first."""
         if row is None:
             return "", []
@@ -305,7 +305,7 @@ class LivePage(Page):
             self._curves[missing[0]] = curve_points(points)
         self._dirty = self._dirty or len(missing) > 1
 
-    def _curve_of(self, row: Row, short: Mapping[str, str]) -> Earlier:
+    def _curve_of(self, row: QueueRow, short: Mapping[str, str]) -> Earlier:
         run_id = row["run_id"]
         baseline = row["compression"] == "none"
         name = "none (baseline)" if baseline else short[str(row["compression"])]
@@ -350,6 +350,6 @@ class LivePage(Page):
         path.write_text(text, "utf-8")
 
 
-def _run_title(row: Row, compression: str) -> str:
+def _run_title(row: QueueRow, compression: str) -> str:
     name = f"{row['run_id']}  {model_title(row['model'])}, {compression}, {row['attack']}"
     return name if row["status"] == "finished" else f"{name}  ({row['status']})"

@@ -9,7 +9,7 @@ from typing import Any
 from engine import events
 from engine.report.evidence import lights, summarise
 from engine.statistics.intervals import wilson
-from engine.store import Row, Store
+from engine.store import CurveRow, RunRow, Store
 from gui.base.words import duration
 from gui.pages.live.training_state import (
     NO_TRAINING,
@@ -179,12 +179,12 @@ def stored_state(store: Store, run_id: int) -> LiveState:
     )
 
 
-def curve_points(rows: Sequence[Row]) -> Points:
+def curve_points(rows: Sequence[CurveRow]) -> Points:
     """The points of ``Store.curve`` to draw."""
     return tuple((row["step"], row["robust_accuracy"]) for row in rows)
 
 
-def _marks(rows: Sequence[Row]) -> Marks:
+def _marks(rows: Sequence[CurveRow]) -> Marks:
     """Where each part begins: after the step before its first point."""
     found: list[tuple[int, str]] = []
     before = 0
@@ -195,13 +195,13 @@ def _marks(rows: Sequence[Row]) -> Marks:
     return tuple(found)
 
 
-def _evidence(store: Store, row: Row) -> str:
+def _evidence(store: Store, row: RunRow) -> str:
     if row["status"] != "finished":
         return ""
     return summarise(row, lights(row, store.checks(row["run_id"]))).text
 
 
-def _ended(row: Row) -> str:
+def _ended(row: RunRow) -> str:
     return f"failed: {row['message']}" if row["status"] == "failed" else str(row["status"])
 
 

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from engine import catalog, events
 from engine.errors import CrumpleError
-from engine.store import Row
+from engine.store import Payload
 
 Points = tuple[tuple[int, float], ...]
 Marks = tuple[tuple[int, str], ...]
@@ -165,7 +165,7 @@ COLUMNS = (
 """Heads of ``Training.rows``."""
 
 
-def of_records(records: Iterable[Row]) -> Training:
+def of_records(records: Iterable[Payload]) -> Training:
     """The trainings in the records of a recipe's steps, as they are stored."""
     found: list[Segment] = []
     for place, record in enumerate(records, 1):
@@ -176,16 +176,16 @@ def of_records(records: Iterable[Row]) -> Training:
     return Training(tuple(found))
 
 
-def _epoch(row: Row) -> Epoch:
+def _epoch(row: Payload) -> Epoch:
     return Epoch(row["epoch"], row["loss"], row["clean"], row["robust"], row["learning_rate"])
 
 
-def expected_epochs(recipe: Iterable[Row]) -> int:
+def expected_epochs(recipe: Iterable[Payload]) -> int:
     """Epochs that all steps of a stored recipe train together; 0 if they do not."""
     return sum(_epochs(step) for step in recipe)
 
 
-def _epochs(step: Row) -> int:
+def _epochs(step: Payload) -> int:
     try:
         params = catalog.find("compressions", step["name"]).params
         return params.model_validate(step["params"]).training_epochs()

@@ -7,7 +7,7 @@ import math
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PySide6.QtCore import QEvent, QObject, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
@@ -16,7 +16,7 @@ from engine import catalog
 from engine.errors import CrumpleError, SpecError
 from engine.host import paths
 from engine.specs.study import Study
-from engine.store import Row
+from engine.store import PaceRow, StepPaceRow
 from gui.base import file_dialogs
 from gui.base.page_context import PageContext
 from gui.base.undo_commands import ReplaceDraft
@@ -33,6 +33,8 @@ from gui.widgets.message_bar import Message
 MOST_RUNS = 5000
 _DRAFT = "new/draft"
 _UNNAMED = "Study"
+
+_Pace = TypeVar("_Pace", PaceRow, StepPaceRow)
 
 
 class NewPage(Page):
@@ -60,8 +62,8 @@ class NewPage(Page):
         self.attacks = MethodColumn("3  Attacks", "attacks")
         self.plan = PlanTable()
         self.count, self.verdict, self.estimate = QLabel(), QLabel(), QLabel()
-        self._paces: list[Row] = []
-        self._step_paces: list[Row] = []
+        self._paces: list[PaceRow] = []
+        self._step_paces: list[StepPaceRow] = []
         self._seen: Version | None = None
         self.example = TextButton("crumple", "Load example")
         self.open_button = TextButton("folder", "Open…")
@@ -205,7 +207,7 @@ class NewPage(Page):
             self._step_paces = self._of_this_machine(self.context.store.step_paces())
             self._tell_time()
 
-    def _of_this_machine(self, rows: list[Row]) -> list[Row]:
+    def _of_this_machine(self, rows: list[_Pace]) -> list[_Pace]:
         here = self.context.client.device
         return [
             row

@@ -8,7 +8,7 @@ from typing import Any
 
 from engine import catalog
 from engine.specs.study import Step, Study
-from engine.store import Row
+from engine.store import PaceRow, StepPaceRow
 
 NO_ESTIMATE = "no estimate yet"
 
@@ -34,7 +34,7 @@ _FREE = {
 _FREE_ENDS = ("epochs", "lr", "schedule")
 
 
-def estimate(study: Study, paces: Sequence[Row], step_paces: Sequence[Row] = ()) -> str:
+def estimate(study: Study, paces: Sequence[PaceRow], step_paces: Sequence[StepPaceRow] = ()) -> str:
     """In words: how long all runs take on this machine, as far as stored runs tell.
 
     A run counts as what the same attack took for an image of the same model, or of any model
@@ -75,7 +75,7 @@ def _unknown(trainings: Sequence[float | None]) -> str:
     return f"{UNKNOWN_TRAINING}{share}"
 
 
-def training_seconds(study: Study, step_paces: Sequence[Row]) -> list[float | None]:
+def training_seconds(study: Study, step_paces: Sequence[StepPaceRow]) -> list[float | None]:
     """What each training of a study may take, None where nothing like it is stored.
 
     Recipes that begin alike are trained alike, so their common steps count once.
@@ -96,7 +96,7 @@ def training_seconds(study: Study, step_paces: Sequence[Row]) -> list[float | No
     return found
 
 
-def _per_epoch(rows: Iterable[Row], model: str, step: Step) -> float | None:
+def _per_epoch(rows: Iterable[StepPaceRow], model: str, step: Step) -> float | None:
     cost = _cost(step.name, step.params)
     same = [
         row["seconds"] / row["epochs"]
@@ -117,7 +117,7 @@ def _cost(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _per_image(rows: Iterable[Row], model: str, attack: str) -> float | None:
+def _per_image(rows: Iterable[PaceRow], model: str, attack: str) -> float | None:
     same = [row for row in rows if row["attack"] == attack]
     chosen = [row for row in same if row["model"] == model] or same
     return statistics.median(row["seconds"] / row["n"] for row in chosen) if chosen else None

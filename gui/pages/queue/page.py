@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 
 from engine import events
 from engine.host import paths
-from engine.store import Row
+from engine.store import QueueRow
 from gui.base import theme
 from gui.base.page_context import PageContext
 from gui.bridge.store_version import Version, store_version
@@ -52,7 +52,7 @@ class QueuePage(Page):
         super().__init__(context, parent)
         self.model = QueueModel(self)
         self._seen: Version | None = None
-        self._rows: list[Row] = []
+        self._rows: list[QueueRow] = []
         self.table = QTableView()
         self.summary = QLabel()
         self.pause_button = TextButton("pause", "Pause")
@@ -154,7 +154,7 @@ class QueuePage(Page):
         self._show_buttons()
 
     def _show_summary(self) -> None:
-        counts = Counter(row["status"] for row in self._rows)
+        counts = Counter[str](row["status"] for row in self._rows)
         plan = self.context.client.planning.words()
         parts = [f"{counts[word]} {word}" for word in _WORDS if counts[word]]
         self.summary.setText(", ".join([*([f"{plan}…"] if plan else []), *parts]))
@@ -174,7 +174,7 @@ class QueuePage(Page):
         if isinstance(event, _MOVES) and self.isVisible():
             self.model.touch(event.run_id)
 
-    def _selected(self) -> list[Row]:
+    def _selected(self) -> list[QueueRow]:
         indexes = self.table.selectionModel().selectedRows(NAME)
         return [self.model.row(index.row()) for index in sorted(indexes, key=lambda i: i.row())]
 
@@ -198,7 +198,7 @@ class QueuePage(Page):
             "Go on with the queue" if paused else "Finish the running run, then wait"
         )
 
-    def _open_run(self, row: Row) -> None:
+    def _open_run(self, row: QueueRow) -> None:
         page = {"running": "live", "finished": "inspector"}.get(row["status"])
         if page:
             self.go.emit(page, row["run_id"])

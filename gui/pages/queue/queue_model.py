@@ -8,7 +8,7 @@ from typing import Any
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
 from engine.events import CheckProgress, EpochFinished, RunProgress
-from engine.store import Row
+from engine.store import QueueRow
 from gui.base import theme
 from gui.base.model_names import model_title
 from gui.base.words import duration, epochs_of
@@ -36,7 +36,7 @@ class QueueModel(QAbstractTableModel):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._rows: list[Row] = []
+        self._rows: list[QueueRow] = []
         self._progress: Mapping[int, Progress] = {}
 
     # -- what the view asks ----------------------------------------------------------------
@@ -71,7 +71,7 @@ class QueueModel(QAbstractTableModel):
                 return self._share(row)
         return None
 
-    def _text(self, row: Row, column: int) -> str:
+    def _text(self, row: QueueRow, column: int) -> str:
         match column:
             case 0:
                 return str(row["run_id"])
@@ -87,7 +87,7 @@ class QueueModel(QAbstractTableModel):
                 return self._time(row)
         return " ".join(filter(None, (_reason(row), row["hint"])))
 
-    def _tip(self, row: Row, column: int) -> str | None:
+    def _tip(self, row: QueueRow, column: int) -> str | None:
         if column == REASON and row["message"]:
             told = f"{row['message']} {row['hint'] or ''}".rstrip()
             return "\n\n".join(filter(None, (told, (row["traceback"] or "")[-1500:])))
@@ -95,10 +95,10 @@ class QueueModel(QAbstractTableModel):
             return f"{self._text(row, NAME)}\nModel {row['model']}"
         return self._text(row, column) if column in (NAME, STUDY, REASON) else None
 
-    def _running(self, row: Row) -> Progress | None:
+    def _running(self, row: QueueRow) -> Progress | None:
         return self._progress.get(row["run_id"]) if row["status"] == "running" else None
 
-    def _how_far(self, row: Row) -> str:
+    def _how_far(self, row: QueueRow) -> str:
         progress = self._running(row)
         if isinstance(progress, EpochFinished):
             return "epoch {} / {}".format(*epochs_of(progress))
@@ -107,7 +107,7 @@ class QueueModel(QAbstractTableModel):
         done, total = (progress.done, progress.total) if progress else (row["done"], row["total"])
         return f"{done} / {total}" if total else ""
 
-    def _share(self, row: Row) -> float:
+    def _share(self, row: QueueRow) -> float:
         progress = self._running(row)
         if isinstance(progress, EpochFinished):
             done, total = epochs_of(progress)
@@ -116,7 +116,7 @@ class QueueModel(QAbstractTableModel):
             return progress.share
         return row["done"] / row["total"] if row["total"] else 0.0
 
-    def _time(self, row: Row) -> str:
+    def _time(self, row: QueueRow) -> str:
         """What is left of a running run, what a finished one took."""
         progress = self._running(row)
         if progress:
@@ -126,13 +126,13 @@ class QueueModel(QAbstractTableModel):
         took = row["seconds"] if row["status"] == "finished" else None
         return duration(took) if took is None or took >= 60 else f"{took:.1f} s"
 
-    def row(self, index: int) -> Row:
+    def row(self, index: int) -> QueueRow:
         """The stored row at a place."""
         return self._rows[index]
 
     # -- updates ---------------------------------------------------------------------------
 
-    def update(self, rows: Sequence[Row], progress: Mapping[int, Progress]) -> None:
+    def update(self, rows: Sequence[QueueRow], progress: Mapping[int, Progress]) -> None:
         """Show these rows; only what differs is announced."""
         rows = sorted(rows, key=lambda row: _ORDER[row["status"]])
         self._progress = progress
@@ -161,7 +161,7 @@ class QueueModel(QAbstractTableModel):
                 del self._rows[place]
                 self.endRemoveRows()
 
-    def _append(self, rows: Sequence[Row]) -> None:
+    def _append(self, rows: Sequence[QueueRow]) -> None:
         known = {row["run_id"] for row in self._rows}
         fresh = [row for row in rows if row["run_id"] not in known]
         if fresh:
@@ -185,7 +185,7 @@ class QueueModel(QAbstractTableModel):
         self.layoutChanged.emit()
 
 
-def _reason(row: Row) -> str:
+def _reason(row: QueueRow) -> str:
     """Why a run failed, without the name of the run, which stands beside it."""
     reason = str(row["reason"] or row["message"] or "")
     return f"{reason} ({row['stage']})" if row["stage"] else reason

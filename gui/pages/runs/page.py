@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine.report.tables import results_text
-from engine.store import Row
+from engine.store import ResultRow
 from gui.base import file_dialogs, theme
 from gui.base.model_names import titles
 from gui.base.page_context import PageContext
@@ -303,7 +303,7 @@ class RunsPage(Page):
 
     # -- taking it elsewhere ---------------------------------------------------------------
 
-    def _rows_to_export(self) -> list[Row]:
+    def _rows_to_export(self) -> list[ResultRow]:
         return self.table.selected() or self.table.proxy.shown()
 
     def copy(self) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from engine.catalog import format_number
 from engine.report.tables import with_interval
 from engine.statistics.words import in_percent
+from engine.store import Columns
 from gui.base.model_names import model_title
 
-Row = Mapping[str, Any]
 Key = tuple[bool, Any]
 
 
@@ -31,30 +31,30 @@ class RunColumn:
     id: str
     title: str
     hint: str
-    text: Callable[[Row], str]
-    key: Callable[[Row], Any]
+    text: Callable[[Columns], str]
+    key: Callable[[Columns], Any]
     number: bool = True
     shown: bool = True
 
 
-def _plain(name: str) -> Callable[[Row], str]:
+def _plain(name: str) -> Callable[[Columns], str]:
     return lambda row: "" if row[name] is None else str(row[name])
 
 
-def _format(name: str, spec: str) -> Callable[[Row], str]:
+def _format(name: str, spec: str) -> Callable[[Columns], str]:
     return lambda row: "" if row[name] is None else format(row[name], spec)
 
 
-def _share(name: str) -> Callable[[Row], str]:
+def _share(name: str) -> Callable[[Columns], str]:
     return lambda row: in_percent(row[name])
 
 
-def _value(name: str) -> Callable[[Row], Any]:
+def _value(name: str) -> Callable[[Columns], Any]:
     return lambda row: row[name]
 
 
 def _text(id_: str, title: str, hint: str, *, shown: bool = True) -> RunColumn:
-    def key(row: Row) -> Any:
+    def key(row: Columns) -> Any:
         return str(row[id_]).casefold() if row[id_] else None
 
     return RunColumn(id_, title, hint, _plain(id_), key, number=False, shown=shown)
@@ -69,7 +69,7 @@ def _percent(id_: str, title: str, hint: str, *, shown: bool = True) -> RunColum
 
 
 def _when(id_: str, title: str, hint: str) -> RunColumn:
-    def text(row: Row) -> str:
+    def text(row: Columns) -> str:
         return str(row[id_] or "")[:16].replace("T", " ")
 
     return RunColumn(id_, title, hint, text, _value(id_), number=False, shown=False)
@@ -84,16 +84,16 @@ def size_text(count: float | None) -> str:
     return f"{digits.format(count / 1000**power)} {('B', 'kB', 'MB', 'GB')[power]}"
 
 
-def _eps(row: Row) -> str:
+def _eps(row: Columns) -> str:
     return "" if row["eps"] is None else format_number(row["eps"])
 
 
-def flag_words(row: Row) -> str:
+def flag_words(row: Columns) -> str:
     """The flags of a run in words, one sentence a line."""
     return "\n".join(flag["text"] for flag in row["flags"])
 
 
-def _flag_ids(row: Row) -> str:
+def _flag_ids(row: Columns) -> str:
     return ", ".join(flag["id"] for flag in row["flags"])
 
 

@@ -17,7 +17,7 @@ from PySide6.QtGui import QColor
 
 from engine.report.evidence import LEVEL_ROLES, worst
 from engine.report.naming import shortened
-from engine.store import Row
+from engine.store import ResultRow
 from gui.base import theme
 from gui.pages.runs.run_columns import COLUMNS, RunColumn, flag_words
 from gui.widgets.run_filter import RunFilter
@@ -38,10 +38,10 @@ class RunsModel(QAbstractTableModel):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.rows: list[Row] = []
+        self.rows: list[ResultRow] = []
         self._short: dict[str, str] = {}
 
-    def set_rows(self, rows: Sequence[Row]) -> None:
+    def set_rows(self, rows: Sequence[ResultRow]) -> None:
         """Show these; cells change in place while the runs stay the same."""
         self._short = shortened(rows)
         old = [row["run_id"] for row in self.rows]
@@ -122,11 +122,11 @@ class RunsProxy(QSortFilterProxyModel):
             return (b is None and a is not None) if up else (a is None and b is not None)
         return bool(a < b)
 
-    def shown(self) -> list[Row]:
+    def shown(self) -> list[ResultRow]:
         """The rows in the order they are seen."""
         return [self.index(i, 0).data(ROW_ROLE) for i in range(self.rowCount())]
 
-    def _rows(self) -> list[Row]:
+    def _rows(self) -> list[ResultRow]:
         model = self.sourceModel()
         return model.rows if isinstance(model, RunsModel) else []
 
@@ -136,7 +136,7 @@ def _alignment(column: RunColumn) -> Qt.AlignmentFlag:
     return side | Qt.AlignmentFlag.AlignVCenter
 
 
-def _words(row: Row, column: RunColumn) -> str | None:
+def _words(row: ResultRow, column: RunColumn) -> str | None:
     if column.id in ("robust_accuracy", "flags") and row["flags"]:
         return flag_words(row)
     if column.id == "model":
@@ -144,6 +144,6 @@ def _words(row: Row, column: RunColumn) -> str | None:
     return column.text(row) or None
 
 
-def _status_colour(row: Row) -> QColor | None:
+def _status_colour(row: ResultRow) -> QColor | None:
     role = _STATUS_COLOURS.get(row["status"])
     return theme.colour(role) if role else None

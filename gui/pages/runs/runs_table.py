@@ -8,7 +8,7 @@ from PySide6.QtCore import QItemSelectionModel, QModelIndex, QSettings, Qt
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from engine.report.cells import cell
-from engine.store import Row
+from engine.store import ResultRow
 from gui.pages.runs.run_columns import COLUMNS
 from gui.pages.runs.runs_model import ROW_ROLE, RunsModel, RunsProxy
 from gui.widgets.run_filter import RunFilter
@@ -94,7 +94,7 @@ class RunsTable(QTableView):
             self.setColumnHidden(place, not shown)
             self.save_state()
 
-    def set_rows(self, rows: Sequence[Row]) -> None:
+    def set_rows(self, rows: Sequence[ResultRow]) -> None:
         """Show these rows; the selection stays with its runs."""
         chosen = [row["run_id"] for row in self.selected()]
         self.runs.set_rows(rows)
@@ -105,7 +105,7 @@ class RunsTable(QTableView):
         """Show only the rows it accepts."""
         self.proxy.set_filter(run_filter)
 
-    def selected(self) -> list[Row]:
+    def selected(self) -> list[ResultRow]:
         """The selected rows, in the order they are seen."""
         rows = sorted(index.row() for index in self.selectionModel().selectedRows())
         return [self.proxy.index(row, 0).data(ROW_ROLE) for row in rows]

@@ -24,7 +24,7 @@ from engine.pipeline import runner
 from engine.pipeline.runner import Options
 from engine.specs.dataset import DatasetSpec
 from engine.specs.study import Study
-from engine.store import Row, Writer
+from engine.store import ResultRow, Writer
 from tests.helpers.checkpoints import labelled, lively, pictures
 from tests.helpers.layouts import KuangResNet18
 from tests.helpers.simulated_device import SimulatedDevice
@@ -195,7 +195,7 @@ def study(**changes: Any) -> Study:
     return small_study(**{**tables, **changes})
 
 
-def go(folder: Path, place: str, spec: Study) -> list[Row]:
+def go(folder: Path, place: str, spec: Study) -> list[ResultRow]:
     """The rows of a finished study, with what is compared, and one of its transfers."""
     folder.mkdir(exist_ok=True)
     with Writer(folder / "lab.db") as store:
@@ -204,7 +204,7 @@ def go(folder: Path, place: str, spec: Study) -> list[Row]:
         for row in store.results():
             run = store.run(row["run_id"])
             assert row["status"] == "finished", f"{run['message']} {run['traceback']}"
-            told: Row = {name: row[name] for name in SAME}
+            told: ResultRow = {name: row[name] for name in SAME}
             told["flags"] = sorted(flag["id"] for flag in row["flags"])
             told["verdicts"] = [one["broken"] for one in store.samples(row["run_id"])]
             rows.append(told)

@@ -15,14 +15,14 @@ from engine.diagnostics import lost_flag, unfinished_flag
 from engine.pipeline import runner
 from engine.pipeline.runner import Options
 from engine.specs.study import make_attack
-from engine.store import Row, Writer
+from engine.store import Payload, Writer
 from tests.helpers.attack_models import Affine, Wrapped
 from tests.helpers.studies import small_study
 
 PGD = make_attack({"name": "pgd", "eps": 0.1, "steps": 40})
 
 
-def _curve(accuracy: list[float], margin: list[float], total: int = 100) -> list[Row]:
+def _curve(accuracy: list[float], margin: list[float], total: int = 100) -> list[Payload]:
     return [
         {"step": step, "robust_accuracy": a, "margin": m, "active": round(a * total)}
         for step, (a, m) in enumerate(zip(accuracy, margin, strict=True))

@@ -14,7 +14,7 @@ from engine.pipeline.runner import Options
 from engine.report.evidence import lights, summarise
 from engine.specs.dataset import DatasetSpec
 from engine.specs.study import Recipe, Run, Study, make_attack, make_step
-from engine.store import Row, Store, Writer
+from engine.store import ResultRow, Store, Writer
 from engine.store.stage_keys import (
     diagnostics_key,
     recipe_key,
@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
     return kept_database.restore(tmp_path)
 
 
-def as_then(rows: list[Row]) -> list[dict[str, Any]]:
+def as_then(rows: list[ResultRow]) -> list[dict[str, Any]]:
     """Rows with the columns that there were."""
     return [{name: row[name] for name in EXPECTED["results"][0]} for row in rows]
 

@@ -13,7 +13,7 @@ from engine.host import device
 from engine.pipeline import runner
 from engine.pipeline.runner import Options
 from engine.specs.study import Run, Step, Study, make_attack, make_step
-from engine.store import Row, Writer
+from engine.store import Payload, Writer
 from engine.store.stage_keys import recipe_key, variant_key
 from tests.helpers.studies import small_study
 
@@ -41,11 +41,11 @@ def compressed(events: list[Event]) -> list[str]:
     return [e.detail for e in events if isinstance(e, StageStarted) and e.stage == "compression"]
 
 
-def steps_of(store: Writer, compression: str) -> list[Row]:
+def steps_of(store: Writer, compression: str) -> list[Payload]:
     row = next(row for row in store.results() if row["compression"] == compression)
     payload = store.stage(store.run(row["run_id"])["variant_key"])
     assert payload is not None
-    found: list[Row] = payload["steps"]
+    found: list[Payload] = payload["steps"]
     return found
 
 

@@ -32,7 +32,7 @@ from engine.pipeline.runner import Options
 from engine.specs.dataset import DatasetSpec
 from engine.specs.study import Study
 from engine.statistics.run_checks import run_checks
-from engine.store import RESULT_COLUMNS, Row, Writer
+from engine.store import RESULT_COLUMNS, ResultRow, Writer
 from tests.helpers.simulated_device import SimulatedDevice
 from tests.helpers.studies import small_study
 
@@ -62,7 +62,7 @@ def run_until_first_batch(store: Writer, study: Study) -> None:
     )
 
 
-def numbers(rows: list[Row]) -> list[Row]:
+def numbers(rows: list[ResultRow]) -> list[ResultRow]:
     return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
 
 

@@ -20,7 +20,7 @@ from engine.pipeline.runner import Options, Runner
 from engine.pipeline.transfer_stage import Transfer, count, misclassified
 from engine.process.commands import Cancel, Pause, Shutdown
 from engine.process.worker import _Worker
-from engine.store import TRANSFER_COLUMNS, Pair, Row, Store, Writer
+from engine.store import TRANSFER_COLUMNS, Pair, ResultRow, Store, Writer
 from engine.store.schema import migrations
 from tests.helpers.filled_store import fill
 from tests.helpers.studies import small_study
@@ -162,7 +162,7 @@ def test_a_pair_of_a_version_that_did_not_say_which_images_is_judged_again(store
     (missing,) = store.db.execute("SELECT count(*) FROM transfers WHERE wrong IS NULL").fetchone()
     assert not missing
 
-    def counts(rows: list[Row]) -> list[Row]:
+    def counts(rows: list[ResultRow]) -> list[ResultRow]:
         return [{k: v for k, v in row.items() if k not in ("seconds", "finished")} for row in rows]
 
     assert counts(store.transfers()) == counts(before)

@@ -20,7 +20,7 @@ from engine.events import (
 from engine.pipeline import runner
 from engine.pipeline.runner import Options
 from engine.specs.study import Study
-from engine.store import Row, Store, Writer
+from engine.store import ResultRow, Store, Writer
 from tests.helpers.engine_process import Watched, marked, study
 from tests.helpers.failing_models import (
     ERRORS,
@@ -53,11 +53,11 @@ def run(store: Writer, wanted: Study, **options: Any) -> list[Event]:
     return events
 
 
-def verdicts(store: Store, run_id: int) -> list[Row]:
+def verdicts(store: Store, run_id: int) -> list[ResultRow]:
     return [{name: row[name] for name in VERDICT} for row in store.samples(run_id)]
 
 
-def check_failed(store: Store, run_id: int) -> Row:
+def check_failed(store: Store, run_id: int) -> ResultRow:
     """The row of a failed run; no result stands in it."""
     row = store.run(run_id)
     assert row["status"] == "failed"

@@ -23,12 +23,12 @@ from engine.report.identity import family, method
 from engine.report.naming import namer, shortened
 from engine.report.series import X_AXES, Y_AXES
 from engine.specs.study import StepWords, in_words, make_step, recipe_label
-from engine.store import Row, Store
+from engine.store import ResultRow, Store
 from tests.helpers import curve_store
 from tests.helpers.filled_store import fill
 from tests.helpers.patience import HANG
 
-Drawn = tuple[list[Row], dict[int, list[Row]]]
+Drawn = tuple[list[ResultRow], dict[int, list[ResultRow]]]
 OF_RESULTS = ("pareto", "curve", "bars", "heatmap")
 
 
@@ -119,14 +119,14 @@ def test_pareto_error_bars_are_the_stored_intervals(drawn: Drawn) -> None:
     assert axes.get_xscale() == "linear"
 
 
-def pruned_harder(rows: list[Row]) -> list[Row]:
+def pruned_harder(rows: list[ResultRow]) -> list[ResultRow]:
     """The runs, and those of magnitude pruning once more at a higher rate."""
     harder = [row for row in rows if row["compression"] == "magnitude 50%"]
     changes = {"compression": "magnitude 90%", "compression_rate": 6.0}
     return [*rows, *({**row, **changes, **recipe({"sparsity": 0.9}, row)} for row in harder)]
 
 
-def recipe(change: dict[str, Any], row: Row, name: str = "magnitude") -> dict[str, Any]:
+def recipe(change: dict[str, Any], row: ResultRow, name: str = "magnitude") -> dict[str, Any]:
     """The spec of a row with another recipe of one step."""
     step = make_step({"name": name, **change}).model_dump(mode="json")
     return {"spec": {**row["spec"], "recipe": [step]}}

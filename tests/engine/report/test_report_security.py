@@ -17,12 +17,12 @@ from engine.report.figures import chart_details, draw_chart
 from engine.report.security import Panel, needed, panels
 from engine.report.transfer import matrices, transfers_text
 from engine.statistics.intervals import wilson
-from engine.store import TRANSFER_COLUMNS, Row, Store
+from engine.store import TRANSFER_COLUMNS, ResultRow, Store
 from tests.helpers import filled_store
 from tests.helpers.curve_store import EPS, STUDY, N, add_transfers, affine_distances, fill
 
 
-def read(path: Path, kind: str = "security") -> tuple[list[Row], dict[int, list[Row]]]:
+def read(path: Path, kind: str = "security") -> tuple[list[ResultRow], dict[int, list[ResultRow]]]:
     with Store(path, readonly=True) as store:
         rows = store.results()
         return rows, chart_details(kind, rows, store)

@@ -13,7 +13,7 @@ from engine.report.series import X_AXES, Y_AXES, Series, series_of
 from engine.report.tables import results_text
 from engine.specs.dataset import DatasetSpec
 from engine.specs.study import Run, make_attack, make_step
-from engine.store import Row, Store, Writer
+from engine.store import ResultRow, Store, Writer
 from tests.helpers import curve_store
 from tests.helpers.filled_store import fill
 
@@ -22,7 +22,7 @@ ROBUST = Y_AXES[0]
 RADII = (0.1, 0.2, 0.3)
 
 
-def row(number: int, attack: dict[str, Any], **more: Any) -> Row:
+def row(number: int, attack: dict[str, Any], **more: Any) -> ResultRow:
     """A finished run as the store gives it."""
     made = make_attack(attack)
     steps = tuple(make_step(step) for step in more.pop("steps", ()))

@@ -15,7 +15,7 @@ from engine import catalog
 from engine.errors import SpecError
 from engine.report.listing import section_json, section_text
 from engine.report.tables import RESULT_FORMATS, results_text, samples_bytes, with_interval
-from engine.store import MORE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS, Row, Store
+from engine.store import MORE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS, ResultRow, Store
 from tests.helpers.filled_store import N, fill
 
 
@@ -28,11 +28,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def rows(store: Store) -> list[Row]:
+def rows(store: Store) -> list[ResultRow]:
     return store.results()
 
 
-def test_csv_holds_every_column_raw(rows: list[Row]) -> None:
+def test_csv_holds_every_column_raw(rows: list[ResultRow]) -> None:
     back = list(csv.DictReader(io.StringIO(results_text(rows, "csv"))))
     assert tuple(back[0]) == (*RESULT_COLUMNS, *MORE_COLUMNS)
     for row, line in zip(rows, back, strict=True):
@@ -42,18 +42,20 @@ def test_csv_holds_every_column_raw(rows: list[Row]) -> None:
     assert [line["flags"] for line in back] == [""] * 4 + ["likely-masking"] * 2
 
 
-def test_json_is_what_the_store_gave(rows: list[Row]) -> None:
+def test_json_is_what_the_store_gave(rows: list[ResultRow]) -> None:
     assert json.loads(results_text(rows, "json")) == rows
 
 
-def test_json_never_writes_nan(rows: list[Row]) -> None:
+def test_json_never_writes_nan(rows: list[ResultRow]) -> None:
     odd = [{**rows[0], "seconds": float("nan"), "queries_per_sample": float("inf")}]
     back = json.loads(results_text(odd, "json"), parse_constant=pytest.fail)
     assert back[0]["seconds"] is back[0]["queries_per_sample"] is None
 
 
 @pytest.mark.parametrize("format_", ["table", "latex", "markdown"])
-def test_people_see_the_interval_the_flags_and_the_state(rows: list[Row], format_: str) -> None:
+def test_people_see_the_interval_the_flags_and_the_state(
+    rows: list[ResultRow], format_: str
+) -> None:
     lines = results_text(rows, format_).splitlines()
     (masked,) = [line for line in lines if "ptq w2" in line and "fgsm" in line]
     assert with_interval(rows[4]) in masked
@@ -67,7 +69,7 @@ def test_interval_is_in_percent() -> None:
 
 
 @pytest.mark.parametrize("format_", ["table", "latex", "markdown", "csv"])
-def test_a_waiting_run_is_a_row_without_numbers(rows: list[Row], format_: str) -> None:
+def test_a_waiting_run_is_a_row_without_numbers(rows: list[ResultRow], format_: str) -> None:
     empty = {**dict.fromkeys(rows[0]), "run_id": 77, "flags": [], "status": "waiting"}
     text = results_text([empty], format_)
     assert "77" in text
@@ -75,13 +77,13 @@ def test_a_waiting_run_is_a_row_without_numbers(rows: list[Row], format_: str) -
     assert "None" not in text
 
 
-def test_markdown_cells_do_not_break_the_table(rows: list[Row]) -> None:
+def test_markdown_cells_do_not_break_the_table(rows: list[ResultRow]) -> None:
     text = results_text([{**rows[0], "dataset": "a|b"}], "markdown")
     counts = {line.replace("\\|", "").count("|") for line in text.splitlines()}
     assert len(counts) == 1
 
 
-def test_latex_escapes_what_latex_would_read_as_command(rows: list[Row]) -> None:
+def test_latex_escapes_what_latex_would_read_as_command(rows: list[ResultRow]) -> None:
     text = results_text([{**rows[2], "dataset": "my_50%_set"}], "latex")
     assert r"my\_50\%\_set" in text
     assert r"magnitude 50\%" in text

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt
 
-from engine.store import Row
+from engine.store import ResultRow
 from gui.pages.compare.difference_model import COLUMNS, Comparison, DifferenceModel
 
 COMPRESSION = [name for name, _ in COLUMNS].index("Compression")
 
 
-def row(run_id: int, compression: str, brief: str) -> Row:
+def row(run_id: int, compression: str, brief: str) -> ResultRow:
     measured = {"robust_accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n": 100}
     names = {"model": "m", "compression": compression, "attack": "pgd"}
     recipe = [] if compression == "none" else [{"brief": brief}]
