@@ -14,11 +14,14 @@ project = "Crumple"
 version = release = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]["version"]
 html_title = f"Crumple {version}"
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["tables.css"]
 html_copy_source = False
 html_use_index = False
+html_show_copyright = False
 html_show_sphinx = False
 extensions = ["myst_parser"]
-exclude_patterns = ["tools"]
+exclude_patterns = ["static", "tools"]
 nitpicky = True
 myst_heading_anchors = 3
 myst_enable_extensions: list[str] = []

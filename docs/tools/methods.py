@@ -20,7 +20,7 @@ def methods(section: str) -> Iterator[str]:
         families.setdefault(entry.family, []).append(entry)
     for number, (family, entries) in enumerate(families.items()):
         if len(families) > 1:
-            yield from ["", f"## {family[:1].upper()}{family[1:]}"][not number :]
+            yield from ["", f"## Family: {family}"][not number :]
         for entry in entries:
             yield from _method(entry)
 
@@ -28,7 +28,7 @@ def methods(section: str) -> Iterator[str]:
 def _method(entry: Entry) -> Iterator[str]:
     yield from ["", f"### {entry.id}", "", f"**{entry.title}.** {entry.summary}"]
     if entry.formula:
-        yield from ["", "```text", *_wrapped(entry.formula), "```"]
+        yield from ["", f"`{entry.formula}`"]
     facts = [
         ("Source", entry.paper),
         ("Limits", entry.limits),
@@ -51,17 +51,6 @@ def _method(entry: Entry) -> Iterator[str]:
 def _norm(entry: Entry) -> str:
     field = entry.params.model_fields.get("norm")
     return "Linf or L2, a parameter" if field else entry.norm
-
-
-def _wrapped(text: str, width: int = 76) -> Iterator[str]:
-    line = ""
-    for word in text.split(" "):
-        if line and len(line) + 1 + len(word) > width:
-            yield line
-            line = f"  {word}"
-        else:
-            line = f"{line} {word}" if line else word
-    yield line
 
 
 Row = tuple[str, str, str, str]
@@ -132,10 +121,10 @@ def _range(field: Mapping[str, Any]) -> str:
     low, above = field.get("minimum"), field.get("exclusiveMinimum")
     high, below = field.get("maximum"), field.get("exclusiveMaximum")
     words = [
-        f"> {_number(above)}" if above is not None else "",
-        f"≥ {_number(low)}" if low is not None else "",
-        f"< {_number(below)}" if below is not None else "",
-        f"≤ {_number(high)}" if high is not None else "",
+        f">\u00a0{_number(above)}" if above is not None else "",
+        f"≥\u00a0{_number(low)}" if low is not None else "",
+        f"<\u00a0{_number(below)}" if below is not None else "",
+        f"≤\u00a0{_number(high)}" if high is not None else "",
     ]
     kind = {"integer": "integer", "array": "list", "string": "text"}.get(field.get("type", ""), "")
     return ", ".join(filter(None, [kind, *words]))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from engine.host import paths
 from tests.helpers.pages import DOCS, PAGES, ROOT
 
 pytest.importorskip("sphinx")
@@ -80,6 +82,14 @@ def test_styles_load_nothing_from_elsewhere(site: Path) -> None:
         text = sheet.read_text("utf-8")
         loaded = re.findall(r"url\(\s*[\"']?([^)\"']+)|@import\s+[\"']([^\"']+)", text)
         assert not [one for pair in loaded for one in pair if re.match(r"(https?:)?//", one)]
+
+
+def test_the_wheel_takes_the_pages() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert "docs" in wheel["packages"]
+    assert wheel["sources"]["docs"] == "engine/_resources/docs"
+    assert paths.documentation().samefile(DOCS)
 
 
 def test_the_check_sees_what_it_forbids() -> None:
