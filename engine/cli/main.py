@@ -30,6 +30,7 @@ _LAZY = {
     "preview": ("engine.cli.preview:preview", "Show some pictures as a network will see them."),
     "train": ("engine.cli.train:train", "Train a base model into the library."),
     "methods": ("engine.cli.methods:methods", "Trust files that bring methods of your own."),
+    "check-method": ("engine.cli.checking:check_method", "Try the rules on methods of your own."),
     "import": ("engine.cli.importing:import_", "Examine a checkpoint and put it into the library."),
 }
 """Commands whose module, and torch with it, is imported only when they are asked for."""

@@ -34,7 +34,7 @@ def load(spec: DatasetSpec, seed: int) -> ImageSet:
     Raises:
         DataError: the data are missing, damaged, fewer than ``limit`` or too many for memory.
     """
-    source = _open(spec, "test")
+    source = open_part(spec, "test")
     if source is None:
         raise DataError(f"The dataset {spec.label!r} has no test images.", "Choose another.")
     order = stratified_order(source.labels, seed)
@@ -51,7 +51,7 @@ def training_part(spec: DatasetSpec) -> ImageSet | None:
     Raises:
         DataError: as for ``load``.
     """
-    source = _open(spec, "training")
+    source = open_part(spec, "training")
     if source is None:
         return None
     count = len(source.labels)
@@ -130,7 +130,12 @@ def _cut(spec: DatasetSpec) -> Cut:
     return spec.cut
 
 
-def _open(spec: DatasetSpec, part: Split) -> Source | None:
+def open_part(spec: DatasetSpec, part: Split) -> Source | None:
+    """A part of a dataset before selection, built in or from outside; None if it has none.
+
+    Raises:
+        DataError: the data are missing or damaged.
+    """
     entry = catalog.built_in("datasets").get(spec.id)
     if entry is None:
         return open_outside(spec, part)

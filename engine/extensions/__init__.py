@@ -10,7 +10,7 @@ from __future__ import annotations
 from engine.extensions.activation import State, activate
 from engine.extensions.loading import implementation, validated
 from engine.extensions.methods import AttackMethod, CompressionMethod, DatasetMethod, Method
-from engine.extensions.trust import add, remove
+from engine.extensions.trust import add, is_trusted, remove, unconfirmed
 
 __all__ = [
     "AttackMethod",
@@ -21,6 +21,8 @@ __all__ = [
     "activate",
     "add",
     "implementation",
+    "is_trusted",
     "remove",
+    "unconfirmed",
     "validated",
 ]

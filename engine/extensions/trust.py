@@ -30,10 +30,7 @@ def add(file: Path, confirm: Callable[[str], bool]) -> tuple[Description, ...]:
     path = file.expanduser().absolute()
     provider = of_file(path, read_source(path))
     if not confirm(f"This runs the code in {path} with all your rights, now and in studies."):
-        raise SpecError(
-            f"The code in {path.name} was not run: nobody confirmed it.",
-            "Where you trust it, confirm with --trust-code.",
-        )
+        raise unconfirmed(path)
     known = Known(provider=provider, methods=child.ask(provider))
     activate(ask=False)
     for described in known.methods:
@@ -46,6 +43,20 @@ def add(file: Path, confirm: Callable[[str], bool]) -> tuple[Description, ...]:
     change(replace)
     activate(ask=False)
     return known.methods
+
+
+def unconfirmed(path: Path) -> SpecError:
+    """Nothing of a file was run."""
+    return SpecError(
+        f"The code in {path.name} was not run: nobody confirmed it.",
+        "Where you trust it, confirm with --trust-code.",
+    )
+
+
+def is_trusted(file: Path) -> bool:
+    """Whether a person trusts a file as it is now."""
+    path = file.expanduser().absolute()
+    return of_file(path, read_source(path)) in [known.provider for known in read().files]
 
 
 def _of_others(file: str) -> dict[str, Section]:
