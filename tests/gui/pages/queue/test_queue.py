@@ -71,7 +71,7 @@ def test_the_reason_of_a_failure_stands_without_the_name_of_the_run(
     page: QueuePage, results: FakeResults
 ) -> None:
     """As it is stored: words in it that look like the name of a stage stay."""
-    run = page.lab.store.run(results.failed)
+    run = page.context.store.run(results.failed)
     said = {"reason": "a, b: c: it is odd.", "stage": "attack pgd"}
     whole = f"{run['model']} · {run['compression']}, {said['stage']}: {said['reason']}"
     with Writer(results.path, exclusive=False) as writer:
