@@ -15,6 +15,7 @@ import pytest
 import shiboken6
 from PySide6.QtCore import QEvent, QSettings, QTimer
 from PySide6.QtWidgets import QApplication, QMenu
+from pytestqt.qtbot import QtBot
 
 from engine.events import Event
 from engine.store import Store
@@ -23,7 +24,7 @@ from gui.base.page_context import PageContext
 from gui.bridge.engine_client import QtEngineClient
 from tests.helpers.fake_results import FakeResults, fill
 from tests.helpers.fakes import FakeEngineClient
-from tests.helpers.page_kit import Tell
+from tests.helpers.page_kit import PageHarness, Tell
 from tests.helpers.patient_bot import PatientBot
 
 _UNABLE = "does not support (propagateSizeHints|raise|grabbing)"
@@ -124,6 +125,12 @@ def full_context(
     """A context with the runs of ``results``."""
     theme.install(qapp, settings, "light")
     yield from _open(results.path, engine, settings)
+
+
+@pytest.fixture
+def harness(qtbot: QtBot, full_context: PageContext, results: FakeResults) -> PageHarness:
+    """Makes pages over the runs of ``results`` and listens to them."""
+    return PageHarness(qtbot, full_context, results)
 
 
 @pytest.fixture

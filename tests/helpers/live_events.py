@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine import events
-from tests.helpers.page_kit import Desk, Tell
+from tests.helpers.page_kit import PageHarness, Tell
 
 
 def progress(run_id: int, steps: int = 5, done: int = 16, broken: int = 4) -> events.RunProgress:
@@ -23,14 +23,15 @@ def progress(run_id: int, steps: int = 5, done: int = 16, broken: int = 4) -> ev
     )
 
 
-def start(desk: Desk, tell: Tell) -> int:
+def start(harness: PageHarness, tell: Tell) -> int:
     """The waiting run starts, in the database and in the events."""
-    assert desk.results is not None
-    run_id = desk.results.waiting
-    desk.context.store.db.execute(
+    assert harness.results is not None
+    run_id = harness.results.waiting
+    harness.context.store.db.execute(
         "UPDATE runs SET status = 'running', started = '2999', total = 60 WHERE id = ?", (run_id,)
     )
     tell(
-        desk.context, events.RunStarted(run_id=run_id, model="m", method="run", total=60, steps=20)
+        harness.context,
+        events.RunStarted(run_id=run_id, model="m", method="run", total=60, steps=20),
     )
     return run_id

@@ -19,7 +19,7 @@ Tell = Callable[..., None]
 
 
 @dataclass
-class Desk:
+class PageHarness:
     """Makes pages and listens to them.
 
     Attributes:

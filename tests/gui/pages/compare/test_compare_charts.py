@@ -24,7 +24,7 @@ from gui.bridge.engine_client import QtEngineClient
 from gui.shell.main_window import MainWindow
 from tests.helpers import curve_store
 from tests.helpers.fakes import FakeEngineClient
-from tests.helpers.page_kit import Desk, Tell
+from tests.helpers.page_kit import PageHarness, Tell
 
 _Role = Qt.ItemDataRole
 
@@ -51,31 +51,31 @@ def context(
 
 
 @pytest.fixture
-def desk(qtbot: QtBot, context: PageContext) -> Desk:
-    return Desk(qtbot, context)
+def harness(qtbot: QtBot, context: PageContext) -> PageHarness:
+    return PageHarness(qtbot, context)
 
 
-def page_with(desk: Desk, chart: str) -> Any:
+def page_with(harness: PageHarness, chart: str) -> Any:
     """The page with one of its charts in sight, and everything drawn."""
-    page = desk.page("compare")
-    show(desk, page, chart)
+    page = harness.page("compare")
+    show(harness, page, chart)
     return page
 
 
-def show(desk: Desk, page: Any, chart: str) -> None:
+def show(harness: PageHarness, page: Any, chart: str) -> None:
     place = [view.id for view in page.views].index(chart)
     QTest.mouseClick(page.switch.button(place), Qt.MouseButton.LeftButton)
-    settle(desk, page)
+    settle(harness, page)
 
 
-def settle(desk: Desk, page: Any) -> None:
+def settle(harness: PageHarness, page: Any) -> None:
     comparisons = page.table.model_.comparisons
-    desk.qtbot.waitUntil(page.security.settled)
-    desk.qtbot.waitUntil(lambda: all(one.reason != "..." for one in comparisons))
+    harness.qtbot.waitUntil(page.security.settled)
+    harness.qtbot.waitUntil(lambda: all(one.reason != "..." for one in comparisons))
 
 
-def test_the_switch_is_reached_and_moved_by_keys_and_remembered(desk: Desk) -> None:
-    page = desk.page("compare")
+def test_the_switch_is_reached_and_moved_by_keys_and_remembered(harness: PageHarness) -> None:
+    page = harness.page("compare")
     first, second, third = page.switch.buttons()
     assert first.isChecked()
     first.setFocus()
@@ -87,24 +87,24 @@ def test_the_switch_is_reached_and_moved_by_keys_and_remembered(desk: Desk) -> N
     assert page.controls.currentWidget() is page.transfer.controls
     page.transfer.attack_box.setCurrentIndex(2)
     page.transfer.measure_box.setCurrentIndex(1)
-    settle(desk, page)
+    settle(harness, page)
     page.save_state()
-    again = desk.page("compare")
-    settle(desk, again)
+    again = harness.page("compare")
+    settle(harness, again)
     assert again.view() is again.transfer
     assert again.transfer.attack_box.currentText() == "pgd-l2-40 1"
     assert again.transfer.measure_box.currentData().column == "accuracy"
 
 
-def test_curves_bands_and_points_are_drawn(desk: Desk) -> None:
-    page = page_with(desk, "security")
+def test_curves_bands_and_points_are_drawn(harness: PageHarness) -> None:
+    page = page_with(harness, "security")
     chart, panel = page.security.chart, page.security.panel()
     assert [line.row["run_id"] for line in panel.lines] == [1, 4]
     for item, line in zip(chart.curves, panel.lines, strict=True):
         x, y = item.getData()
         assert list(x) == list(line.curve.eps)
         assert list(y) == list(line.curve.robust_accuracy)
-    stored = {row["run_id"]: row for row in desk.context.store.results()}
+    stored = {row["run_id"]: row for row in harness.context.store.results()}
     spots = chart.scatter.points()
     assert {spot.data().run_id for spot in spots} == {2, 3, 5, 6}
     for spot in spots:
@@ -117,8 +117,8 @@ def test_curves_bands_and_points_are_drawn(desk: Desk) -> None:
     assert set(page.drawn_runs()) == {1, 2, 3, 4, 5, 6}
 
 
-def test_a_flagged_curve_is_hollow_in_both_themes(desk: Desk) -> None:
-    page = page_with(desk, "security")
+def test_a_flagged_curve_is_hollow_in_both_themes(harness: PageHarness) -> None:
+    page = page_with(harness, "security")
     for mode in ("dark", "light"):
         theme.current().use(mode)
         paper = QColor(theme.plot_colours().background)
@@ -133,8 +133,8 @@ def test_a_flagged_curve_is_hollow_in_both_themes(desk: Desk) -> None:
         assert len(hollow) == 1
 
 
-def test_the_values_under_the_pointer_are_those_of_the_curves(desk: Desk) -> None:
-    page = page_with(desk, "security")
+def test_the_values_under_the_pointer_are_those_of_the_curves(harness: PageHarness) -> None:
+    page = page_with(harness, "security")
     chart = page.security.chart
     place = chart.plotItem.getViewBox().mapViewToScene(QPointF(0.5, 0.5))
     chart._on_move(place)
@@ -147,23 +147,23 @@ def test_the_values_under_the_pointer_are_those_of_the_curves(desk: Desk) -> Non
     assert not page.security.values.text()
 
 
-def test_a_click_on_a_curve_or_a_point_selects_its_run(desk: Desk) -> None:
-    page = page_with(desk, "security")
+def test_a_click_on_a_curve_or_a_point_selects_its_run(harness: PageHarness) -> None:
+    page = page_with(harness, "security")
     chart = page.security.chart
     spot = chart.scatter.points()[1]
     place = chart.mapFromScene(chart.scatter.mapToScene(spot.pos()))
     QTest.mouseClick(chart.viewport(), Qt.MouseButton.LeftButton, pos=place)
-    assert desk.selections[-1] == [spot.data().run_id]
+    assert harness.selections[-1] == [spot.data().run_id]
     x, y = chart.curves[0].getData()
     middle = QPointF(x[200], y[200])
     box = chart.plotItem.getViewBox()
     where = chart.mapFromScene(box.mapViewToScene(middle))
     QTest.mouseClick(chart.viewport(), Qt.MouseButton.LeftButton, pos=where)
-    assert desk.selections[-1] == page.table.selected() == [1]
+    assert harness.selections[-1] == page.table.selected() == [1]
 
 
-def test_unticking_a_curve_takes_it_and_its_points_away(desk: Desk) -> None:
-    page = page_with(desk, "security")
+def test_unticking_a_curve_takes_it_and_its_points_away(harness: PageHarness) -> None:
+    page = page_with(harness, "security")
     page.security.series.item(0).setCheckState(Qt.CheckState.Unchecked)
     assert set(page.drawn_runs()) == {4, 5, 6}
     assert len(page.security.chart.curves) == 1
@@ -178,24 +178,24 @@ def test_unticking_a_curve_takes_it_and_its_points_away(desk: Desk) -> None:
 def test_without_distances_or_pairs_the_charts_say_what_is_missing(
     qtbot: QtBot, full_context: PageContext
 ) -> None:
-    desk = Desk(qtbot, full_context)
-    page = page_with(desk, "security")
+    harness = PageHarness(qtbot, full_context)
+    page = page_with(harness, "security")
     assert page.security.stack.currentWidget() is page.security.empty
     assert "such as fmn" in page.security.empty.text.text()
     page.security.empty.buttons[0].click()
-    assert desk.visits[-1][0] == "new"
-    show(desk, page, "transfer")
+    assert harness.visits[-1][0] == "new"
+    show(harness, page, "transfer")
     assert page.transfer.stack.currentWidget() is page.transfer.empty
     assert "started again" in page.transfer.empty.text.text()
     page.open([1])
-    settle(desk, page)
+    settle(harness, page)
     assert "two variants" in page.transfer.empty.text.text()
     assert not page.export_button.isEnabled()
 
 
-def test_the_matrix_shows_rates_or_accuracies(desk: Desk) -> None:
-    page = page_with(desk, "transfer")
-    model, pairs = page.transfer.model, desk.context.store.transfers()
+def test_the_matrix_shows_rates_or_accuracies(harness: PageHarness) -> None:
+    page = page_with(harness, "transfer")
+    model, pairs = page.transfer.model, harness.context.store.transfers()
     rows = {(row["source_run"], row["target_run"]): row for row in pairs}
     assert page.transfer.attack_box.count() == 3
     assert model.rowCount() == model.columnCount() == 2
@@ -214,28 +214,28 @@ def test_the_matrix_shows_rates_or_accuracies(desk: Desk) -> None:
     assert "n = 20" in page.transfer.note.text()
 
 
-def test_a_cell_selects_source_and_target_by_mouse_and_keys(desk: Desk) -> None:
-    page = page_with(desk, "transfer")
+def test_a_cell_selects_source_and_target_by_mouse_and_keys(harness: PageHarness) -> None:
+    page = page_with(harness, "transfer")
     table = page.transfer.table
     cell = table.visualRect(page.transfer.model.index(0, 1)).center()
     QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=cell)
-    assert desk.selections[-1] == [1, 4]
+    assert harness.selections[-1] == [1, 4]
     QTest.keyClick(table, Qt.Key.Key_Down)
     QTest.keyClick(table, Qt.Key.Key_Return)
-    assert desk.selections[-1] == page.table.selected() == [4]
+    assert harness.selections[-1] == page.table.selected() == [4]
 
 
 @pytest.mark.parametrize("chart", ["security", "transfer"])
 def test_data_picture_and_figure_of_each_chart(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chart: str
+    harness: PageHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chart: str
 ) -> None:
-    page = page_with(desk, chart)
+    page = page_with(harness, chart)
     for suffix in (".csv", ".svg", ".png"):
         monkeypatch.setattr(
             file_dialogs, "ask_save", lambda *_, end=suffix: tmp_path / f"chart{end}"
         )
         page._export_here(suffix)
-        assert desk.messages[-1].level == "ok"
+        assert harness.messages[-1].level == "ok"
     with (tmp_path / "chart.csv").open() as file:
         rows = list(csv.DictReader(file))
     if chart == "security":
@@ -252,25 +252,27 @@ def test_data_picture_and_figure_of_each_chart(
     target = tmp_path / "figure.svg"
     monkeypatch.setattr(file_dialogs, "ask_save", lambda *_: target)
     page._export_figure(".svg")
-    desk.qtbot.waitUntil(lambda: str(target) in desk.messages[-1].text and target.exists())
-    desk.qtbot.waitUntil(lambda: desk.messages[-1].level == "ok")
+    harness.qtbot.waitUntil(lambda: str(target) in harness.messages[-1].text and target.exists())
+    harness.qtbot.waitUntil(lambda: harness.messages[-1].level == "ok")
     assert "magnitude 50%" in "".join(ElementTree.parse(target).getroot().itertext())
 
 
-def test_the_export_menu_names_the_chart_in_sight(desk: Desk) -> None:
-    page = page_with(desk, "transfer")
+def test_the_export_menu_names_the_chart_in_sight(harness: PageHarness) -> None:
+    page = page_with(harness, "transfer")
     page.export_menu.aboutToShow.emit()
     assert "transfer rates" in page.export_menu.actions()[0].text()
 
 
-def test_new_pairs_appear_while_the_page_is_open(tmp_path: Path, desk: Desk) -> None:
-    page = page_with(desk, "transfer")
+def test_new_pairs_appear_while_the_page_is_open(tmp_path: Path, harness: PageHarness) -> None:
+    page = page_with(harness, "transfer")
     page.transfer.attack_box.setCurrentIndex(1)
     before = page.transfer.model.index(0, 1).data()
-    desk.context.store.db.execute("UPDATE transfers SET fooled = 13 WHERE source_run != target_run")
-    desk.context.store.db.conn.commit()
+    harness.context.store.db.execute(
+        "UPDATE transfers SET fooled = 13 WHERE source_run != target_run"
+    )
+    harness.context.store.db.conn.commit()
     page.refresh()
-    settle(desk, page)
+    settle(harness, page)
     assert page.transfer.attack_box.currentIndex() == 1
     assert before != page.transfer.model.index(0, 1).data() == "65.0"
 
@@ -299,10 +301,10 @@ def test_the_stage_is_told_in_the_status_bar_and_can_be_stopped(
     assert not window.status.stop_button.isEnabled()
 
 
-def test_curves_without_a_check_are_drawn(desk: Desk) -> None:
-    page = desk.page("compare")
+def test_curves_without_a_check_are_drawn(harness: PageHarness) -> None:
+    page = harness.page("compare")
     page.open([1, 4])
-    show(desk, page, "security")
+    show(harness, page, "security")
     assert len(page.security.chart.curves) == 2
     assert page.drawn_runs() == [1, 4]
     page.security.series.item(0).setCheckState(Qt.CheckState.Unchecked)
@@ -310,8 +312,10 @@ def test_curves_without_a_check_are_drawn(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("chart", ["tradeoff", "security"])
-def test_a_picture_has_the_legend_of_what_is_ticked(desk: Desk, tmp_path: Path, chart: str) -> None:
-    page = page_with(desk, chart)
+def test_a_picture_has_the_legend_of_what_is_ticked(
+    harness: PageHarness, tmp_path: Path, chart: str
+) -> None:
+    page = page_with(harness, chart)
     view = page.view()
     names = [view.series.item(row).text() for row in range(view.series.count())]
     assert len(names) > 1

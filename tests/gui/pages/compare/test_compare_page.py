@@ -18,36 +18,30 @@ from engine.specs.study import Study
 from engine.statistics.intervals import paired_difference
 from engine.store import RunKeys, Writer
 from gui.base import file_dialogs, theme
-from gui.base.page_context import PageContext
 from gui.bridge.picture_process import PictureProcess
 from gui.pages.compare.chart_data import baselines
 from gui.pages.compare.compare_chart import shape
-from tests.helpers.fake_results import STUDY, FakeResults
-from tests.helpers.page_kit import Desk
+from tests.helpers.fake_results import STUDY
+from tests.helpers.page_kit import PageHarness
 
 RATE, SIZE, *_, EPS = X_AXES
 ROBUST, CLEAN = Y_AXES
 
 
-@pytest.fixture
-def desk(qtbot: QtBot, full_context: PageContext, results: FakeResults) -> Desk:
-    return Desk(qtbot, full_context, results)
-
-
-def settled(desk: Desk) -> Any:
+def settled(harness: PageHarness) -> Any:
     """A page whose differences are all computed."""
-    page = desk.page("compare")
-    wait(desk, page)
+    page = harness.page("compare")
+    wait(harness, page)
     return page
 
 
-def wait(desk: Desk, page: Any) -> None:
+def wait(harness: PageHarness, page: Any) -> None:
     comparisons = page.table.model_.comparisons
-    desk.qtbot.waitUntil(lambda: all(one.reason != "..." for one in comparisons))
+    harness.qtbot.waitUntil(lambda: all(one.reason != "..." for one in comparisons))
 
 
-def finished(desk: Desk) -> list[dict[str, Any]]:
-    store = desk.context.store
+def finished(harness: PageHarness) -> list[dict[str, Any]]:
+    store = harness.context.store
     return store.with_specs(row for row in store.results() if row["status"] == "finished")
 
 
@@ -60,9 +54,9 @@ def with_attack(row: dict[str, Any], run_id: int, norm: str = "", **params: Any)
     return {**row, **more, "run_id": run_id, "norm": norm or row["norm"], "spec": spec}
 
 
-def test_differences_are_those_of_the_statistics(desk: Desk) -> None:
-    page = settled(desk)
-    store = desk.context.store
+def test_differences_are_those_of_the_statistics(harness: PageHarness) -> None:
+    page = settled(harness)
+    store = harness.context.store
 
     def broken(run_id: int) -> list[bool]:
         return [sample["broken"] for sample in store.samples(run_id)]
@@ -74,7 +68,7 @@ def test_differences_are_those_of_the_statistics(desk: Desk) -> None:
             assert (one.difference, one.reason) == (None, "baseline")
             continue
         attack = row["attack"].split("-")[0].split(" ")[0]
-        reference = desk.run(row["model"], "none", attack)
+        reference = harness.run(row["model"], "none", attack)
         expected = paired_difference(broken(row["run_id"]), broken(reference))
         assert one.difference == expected
         assert expected.difference == pytest.approx(
@@ -84,20 +78,20 @@ def test_differences_are_those_of_the_statistics(desk: Desk) -> None:
     assert compared == 14
 
 
-def test_runs_on_other_images_are_not_compared(desk: Desk) -> None:
-    run_id = desk.run("digits-resnet-at", "ptq w4", "pgd")
-    desk.context.store.db.execute(
+def test_runs_on_other_images_are_not_compared(harness: PageHarness) -> None:
+    run_id = harness.run("digits-resnet-at", "ptq w4", "pgd")
+    harness.context.store.db.execute(
         'UPDATE samples SET "index" = "index" + 1 WHERE run_id = ?', (run_id,)
     )
-    page = settled(desk)
+    page = settled(harness)
     found = {one.row["run_id"]: one for one in page.table.model_.comparisons}
 
     assert found[run_id].difference is None
     assert found[run_id].reason == "other images"
 
 
-def test_a_baseline_has_the_same_model_and_attack(desk: Desk) -> None:
-    rows = finished(desk)
+def test_a_baseline_has_the_same_model_and_attack(harness: PageHarness) -> None:
+    rows = finished(harness)
     baseline = baselines(rows)
     for row in rows:
         found = baseline(row)
@@ -109,8 +103,8 @@ def test_a_baseline_has_the_same_model_and_attack(desk: Desk) -> None:
             assert (found["model"], found["attack"]) == (row["model"], row["attack"])
 
 
-def test_every_finished_run_is_one_point_of_its_series(desk: Desk) -> None:
-    rows = finished(desk)
+def test_every_finished_run_is_one_point_of_its_series(harness: PageHarness) -> None:
+    rows = finished(harness)
     series = series_of(rows, RATE, ROBUST)
 
     assert len(series) == 4
@@ -124,8 +118,8 @@ def test_every_finished_run_is_one_point_of_its_series(desk: Desk) -> None:
         assert [point.x for point in one.points] == sorted(point.x for point in one.points)
 
 
-def test_lines_join_only_variants_of_one_kind_and_the_base_model(desk: Desk) -> None:
-    rows = {row["run_id"]: row for row in finished(desk)}
+def test_lines_join_only_variants_of_one_kind_and_the_base_model(harness: PageHarness) -> None:
+    rows = {row["run_id"]: row for row in finished(harness)}
     pgd = next(
         one
         for one in series_of(list(rows.values()), RATE, ROBUST)
@@ -136,8 +130,8 @@ def test_lines_join_only_variants_of_one_kind_and_the_base_model(desk: Desk) -> 
     assert lines == {("none", "magnitude 50%", "magnitude 90%"), ("none", "ptq w4", "ptq w2")}
 
 
-def test_along_eps_a_series_is_a_variant(desk: Desk) -> None:
-    rows = [{**row} for row in finished(desk) if row["attack"].startswith("pgd")]
+def test_along_eps_a_series_is_a_variant(harness: PageHarness) -> None:
+    rows = [{**row} for row in finished(harness) if row["attack"].startswith("pgd")]
     more = [with_attack(row, row["run_id"] + 100, eps=0.3) for row in rows]
     series = series_of(rows + more, EPS, ROBUST)
 
@@ -145,8 +139,8 @@ def test_along_eps_a_series_is_a_variant(desk: Desk) -> None:
     assert all([point.x for point in one.points] == [0.15, 0.3] for one in series)
 
 
-def test_a_wide_range_is_drawn_on_a_logarithmic_axis(desk: Desk) -> None:
-    rows = finished(desk)
+def test_a_wide_range_is_drawn_on_a_logarithmic_axis(harness: PageHarness) -> None:
+    rows = finished(harness)
     assert wants_log(series_of(rows, RATE, ROBUST))
     assert not wants_log(series_of(rows[:4], RATE, ROBUST))
     assert not wants_log(series_of(rows, X_AXES[3], ROBUST)), "sparsity 0 has no logarithm"
@@ -154,8 +148,8 @@ def test_a_wide_range_is_drawn_on_a_logarithmic_axis(desk: Desk) -> None:
 
 @pytest.mark.parametrize("x", range(len(X_AXES)))
 @pytest.mark.parametrize("y", range(len(Y_AXES)))
-def test_every_choice_of_axes_draws_all_runs(desk: Desk, x: int, y: int) -> None:
-    page = desk.page("compare")
+def test_every_choice_of_axes_draws_all_runs(harness: PageHarness, x: int, y: int) -> None:
+    page = harness.page("compare")
     page.tradeoff.x_box.setCurrentIndex(x)
     page.tradeoff.y_box.setCurrentIndex(y)
 
@@ -163,21 +157,21 @@ def test_every_choice_of_axes_draws_all_runs(desk: Desk, x: int, y: int) -> None
     assert sum(len(scatter.points()) for scatter in page.tradeoff.chart.scatters) == 18
 
 
-def test_flagged_points_are_hollow_in_both_themes(desk: Desk) -> None:
-    assert desk.results is not None
-    page = desk.page("compare")
+def test_flagged_points_are_hollow_in_both_themes(harness: PageHarness) -> None:
+    assert harness.results is not None
+    page = harness.page("compare")
     for mode in ("dark", "light"):
         theme.current().use(mode)
         paper = QColor(theme.plot_colours().background)
         spots = [spot for scatter in page.tradeoff.chart.scatters for spot in scatter.points()]
         hollow = {spot.data().run_id for spot in spots if spot.brush().color() == paper}
-        assert desk.results.flagged in hollow
-        assert hollow == {row["run_id"] for row in desk.context.store.results() if row["flags"]}
+        assert harness.results.flagged in hollow
+        assert hollow == {row["run_id"] for row in harness.context.store.results() if row["flags"]}
     assert f"Hollow: flagged ({len(hollow)} runs)" in page.tradeoff.note.text()
 
 
-def test_unticking_a_series_takes_it_out_of_chart_and_exports(desk: Desk) -> None:
-    page = desk.page("compare")
+def test_unticking_a_series_takes_it_out_of_chart_and_exports(harness: PageHarness) -> None:
+    page = harness.page("compare")
     before = set(page.drawn_runs())
     item = page.tradeoff.series.item(0)
     name = item.text()
@@ -185,7 +179,7 @@ def test_unticking_a_series_takes_it_out_of_chart_and_exports(desk: Desk) -> Non
 
     hidden = {
         point.run_id
-        for one in series_of(finished(desk), RATE, ROBUST)
+        for one in series_of(finished(harness), RATE, ROBUST)
         if one.name == name
         for point in one.points
     }
@@ -204,8 +198,8 @@ def shapes(page: Any) -> dict[str, set[object]]:
     return found
 
 
-def test_a_marker_is_a_method_and_its_tick_takes_it_out(desk: Desk) -> None:
-    page = desk.page("compare")
+def test_a_marker_is_a_method_and_its_tick_takes_it_out(harness: PageHarness) -> None:
+    page = harness.page("compare")
     drawn, series = shapes(page), page.tradeoff.series
     assert set(drawn) == {"none", "magnitude", "ptq"}
     assert sorted(map(len, drawn.values())) == [1, 1, 1]
@@ -215,15 +209,15 @@ def test_a_marker_is_a_method_and_its_tick_takes_it_out(desk: Desk) -> None:
     before = page.drawn_runs()
     series.item(series.count() - 2).setCheckState(Qt.CheckState.Unchecked)
     assert set(shapes(page)) == {"none", "magnitude"}
-    gone = {row["run_id"] for row in finished(desk) if row["compression"].startswith("ptq")}
+    gone = {row["run_id"] for row in finished(harness) if row["compression"].startswith("ptq")}
     assert set(page.drawn_runs()) == set(before) - gone
     # Along eps every variant is a series with a marker of its own, and nothing stays hidden.
     page.tradeoff.x_box.setCurrentIndex(X_AXES.index(EPS))
     assert len(page.drawn_runs()) == len(before)
-    assert series.count() == len(series_of(finished(desk), EPS, ROBUST))
+    assert series.count() == len(series_of(finished(harness), EPS, ROBUST))
 
 
-def test_there_is_a_marker_for_every_method(desk: Desk) -> None:
+def test_there_is_a_marker_for_every_method(harness: PageHarness) -> None:
     methods = [f"method {number}" for number in range(30)]
     markers = theme.method_markers([*methods, "none"])
     assert len(set(markers.values())) == 31
@@ -236,26 +230,26 @@ def test_there_is_a_marker_for_every_method(desk: Desk) -> None:
     assert sum(isinstance(outline, QPainterPath) for outline in outlines) == 19
 
 
-def test_one_method_alone_leaves_markers_to_the_attacks(desk: Desk) -> None:
-    rows = [row for row in finished(desk) if not row["compression"].startswith("ptq")]
+def test_one_method_alone_leaves_markers_to_the_attacks(harness: PageHarness) -> None:
+    rows = [row for row in finished(harness) if not row["compression"].startswith("ptq")]
     assert methods_of(series_of(rows, RATE, ROBUST), RATE) == ()
-    both = series_of(finished(desk), RATE, ROBUST)
+    both = series_of(finished(harness), RATE, ROBUST)
     assert methods_of(both, RATE) == ("magnitude", "ptq", "none")
     assert methods_of(both, EPS) == ()
 
 
-def test_a_click_on_a_point_selects_its_row(desk: Desk) -> None:
-    page = settled(desk)
+def test_a_click_on_a_point_selects_its_row(harness: PageHarness) -> None:
+    page = settled(harness)
     spot = page.tradeoff.chart.scatters[1].points()[2]
     place = page.tradeoff.chart.mapFromScene(page.tradeoff.chart.scatters[1].mapToScene(spot.pos()))
     QTest.mouseClick(page.tradeoff.chart.viewport(), Qt.MouseButton.LeftButton, pos=place)
 
-    assert desk.selections[-1] == [spot.data().run_id]
+    assert harness.selections[-1] == [spot.data().run_id]
     assert page.table.selected() == [spot.data().run_id]
 
 
-def test_chosen_runs_and_the_filter_narrow_what_is_compared(desk: Desk) -> None:
-    page = desk.page("compare")
+def test_chosen_runs_and_the_filter_narrow_what_is_compared(harness: PageHarness) -> None:
+    page = harness.page("compare")
     page.open([1, 3, 11])
     assert sorted(page.drawn_runs()) == [1, 3, 11]
     page.filter_line.setText("model=digits-resnet-at")
@@ -267,9 +261,9 @@ def test_chosen_runs_and_the_filter_narrow_what_is_compared(desk: Desk) -> None:
 
 
 def test_data_and_picture_of_the_chart(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: PageHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = desk.page("compare")
+    page = harness.page("compare")
     for suffix in (".csv", ".svg", ".png"):
         monkeypatch.setattr(
             file_dialogs, "ask_save", lambda *_, end=suffix: tmp_path / f"chart{end}"
@@ -278,7 +272,7 @@ def test_data_and_picture_of_the_chart(
 
     with (tmp_path / "chart.csv").open() as file:
         rows = {int(row["run_id"]): row for row in csv.DictReader(file)}
-    stored = {row["run_id"]: row for row in finished(desk)}
+    stored = {row["run_id"]: row for row in finished(harness)}
     assert set(rows) == set(stored)
     for run_id, row in rows.items():
         assert float(row["robust_accuracy"]) == stored[run_id]["robust_accuracy"]
@@ -288,28 +282,28 @@ def test_data_and_picture_of_the_chart(
 
 
 def test_the_figure_is_drawn_in_another_process(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: PageHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "figure.svg"
     monkeypatch.setattr(file_dialogs, "ask_save", lambda *_: target)
-    page = desk.page("compare")
+    page = harness.page("compare")
     page._export_figure(".svg")
-    desk.qtbot.waitUntil(lambda: desk.messages[-1].level == "ok")
+    harness.qtbot.waitUntil(lambda: harness.messages[-1].level == "ok")
 
-    assert str(target) in desk.messages[-1].text
+    assert str(target) in harness.messages[-1].text
     text = "".join(ElementTree.parse(target).getroot().itertext())
     assert "digits-resnet-at" in text
 
 
 def test_a_figure_that_cannot_be_written_says_why(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: PageHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(file_dialogs, "ask_save", lambda *_: tmp_path / "missing" / "figure.svg")
-    page = desk.page("compare")
+    page = harness.page("compare")
     page._export_figure(".svg")
-    desk.qtbot.waitUntil(lambda: desk.messages[-1].level == "error")
+    harness.qtbot.waitUntil(lambda: harness.messages[-1].level == "error")
 
-    assert "cannot be written" in desk.messages[-1].text
+    assert "cannot be written" in harness.messages[-1].text
 
 
 def test_stopping_an_export_leaves_no_process(qtbot: QtBot, tmp_path: Path) -> None:
@@ -324,26 +318,26 @@ def test_stopping_an_export_leaves_no_process(qtbot: QtBot, tmp_path: Path) -> N
     assert told == [""]
 
 
-def test_a_stopped_export_is_no_failure(desk: Desk) -> None:
-    page = desk.page("compare")
-    before = list(desk.messages)
+def test_a_stopped_export_is_no_failure(harness: PageHarness) -> None:
+    page = harness.page("compare")
+    before = list(harness.messages)
     page._refused("")
-    assert desk.messages == before
+    assert harness.messages == before
 
 
-def test_axes_and_filter_survive_a_restart(desk: Desk) -> None:
-    page = desk.page("compare")
+def test_axes_and_filter_survive_a_restart(harness: PageHarness) -> None:
+    page = harness.page("compare")
     page.tradeoff.x_box.setCurrentIndex(1)
     page.tradeoff.y_box.setCurrentIndex(1)
     page.filter_line.setText("attack=fgsm")
     page.save_state()
-    again = desk.page("compare")
+    again = harness.page("compare")
 
     assert (again.tradeoff.x_box.currentData(), again.tradeoff.y_box.currentData()) == (SIZE, CLEAN)
     assert again.drawn_runs() == page.drawn_runs()
 
 
-def queue_another_study(desk: Desk) -> None:
+def queue_another_study(harness: PageHarness) -> None:
     """One run that waits, of a study named "Newest"."""
     table = {
         "name": "Newest",
@@ -352,21 +346,21 @@ def queue_another_study(desk: Desk) -> None:
         "attack": [{"name": "fgsm"}],
     }
     study = Study.from_dict(table)
-    with Writer(desk.context.store.path, exclusive=False) as writer:
+    with Writer(harness.context.store.path, exclusive=False) as writer:
         writer.add_study(study, [(study.runs()[0], RunKeys("own", "own-variant", "own-data"))])
 
 
-def test_the_newest_study_is_compared_until_a_person_chooses(desk: Desk) -> None:
-    page = desk.page("compare")
+def test_the_newest_study_is_compared_until_a_person_chooses(harness: PageHarness) -> None:
+    page = harness.page("compare")
     assert page.studies.study() == STUDY
-    queue_another_study(desk)
+    queue_another_study(harness)
     page.refresh()
     assert page.studies.study() == "Newest"
     assert page.stack.currentWidget() is page.no_match
     page.save_state()
-    assert desk.page("compare").studies.study() == "Newest"
+    assert harness.page("compare").studies.study() == "Newest"
     page.no_match.buttons[0].click()
     assert page.studies.study() is None
     page.refresh()
     page.save_state()
-    assert desk.page("compare").studies.study() is None
+    assert harness.page("compare").studies.study() is None

@@ -11,21 +11,13 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QImage
 from PySide6.QtTest import QTest
-from pytestqt.qtbot import QtBot
 
 from gui.base import file_dialogs
-from gui.base.page_context import PageContext
 from gui.pages.inspector.kept_images import confidence_drop, flipped, read_examples, verdict
 from gui.pages.inspector.pixels import fitting_scale, perturbation, picture
-from tests.helpers.fake_results import FakeResults
-from tests.helpers.page_kit import Desk
+from tests.helpers.page_kit import PageHarness
 
 RUN = ("digits-resnet-at", "magnitude 90%", "pgd")
-
-
-@pytest.fixture
-def desk(qtbot: QtBot, full_context: PageContext, results: FakeResults) -> Desk:
-    return Desk(qtbot, full_context, results)
 
 
 def pixels(image: QImage) -> np.ndarray:
@@ -86,21 +78,21 @@ def test_small_images_grow_by_whole_numbers(side: int, room: int, scale: float) 
 # -- the page ----------------------------------------------------------------------------------
 
 
-def by_index(desk: Desk) -> Any:
+def by_index(harness: PageHarness) -> Any:
     """A page that lists the images as they are numbered."""
-    page = desk.page("inspector")
-    page.open(desk.run(*RUN))
+    page = harness.page("inspector")
+    page.open(harness.run(*RUN))
     page.order.setCurrentIndex(page.order.findData("index"))
     page.list.setCurrentIndex(page.model.index(0, 0))
     return page
 
 
-def test_only_flipped_images_are_visited(desk: Desk) -> None:
-    run_id = desk.run(*RUN)
-    page = desk.page("inspector")
+def test_only_flipped_images_are_visited(harness: PageHarness) -> None:
+    run_id = harness.run(*RUN)
+    page = harness.page("inspector")
     page.open(run_id)
     page.shown.setCurrentIndex(page.shown.findData("flipped"))
-    samples = desk.context.store.samples(run_id)[:24]
+    samples = harness.context.store.samples(run_id)[:24]
     expected = [
         row["index"] for row in samples if row["broken"] and row["clean_prediction"] == row["label"]
     ]
@@ -120,11 +112,11 @@ def test_only_flipped_images_are_visited(desk: Desk) -> None:
     assert page.position.text() == f"{len(expected) - 1} of {len(expected)}"
 
 
-def test_stepping_is_not_typing_into_the_list(desk: Desk) -> None:
+def test_stepping_is_not_typing_into_the_list(harness: PageHarness) -> None:
     # Class names that begin with the keys that step through the images.
     names = json.dumps({"class_names": ["zero", "jay", "kite", *(f"j{n}" for n in range(7))]})
-    desk.context.store.db.execute("UPDATE runs SET environment = ?", (names,))
-    page = by_index(desk)
+    harness.context.store.db.execute("UPDATE runs SET environment = ?", (names,))
+    page = by_index(harness)
     page.list.setFocus()
     places = [page.place]
     for key in (Qt.Key.Key_J, Qt.Key.Key_J, Qt.Key.Key_J, Qt.Key.Key_K):
@@ -134,8 +126,8 @@ def test_stepping_is_not_typing_into_the_list(desk: Desk) -> None:
     assert places == [0, 1, 2, 3, 2]
 
 
-def test_orders(desk: Desk) -> None:
-    examples = read_examples(desk.context.store, desk.run(*RUN))
+def test_orders(harness: PageHarness) -> None:
+    examples = read_examples(harness.context.store, harness.run(*RUN))
     rows = examples.samples
     l2 = [rows[place]["l2"] for place in examples.places("all", "l2")]
     drops = [confidence_drop(rows[place]) for place in examples.places("all", "drop")]
@@ -145,8 +137,8 @@ def test_orders(desk: Desk) -> None:
     assert flipped(rows[examples.places("all", "drop")[0]]), "the surest mistake comes first"
 
 
-def test_kinds_of_images_agree_with_their_words(desk: Desk) -> None:
-    examples = read_examples(desk.context.store, desk.run("digits-resnet", "none", "pgd"))
+def test_kinds_of_images_agree_with_their_words(harness: PageHarness) -> None:
+    examples = read_examples(harness.context.store, harness.run("digits-resnet", "none", "pgd"))
     kinds = {kind: examples.places(kind, "index") for kind in ("flipped", "held", "wrong")}
 
     assert sorted(place for places in kinds.values() for place in places) == examples.places(
@@ -157,10 +149,10 @@ def test_kinds_of_images_agree_with_their_words(desk: Desk) -> None:
     assert {verdict(examples.samples[place]) for place in kinds["held"]} == {"held"}
 
 
-def test_the_views_show_the_images_of_the_place(desk: Desk) -> None:
-    page = by_index(desk)
+def test_the_views_show_the_images_of_the_place(harness: PageHarness) -> None:
+    page = by_index(harness)
     page.step(3)
-    images = desk.context.store.images(desk.run(*RUN))
+    images = harness.context.store.images(harness.run(*RUN))
 
     for kind in ("clean", "adversarial"):
         expected = np.rint(255 * images[kind][3][0])
@@ -172,12 +164,12 @@ def test_the_views_show_the_images_of_the_place(desk: Desk) -> None:
         assert np.array_equal(pixels(page.panel.views["delta"].image), expected)
 
 
-def test_views_zoom_together_and_on_whole_pixels(desk: Desk) -> None:
-    page = desk.page("inspector")
-    page.open(desk.run(*RUN))
+def test_views_zoom_together_and_on_whole_pixels(harness: PageHarness) -> None:
+    page = harness.page("inspector")
+    page.open(harness.run(*RUN))
     views = list(page.panel.views.values())
     page.panel.views["clean"].setMaximumWidth(203)
-    desk.qtbot.waitUntil(lambda: page.panel.views["clean"].width() <= 203)
+    harness.qtbot.waitUntil(lambda: page.panel.views["clean"].width() <= 203)
     assert {view._target().width() % 8 for view in views} == {0}
     assert len({view._target().width() for view in views}) == 1, "side by side, equally large"
     before = [view._target().width() for view in views]
@@ -189,87 +181,89 @@ def test_views_zoom_together_and_on_whole_pixels(desk: Desk) -> None:
     assert [view._target().width() for view in views] == before
 
 
-def test_another_run_opens_at_the_same_image(desk: Desk) -> None:
-    page = by_index(desk)
+def test_another_run_opens_at_the_same_image(harness: PageHarness) -> None:
+    page = by_index(harness)
     page.step(5)
-    page.open(desk.run("digits-resnet-at", "none", "pgd"))
+    page.open(harness.run("digits-resnet-at", "none", "pgd"))
 
     assert page.place == 5
-    assert desk.selections[-1] == [desk.run("digits-resnet-at", "none", "pgd")]
+    assert harness.selections[-1] == [harness.run("digits-resnet-at", "none", "pgd")]
 
 
-def test_a_run_without_images_says_so(desk: Desk) -> None:
-    assert desk.results is not None
-    page = desk.page("inspector")
-    page.open(desk.results.failed)
+def test_a_run_without_images_says_so(harness: PageHarness) -> None:
+    assert harness.results is not None
+    page = harness.page("inspector")
+    page.open(harness.results.failed)
 
     assert page.stack.currentWidget() is page.no_images
     assert "failed" in page.no_images.text.text()
-    page.open(desk.run(*RUN))
+    page.open(harness.run(*RUN))
     assert page.stack.currentWidget() is not page.no_images
 
 
-def test_damaged_images_of_a_run_are_said_and_others_are_shown(desk: Desk) -> None:
-    page = desk.page("inspector")
+def test_damaged_images_of_a_run_are_said_and_others_are_shown(harness: PageHarness) -> None:
+    page = harness.page("inspector")
     shown, other = (page.runs.itemData(row) for row in (0, 1))
-    for file in (desk.context.store.artifacts / "runs" / str(shown)).iterdir():
+    for file in (harness.context.store.artifacts / "runs" / str(shown)).iterdir():
         file.write_bytes(b"damaged")
     page.open(other)
     assert page.examples is not None
     page.open(shown)
     assert page.examples is None
-    assert "is not what was written" in desk.messages[-1].text
+    assert "is not what was written" in harness.messages[-1].text
     page.open(other)
     assert page.examples is not None
 
 
-def test_the_same_image_in_other_runs(desk: Desk) -> None:
-    page = desk.page("inspector")
-    page.open(desk.run(*RUN))
+def test_the_same_image_in_other_runs(harness: PageHarness) -> None:
+    page = harness.page("inspector")
+    page.open(harness.run(*RUN))
     page.step(4)
-    desk.qtbot.waitUntil(lambda: not page.same._timer.isActive())
+    harness.qtbot.waitUntil(lambda: not page.same._timer.isActive())
     index = page.examples.samples[page.place]["index"]
 
     assert page.same.rowCount() == 9
     for line in range(page.same.rowCount()):
-        run = desk.context.store.result(page.same.run_of(line))
+        run = harness.context.store.result(page.same.run_of(line))
         assert run["attack"] == "pgd-20 0.15"
         sample = next(
-            row for row in desk.context.store.samples(run["run_id"]) if row["index"] == index
+            row for row in harness.context.store.samples(run["run_id"]) if row["index"] == index
         )
         assert page.same.item(line, 4).text() == verdict(sample)
 
 
-def test_a_sheet_is_written(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sheet_is_written(
+    harness: PageHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = tmp_path / "sheet.png"
     monkeypatch.setattr(file_dialogs, "ask_save", lambda *_: target)
-    page = desk.page("inspector")
-    page.open(desk.run(*RUN))
+    page = harness.page("inspector")
+    page.open(harness.run(*RUN))
     page.export()
     sheet = QImage(str(target))
 
     assert not sheet.isNull()
-    assert desk.messages[-1].level == "ok"
+    assert harness.messages[-1].level == "ok"
     # The first clean image, 16 times as large, stands in the first square.
     clean = page.examples.clean[0][0]
     shown = pixels(sheet.copy(8, 24, 128, 128))[8::16, 8::16, 0]
     assert np.array_equal(shown, np.rint(255 * clean))
 
 
-def test_choices_survive_a_restart(desk: Desk) -> None:
-    page = desk.page("inspector")
+def test_choices_survive_a_restart(harness: PageHarness) -> None:
+    page = harness.page("inspector")
     page.shown.setCurrentIndex(page.shown.findData("flipped"))
     page.order.setCurrentIndex(page.order.findData("drop"))
     page.panel.absolute.setChecked(True)
     page.save_state()
-    again = desk.page("inspector")
+    again = harness.page("inspector")
 
     assert (again.shown.currentData(), again.order.currentData()) == ("flipped", "drop")
     assert again.panel.absolute.isChecked()
 
 
-def test_images_that_the_attack_flipped_come_first(desk: Desk) -> None:
-    page = desk.page("inspector")
+def test_images_that_the_attack_flipped_come_first(harness: PageHarness) -> None:
+    page = harness.page("inspector")
     samples = page.examples.samples
     shown = [page.model.place(row) for row in range(page.model.rowCount())]
     found = [place for place in range(len(samples)) if flipped(samples[place])]

@@ -22,22 +22,19 @@ from gui.pages.live.charts import CurveChart
 from gui.pages.live.state import LiveState, _marks, figures, stored_state
 from tests.helpers.fake_results import MASKED, FakeResults
 from tests.helpers.live_events import progress, start
-from tests.helpers.page_kit import Desk, Tell
+from tests.helpers.page_kit import PageHarness, Tell
 
 
-@pytest.fixture
-def desk(qtbot: QtBot, full_context: PageContext, results: FakeResults) -> Desk:
-    return Desk(qtbot, full_context, results)
-
-
-def test_progress_is_drawn_by_the_timer_and_not_by_the_event(desk: Desk, tell: Tell) -> None:
-    page = desk.page("live")
-    run_id = start(desk, tell)
+def test_progress_is_drawn_by_the_timer_and_not_by_the_event(
+    harness: PageHarness, tell: Tell
+) -> None:
+    page = harness.page("live")
+    run_id = start(harness, tell)
     page.timer.stop()
     page.draw()
     before = page.curve.line.getData()
     for steps in range(2, 40):
-        tell(desk.context, progress(run_id, steps))
+        tell(harness.context, progress(run_id, steps))
     assert page.curve.line.getData() is before or np.array_equal(
         page.curve.line.getData(), before
     ), "an event must not draw"
@@ -49,21 +46,21 @@ def test_progress_is_drawn_by_the_timer_and_not_by_the_event(desk: Desk, tell: T
     assert len(page.loss.line.getData()[0]) == 38
 
 
-def test_the_part_at_work_is_named(desk: Desk, tell: Tell) -> None:
-    page = desk.page("live")
-    tell(desk.context, replace(progress(start(desk, tell), 4), part="apgd-t"))
+def test_the_part_at_work_is_named(harness: PageHarness, tell: Tell) -> None:
+    page = harness.page("live")
+    tell(harness.context, replace(progress(start(harness, tell), 4), part="apgd-t"))
     page.draw()
     shown = [label.text() for label in page.figures.findChildren(QLabel)]
     assert "attacking: apgd-t" in shown
 
 
-def test_the_parts_are_marked_on_the_curve_in_both_themes(desk: Desk, tell: Tell) -> None:
-    page = desk.page("live")
-    run_id = start(desk, tell)
+def test_the_parts_are_marked_on_the_curve_in_both_themes(harness: PageHarness, tell: Tell) -> None:
+    page = harness.page("live")
+    run_id = start(harness, tell)
     begun = ((0, "apgd-ce"), (100, "apgd-t"))
-    tell(desk.context, replace(progress(run_id, 4), part="apgd-t", parts=begun[:1]))
+    tell(harness.context, replace(progress(run_id, 4), part="apgd-t", parts=begun[:1]))
     page.draw()
-    tell(desk.context, replace(progress(run_id, 4), part="apgd-t", parts=begun))
+    tell(harness.context, replace(progress(run_id, 4), part="apgd-t", parts=begun))
     page.draw()
     for mode in ("dark", "light"):
         theme.current().use(mode)
@@ -71,13 +68,13 @@ def test_the_parts_are_marked_on_the_curve_in_both_themes(desk: Desk, tell: Tell
         assert [(line.value(), line.label.toPlainText()) for line in marks] == list(begun)
         heights = [line.label.orthoPos for line in marks]
         assert heights[0] - heights[1] > 0.05, "names of short parts must not cover each other"
-    page.open(desk.run("digits-resnet", "none", "pgd"))
+    page.open(harness.run("digits-resnet", "none", "pgd"))
     page.draw()
     assert not page.curve.marks.lines, "a run of one attack has no parts"
 
 
-def test_a_small_loss_keeps_its_size_when_the_theme_changes(desk: Desk) -> None:
-    page = desk.page("live")
+def test_a_small_loss_keeps_its_size_when_the_theme_changes(harness: PageHarness) -> None:
+    page = harness.page("live")
     page.loss.show_state(LiveState(1, loss=((0, 0.001), (9, 0.02)), steps=10))
     page.grab()
     theme.current().use("dark")
@@ -94,39 +91,39 @@ def test_stored_parts_begin_where_the_ones_before_end() -> None:
     assert _marks(rows) == ((0, "a"), (9, "b"))
 
 
-def test_a_thinned_curve_is_drawn_at_its_steps(desk: Desk, tell: Tell) -> None:
-    page = desk.page("live")
-    run_id = start(desk, tell)
-    tell(desk.context, replace(progress(run_id, 4), stride=50, loss=((1, 0.5), (150, 2.0))))
+def test_a_thinned_curve_is_drawn_at_its_steps(harness: PageHarness, tell: Tell) -> None:
+    page = harness.page("live")
+    run_id = start(harness, tell)
+    tell(harness.context, replace(progress(run_id, 4), stride=50, loss=((1, 0.5), (150, 2.0))))
     page.draw()
     assert list(page.curve.line.getData()[0]) == [0, 50, 100, 150]
     assert [list(axis) for axis in page.loss.line.getData()] == [[1, 150], [0.5, 2.0]]
 
 
-def test_the_timer_runs_only_while_the_page_is_seen(desk: Desk) -> None:
-    page = desk.page("live")
+def test_the_timer_runs_only_while_the_page_is_seen(harness: PageHarness) -> None:
+    page = harness.page("live")
     assert page.timer.isActive()
     assert page.timer.interval() >= 1000 / 15
     page.hide()
     assert not page.timer.isActive()
 
 
-def test_the_curve_moves_by_itself(desk: Desk, tell: Tell) -> None:
-    page = desk.page("live")
-    run_id = start(desk, tell)
-    tell(desk.context, progress(run_id, 7))
+def test_the_curve_moves_by_itself(harness: PageHarness, tell: Tell) -> None:
+    page = harness.page("live")
+    run_id = start(harness, tell)
+    tell(harness.context, progress(run_id, 7))
 
     def drawn() -> bool:
         x, _ = page.curve.line.getData()
         return x is not None and len(x) == 7
 
-    desk.qtbot.waitUntil(drawn)
+    harness.qtbot.waitUntil(drawn)
 
 
-def test_the_band_is_the_wilson_interval(desk: Desk, tell: Tell) -> None:
-    page = desk.page("live")
-    run_id = start(desk, tell)
-    tell(desk.context, progress(run_id, done=20, broken=5))
+def test_the_band_is_the_wilson_interval(harness: PageHarness, tell: Tell) -> None:
+    page = harness.page("live")
+    run_id = start(harness, tell)
+    tell(harness.context, progress(run_id, done=20, broken=5))
     page.draw()
 
     low, high = wilson([7, 15], [8, 20])
@@ -141,13 +138,13 @@ def test_the_band_is_the_wilson_interval(desk: Desk, tell: Tell) -> None:
     assert texts["phase"] == "attacking"
 
 
-def test_pausing_holds_the_charts_and_going_on_catches_up(desk: Desk, tell: Tell) -> None:
-    page = desk.page("live")
-    run_id = start(desk, tell)
-    tell(desk.context, progress(run_id, 5))
+def test_pausing_holds_the_charts_and_going_on_catches_up(harness: PageHarness, tell: Tell) -> None:
+    page = harness.page("live")
+    run_id = start(harness, tell)
+    tell(harness.context, progress(run_id, 5))
     page.draw()
     page.pause.click()
-    tell(desk.context, progress(run_id, 9))
+    tell(harness.context, progress(run_id, 9))
     page.draw()
     assert len(page.curve.line.getData()[0]) == 5
 
@@ -157,22 +154,24 @@ def test_pausing_holds_the_charts_and_going_on_catches_up(desk: Desk, tell: Tell
 
 
 @pytest.mark.parametrize("follow", [True, False])
-def test_a_new_run_is_followed_if_asked(desk: Desk, tell: Tell, follow: bool) -> None:
-    page = desk.page("live")
-    chosen = desk.run("digits-resnet", "none", "pgd")
+def test_a_new_run_is_followed_if_asked(harness: PageHarness, tell: Tell, follow: bool) -> None:
+    page = harness.page("live")
+    chosen = harness.run("digits-resnet", "none", "pgd")
     page.open(chosen)
     page.follow.setChecked(follow)
-    run_id = start(desk, tell)
+    run_id = start(harness, tell)
 
     assert page.run_id == (run_id if follow else chosen)
     assert page.runs.currentData() == page.run_id
 
 
-def test_a_page_that_was_hidden_knows_where_the_run_stands(desk: Desk, tell: Tell) -> None:
-    page = desk.page("live")
+def test_a_page_that_was_hidden_knows_where_the_run_stands(
+    harness: PageHarness, tell: Tell
+) -> None:
+    page = harness.page("live")
     page.hide()
-    run_id = start(desk, tell)
-    tell(desk.context, progress(run_id, 6))
+    run_id = start(harness, tell)
+    tell(harness.context, progress(run_id, 6))
     page.show()
     page.draw()
 
@@ -180,22 +179,22 @@ def test_a_page_that_was_hidden_knows_where_the_run_stands(desk: Desk, tell: Tel
     assert len(page.curve.line.getData()[0]) == 6
 
 
-def test_a_stage_is_named_in_words(desk: Desk, tell: Tell) -> None:
-    page = desk.page("live")
-    run_id = start(desk, tell)
-    tell(desk.context, events.StageStarted(run_id=run_id, stage="compression", detail="ptq w2"))
+def test_a_stage_is_named_in_words(harness: PageHarness, tell: Tell) -> None:
+    page = harness.page("live")
+    run_id = start(harness, tell)
+    tell(harness.context, events.StageStarted(run_id=run_id, stage="compression", detail="ptq w2"))
     page.draw()
 
     assert page.figures.values["phase"].text() == "compressing: ptq w2"
 
 
-def test_epochs_of_a_step_that_trains_are_told(desk: Desk, tell: Tell) -> None:
-    page = desk.page("live")
-    run_id = start(desk, tell)
+def test_epochs_of_a_step_that_trains_are_told(harness: PageHarness, tell: Tell) -> None:
+    page = harness.page("live")
+    run_id = start(harness, tell)
     epoch = events.EpochFinished(
         run_id=run_id, epoch=2, epochs=5, loss=0.1234, clean_accuracy=0.95, robust_accuracy=0.5
     )
-    tell(desk.context, epoch)
+    tell(harness.context, epoch)
     page.draw()
 
     assert page.figures.values["phase"].text() == "training: epoch 2 of 5"
@@ -203,23 +202,25 @@ def test_epochs_of_a_step_that_trains_are_told(desk: Desk, tell: Tell) -> None:
     assert (shown["loss"], shown["clean"], shown["robust"]) == ("0.1234", "95.0 %", "50.0 %")
 
 
-def test_a_failure_says_why(desk: Desk, tell: Tell) -> None:
-    page = desk.page("live")
-    run_id = start(desk, tell)
-    tell(desk.context, events.RunFailed(run_id=run_id, message="Out of memory."))
+def test_a_failure_says_why(harness: PageHarness, tell: Tell) -> None:
+    page = harness.page("live")
+    run_id = start(harness, tell)
+    tell(harness.context, events.RunFailed(run_id=run_id, message="Out of memory."))
     page.draw()
 
     assert "Out of memory." in page.figures.values["phase"].text()
 
 
-def test_a_stored_run_shows_its_curve_flags_and_neighbours(desk: Desk) -> None:
-    assert desk.results is not None
-    page = desk.page("live")
-    page.open(desk.results.flagged)
+def test_a_stored_run_shows_its_curve_flags_and_neighbours(harness: PageHarness) -> None:
+    assert harness.results is not None
+    page = harness.page("live")
+    page.open(harness.results.flagged)
     # The other variants of the same model under the same attack: none, two prunings, ptq w4.
-    desk.qtbot.waitUntil(lambda: len(page.curve._earlier) == 4)
+    harness.qtbot.waitUntil(lambda: len(page.curve._earlier) == 4)
 
-    stored = [point["robust_accuracy"] for point in desk.context.store.curve(desk.results.flagged)]
+    stored = [
+        point["robust_accuracy"] for point in harness.context.store.curve(harness.results.flagged)
+    ]
     assert np.allclose(page.curve.line.getData()[1], stored)
     assert MASKED["text"][1:] in page.figures.values["evidence"].text()
     page.draw()
@@ -227,15 +228,19 @@ def test_a_stored_run_shows_its_curve_flags_and_neighbours(desk: Desk) -> None:
     assert names == ["magnitude 50%", "magnitude 90%", "none (baseline)", "ptq w4"]
     assert {len(one.curve) for one in page.curve._earlier} == {21}, "of the same attack"
     recipe = [{"brief": "kd 10ep"}]
-    long = {**page._rows[desk.results.flagged], "compression": "kd 10ep lr=0.05", "recipe": recipe}
+    long = {
+        **page._rows[harness.results.flagged],
+        "compression": "kd 10ep lr=0.05",
+        "recipe": recipe,
+    }
     assert page._names_and_curves(long)[0] == "kd 10ep", "short, as those behind it"
 
 
 def test_the_curve_is_written_as_data_and_as_picture(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: PageHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = desk.page("live")
-    run_id = desk.run("digits-resnet-at", "none", "pgd")
+    page = harness.page("live")
+    run_id = harness.run("digits-resnet-at", "none", "pgd")
     page.open(run_id)
     page.draw()
     for kind in ("CSV", "SVG", "PNG"):
@@ -245,7 +250,7 @@ def test_the_curve_is_written_as_data_and_as_picture(
 
     with (tmp_path / "curve.csv").open() as file:
         shares = [float(row["robust_accuracy"]) for row in csv.DictReader(file)]
-    stored = [point["robust_accuracy"] for point in desk.context.store.curve(run_id)]
+    stored = [point["robust_accuracy"] for point in harness.context.store.curve(run_id)]
     assert shares == stored
     assert ElementTree.parse(tmp_path / "curve.svg").getroot().tag.endswith("svg")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
@@ -288,11 +293,11 @@ def test_a_speed_is_written_as_people_write_it(speed: float, text: str) -> None:
 
 
 def test_the_first_batch_already_tells_an_accuracy_and_shows_its_point(
-    desk: Desk, tell: Tell
+    harness: PageHarness, tell: Tell
 ) -> None:
     state = LiveState(1, curve=((0, 1.0), (1, 0.75)), seen=100, total=300)
     assert figures(state)["robust"] == "75.0 % so far"
-    page = desk.page("live")
+    page = harness.page("live")
     page.history.show_state(LiveState(1, history=((100, 5),), done=100, total=300, broken=5))
     assert page.history.line.opts["symbol"] == "o"
 
@@ -312,8 +317,8 @@ def test_a_short_attack_has_no_fractions_of_a_step(
     assert all(place == int(place) for place in ticks) or not whole
 
 
-def test_the_band_of_one_run_does_not_stay_for_the_next(desk: Desk) -> None:
-    page = desk.page("live")
+def test_the_band_of_one_run_does_not_stay_for_the_next(harness: PageHarness) -> None:
+    page = harness.page("live")
     history = ((50, 5), (100, 12), (150, 20))
     page.history.show_state(LiveState(1, history=history, done=150, total=300, broken=20))
     assert page.history.band._area.isVisible()

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
-from pytestqt.qtbot import QtBot
 
 from engine import events
 from engine.specs.dataset import DatasetSpec
@@ -17,20 +16,13 @@ from engine.specs.study import Run, Study, make_attack, make_step
 from engine.store import RunKeys, Writer
 from engine.store.stage_keys import recipe_key
 from gui.base import file_dialogs, theme
-from gui.base.page_context import PageContext
 from gui.pages.live.board import ATTACK, TRAINING
 from gui.pages.live.training_state import Training, expected_epochs, of_records
 from gui.pages.queue.queue_model import PROGRESS, TIME
-from tests.helpers.fake_results import FakeResults
 from tests.helpers.live_events import progress, start
-from tests.helpers.page_kit import Desk, Tell
+from tests.helpers.page_kit import PageHarness, Tell
 
 HYDRA, TUNE = "hydra 10%", "finetune trades 4ep"
-
-
-@pytest.fixture
-def desk(qtbot: QtBot, full_context: PageContext, results: FakeResults) -> Desk:
-    return Desk(qtbot, full_context, results)
 
 
 def epoch(run_id: int, number: int, **changes: Any) -> events.EpochFinished:
@@ -65,10 +57,12 @@ def shown(page: Any) -> dict[str, str]:
     return {key: label.text() for key, label in page.board.training_figures.values.items()}
 
 
-def test_the_stages_of_a_step_follow_each_other_on_one_axis(desk: Desk, tell: Tell) -> None:
-    page = desk.page("live")
-    run_id = start(desk, tell)
-    tell(desk.context, *hydra(run_id))
+def test_the_stages_of_a_step_follow_each_other_on_one_axis(
+    harness: PageHarness, tell: Tell
+) -> None:
+    page = harness.page("live")
+    run_id = start(harness, tell)
+    tell(harness.context, *hydra(run_id))
     page.draw()
     assert page.board.view == TRAINING
     chart = page.board.accuracy
@@ -91,9 +85,9 @@ def test_the_stages_of_a_step_follow_each_other_on_one_axis(desk: Desk, tell: Te
     assert (texts["clean"], texts["robust"]) == ("90.0 %", "20.0 %")
 
 
-def test_clean_and_robust_differ_by_more_than_colour(desk: Desk, tell: Tell) -> None:
-    page = desk.page("live")
-    tell(desk.context, *hydra(start(desk, tell)))
+def test_clean_and_robust_differ_by_more_than_colour(harness: PageHarness, tell: Tell) -> None:
+    page = harness.page("live")
+    tell(harness.context, *hydra(start(harness, tell)))
     page.draw()
     for mode in ("dark", "light"):
         theme.current().use(mode)
@@ -104,49 +98,49 @@ def test_clean_and_robust_differ_by_more_than_colour(desk: Desk, tell: Tell) -> 
         assert clean["pen"].widthF() == robust["pen"].widthF() == 1
 
 
-def test_the_attack_takes_over_and_one_can_switch_back(desk: Desk, tell: Tell) -> None:
-    page = desk.page("live")
-    run_id = start(desk, tell)
-    tell(desk.context, *hydra(run_id))
+def test_the_attack_takes_over_and_one_can_switch_back(harness: PageHarness, tell: Tell) -> None:
+    page = harness.page("live")
+    run_id = start(harness, tell)
+    tell(harness.context, *hydra(run_id))
     page.draw()
     switch = page.board.switch
     assert switch.isVisible()
-    tell(desk.context, events.StageStarted(run_id=run_id, stage="attack"), progress(run_id, 5))
+    tell(harness.context, events.StageStarted(run_id=run_id, stage="attack"), progress(run_id, 5))
     page.draw()
     assert page.board.view == ATTACK
     assert page.curve.isVisible()
-    desk.qtbot.mouseClick(switch.buttons[TRAINING], Qt.MouseButton.LeftButton)
-    tell(desk.context, progress(run_id, 9))
+    harness.qtbot.mouseClick(switch.buttons[TRAINING], Qt.MouseButton.LeftButton)
+    tell(harness.context, progress(run_id, 9))
     page.draw()
     assert page.board.view == TRAINING, "a choice holds while the attack goes on"
     assert len(page.board.accuracy.curves["clean"].getData()[0]) == 5
     assert shown(page)["left"] == "–", "nothing trains any more"
 
 
-def test_a_run_without_training_has_no_switch(desk: Desk) -> None:
-    page = desk.page("live")
-    page.open(desk.run("digits-resnet", "none", "pgd"))
+def test_a_run_without_training_has_no_switch(harness: PageHarness) -> None:
+    page = harness.page("live")
+    page.open(harness.run("digits-resnet", "none", "pgd"))
     page.draw()
     assert not page.board.switch.isVisible()
     assert page.board.view == ATTACK
 
 
 def test_curves_survive_leaving_the_page_and_come_to_one_opened_late(
-    desk: Desk, tell: Tell
+    harness: PageHarness, tell: Tell
 ) -> None:
-    page = desk.page("live")
-    run_id = start(desk, tell)
-    tell(desk.context, *hydra(run_id)[:3])
+    page = harness.page("live")
+    run_id = start(harness, tell)
+    tell(harness.context, *hydra(run_id)[:3])
     page.hide()
-    tell(desk.context, *hydra(run_id)[3:])
+    tell(harness.context, *hydra(run_id)[3:])
     page.show()
-    late = desk.page("live")
+    late = harness.page("live")
     for one in (page, late):
         one.draw()
         assert len(one.board.accuracy.curves["clean"].getData()[0]) == 5
         assert one.board.view == TRAINING
-    tell(desk.context, events.RunFailed(run_id=run_id, message="Training diverged."))
-    desk.context.store.db.execute("UPDATE runs SET status = 'failed' WHERE id = ?", (run_id,))
+    tell(harness.context, events.RunFailed(run_id=run_id, message="Training diverged."))
+    harness.context.store.db.execute("UPDATE runs SET status = 'failed' WHERE id = ?", (run_id,))
     page._seen = None
     page.refresh()
     page.draw()
@@ -182,15 +176,15 @@ def rows(*stages: str) -> list[dict[str, Any]]:
 
 
 def test_a_finished_run_shows_its_training_from_the_store(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: PageHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert desk.results is not None
-    run_id = desk.results.flagged
+    assert harness.results is not None
+    run_id = harness.results.flagged
     steps = [{"step": "magnitude 90%"}, {"step": HYDRA, "epochs": rows("prune", "fine-tune")}]
-    with Writer(desk.results.path) as writer:
+    with Writer(harness.results.path) as writer:
         key = writer.run(run_id)["variant_key"]
         writer.put_stage(key, "variant", {"steps": steps}, 0.1)
-    page = desk.page("live")
+    page = harness.page("live")
     page.open(run_id)
     page.draw()
     assert page.board.view == ATTACK
@@ -250,12 +244,12 @@ def test_steps_before_the_one_at_work_come_from_their_records(tmp_path: Path) ->
     assert expected_epochs([one.model_dump() for one in recipe]) == 5
 
 
-def test_the_queue_counts_epochs_while_a_run_trains(desk: Desk, tell: Tell) -> None:
-    page = desk.page("queue")
-    run_id = start(desk, tell)
+def test_the_queue_counts_epochs_while_a_run_trains(harness: PageHarness, tell: Tell) -> None:
+    page = harness.page("queue")
+    run_id = start(harness, tell)
     page._seen = None
     page.refresh()
-    tell(desk.context, *hydra(run_id))
+    tell(harness.context, *hydra(run_id))
     place = next(p for p in range(page.model.rowCount()) if page.model.row(p)["run_id"] == run_id)
 
     def cell(column: int, role: Qt.ItemDataRole = Qt.ItemDataRole.DisplayRole) -> Any:
@@ -264,5 +258,5 @@ def test_the_queue_counts_epochs_while_a_run_trains(desk: Desk, tell: Tell) -> N
     assert cell(PROGRESS) == "epoch 5 / 7"
     assert cell(PROGRESS, Qt.ItemDataRole.UserRole) == pytest.approx(5 / 7)
     assert cell(TIME) == "1:05 left"
-    tell(desk.context, events.StageStarted(run_id=run_id, stage="attack"), progress(run_id))
+    tell(harness.context, events.StageStarted(run_id=run_id, stage="attack"), progress(run_id))
     assert cell(PROGRESS) == "16 / 60"

@@ -12,21 +12,14 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtTest import QTest
-from pytestqt.qtbot import QtBot
 
 from gui.base import file_dialogs
-from gui.base.page_context import PageContext
 from gui.pages.runs.run_columns import COLUMNS, size_text
 from gui.pages.runs.runs_model import ROW_ROLE, RunsModel
-from tests.helpers.fake_results import MASKED, FakeResults
-from tests.helpers.page_kit import Desk
+from tests.helpers.fake_results import MASKED
+from tests.helpers.page_kit import PageHarness
 
 PLACE = {column.id: place for place, column in enumerate(COLUMNS)}
-
-
-@pytest.fixture
-def desk(qtbot: QtBot, full_context: PageContext, results: FakeResults) -> Desk:
-    return Desk(qtbot, full_context, results)
 
 
 def shown(page: Any, column: str) -> list[Any]:
@@ -36,9 +29,9 @@ def shown(page: Any, column: str) -> list[Any]:
 @pytest.mark.parametrize("column", ["robust_accuracy", "size_bytes", "run_id", "compression_rate"])
 @pytest.mark.parametrize("order", list(Qt.SortOrder))
 def test_numbers_sort_as_numbers_and_missing_ones_last(
-    desk: Desk, column: str, order: Qt.SortOrder
+    harness: PageHarness, column: str, order: Qt.SortOrder
 ) -> None:
-    page = desk.page("runs")
+    page = harness.page("runs")
     page.table.sortByColumn(PLACE[column], order)
 
     values = shown(page, column)
@@ -48,12 +41,12 @@ def test_numbers_sort_as_numbers_and_missing_ones_last(
     assert len(values) == 20
 
 
-def test_the_filter_line_narrows_and_refuses_in_words(desk: Desk) -> None:
-    page = desk.page("runs")
+def test_the_filter_line_narrows_and_refuses_in_words(harness: PageHarness) -> None:
+    page = harness.page("runs")
     page.filter_line.setText("attack=pgd robust>30 model=digits-resnet-at")
     expected = {
         row["run_id"]
-        for row in desk.context.store.results()
+        for row in harness.context.store.results()
         if row["model"] == "digits-resnet-at"
         and row["attack"].startswith("pgd")
         and row["robust_accuracy"] > 0.3
@@ -72,43 +65,43 @@ def test_the_filter_line_narrows_and_refuses_in_words(desk: Desk) -> None:
     assert len(shown(page, "run_id")) == 20
 
 
-def test_the_selection_is_told_and_stays_with_its_runs(desk: Desk) -> None:
-    page = desk.page("runs")
+def test_the_selection_is_told_and_stays_with_its_runs(harness: PageHarness) -> None:
+    page = harness.page("runs")
     page.table.select([3, 11])
-    assert sorted(desk.selections[-1]) == [3, 11]
+    assert sorted(harness.selections[-1]) == [3, 11]
 
     page.table.sortByColumn(PLACE["robust_accuracy"], Qt.SortOrder.AscendingOrder)
-    desk.context.store.set_deleted([1])
+    harness.context.store.set_deleted([1])
     page.refresh()
 
     assert 1 not in shown(page, "run_id")
     assert sorted(page.selected_runs()) == [3, 11]
 
 
-def test_deleting_can_be_undone(desk: Desk) -> None:
-    page = desk.page("runs")
+def test_deleting_can_be_undone(harness: PageHarness) -> None:
+    page = harness.page("runs")
     page.table.select([2, 5])
     page.setFocus()
     QTest.keyClick(page.table, Qt.Key.Key_Delete)
     assert not {2, 5} & set(shown(page, "run_id"))
 
-    desk.undo.undo()
+    harness.undo.undo()
     assert {2, 5} <= set(shown(page, "run_id"))
 
 
-def test_a_running_run_is_not_deleted(desk: Desk) -> None:
-    desk.context.store.db.execute("UPDATE runs SET status = 'running' WHERE id = 5")
-    page = desk.page("runs")
+def test_a_running_run_is_not_deleted(harness: PageHarness) -> None:
+    harness.context.store.db.execute("UPDATE runs SET status = 'running' WHERE id = 5")
+    page = harness.page("runs")
     page.table.select([4, 5])
     page.buttons["delete"].click()
 
-    assert desk.undo.count() == 0
+    assert harness.undo.count() == 0
     assert "stop" in page.note.text()
 
 
-def test_tags_are_set_for_all_selected_runs_and_come_back(desk: Desk) -> None:
-    desk.context.store.annotate(2, tags="old")
-    page = desk.page("runs")
+def test_tags_are_set_for_all_selected_runs_and_come_back(harness: PageHarness) -> None:
+    harness.context.store.annotate(2, tags="old")
+    page = harness.page("runs")
     page.table.select([2, 5])
     page.buttons["tag"].click()
     page.tag_line.setText(" paper,paper , table 2,")
@@ -117,39 +110,39 @@ def test_tags_are_set_for_all_selected_runs_and_come_back(desk: Desk) -> None:
     tags = {row["run_id"]: row["tags"] for row in page.table.proxy.shown()}
     assert (tags[2], tags[5], tags[6]) == ("paper, table 2", "paper, table 2", "")
 
-    desk.undo.undo()
+    harness.undo.undo()
     tags = {row["run_id"]: row["tags"] for row in page.table.proxy.shown()}
     assert (tags[2], tags[5]) == ("old", "")
 
 
-def test_a_flag_shows_as_icon_and_in_words(desk: Desk) -> None:
-    assert desk.results is not None
-    page = desk.page("runs")
+def test_a_flag_shows_as_icon_and_in_words(harness: PageHarness) -> None:
+    assert harness.results is not None
+    page = harness.page("runs")
     column = PLACE["robust_accuracy"]
     flagged = {
         page.table.proxy.index(line, column).data(ROW_ROLE)["run_id"]
         for line in range(20)
         if page.table.proxy.index(line, column).data(Qt.ItemDataRole.DecorationRole)
     }
-    stored = desk.context.store.results()
+    stored = harness.context.store.results()
     assert flagged == {row["run_id"] for row in stored if row["flags"]}
-    assert desk.results.flagged in flagged
+    assert harness.results.flagged in flagged
     beaten = [row for row in stored if row["attack"].startswith("fgsm") and row["flags"]]
     assert beaten, "of two attacks on one variant the weaker one is flagged"
     assert {flag["id"] for row in beaten for flag in row["flags"]} == {"stronger-attack"}
 
-    page.table.select([desk.results.flagged])
+    page.table.select([harness.results.flagged])
     index = page.table.currentIndex().siblingAtColumn(column)
     assert index.data(Qt.ItemDataRole.ToolTipRole) == MASKED["text"]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".tex", ".md"])
 def test_exports_hold_the_selected_runs(
-    desk: Desk, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: PageHarness, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / f"out{suffix}"
     monkeypatch.setattr(file_dialogs, "ask_save", lambda *_: target)
-    page = desk.page("runs")
+    page = harness.page("runs")
     page.table.select([3, 11, 15])
     page._export(suffix)
 
@@ -160,16 +153,16 @@ def test_exports_hold_the_selected_runs(
         assert {row["run_id"] for row in json.loads(text)} == {3, 11, 15}
     else:
         assert text.count("pgd-20") == 3
-    assert desk.messages[-1].level == "ok"
+    assert harness.messages[-1].level == "ok"
 
 
 def test_an_export_that_cannot_be_written_says_so(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: PageHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(file_dialogs, "ask_save", lambda *_: tmp_path / "missing" / "out.csv")
-    desk.page("runs")._export(".csv")
+    harness.page("runs")._export(".csv")
 
-    assert desk.messages[-1].level == "error"
+    assert harness.messages[-1].level == "error"
 
 
 def test_variants_have_short_names_where_these_tell_them_apart() -> None:
@@ -197,9 +190,9 @@ def test_variants_have_short_names_where_these_tell_them_apart() -> None:
     assert cells(Qt.ItemDataRole.DisplayRole) == ["hydra 10%", "kd 5ep"]
 
 
-def test_copying_gives_the_columns_that_are_seen_with_names_in_full(desk: Desk) -> None:
-    desk.context.store.db.execute("UPDATE runs SET compression = 'kd 5ep lr=0.1' WHERE id = 3")
-    page = desk.page("runs")
+def test_copying_gives_the_columns_that_are_seen_with_names_in_full(harness: PageHarness) -> None:
+    harness.context.store.db.execute("UPDATE runs SET compression = 'kd 5ep lr=0.1' WHERE id = 3")
+    page = harness.page("runs")
     page.refresh()
     page.table.show_column(PLACE["tags"], False)
     page.table.select([3, 11])
@@ -214,34 +207,36 @@ def test_copying_gives_the_columns_that_are_seen_with_names_in_full(desk: Desk) 
     assert "kd 5ep lr=0.1" in {line.split("\t")[head.index("Compression")] for line in lines[1:]}
 
 
-def test_columns_filter_and_order_survive_a_restart(desk: Desk) -> None:
-    page = desk.page("runs")
+def test_columns_filter_and_order_survive_a_restart(harness: PageHarness) -> None:
+    page = harness.page("runs")
     page.table.show_column(PLACE["seconds"], True)
     page.table.show_column(PLACE["tags"], False)
     page.filter_line.setText("attack=pgd")
     page.table.sortByColumn(PLACE["size_bytes"], Qt.SortOrder.AscendingOrder)
     page.save_state()
 
-    again = desk.page("runs")
+    again = harness.page("runs")
     assert not again.table.isColumnHidden(PLACE["seconds"])
     assert again.table.isColumnHidden(PLACE["tags"])
     assert shown(again, "run_id") == shown(page, "run_id")
 
 
-def test_enter_inspects_and_compare_takes_the_selection(desk: Desk) -> None:
-    page = desk.page("runs")
+def test_enter_inspects_and_compare_takes_the_selection(harness: PageHarness) -> None:
+    page = harness.page("runs")
     page.table.select([11])
     QTest.keyClick(page.table, Qt.Key.Key_Return)
     page.table.select([11, 13])
     page.buttons["compare"].click()
 
-    assert desk.visits[0] == ("inspector", 11)
-    where, run_ids = desk.visits[1]
+    assert harness.visits[0] == ("inspector", 11)
+    where, run_ids = harness.visits[1]
     assert (where, sorted(run_ids)) == ("compare", [11, 13])
 
 
-def test_refreshing_reads_only_what_changed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = desk.page("runs")
+def test_refreshing_reads_only_what_changed(
+    harness: PageHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = harness.page("runs")
     monkeypatch.setattr(page.context.store, "results", lambda *_: pytest.fail("read for nothing"))
     page.refresh()
 
