@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
 import click
-from tqdm import tqdm
 
 from engine.catalog import missing_files
 from engine.catalog.datasets import FILES
+from engine.cli.bars import Bar
+from engine.cli.options import Interrupt
 from engine.data.download import Progress, download
 from engine.data.inventory import inventory
 from engine.data.source import expanded
 from engine.errors import Cancelled
 from engine.host import paths
-
-tqdm.monitor_interval = 0  # no watching thread: bars are updated often enough
 
 _STEP = 2**20
 """Bytes between two lines of progress for programs."""
@@ -72,7 +69,7 @@ def _show(name: str, root: Path, as_json: bool) -> None:
 
 def _fetch(name: str, root: Path, as_json: bool) -> None:
     try:
-        with _Interrupt() as stopped, _Bar() as bar:
+        with Interrupt() as stopped, _Bar() as bar:
             show = _lines() if as_json else bar.show
             download(name, root, show, stopped.requested)
     except Cancelled:
@@ -80,33 +77,11 @@ def _fetch(name: str, root: Path, as_json: bool) -> None:
         sys.exit(1)
 
 
-class _Interrupt:
-    """Ctrl+C stops between two pieces."""
-
-    def __init__(self) -> None:
-        self._stop = False
-
-    def __enter__(self) -> _Interrupt:
-        self._before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._stop:
-            raise KeyboardInterrupt
-        self._stop = True
-
-    def requested(self) -> bool:
-        return self._stop
-
-
 class _Bar:
     """A bar on stderr for the file that is coming."""
 
     def __init__(self) -> None:
-        self._bar: tqdm[None] | None = None
+        self._bar: Bar | None = None
         self._name = ""
 
     def __enter__(self) -> _Bar:
@@ -121,9 +96,7 @@ class _Bar:
         if self._bar is None or name != self._name:
             self.__exit__()
             self._name = name
-            self._bar = tqdm(
-                desc=name, total=total, unit="B", unit_scale=True, file=sys.stderr, disable=None
-            )
+            self._bar = Bar(desc=name, total=total, unit="B", unit_scale=True)
         self._bar.update(done - int(self._bar.n))
 
 

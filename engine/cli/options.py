@@ -66,11 +66,20 @@ def dataset_of(
 
 
 class Interrupt:
-    """Ctrl+C: the first time stop at the next good moment, the second time at once."""
+    """Ctrl+C: the first time stop at the next good moment, the second time at once.
+
+    As a context manager it ends with the block; else with the process.
+    """
 
     def __init__(self) -> None:
         self.count = 0
-        signal.signal(signal.SIGINT, self._note)
+        self._before = signal.signal(signal.SIGINT, self._note)
+
+    def __enter__(self) -> Interrupt:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.count += 1

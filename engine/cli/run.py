@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from engine import catalog
+from engine.cli.bars import Bar
 from engine.cli.methods import activate_aloud
 from engine.cli.options import Interrupt
 from engine.events import (
@@ -32,8 +32,6 @@ from engine.report.tables import distance
 from engine.specs.study import Study
 from engine.store import Writer
 from engine.store.artifacts import models_of
-
-tqdm.monitor_interval = 0  # no watching thread: bars are updated often enough
 
 
 @click.command()
@@ -84,8 +82,8 @@ class _Bars:
     """Progress on stderr: one bar of runs, one of the images of the current run."""
 
     def __init__(self) -> None:
-        self._runs: tqdm[None] | None = None
-        self._images: tqdm[None] | None = None
+        self._runs: Bar | None = None
+        self._images: Bar | None = None
 
     def __enter__(self) -> _Bars:
         return self
@@ -99,27 +97,23 @@ class _Bars:
         """Draw one event."""
         match event:
             case StudyQueued():
-                self._runs = tqdm(
+                self._runs = Bar(
                     total=len(event.run_ids),
                     initial=event.reused,
                     desc="runs",
                     unit="run",
-                    disable=None,
-                    file=sys.stderr,
                     position=0,
                 )
                 if event.reused:
                     self._write(f"{event.reused} of {len(event.run_ids)} runs are stored already.")
             case RunStarted():
-                self._images = tqdm(
+                self._images = Bar(
                     total=event.total,
                     initial=event.done,
                     desc=event.title,
                     unit="img",
-                    file=sys.stderr,
                     position=1,
                     leave=False,
-                    disable=None,
                 )
             case EpochFinished() if self._images is not None:
                 self._images.set_postfix_str(_epoch(event))
@@ -144,7 +138,7 @@ class _Bars:
 
     @staticmethod
     def _write(line: str) -> None:
-        tqdm.write(line, file=sys.stderr)
+        Bar.write(line, file=sys.stderr)
 
 
 def _epoch(event: EpochFinished) -> str:

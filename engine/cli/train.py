@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 from pydantic import ValidationError
-from tqdm import tqdm
 
 from engine import catalog, data
 from engine.catalog.models.architectures import ARCHITECTURES
 from engine.catalog.training import StandardParams
+from engine.cli.bars import Bar
 from engine.cli.options import Interrupt, dataset_of, dataset_options
 from engine.errors import Cancelled, SpecError
 from engine.host import device as devices
@@ -26,8 +26,6 @@ from engine.statistics.intervals import wilson
 from engine.store.artifacts import models_of
 from engine.training import Checkpoint, Epoch, Watch
 from engine.training.base import Plan, train_base
-
-tqdm.monitor_interval = 0  # no watching thread: bars are updated often enough
 
 
 @click.command()
@@ -123,13 +121,13 @@ def _train(plan: Plan, spec: DatasetSpec, library: Path, device: Any) -> None:
     key = content_key(*parts, images.lesson)
     checkpoint = Checkpoint(library / f".{key[:16]}.training", key)
     stop = Interrupt()
-    with tqdm(total=plan.params.epochs, unit="epoch", disable=None, file=sys.stderr) as bar:
+    with Bar(total=plan.params.epochs, unit="epoch") as bar:
 
         def tell(epoch: Epoch) -> None:
             bar.update(epoch.number - int(bar.n))
             robust = "" if epoch.robust is None else f", robust {epoch.robust:.1%}"
             line = f"epoch {epoch.number}/{epoch.of}: loss {epoch.loss:.3g}"
-            tqdm.write(f"{line}, clean {epoch.clean:.1%}{robust}", file=sys.stderr)
+            Bar.write(f"{line}, clean {epoch.clean:.1%}{robust}", file=sys.stderr)
 
         try:
             card = train_base(

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 from engine.store import Payload
 from gui.details.cost_facts import LAYER_COLUMNS, formula, layer_texts
 from gui.widgets.dialog import Dialog
+from gui.widgets.tables import set_up_table
 
 _SIZE = (1240, 420)
 _VERTICALLY = Qt.AlignmentFlag.AlignVCenter
@@ -60,13 +61,8 @@ def _table(rows: list[list[str]]) -> QTableWidget:
     heads = ["layer", "weight", *(head for head, _ in LAYER_COLUMNS)]
     table = QTableWidget(len(rows), len(heads))
     table.setHorizontalHeaderLabels(heads)
-    table.setAccessibleName("Cost of each layer")
+    set_up_table(table, "Cost of each layer", 26)
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.setAlternatingRowColors(True)
-    table.setShowGrid(False)
-    table.setWordWrap(False)
-    table.verticalHeader().hide()
-    table.verticalHeader().setDefaultSectionSize(26)
     for column, (head, key) in enumerate(LAYER_COLUMNS, 2):
         item = QTableWidgetItem(head)
         item.setToolTip(formula(key))

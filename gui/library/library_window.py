@@ -34,6 +34,7 @@ from gui.widgets.icon_button import TextButton
 from gui.widgets.inputs import LineEdit, add_key
 from gui.widgets.message_bar import Message
 from gui.widgets.overlay_bar import OverlayBar
+from gui.widgets.tables import set_up_table
 
 ORIGINS = (
     ("All on offer", ""),
@@ -114,18 +115,12 @@ class LibraryWindow(Dialog):
         self.proxy.setSourceModel(self.model)
         table = self.table
         table.setModel(self.proxy)
-        table.setAccessibleName("Models")
+        set_up_table(table, "Models", 26)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        table.setAlternatingRowColors(True)
-        table.setShowGrid(False)
-        table.setWordWrap(False)
         table.setSortingEnabled(True)
         table.sortByColumn(STAR, Qt.SortOrder.AscendingOrder)
-        table.verticalHeader().hide()
-        table.verticalHeader().setDefaultSectionSize(26)
         header = table.horizontalHeader()
-        header.setHighlightSections(False)
         for place, width in enumerate(_WIDTHS):
             table.setColumnWidth(place, width)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QShowEvent
@@ -26,10 +26,6 @@ class Page(QWidget):
         notify: a ``gui.widgets.message_bar.Message`` for the bar above the page;
             None clears it.
     """
-
-    id: ClassVar[str]
-    title: ClassVar[str]
-    icon: ClassVar[str]
 
     selected = Signal(list)
     go = Signal(str, object)

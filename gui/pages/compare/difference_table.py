@@ -12,6 +12,7 @@ from engine.statistics.intervals import PairedDifference, paired_difference
 from engine.store import ResultRow, Store
 from gui.pages.compare.chart_data import Baseline
 from gui.pages.compare.difference_model import Comparison, DifferenceModel
+from gui.widgets.tables import set_up_table
 
 _FLAGS = QItemSelectionModel.SelectionFlag
 _WIDTHS = (48, 160, 196, 132, 144, 160, 96, 88, 112)
@@ -39,16 +40,10 @@ class DifferenceTable(QTableView):
         self._timer.timeout.connect(self._work)
         self.model_ = DifferenceModel(self)
         self.setModel(self.model_)
-        self.setAccessibleName("Differences to the uncompressed model")
+        set_up_table(self, "Differences to the uncompressed model", 26)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setAlternatingRowColors(True)
-        self.setShowGrid(False)
-        self.setWordWrap(False)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setTabKeyNavigation(False)
-        self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(26)
-        self.horizontalHeader().setHighlightSections(False)
         for place, width in enumerate(_WIDTHS):
             self.setColumnWidth(place, width)
         self.selectionModel().selectionChanged.connect(self._on_selection)

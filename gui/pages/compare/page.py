@@ -45,10 +45,6 @@ _FIGURES = {".svg": "SVG", ".pdf": "PDF", ".png": "PNG"}
 class ComparePage(Page):
     """Charts and paired differences of the runs of a study, or of those chosen elsewhere."""
 
-    id = "compare"
-    title = "Compare"
-    icon = "compare"
-
     def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
         super().__init__(context, parent)
         self._seen: Version | None = None

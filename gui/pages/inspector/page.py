@@ -80,10 +80,6 @@ class Thumbnails(QListView):
 class InspectorPage(Page):
     """Clean, adversarial and perturbation of each kept image, with its verdict."""
 
-    id = "inspector"
-    title = "Inspector"
-    icon = "inspector"
-
     def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
         super().__init__(context, parent)
         self._seen: Version | None = None

@@ -12,6 +12,7 @@ from engine.store import QueueRow, RunRow, SampleRow, Store
 from gui.base import theme
 from gui.base.model_names import model_title
 from gui.pages.inspector.kept_images import KeptImages, prediction, verdict
+from gui.widgets.tables import set_up_table
 
 _HEADS = ("Run", "Model", "Compression", "Prediction", "Verdict")
 _WIDTHS = (48, 128, 128, 96, 128)
@@ -31,18 +32,13 @@ class SameImageTable(QTableWidget):
         self._timer = QTimer(self)
         self._timer.setInterval(0)
         self._timer.timeout.connect(self._work)
-        self.setAccessibleName("The same image in the other runs")
+        set_up_table(self, "The same image in the other runs", 24)
         self.setHorizontalHeaderLabels(_HEADS)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setShowGrid(False)
-        self.setAlternatingRowColors(True)
         self.setTabKeyNavigation(False)
-        self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(24)
         header = self.horizontalHeader()
-        header.setHighlightSections(False)
         header.setStretchLastSection(True)
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         for column, width in enumerate(_WIDTHS):

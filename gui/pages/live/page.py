@@ -55,10 +55,6 @@ class LivePage(Page):
     the page is seen.
     """
 
-    id = "live"
-    title = "Live"
-    icon = "live"
-
     def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
         super().__init__(context, parent)
         self.run_id: int | None = None

@@ -47,9 +47,6 @@ class NewPage(Page):
             that brings the draft back.
     """
 
-    id = "new"
-    title = "New"
-    icon = "new"
     described = Signal(str, str)
     wanted = Signal(str)
     replaced = Signal(str, object)

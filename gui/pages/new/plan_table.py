@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine.specs.study import Run
+from gui.widgets.tables import set_up_table
 
 LEAST_HEIGHT = 144
 """Less room than this shows too few runs to be of use."""
@@ -76,15 +77,9 @@ class PlanTable(QFrame):
     def _set_up_table(self) -> None:
         table = self.table
         table.setModel(self.model)
-        table.setAccessibleName("Planned runs")
+        set_up_table(table, "Planned runs", 24)
         table.setFrameShape(QFrame.Shape.NoFrame)
         table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        table.setAlternatingRowColors(True)
-        table.setShowGrid(False)
-        table.setWordWrap(False)
-        table.verticalHeader().hide()
-        table.verticalHeader().setDefaultSectionSize(24)
         header = table.horizontalHeader()
-        header.setHighlightSections(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)

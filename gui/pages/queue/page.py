@@ -31,6 +31,7 @@ from gui.pages.queue.queue_model import NAME, PROGRESS, REASON, STUDY, QueueMode
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.icon_button import TextButton
 from gui.widgets.inputs import add_key
+from gui.widgets.tables import set_up_table
 
 _HIDE = "queue/hide_finished"
 _WIDTHS = (48, 264, 216, 112, 112, 88, 264)
@@ -43,10 +44,6 @@ _MOVES = events.RunProgress | events.EpochFinished | events.CheckProgress | even
 
 class QueuePage(Page):
     """All runs in the order of the queue."""
-
-    id = "queue"
-    title = "Queue"
-    icon = "queue"
 
     def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
         super().__init__(context, parent)
@@ -78,19 +75,13 @@ class QueuePage(Page):
     def _set_up_table(self) -> None:
         table = self.table
         table.setModel(self.model)
-        table.setAccessibleName("Queue of runs")
+        set_up_table(table, "Queue of runs", 30)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        table.setAlternatingRowColors(True)
-        table.setShowGrid(False)
-        table.setWordWrap(False)
         table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         table.setTabKeyNavigation(False)
-        table.verticalHeader().hide()
-        table.verticalHeader().setDefaultSectionSize(30)
         table.setItemDelegateForColumn(PROGRESS, ProgressDelegate(table))
         header = table.horizontalHeader()
-        header.setHighlightSections(False)
         for column, width in enumerate(_WIDTHS):
             table.setColumnWidth(column, width)
         for column in (NAME, REASON):

@@ -43,10 +43,6 @@ _TITLES = {".csv": "CSV", ".json": "JSON", ".tex": "LaTeX", ".md": "Markdown"}
 class RunsPage(Page):
     """The table of all results."""
 
-    id = "runs"
-    title = "Runs"
-    icon = "runs"
-
     def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
         super().__init__(context, parent)
         self._seen: tuple[Version, str | None] | None = None

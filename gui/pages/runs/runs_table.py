@@ -12,6 +12,7 @@ from engine.store import ResultRow
 from gui.pages.runs.run_columns import COLUMNS
 from gui.pages.runs.runs_model import ROW_ROLE, RunsModel, RunsProxy
 from gui.widgets.run_filter import RunFilter
+from gui.widgets.tables import set_up_table
 
 _FLAGS = QItemSelectionModel.SelectionFlag
 _WIDTHS = {
@@ -49,22 +50,16 @@ class RunsTable(QTableView):
         self.proxy.setSourceModel(self.runs)
         self.setModel(self.proxy)
         self.setStyleSheet(_STYLE)
-        self.setAccessibleName("Results")
+        set_up_table(self, "Results", 28)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.setAlternatingRowColors(True)
-        self.setShowGrid(False)
-        self.setWordWrap(False)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setTabKeyNavigation(False)
         self.setSortingEnabled(True)
         self.sortByColumn(0, Qt.SortOrder.DescendingOrder)
-        self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(28)
         header = self.horizontalHeader()
         header.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         header.setSectionsMovable(True)
-        header.setHighlightSections(False)
         header.setStretchLastSection(True)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         self._restore()

@@ -14,9 +14,11 @@ from engine.host import paths
 from gui.base import theme
 from gui.base.page_context import PageContext
 from gui.pages import PAGES, page_class
+from gui.pages.base import Page
 from gui.pages.new.method_block import MethodBlock
 from gui.shell.main_window import MainWindow
 from gui.widgets.empty_state import EmptyState
+from tests.helpers.colours import ICONS
 from tests.helpers.screen_reader import nameless
 
 every_page = pytest.mark.parametrize("page_id", PAGES)
@@ -31,9 +33,11 @@ def shown(qtbot: QtBot, context: PageContext, page_id: str) -> MainWindow:
 
 
 @every_page
-def test_says_what_it_is(page_id: str) -> None:
+def test_lies_in_its_folder_and_has_an_icon(page_id: str) -> None:
     page = page_class(page_id)
-    assert (page.id, page.title, page.icon) == (page_id, PAGES[page_id].title, PAGES[page_id].icon)
+    assert issubclass(page, Page)
+    assert page.__module__ == f"gui.pages.{page_id}.page"
+    assert PAGES[page_id].icon in ICONS
 
 
 @every_page
