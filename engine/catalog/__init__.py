@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from functools import cache
 from types import ModuleType
 
 from engine.catalog import attacks, compressions, datasets, training
@@ -65,10 +66,15 @@ def section(name: str) -> Section:
 
 
 def built_in(name: str) -> Section:
-    """The same without methods from outside."""
+    """The same without methods from outside; not to be changed."""
+    return cards.entries() if name == "models" else _built_once(name)
+
+
+@cache
+def _built_once(name: str) -> Section:
+    # Asked for thousands of times while a study is queued; only models come and go.
     modules: dict[str, ModuleType] = {
         "datasets": datasets,
-        "models": cards,
         "compressions": compressions,
         "training": training,
         "attacks": attacks,
@@ -83,6 +89,9 @@ def find(section_name: str, id_: str) -> Entry:
     Raises:
         SpecError: no such id; the message lists near names and all that exist.
     """
+    known = built_in(section_name)
+    if id_ in known:
+        return known[id_]
     known = section(section_name)
     if id_ in known:
         return known[id_]

@@ -219,7 +219,7 @@ class Runner:
         self._variant = self._stage = ""
         lost = self._try(run_id, should_stop)
         if lost:
-            self.store.move(run_id, to_front=False)  # tried again, it does not stop the others
+            self.store.move([run_id], to_front=False)  # tried again, it does not stop the others
             raise DeviceLost(
                 f"Run {run_id} failed and took the device with it: {lost}.",
                 "The other runs still wait: run the study again with --resume.",

@@ -138,9 +138,9 @@ class EngineClient:
         """Stop what runs and take no new run; ``RunWaits`` tells that it waits again."""
         self._send(Halt())
 
-    def move(self, run_id: int, to_front: bool) -> None:
-        """Move a waiting run to the front or the end of the queue."""
-        self._send(Move(run_id, to_front))
+    def move(self, run_ids: Sequence[int], to_front: bool) -> None:
+        """Move waiting runs to the front or the end of the queue; their order stays."""
+        self._send(Move(tuple(run_ids), to_front))
 
     def use(self, device: str, precision: str) -> None:
         """Compute elsewhere: the worker ends, and a fresh one goes on with the queue there.

@@ -43,9 +43,9 @@ class Halt:
 
 @dataclass(frozen=True)
 class Move:
-    """Move a waiting run to the front or the end of the queue."""
+    """Move waiting runs to the front or the end of the queue."""
 
-    run_id: int
+    run_ids: tuple[int, ...]
     to_front: bool
 
 

@@ -204,8 +204,8 @@ class _Worker:
                 self._paused = paused
             case Halt():
                 self._paused, self._halting = True, bool(self._running)
-            case Move(run_id, to_front):
-                self._store.move(run_id, to_front)
+            case Move(run_ids, to_front):
+                self._store.move(run_ids, to_front)
             case Shutdown():
                 self._leaving = True
                 return

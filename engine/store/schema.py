@@ -174,3 +174,8 @@ def _files(db: Database) -> None:
     db.execute("INSERT INTO identity VALUES (?)", (uuid.uuid4().hex,))
     # What lies in the folder of artifacts; files of before have no row here.
     db.execute("CREATE TABLE files (path TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID")
+
+
+@migrations(name="0008_queue_order")
+def _queue_order(db: Database) -> None:
+    db.execute("CREATE INDEX runs_by_position ON runs (position)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -314,6 +314,12 @@ class Store:
         return self.artifacts / "variants" / variant_key
 
     # -- what a person writes --------------------------------------------------------------
+
+    def tag(self, tags: Mapping[int, str]) -> None:
+        """Set the tags (comma-separated) of several runs, all or none."""
+        with self.db.atomic():
+            rows = [{"run_id": run_id, "tags": text} for run_id, text in tags.items()]
+            self.db.table("annotations").upsert_all(rows, pk="run_id")
 
     def annotate(self, run_id: int, *, tags: str | None = None, note: str | None = None) -> None:
         """Set tags (comma-separated) or the note of a run."""

@@ -91,16 +91,15 @@ class TransferQueue:
         So do those of versions that counted what was misclassified and did not say which.
         """
         with self._db.atomic():
-            for pair in pairs:
-                self._db.execute(
-                    "INSERT INTO transfers (source_run, target_run, key) VALUES (?, ?, ?) "
-                    "ON CONFLICT DO UPDATE SET key = excluded.key, status = 'waiting', "
-                    "attempts = 0, message = NULL, kept = NULL, broken = NULL, n = NULL, "
-                    "fooled = NULL, seconds = NULL, finished = NULL, wrong = NULL "
-                    "WHERE key != excluded.key OR status IN ('failed', 'cancelled') "
-                    "OR (status = 'finished' AND wrong IS NULL)",
-                    pair,
-                )
+            self._db.conn.executemany(
+                "INSERT INTO transfers (source_run, target_run, key) VALUES (?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET key = excluded.key, status = 'waiting', "
+                "attempts = 0, message = NULL, kept = NULL, broken = NULL, n = NULL, "
+                "fooled = NULL, seconds = NULL, finished = NULL, wrong = NULL "
+                "WHERE key != excluded.key OR status IN ('failed', 'cancelled') "
+                "OR (status = 'finished' AND wrong IS NULL)",
+                pairs,
+            )
 
     def waiting(self, study_id: int) -> list[Pair]:
         """The pairs of a study that wait; those with one target variant stand together."""

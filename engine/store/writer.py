@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -104,14 +104,7 @@ class Writer(Store):
         with self.db.atomic():
             study_id = self._upsert_study(study)
             self.db.execute("DELETE FROM study_runs WHERE study_id = ?", (study_id,))
-            # Two models with the same weights give one run.
-            first = int(self._query("SELECT coalesce(max(position), 0) AS n FROM runs")[0]["n"])
-            ids = list(
-                dict.fromkeys(
-                    self._upsert_run(run, keys, position)
-                    for position, (run, keys) in enumerate(runs, first + 1)
-                )
-            )
+            ids = self._upsert_runs(runs)
             self.db.table("study_runs").insert_all(
                 {"study_id": study_id, "run_id": run_id, "position": position}
                 for position, run_id in enumerate(ids)
@@ -140,12 +133,13 @@ class Writer(Store):
 
     def _judge_old(self, run_ids: Sequence[int]) -> None:
         """Take the verdicts of finished runs that were stored before there were any."""
-        for run_id in run_ids:
-            if self._query(
-                "SELECT id FROM runs WHERE id = ? AND status = 'finished' AND verdict IS NULL",
-                (run_id,),
-            ):
-                refresh_verdicts(self.db, run_id)
+        rows = self._query(
+            "SELECT id FROM runs WHERE status = 'finished' AND verdict IS NULL "
+            "AND id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(run_ids)),),
+        )
+        for row in rows:
+            refresh_verdicts(self.db, row["id"])
 
     def _upsert_study(self, study: Study) -> int:
         key = content_key("study", study.to_dict())
@@ -158,29 +152,32 @@ class Writer(Store):
         )
         return int(str(table.last_pk))
 
-    def _upsert_run(self, run: Run, keys: RunKeys, position: int) -> int:
-        rows = self._query("SELECT id FROM runs WHERE key = ?", (keys.run,))
-        if rows:
-            return int(rows[0]["id"])
-        table = self.db.table("runs").insert(
-            {
-                "key": keys.run,
-                "variant_key": keys.variant,
-                "data_key": keys.data,
-                "spec": run.model_dump_json(),
-                "position": position,
-                "created": now(),
-                "dataset": run.dataset.label,
-                "model": run.model,
-                "compression": run.compression,
-                "attack": run.attack.label,
-                "eps": run.attack.eps,
-                "norm": run.attack.norm,
-                "attack_id": run.attack.name,
-                "recipe": json.dumps(in_words(run.recipe)),
-            }
+    def _upsert_runs(self, runs: Sequence[tuple[Run, RunKeys]]) -> list[int]:
+        """The ids of these runs, in order; those not stored yet are put behind the others."""
+        wanted: dict[str, tuple[Run, RunKeys]] = {}
+        for run, keys in runs:  # two models with the same weights give one run
+            wanted.setdefault(keys.run, (run, keys))
+        known = self._ids(wanted)
+        last = int(self._query("SELECT coalesce(max(position), 0) AS n FROM runs")[0]["n"])
+        fresh = [
+            {**_columns(run, keys), "position": last + place}
+            for place, (run, keys) in enumerate(
+                (both for key, both in wanted.items() if key not in known), 1
+            )
+        ]
+        if fresh:
+            names = ", ".join(fresh[0])
+            values = ", ".join(f":{name}" for name in fresh[0])
+            self.db.conn.executemany(f"INSERT INTO runs ({names}) VALUES ({values})", fresh)
+            known = self._ids(wanted)
+        return [known[key] for key in wanted]
+
+    def _ids(self, keys: Iterable[str]) -> dict[str, int]:
+        rows = self._query(
+            "SELECT key, id FROM runs WHERE key IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(keys)),),
         )
-        return int(str(table.last_pk))
+        return {row["key"]: row["id"] for row in rows}
 
     def next_waiting(self, among: Sequence[int] | None = None) -> int | None:
         """The first waiting run, of all or of these."""
@@ -226,12 +223,13 @@ class Writer(Store):
             self.transfer_queue.recover(max_attempts)
         return [int(row["id"]) for row in rows]
 
-    def move(self, run_id: int, to_front: bool) -> None:
-        """Move a waiting run to the front or the end of the queue."""
+    def move(self, run_ids: Sequence[int], to_front: bool) -> None:
+        """Move waiting runs to the front or the end of the queue; among them the order stays."""
         bound = "min(position) - 1" if to_front else "max(position) + 1"
         with self.db.atomic():
-            self.db.execute(
-                f"UPDATE runs SET position = (SELECT {bound} FROM runs) WHERE id = ?", (run_id,)
+            self.db.conn.executemany(
+                f"UPDATE runs SET position = (SELECT {bound} FROM runs) WHERE id = ?",
+                [(run_id,) for run_id in (reversed(run_ids) if to_front else run_ids)],
             )
 
     # -- one run ---------------------------------------------------------------------------
@@ -353,3 +351,22 @@ class Writer(Store):
 
     def _remember(self, file: str, checksum: str) -> None:
         self.db.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", (file, checksum))
+
+
+def _columns(run: Run, keys: RunKeys) -> dict[str, Any]:
+    """What a run is when it is queued."""
+    return {
+        "key": keys.run,
+        "variant_key": keys.variant,
+        "data_key": keys.data,
+        "spec": run.model_dump_json(),
+        "created": now(),
+        "dataset": run.dataset.label,
+        "model": run.model,
+        "compression": run.compression,
+        "attack": run.attack.label,
+        "eps": run.attack.eps,
+        "norm": run.attack.norm,
+        "attack_id": run.attack.name,
+        "recipe": json.dumps(in_words(run.recipe)),
+    }

@@ -56,8 +56,7 @@ class TagRuns(QUndoCommand):
         self._write(self._before)
 
     def _write(self, tags: Mapping[int, str]) -> None:
-        for run_id, text in tags.items():
-            self._store.annotate(run_id, tags=text)
+        self._store.tag(tags)
         self._changed()
 
 

@@ -101,9 +101,9 @@ class QtEngineClient(QObject):
         self._client.use(device, precision)
         self.planned.emit()
 
-    def move(self, run_id: int, to_front: bool) -> None:
-        """Move a waiting run to the front or the end of the queue."""
-        self._client.move(run_id, to_front)
+    def move(self, run_ids: Sequence[int], to_front: bool) -> None:
+        """Move waiting runs to the front or the end of the queue; their order stays."""
+        self._client.move(run_ids, to_front)
 
     def _drain(self) -> None:
         for event in self._client.drain():

@@ -38,8 +38,8 @@ class FakeEngineClient:
     def halt(self) -> None:
         self.calls.append(("halt", None))
 
-    def move(self, run_id: int, to_front: bool) -> None:
-        self.calls.append(("move", (run_id, to_front)))
+    def move(self, run_ids: Sequence[int], to_front: bool) -> None:
+        self.calls.append(("move", (*run_ids, to_front)))
 
     def use(self, device: str, precision: str) -> None:
         self.calls.append(("use", (device, precision)))

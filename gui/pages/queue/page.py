@@ -211,9 +211,8 @@ class QueuePage(Page):
 
     def _move(self, *, to_front: bool) -> None:
         waiting = [row["run_id"] for row in self._selected() if row["status"] == "waiting"]
-        # Each move takes the very front, so the last one moved comes first.
-        for run_id in reversed(waiting) if to_front else waiting:
-            self.context.client.move(run_id, to_front)
+        if waiting:
+            self.context.client.move(waiting, to_front)
 
     def save_state(self) -> None:
         hidden = "true" if self.hide_finished.isChecked() else "false"

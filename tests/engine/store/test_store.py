@@ -133,6 +133,26 @@ def test_a_second_writer_is_refused_and_a_reader_is_not(store: Writer) -> None:
         assert len(reader.results()) == 2
 
 
+@pytest.mark.parametrize("to_front", [True, False])
+def test_runs_move_together_and_keep_their_order(store: Writer, to_front: bool) -> None:
+    many = small_study(attack=[{"name": "fgsm", "eps": [0.1, 0.15, 0.2]}])
+    ids = queue(store, many).run_ids
+    chosen = [ids[4], ids[1], ids[3]]
+    rest = [run_id for run_id in ids if run_id not in chosen]
+    store.move(chosen, to_front)
+    expected = [*chosen, *rest] if to_front else [*rest, *chosen]
+    assert [row["run_id"] for row in store.queue()] == expected
+    assert store.next_waiting() == expected[0]
+
+
+def test_runs_are_tagged_together_and_keep_their_notes(store: Writer) -> None:
+    first, second = queue(store, small_study()).run_ids
+    store.annotate(first, note="odd")
+    store.tag({first: "a", second: "b"})
+    rows = store.results()
+    assert [(row["tags"], row["note"]) for row in rows] == [("a", "odd"), ("b", "")]
+
+
 def test_deleting_hides_and_queueing_brings_back(store: Writer) -> None:
     ids = queue(store, small_study()).run_ids
     store.set_deleted(ids[:1])

@@ -53,7 +53,7 @@ WRITES: dict[str, Callable[[Writer], object]] = {
     "clear": lambda s: s.clear_batches(1),
     "status": lambda s: s.set_status([1], "waiting", ["finished"]),
     "recover": lambda s: s.recover(),
-    "move": lambda s: s.move(1, to_front=True),
+    "move": lambda s: s.move([1], to_front=True),
     "stage": lambda s: s.put_stage("k", "variant", {}, 0.1),
     "verdicts": lambda s: s.refresh_verdicts(1),
     "tag": lambda s: s.annotate(1, tags="seen"),
