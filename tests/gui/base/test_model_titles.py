@@ -18,7 +18,6 @@ from engine.store.artifacts import models_of
 from gui.base import model_names
 from gui.base.model_names import model_title
 from gui.base.page_context import PageContext
-from gui.pages.queue.queue_model import REASON
 from gui.shell.main_window import MainWindow
 from gui.widgets.run_filter import parse
 from tests.helpers.fake_results import FakeResults
@@ -127,18 +126,3 @@ def test_a_new_title_is_shown_at_once(window: MainWindow) -> None:
     put_model(folder, "mine", title="Another name")
     window._models_changed()
     assert "Another name" in _words(window)
-
-
-def test_the_reason_of_a_failure_is_no_name(window: MainWindow, results: FakeResults) -> None:
-    store = window.context.store
-    row = store.run(results.failed)
-    message = f"{row['model']} · {row['compression']}, compression step 1: Out of memory."
-    with store.db.atomic():
-        store.db.execute("UPDATE runs SET message = ? WHERE id = ?", (message, results.failed))
-    window.show_page("queue")
-    model = window.page().model
-    place = next(i for i in range(model.rowCount()) if model.row(i)["run_id"] == results.failed)
-    cell = model.index(place, REASON)
-    assert str(cell.data()).startswith("Out of memory. (compression step 1)")
-    assert str(row["hint"]) in str(cell.data())
-    assert message in str(cell.data(Qt.ItemDataRole.ToolTipRole))
