@@ -96,7 +96,7 @@ def test_a_long_attack_sends_a_short_curve(clock: Clock) -> None:
     meter = ProgressMeter(1, 2, sent.append, clock)
     meter.start_batch(2)
     for step in range(1, 20_001):
-        clock.now = step
+        clock.now = step / 200  # seconds; ten steps between two messages
         meter.step(point(step, int(step >= 10_000), 2))
     last = sent[-1]
     assert len(last.curve) <= CURVE_POINTS + 1

@@ -25,6 +25,7 @@ from gui.library.small_table import SmallTable
 from gui.pages.new.page import NewPage
 from gui.shell.main_window import MainWindow
 from tests.helpers.import_kit import answer, refuse, report
+from tests.helpers.patience import HANG
 from tests.helpers.screen_reader import nameless
 
 
@@ -431,9 +432,12 @@ def test_the_dialog_opens_by_key_and_closes_with_the_window(
     dialog = window.models.dialog
     assert dialog is not None
     assert dialog.isVisible()
-    dialog.run(["-c", "import time; time.sleep(60)"])
+    dialog.run(["-c", f"import time; time.sleep({10 * HANG})"])
     process = dialog._process
     assert process is not None
+    window.close()  # asks first, and both go on
+    assert dialog.isVisible()
+    window.may_close = True
     with qtbot.waitSignal(process.destroyed):
         window.close()
 
