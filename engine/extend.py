@@ -11,9 +11,11 @@ from pydantic import Field
 
 from engine.attacks.base import Attack
 from engine.attacks.geometry.ball import l2_project, linf_bounds
+from engine.attacks.search.notes import Note
+from engine.attacks.search.passes import Pass
 from engine.attacks.search.search import Search
 from engine.catalog import Entry, Params
-from engine.catalog.entry import Number
+from engine.catalog.entry import AttackEntry, Number
 from engine.compression import Context
 from engine.compression.layers import attach, on_weight, weight_layers, weight_of
 from engine.compression.parts.mask import Mask
@@ -24,6 +26,7 @@ from engine.specs.dataset import DatasetSpec
 
 __all__ = [
     "Attack",
+    "AttackEntry",
     "AttackError",
     "AttackMethod",
     "CompressionMethod",
@@ -34,8 +37,10 @@ __all__ = [
     "Entry",
     "Field",
     "Mask",
+    "Note",
     "Number",
     "Params",
+    "Pass",
     "Search",
     "Source",
     "SpecError",

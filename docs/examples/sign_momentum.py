@@ -8,7 +8,17 @@ from __future__ import annotations
 
 import torch
 
-from engine.extend import Attack, AttackMethod, Entry, Field, Number, Params, Search, linf_bounds
+from engine.extend import (
+    Attack,
+    AttackEntry,
+    AttackMethod,
+    Field,
+    Number,
+    Params,
+    Pass,
+    Search,
+    linf_bounds,
+)
 
 
 class SignMomentumParams(Params):
@@ -26,20 +36,20 @@ class SignMomentumParams(Params):
 class SignMomentum(Attack[SignMomentumParams]):
     """Averages normalised gradients and steps along the sign of the mean."""
 
-    def run(self, search: Search) -> None:
+    def run(self, search: Search, pass_: Pass) -> None:
         """Attack the images that are not broken yet."""
         params, rows, first = self.params, search.survivors(), search.step
         points = images = search.images[rows]
         lower, upper = linf_bounds(images, params.eps)
         mean = torch.zeros_like(points)
         for step in range(first + 1, first + params.steps + 1):
-            look, gradient = search.peek(rows, points)
+            look, gradient = search.peek(rows, points, bf16=pass_.bf16)
             size = gradient.abs().mean(dim=(1, 2, 3), keepdim=True)
             mean = params.decay * mean + gradient / size.clamp(min=1e-12)
             points = torch.clamp(points + params.eps / params.steps * mean.sign(), lower, upper)
             search.judge(rows, points, step)  # only this can break an image
             search.emit(step, look, params.eps / params.steps)
-            still = ~search.broken[rows]  # broken images leave
+            still = ~search.verdicts.broken[rows]  # broken images leave
             rows, points, mean = rows[still], points[still], mean[still]
             lower, upper = lower[still], upper[still]
             if not len(rows):
@@ -48,7 +58,7 @@ class SignMomentum(Attack[SignMomentumParams]):
 
 METHODS = [
     AttackMethod(
-        entry=Entry(
+        entry=AttackEntry(
             id="sign-momentum",
             title="Sign momentum",
             family="gradient, Linf",
@@ -57,7 +67,8 @@ METHODS = [
             formula="g <- decay g + grad / mean|grad|; x <- clip(x + eps / steps sign(g))",
             params=SignMomentumParams,
             norm="Linf",
-            traits=frozenset({"gradient", "iterative", "drops broken"}),
+            traits=frozenset({"gradient", "iterative", "drops broken", "keeps best"}),
+            kinds=frozenset(),
         ),
         make=SignMomentum,
     )

@@ -13,6 +13,7 @@ from engine.attacks.geometry.threat import Region, region_of
 from engine.attacks.losses.objectives import Objective
 from engine.attacks.search.lanes import Lanes
 from engine.attacks.search.loop import ascend, attempts_in_turn, finishing_steps
+from engine.attacks.search.passes import Pass
 from engine.attacks.search.search import Search
 from engine.catalog.attacks.auto import ApgdParams
 
@@ -155,6 +156,7 @@ class Climb(_State):
 
 def climb(
     search: Search,
+    pass_: Pass,
     params: ApgdParams,
     objective: Objective,
     goals: Sequence[Tensor],
@@ -163,23 +165,26 @@ def climb(
 
     Args:
         search: the state of the call.
+        pass_: whether it finishes what another has begun.
         params: of the attack.
         objective: per-lane loss to climb.
         goals: of each attempt, (N, ...) what the objective gets in place of the labels.
     """
-    steps = finishing_steps(params.steps, finishing=search.finishing)
-    size = 2 * params.eps * (_FINISHING_SIZE if search.finishing else 1)
+    steps = finishing_steps(params.steps, finishing=pass_.finishing)
+    size = 2 * params.eps * (_FINISHING_SIZE if pass_.finishing else 1)
 
     def attempt(rows: Tensor, numbers: list[int]) -> None:
         lanes = rows.repeat(len(numbers))
         region = region_of(params.norm, search.images[lanes], params.eps)
-        if search.finishing:
-            start = search.best[lanes]
+        if pass_.finishing:
+            start = search.verdicts.best[lanes]
         else:
             start = region.start(torch.cat([search.noise(rows, number) for number in numbers]))
         aims = torch.cat([goals[number][rows] for number in numbers])
         rule = Climb(region, start, size, steps, params.rho)
-        ascend(search, Lanes(search, lanes, start, objective, aims), rule, steps)
+        several = len(numbers) > 1
+        climbing = Lanes(search, pass_, lanes, start, objective, aims, repeated=several)
+        ascend(search, climbing, rule, steps)
 
     attempts_in_turn(search, len(goals), attempt)
 

@@ -8,6 +8,7 @@ from engine.attacks.losses import objectives
 from engine.attacks.losses.dlr import dlr_for
 from engine.attacks.losses.objectives import Objective
 from engine.attacks.losses.rival_targets import attempts
+from engine.attacks.search.passes import Pass
 from engine.attacks.search.search import Search
 from engine.catalog.attacks.auto import ApgdUntargetedParams
 
@@ -15,11 +16,11 @@ from engine.catalog.attacks.auto import ApgdUntargetedParams
 class APGDCE(Attack[ApgdUntargetedParams]):
     """APGD on the cross-entropy, by way of the log-odds, which rise with it."""
 
-    def run(self, search: Search) -> None:
+    def run(self, search: Search, pass_: Pass) -> None:
         """Attack the survivors."""
-        restarts = 1 if search.finishing else self.params.restarts
+        restarts = 1 if pass_.finishing else self.params.restarts
         objective, goals = attempts(search, self._objective, restarts, self.params.targets)
-        climb(search, self.params, objective, goals)
+        climb(search, pass_, self.params, objective, goals)
 
     def _objective(self, search: Search) -> Objective:
         return objectives.log_odds

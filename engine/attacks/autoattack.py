@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine import catalog
 from engine.attacks.apgd_targeted import APGDT
 from engine.attacks.apgd_untargeted import APGDCE
 from engine.attacks.base import Attack
 from engine.attacks.fab import FABT
+from engine.attacks.search.notes import Note
+from engine.attacks.search.passes import Pass
 from engine.attacks.search.search import Search
 from engine.attacks.square import Square
 from engine.catalog.attacks.auto import ApgdTargetedParams, ApgdUntargetedParams, FabParams
@@ -29,14 +32,15 @@ def parts(ball: NormParams) -> tuple[Attack[Any], ...]:
 class AutoAttack(Attack[AutoAttackParams]):
     """Four attacks in a row at their reference settings, each on what survived the ones before."""
 
-    def run(self, search: Search) -> None:
+    def run(self, search: Search, pass_: Pass) -> None:
         """Attack the survivors."""
         counts = []
         for name, attack in zip(PARTS, parts(self.params), strict=True):
             before = len(search.survivors())
-            if before:
-                search.part = name
-                attack.run(search)
+            idle = pass_.bf16 and "fp32" in catalog.find("attacks", name).traits
+            if before and not idle:
+                with search.part(name):
+                    attack.run(search, pass_)
             counts.append(f"{name} {before - len(search.survivors())}")
-        search.part = ""
-        search.notes.append(f"Broken by each part{' in bf16' * search.bf16}: {', '.join(counts)}.")
+        kind = "parts-bf16" if pass_.bf16 else "parts"
+        search.notes.append(Note(kind, words=", ".join(counts)))

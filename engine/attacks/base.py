@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
+from engine.attacks.search.passes import Pass
 from engine.attacks.search.search import Search
 from engine.catalog import Params
 
@@ -26,5 +27,5 @@ class Attack(ABC, Generic[P]):
         return f"{type(self).__name__}({given})"
 
     @abstractmethod
-    def run(self, search: Search) -> None:
-        """Attack the survivors of the search; called once per pass."""
+    def run(self, search: Search, pass_: Pass) -> None:
+        """Attack the survivors of the search, in one pass."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from engine.attacks.base import Attack
 from engine.attacks.geometry.minimum_norm import Closest, mistake, spread
+from engine.attacks.search.passes import Pass
 from engine.attacks.search.search import Search
 from engine.catalog.attacks.minimum import CwL2Params
 
@@ -28,7 +29,7 @@ class CWL2(Attack[CwL2Params]):
     the last point, if that is misclassified at all.
     """
 
-    def run(self, search: Search) -> None:
+    def run(self, search: Search, pass_: Pass) -> None:
         """Attack the survivors."""
         rows, closest = search.survivors(), Closest(search)
         if not self.params.confidence:

@@ -16,6 +16,7 @@ from engine.attacks.geometry.minimum_norm import (
     unit,
 )
 from engine.attacks.losses import objectives
+from engine.attacks.search.passes import Pass
 from engine.attacks.search.search import Search
 from engine.catalog.attacks.minimum import DdnParams
 
@@ -36,7 +37,7 @@ class DDN(Attack[DdnParams]):
     is exactly zero nothing moves.
     """
 
-    def run(self, search: Search) -> None:
+    def run(self, search: Search, pass_: Pass) -> None:
         """Attack the survivors."""
         rows, first = search.survivors(), search.step
         images = points = search.images[rows]

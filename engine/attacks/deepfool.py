@@ -9,6 +9,7 @@ from engine.attacks.base import Attack
 from engine.attacks.geometry.minimum_norm import Closest, spread, unit
 from engine.attacks.losses.objectives import Objective
 from engine.attacks.search.outputs import Look
+from engine.attacks.search.passes import Pass
 from engine.attacks.search.search import Search
 from engine.catalog.attacks.minimum import DeepFoolParams
 
@@ -23,7 +24,7 @@ class DeepFool(Attack[DeepFoolParams]):
     has a usable gradient. Of a model with fewer classes than candidates all are considered.
     """
 
-    def run(self, search: Search) -> None:
+    def run(self, search: Search, pass_: Pass) -> None:
         """Attack the survivors."""
         rows, first = search.survivors(), search.step
         self._walk(search, rows, first)
@@ -36,7 +37,7 @@ class DeepFool(Attack[DeepFoolParams]):
             number = first + step + 1
             look, slope = search.peek(rows, points, rival(0))
             self._judge_wrong(search, rows, points, look, number)
-            alive = ~search.broken[rows]
+            alive = ~search.verdicts.broken[rows]
             if not alive.any():
                 search.emit(number, look, 0.0)
                 return

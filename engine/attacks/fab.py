@@ -11,6 +11,7 @@ from engine.attacks.geometry.threat import region_of
 from engine.attacks.losses.dlr import difference, goals_by_rank
 from engine.attacks.search.lanes import Lanes
 from engine.attacks.search.loop import attempts_in_turn
+from engine.attacks.search.passes import Pass
 from engine.attacks.search.search import Search
 from engine.catalog.attacks.auto import FabParams
 
@@ -24,17 +25,15 @@ class FABT(Attack[FabParams]):
     is drawn at random.
     """
 
-    def run(self, search: Search) -> None:
+    def run(self, search: Search, pass_: Pass) -> None:
         """Attack the survivors."""
-        # To walk along the boundary, the search has to tell its sides apart in fp32.
-        if search.bf16:
-            return
         goals = goals_by_rank(search, self.params.targets)
 
         def walk(rows: Tensor, numbers: list[int]) -> None:
             towards = torch.cat([goals[rows, number] for number in numbers])
             images = search.images[rows].repeat(len(numbers), 1, 1, 1)
-            lanes = Lanes(search, rows.repeat(len(numbers)), images, difference, towards)
+            every, several = rows.repeat(len(numbers)), len(numbers) > 1
+            lanes = Lanes(search, pass_, every, images, difference, towards, repeated=several)
             self._walk(search, lanes)
 
         attempts_in_turn(search, goals.shape[1], walk)

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from engine.attacks.base import Attack
 from engine.attacks.geometry.ball import linf_bounds
-from engine.attacks.search.lost_examples import lost_note
+from engine.attacks.search.notes import LOST, Note
+from engine.attacks.search.passes import Pass
 from engine.attacks.search.search import Search
 from engine.catalog.attacks.l2 import FoolboxPgdParams
 
@@ -19,7 +20,7 @@ class FoolboxPGD(Attack[FoolboxPgdParams]):
     saturates in float32 the walk goes on along the same direction (see ``losses.log_odds``).
     """
 
-    def run(self, search: Search) -> None:
+    def run(self, search: Search, pass_: Pass) -> None:
         """Attack the survivors."""
         rows, first = search.survivors(), search.step
         eps, steps = self.params.eps, self.params.steps
@@ -30,7 +31,7 @@ class FoolboxPGD(Attack[FoolboxPgdParams]):
             points = torch.clamp(images + eps * search.noise(rows), *bounds)
         wrong_since, ever = torch.full_like(rows, -1), torch.zeros_like(rows, dtype=torch.bool)
         for step in range(steps):
-            look, gradient = search.peek(rows, points)
+            look, gradient = search.peek(rows, points, bf16=pass_.bf16)
             ever |= look.wrong
             if step:
                 wrong_since = _since(wrong_since, look.wrong, first + step)
@@ -41,13 +42,12 @@ class FoolboxPGD(Attack[FoolboxPgdParams]):
             points = torch.clamp(points + step_size * gradient.sign(), *bounds)
         last = first + steps
         look = search.judge(rows, points, last)
-        won = search.broken[rows]
         # The curve shows since when the images that ended misclassified had been so.
-        search.broken_at_step[rows[won]] = _since(wrong_since, look.wrong, last)[won]
+        search.date(rows, _since(wrong_since, look.wrong, last))
         search.emit(last, look, step_size)
-        lost = int((ever & ~won).sum())
+        lost = int((ever & ~search.verdicts.broken[rows]).sum())
         if lost:
-            search.notes.append(lost_note(lost))
+            search.notes.append(Note(LOST, lost))
 
 
 def _since(before: Tensor, wrong: Tensor, step: int) -> Tensor:

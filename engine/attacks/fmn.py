@@ -15,6 +15,7 @@ from engine.attacks.geometry.minimum_norm import (
     spread,
     unit,
 )
+from engine.attacks.search.passes import Pass
 from engine.attacks.search.search import Search
 from engine.catalog.attacks.minimum import FmnParams
 
@@ -28,7 +29,7 @@ class FMN(Attack[FmnParams]):
     that it shrinks outside the class and grows inside, by an annealed share.
     """
 
-    def run(self, search: Search) -> None:
+    def run(self, search: Search, pass_: Pass) -> None:
         """Attack the survivors."""
         rows, first = search.survivors(), search.step
         images = points = search.images[rows]

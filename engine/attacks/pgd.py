@@ -11,6 +11,8 @@ from engine.attacks.losses.objectives import log_odds
 from engine.attacks.losses.rival_targets import attempts
 from engine.attacks.search.lanes import Lanes
 from engine.attacks.search.loop import Rule, SignStep, ascend, attempts_in_turn, finishing_steps
+from engine.attacks.search.notes import Note
+from engine.attacks.search.passes import Pass
 from engine.attacks.search.search import Search
 from engine.catalog.attacks.ball import PgdParams
 
@@ -21,30 +23,31 @@ class PGD(Attack[PgdParams]):
     STRIDE = 2.5
     """Length of a step in eps / steps, unless it is given."""
 
-    def run(self, search: Search) -> None:
+    def run(self, search: Search, pass_: Pass) -> None:
         """Attack the survivors."""
         params = self.params
         usual = self.STRIDE * params.eps / params.steps
         step_size = usual if params.step_size is None else params.step_size
-        restarts = params.restarts if params.random_start and not search.finishing else 1
-        if not params.random_start and params.restarts > 1 and not search.finishing:
-            search.notes.append("Restarts were ignored: without a random start all are equal.")
-        steps = finishing_steps(params.steps, finishing=search.finishing)
+        restarts = params.restarts if params.random_start and not pass_.finishing else 1
+        if not params.random_start and params.restarts > 1 and not pass_.finishing:
+            search.notes.append(Note("no-restarts"))
+        steps = finishing_steps(params.steps, finishing=pass_.finishing)
         objective, goals = attempts(search, lambda _: log_odds, restarts, params.targets)
 
         def climb(rows: Tensor, numbers: list[int]) -> None:
-            starts = [self._start(search, rows, number) for number in numbers]
+            starts = [self._start(search, pass_, rows, number) for number in numbers]
             aims = torch.cat([goals[number][rows] for number in numbers])
             points = torch.cat(starts)
-            lanes = Lanes(search, rows.repeat(len(numbers)), points, objective, aims)
+            every, several = rows.repeat(len(numbers)), len(numbers) > 1
+            lanes = Lanes(search, pass_, every, points, objective, aims, repeated=several)
             rule = self._rule(search.images[rows].repeat(len(numbers), 1, 1, 1), step_size)
             ascend(search, lanes, rule, steps)
 
         attempts_in_turn(search, len(goals), climb)
 
-    def _start(self, search: Search, rows: Tensor, restart: int) -> Tensor:
-        if search.finishing:
-            return search.best[rows]
+    def _start(self, search: Search, pass_: Pass, rows: Tensor, restart: int) -> Tensor:
+        if pass_.finishing:
+            return search.verdicts.best[rows]
         if not self.params.random_start:
             return search.images[rows]
         return self._drawn(search, rows, restart)

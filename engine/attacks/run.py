@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.attacks.base import Attack
 from engine.attacks.geometry.ball import Threat, norms
 from engine.attacks.losses.logit_scale import span
 from engine.attacks.registry import create
+from engine.attacks.search.notes import Note
+from engine.attacks.search.passes import passes
 from engine.attacks.search.result import AttackResult, Observer, StepPoint
 from engine.attacks.search.rounding import rounds
 from engine.attacks.search.search import Search
@@ -90,24 +91,15 @@ def run_attack(
             should_stop=should_stop,
         )
         if reduced:
-            search.notes.append(
-                "Searched in exact fp32: the model rounds, and bf16 would move its steps."
-            )
+            search.notes.append(Note("rounds"))
         elif precision == "bf16" and used == "fp32":
-            search.notes.append(
-                "Searched in fp32: this attack looks for what bf16 cannot tell apart."
-            )
-        _passes(method, search, bf16=used == "bf16")
+            search.notes.append(Note("fp32"))
+        for pass_ in passes(bf16=used == "bf16"):
+            if len(search.survivors()):
+                method.run(search, pass_)
         search.finish()
         search.report()
         return _result(search, used, images.device)
-
-
-def _passes(method: Attack[Any], search: Search, *, bf16: bool) -> None:
-    for search.bf16 in (True, False) if bf16 else (False,):
-        search.finishing = bf16 and not search.bf16
-        if len(search.survivors()):
-            method.run(search)
 
 
 def _precision(asked: str, device: torch.device, spec: AttackSpec) -> str:
@@ -141,23 +133,24 @@ def _check_inputs(images: Tensor, labels: Tensor) -> None:
 
 
 def _result(search: Search, precision: str, device: torch.device) -> AttackResult:
-    l2, linf = norms(search.images, search.best)
+    verdicts, queries, clean = search.verdicts, search.queries, search.clean
+    l2, linf = norms(search.images, verdicts.best)
     return AttackResult(
-        adversarial=search.best.to(device),
-        broken=search.broken.to(device),
-        forwards=search.forwards.to(device),
-        backwards=search.backwards.to(device),
-        broken_at_step=search.broken_at_step.to(device),
-        clean_predictions=search.clean.predictions.to(device),
-        adversarial_predictions=search.predictions.to(device),
-        clean_confidence=search.clean.confidence.to(device),
-        adversarial_confidence=search.confidence.to(device),
+        adversarial=verdicts.best.to(device),
+        broken=verdicts.broken.to(device),
+        forwards=queries.forwards.to(device),
+        backwards=queries.backwards.to(device),
+        broken_at_step=verdicts.broken_at_step.to(device),
+        clean_predictions=clean.predictions.to(device),
+        adversarial_predictions=verdicts.predictions.to(device),
+        clean_confidence=clean.confidence.to(device),
+        adversarial_confidence=verdicts.confidence.to(device),
         l2=l2.float().to(device),
         linf=linf.float().to(device),
         norm=search.threat.norm,
         seconds=search.telemetry.seconds,
         precision=precision,
-        notes=_notes(search),
+        remarks=_remarks(search),
         curve=_confirmed(search),
         random=search.random,
     )
@@ -166,7 +159,7 @@ def _result(search: Search, precision: str, device: torch.device) -> AttackResul
 def _confirmed(search: Search) -> tuple[StepPoint, ...]:
     """The curve with the final counts: verdicts can come after the step they belong to."""
     curve = search.telemetry.curve
-    counts = broken_by(search.broken_at_step, [point.step for point in curve]).tolist()
+    counts = broken_by(search.verdicts.broken_at_step, [point.step for point in curve]).tolist()
     total = len(search.labels)
     return tuple(
         dataclasses.replace(point, broken=broken, active=total - broken)
@@ -174,40 +167,24 @@ def _confirmed(search: Search) -> tuple[StepPoint, ...]:
     )
 
 
-def _notes(search: Search) -> tuple[str, ...]:
-    notes = list(search.notes)
-    undefined = int((search.clean.predictions < 0).sum())
-    failed = int(((search.invalid > 0) & ~search.broken).sum())
-    blind = int((search.blind > 0).sum())
-    if undefined:
-        notes.append(
-            f"The output for {undefined} clean images is not finite; they count as broken."
-        )
-    if failed:
-        notes.append(
-            f"Attack failure on {failed} images: the example or the model's output on it was not "
-            "finite, or the example left the box or the ball; not counted as broken."
-        )
-    edge = int(((search.refused > 0) & ~search.broken).sum())
-    if search.random:
-        notes.append(
-            "The model is random: of each image the point that the search returned was judged "
-            "once more, on a draw that no search has seen, and that alone counts."
-        )
-    elif edge:
-        notes.append(
-            f"On {edge} images a point on the boundary itself was misclassified in one batch and "
-            "not in another; such points are no examples."
-        )
+def _remarks(search: Search) -> tuple[Note, ...]:
+    verdicts, found = search.verdicts, list(search.notes)
+    unbroken = ~verdicts.broken
+    counts = {
+        "undefined-output": search.clean.predictions < 0,
+        "failure": (verdicts.invalid > 0) & unbroken,
+        "edge": (verdicts.refused > 0) & unbroken,
+        "blind": search.queries.blind > 0,
+    }
+    counted = {kind: Note(kind, int(which.sum())) for kind, which in counts.items()}
+    found += [counted["undefined-output"], counted["failure"]]
+    # Of a random model other forwards refuse what they like.
+    found.append(Note("random-model") if search.random else counted["edge"])
     if search.rescaled:
-        spans = span(search.clean.logits)
-        notes.append(
-            f"The logits span {float(spans.median()):.3g} (median), which is unusual: where the "
-            "attack climbs the cross-entropy it did so on logits of a usual size."
-        )
-    if blind:
-        notes.append(f"The gradient was not finite at some step of {blind} images; taken as zero.")
-    return tuple(notes)
+        median = float(span(search.clean.logits).median())
+        found.append(Note("rescaled", words=f"{median:.3g}"))
+    found.append(counted["blind"])
+    return tuple(note for note in found if note.count or note.kind not in counts)
 
 
 def _empty(images: Tensor, labels: Tensor, norm: str, precision: str) -> AttackResult:
@@ -227,6 +204,6 @@ def _empty(images: Tensor, labels: Tensor, norm: str, precision: str) -> AttackR
         norm=norm,
         seconds=0.0,
         precision=precision,
-        notes=(),
+        remarks=(),
         curve=(),
     )

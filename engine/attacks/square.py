@@ -11,6 +11,7 @@ from torch import Tensor
 from engine.attacks.base import Attack
 from engine.attacks.geometry.ball import l2_project, linf_bounds
 from engine.attacks.pgd_l2 import unit
+from engine.attacks.search.passes import Pass
 from engine.attacks.search.search import Search
 from engine.catalog.attacks.gradient_free import SquareParams
 
@@ -29,11 +30,8 @@ class Square(Attack[SquareParams]):
     images of any shape, and reach the last row and column, which the authors' code leaves out.
     """
 
-    def run(self, search: Search) -> None:
+    def run(self, search: Search, pass_: Pass) -> None:
         """Attack the survivors."""
-        # A pass in bf16 would spend the budget on differences of margins that bf16 swallows.
-        if search.bf16:
-            return
         rows, first = search.survivors(), search.step
         images = search.images[rows]
         kind = LinfWindows if self.params.norm == "Linf" else L2Windows
@@ -55,7 +53,8 @@ class Square(Attack[SquareParams]):
             better = look.margin < margins
             points = torch.where(better.view(-1, 1, 1, 1), tried, points)
             margins = torch.where(better, look.margin, margins)
-            alive = (~search.broken[rows]).nonzero().squeeze(1)  # the one wait for the device
+            # The one wait for the device.
+            alive = (~search.verdicts.broken[rows]).nonzero().squeeze(1)
             if len(alive) < len(rows):
                 rows, points, margins, draws = (x[alive] for x in (rows, points, margins, draws))
                 windows.keep(alive)

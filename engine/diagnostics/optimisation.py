@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from engine.attacks.search.lost_examples import lost_examples
+from engine.attacks.search.notes import LOST, Note
 from engine.diagnostics.checks import SIGNIFICANCE, tail
 from engine.flags import Flag
 from engine.specs.study import AttackSpec
@@ -81,7 +81,7 @@ def _sunk(curve: Sequence[_Point], before: _Point, total: int) -> float:
     return sunk
 
 
-def lost_flag(notes: Iterable[str], total: int) -> Flag | None:
+def lost_flag(notes: Iterable[Note], total: int) -> Flag | None:
     """Report examples that the attack came across and did not return (indicator I3, same paper).
 
     Attacks that keep their best point cannot lose one. The level is warning where it changes
@@ -91,7 +91,7 @@ def lost_flag(notes: Iterable[str], total: int) -> Flag | None:
         notes: of all batches of the run.
         total: images of the run.
     """
-    lost = sum(count for note in notes if (count := lost_examples(note)))
+    lost = sum(note.count for note in notes if note.kind == LOST)
     if not lost:
         return None
     text = (

@@ -117,7 +117,7 @@ class AttackStage:
             "size": stop - start,
             "seconds": result.seconds,
             "telemetry": _telemetry(result.curve),
-            "notes": list(result.notes),
+            "notes": [note.to_dict() for note in result.remarks],
         }
         self.store.add_batch(run_id, batch, _rows(images, start, stop, result), arrays)
         meter.end_batch(result.broken_at_step.tolist())

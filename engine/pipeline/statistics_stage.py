@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine import __version__
-from engine.attacks.search.lost_examples import lost_examples
+from engine.attacks.search.notes import LOST, Note, added_up
 from engine.data import ImageSet
 from engine.diagnostics import (
     Checked,
@@ -170,12 +170,12 @@ def _search_flags(
     attack: AttackSpec, curve: list[CurveRow], batches: list[BatchRow], total: int
 ) -> list[Flag]:
     """What the attack's own course and notes say about it."""
-    notes = [note for row in batches for note in row["notes"]]
+    notes = added_up(Note.from_stored(note) for row in batches for note in row["notes"])
     found = [unfinished_flag(attack, curve, total), lost_flag(notes, total)]
-    others = [note for note in notes if lost_examples(note) is None]
+    others = [note for note in notes if note.kind != LOST]
     return [
         *(flag for flag in found if flag),
-        *(Flag("attack-note", "info", note) for note in others),
+        *(Flag("attack-note", "info", str(note)) for note in others),
     ]
 
 

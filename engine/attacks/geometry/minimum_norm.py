@@ -33,7 +33,7 @@ class Closest:
     def __init__(self, search: Search) -> None:
         self._search = search
         self._points = search.images.clone()
-        self.lengths = search.distance.clone()
+        self.lengths = search.verdicts.distance.clone()
         self._steps = torch.zeros_like(search.labels)
 
     def begin(self, rows: Tensor, norm: str) -> None:
@@ -76,13 +76,13 @@ class Closest:
 
     def judge_clearly_closer(self) -> None:
         """Verdicts on the examples that would be clearly closer than those that have one."""
-        clearly = self.lengths < _CLEARLY * self._search.distance
+        clearly = self.lengths < _CLEARLY * self._search.verdicts.distance
         self._judge(clearly.nonzero().squeeze(1))
 
     def settle(self, rows: Tensor, points: Tensor, step: int) -> None:
         """Judge what waits, and the last points (M, C, H, W) of images that are not broken."""
-        self._judge((self.lengths < self._search.distance).nonzero().squeeze(1))
-        unbroken = ~self._search.broken[rows]
+        self._judge((self.lengths < self._search.verdicts.distance).nonzero().squeeze(1))
+        unbroken = ~self._search.verdicts.broken[rows]
         if unbroken.any():
             self._search.judge(rows[unbroken], points[unbroken], step)
 
@@ -93,18 +93,18 @@ class Closest:
         the boundary: an overshoot, or a last step that was too long.
         """
         search = self._search
-        rows = rows[search.broken[rows]]
-        images, delta = search.images[rows], search.best[rows] - search.images[rows]
+        rows = rows[search.verdicts.broken[rows]]
+        images, delta = search.images[rows], search.verdicts.best[rows] - search.images[rows]
         high = torch.ones(len(rows), device=rows.device)
         low = torch.zeros_like(high)
         for _ in range(_HALVINGS):
             active = (high - low > _FINE * high).nonzero().squeeze(1)
             if not len(active):
                 return
-            middle, known = (low + high)[active] / 2, search.distance[rows[active]]
+            middle, known = (low + high)[active] / 2, search.verdicts.distance[rows[active]]
             points = images[active] + spread(middle, delta) * delta[active]
             search.judge(rows[active], points, step)
-            closer = search.distance[rows[active]] < known
+            closer = search.verdicts.distance[rows[active]] < known
             high[active] = torch.where(closer, middle, high[active])
             low[active] = torch.where(closer, low[active], middle)
 
@@ -112,7 +112,7 @@ class Closest:
         if len(rows):
             self._search.judge(rows, self._points[rows], self._steps[rows])
             # Where the verdict was no, what is believed falls back to what is known.
-            self.lengths[rows] = self._search.distance[rows]
+            self.lengths[rows] = self._search.verdicts.distance[rows]
 
 
 def mistake(logits: Tensor, labels: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from engine.attacks.losses import objectives
 from engine.attacks.losses.objectives import Objective
+from engine.attacks.search.notes import Note
 from engine.attacks.search.search import Search
 
 _TINY = 1e-12
@@ -51,7 +52,7 @@ def dlr_for(search: Search) -> Objective:
     """``dlr``; the log-odds, which are the margin of two classes, where there is no third."""
     if search.clean.logits.shape[1] >= _MIN_CLASSES:
         return dlr
-    _note(search, "The DLR loss needs 3 classes; the margin of the 2 classes was climbed instead.")
+    _note(search, Note("two-classes"))
     return objectives.log_odds
 
 
@@ -60,11 +61,7 @@ def targeted_dlr_for(search: Search) -> Objective:
     classes = search.clean.logits.shape[1]
     if classes >= _MIN_CLASSES_TARGETED:
         return targeted_dlr
-    _note(
-        search,
-        f"The targeted DLR loss needs 4 classes; with {classes} the plain difference of the two "
-        "logits was climbed instead.",
-    )
+    _note(search, Note("few-classes", words=str(classes)))
     return difference
 
 
@@ -77,7 +74,8 @@ def goals_by_rank(search: Search, targets: int) -> Tensor:
     logits, labels = search.clean.logits, search.labels
     others = logits.shape[1] - 1
     if targets > others:
-        _note(search, f"{targets} targets were asked for, but there are only {others}.")
+        words = f"{targets} targets were asked for, but there are only {others}"
+        _note(search, Note("few-targets", words=words))
     rivals = logits.scatter(1, labels.unsqueeze(1), -torch.inf)
     ranked = rivals.argsort(dim=1, descending=True, stable=True)[:, : min(targets, others)]
     masked = rivals.gather(1, ranked).isneginf()
@@ -85,6 +83,6 @@ def goals_by_rank(search: Search, targets: int) -> Tensor:
     return torch.stack([labels.unsqueeze(1).expand_as(ranked), ranked], dim=2)
 
 
-def _note(search: Search, text: str) -> None:
-    if text not in search.notes:  # a search in bf16 passes here a second time
-        search.notes.append(text)
+def _note(search: Search, note: Note) -> None:
+    if note not in search.notes:  # a search in bf16 passes here a second time
+        search.notes.append(note)

@@ -14,6 +14,7 @@ from engine.attacks.losses import objectives
 from engine.attacks.losses.objectives import Objective
 from engine.attacks.search.batching import bucket
 from engine.attacks.search.outputs import Look
+from engine.attacks.search.passes import Pass
 from engine.attacks.search.search import Search
 
 _SIZES = 8
@@ -51,21 +52,27 @@ class Lanes:
 
     Args:
         search: the state of the call; gets every verdict.
-        rows: (M) indices of the images; more than once only if the search is ``stacked``.
+        pass_: says in which arithmetic gradients are taken.
+        rows: (M) indices of the images; more than once only if they are ``repeated``.
         points: (M, C, H, W) where the lanes start.
         objective: per-lane loss to climb.
         goals: (M, ...) what the objective gets in place of the labels.
+        repeated: images may be there more than once.
     """
 
     def __init__(
         self,
         search: Search,
+        pass_: Pass,
         rows: Tensor,
         points: Tensor,
         objective: Objective = objectives.log_odds,
         goals: Tensor | None = None,
+        *,
+        repeated: bool = False,
     ) -> None:
-        self._search, self._objective = search, objective
+        self._search, self._pass, self._objective = search, pass_, objective
+        self._repeated = repeated
         no, zero = torch.zeros_like(rows, dtype=torch.bool), torch.zeros_like(rows)
         low = torch.full(rows.shape, -torch.inf, device=rows.device)
         goals = search.labels[rows] if goals is None else goals
@@ -88,12 +95,13 @@ class Lanes:
     def running(self) -> Tensor:
         """(M) bool, lanes that still search; the others wait to leave or only fill the batch."""
         at = self._found
-        return ~(at.seems | at.idle | self._search.broken[at.rows])
+        return ~(at.seems | at.idle | self._search.verdicts.broken[at.rows])
 
     def peek(self, among: Tensor) -> tuple[Look, Tensor]:
         """Loss and gradient at the points; ``among`` (M) bool are those that count as queries."""
         at = self._found
-        return self._search.peek(at.rows, at.points, self._objective, at.goals, among)
+        search, bf16 = self._search, self._pass.bf16
+        return search.peek(at.rows, at.points, self._objective, at.goals, among, bf16=bf16)
 
     def look(self, step: int, among: Tensor) -> tuple[Look, Tensor]:
         """As ``peek``; remembers the best points and those misclassified."""
@@ -134,7 +142,7 @@ class Lanes:
         if not last and self._size(self.running) == len(self):
             return None
         at = self._found
-        waiting = (at.seems & ~self._search.broken[at.rows]).nonzero().squeeze(1)
+        waiting = (at.seems & ~self._search.verdicts.broken[at.rows]).nonzero().squeeze(1)
         if len(waiting):
             self._search.judge(
                 at.rows[waiting],
@@ -142,9 +150,10 @@ class Lanes:
                 at.since[waiting],
                 self._objective,
                 at.goals[waiting],
+                repeated=self._repeated,
             )
             # No example after all: the lane goes on.
-            at.seems = at.seems & self._search.broken[at.rows]
+            at.seems = at.seems & self._search.verdicts.broken[at.rows]
         size = self._size(self.running)
         if size == len(self):
             return None
@@ -158,8 +167,9 @@ class Lanes:
         """Verdicts on the last points; the best ones go to the search."""
         self._hand_over()
         at = self._found
-        on = (~self._search.broken[at.rows]).nonzero().squeeze(1)
-        return self._search.judge(at.rows[on], at.points[on], step, self._objective, at.goals[on])
+        on = (~self._search.verdicts.broken[at.rows]).nonzero().squeeze(1)
+        given = at.rows[on], at.points[on], step, self._objective, at.goals[on]
+        return self._search.judge(*given, repeated=self._repeated)
 
     def _size(self, running: Tensor) -> int:
         """Lanes in a batch for so many that run."""
@@ -168,7 +178,7 @@ class Lanes:
 
     def _hand_over(self) -> None:
         at = self._found
-        self._search.keep_best(at.rows, at.best, at.loss, at.step)
+        self._search.keep_best(at.rows, at.best, at.loss, at.step, repeated=self._repeated)
 
     def _keep(self, stay: Tensor) -> None:
         for each in fields(self._found):

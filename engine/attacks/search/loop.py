@@ -141,7 +141,5 @@ def attempts_in_turn(
         if not len(rows):
             return
         together = min(max(room // len(rows), 1), attempts - done)
-        search.stacked = together > 1
         attempt(rows, list(range(done, done + together)))
-        search.stacked = False
         done += together

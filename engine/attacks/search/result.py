@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.attacks.search.notes import Note
+
 
 @dataclass(frozen=True)
 class StepPoint:
@@ -63,7 +65,7 @@ class AttackResult:
         norm: of the attack: Linf, L2 or "" (none).
         seconds: wall time of the call.
         precision: of the search, fp32 or bf16; verdicts are always fp32.
-        notes: sentences on what went wrong or was ignored.
+        remarks: what went wrong or was ignored; ``notes`` are the sentences.
         curve: the points given to the observer, with confirmed counts.
         random: the model is, so that each verdict is one draw that no search has seen.
     """
@@ -82,9 +84,14 @@ class AttackResult:
     norm: str
     seconds: float
     precision: str
-    notes: tuple[str, ...]
+    remarks: tuple[Note, ...]
     curve: tuple[StepPoint, ...]
     random: bool = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what went wrong or was ignored."""
+        return tuple(map(str, self.remarks))
 
     @property
     def distance(self) -> Tensor:

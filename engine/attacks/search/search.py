@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -13,9 +16,11 @@ from engine.attacks.search.batching import bucket, in_chunks
 from engine.attacks.search.confirmation import Confirmation
 from engine.attacks.search.gradient import input_gradient
 from engine.attacks.search.noise import ImageNoise, batch_seed
+from engine.attacks.search.notes import Note
 from engine.attacks.search.outputs import Look, Outputs, check_logits
 from engine.attacks.search.result import Observer
 from engine.attacks.search.telemetry import Telemetry
+from engine.attacks.search.verdicts import Queries, Verdicts
 from engine.errors import Cancelled
 from engine.evaluation.guard import arithmetic, forked_rng
 from engine.evaluation.model_call import ask
@@ -43,11 +48,14 @@ class Search:
     An attack takes gradients with ``peek`` on the attack view, which never waits for the
     device, and verdicts with ``judge`` on the deployed model. Only ``judge`` can break an
     image, and only with an example that ``Confirmation`` upholds. Rows are indices of images;
-    where ``stacked``, an image may be there more than once.
+    where they are ``repeated``, an image may be there more than once.
 
     Attributes:
-        finishing: the survivors of a search in bf16 are attacked once more, in fp32, from the
-            best points that were found.
+        clean: outputs of the deployed model on the images.
+        verdicts: what every image has come to; only ``judge`` and ``finish`` say so.
+        queries: what every image has cost.
+        notes: what there is to say beside the numbers.
+        step: the last one that was closed.
         stride: steps between two synchronisations with the device.
         factors: (N) by which logits are multiplied where the log-odds are climbed (``scale``).
         exact: the search, too, is in exact fp32, without TF32.
@@ -69,34 +77,19 @@ class Search:
     ) -> None:
         self.view, self.images, self.labels = view, images, labels
         self.threat, self.seed = threat, seed
-        self.bf16, self.finishing, self.stacked, self.rescaled = False, False, False, False
-        self.exact = exact
-        self.step, self.part, self.notes = 0, "", list[str]()
+        self.exact, self.rescaled = exact, False
+        self.step, self.notes = 0, list[Note]()
         self.telemetry = Telemetry(len(images), observer)
         self.stride = stride_on(images.device)
-        self._model, self._should_stop = model, should_stop
+        self._model, self._should_stop, self._part = model, should_stop, ""
         self._noise: ImageNoise | None = None
-        self._reset(len(images), images.device)
+        self.queries = Queries(labels)
         self.clean = self._judge_clean()
+        self.verdicts = Verdicts(images, labels, self.clean)
+        self._report_clean()
         self.factors = factors(span(self.clean.logits))
         self._usual = bool((self.factors == 1).all())
         self._confirmation = Confirmation(self._logits, self.images[:_FEW])
-        self.predictions = self.clean.predictions.clone()
-        self.confidence = self.clean.confidence.clone()
-
-    def _reset(self, count: int, device: torch.device) -> None:
-        self.broken = torch.zeros(count, dtype=torch.bool, device=device)
-        self._judged = self.broken.clone()
-        self.broken_at_step = torch.full((count,), -1, dtype=torch.int64, device=device)
-        self.forwards = torch.zeros_like(self.broken_at_step)
-        self.backwards = torch.zeros_like(self.broken_at_step)
-        self.blind = torch.zeros_like(self.broken_at_step)
-        self.invalid = torch.zeros_like(self.broken_at_step)
-        self.refused = torch.zeros_like(self.broken_at_step)
-        self._best_step = torch.zeros_like(self.broken_at_step)
-        self.best = self.images.clone()
-        self._best_loss = torch.full((count,), -torch.inf, device=device)
-        self.distance = torch.full((count,), torch.inf, dtype=torch.float64, device=device)
 
     @property
     def random(self) -> bool:
@@ -105,7 +98,7 @@ class Search:
 
     def survivors(self) -> Tensor:
         """Indices of the images that are not broken."""
-        return (~self.broken).nonzero().squeeze(1)
+        return self.verdicts.survivors()
 
     def noise(self, rows: Tensor, restart: int = 0) -> Tensor:
         """Uniform noise in [-1, 1) for these images (see ``ImageNoise``)."""
@@ -117,6 +110,10 @@ class Search:
         if self._noise is None:
             self._noise = ImageNoise(self.images, self.labels, self.seed)
         return self._noise
+
+    def climbs_rescaled(self) -> None:
+        """Take note that what is climbed are not the logits as they are."""
+        self.rescaled = True
 
     def check_stop(self) -> None:
         """Raise ``Cancelled`` if the caller asked to stop."""
@@ -138,11 +135,14 @@ class Search:
         objective: Objective = objectives.log_odds,
         goals: Tensor | None = None,
         among: Tensor | None = None,
+        *,
+        bf16: bool = False,
     ) -> tuple[Look, Tensor]:
         """Loss and gradient on the attack view, without any consequence for the points.
 
         ``goals``, here and below, is what the objective gets in place of the labels, one row
         for each point. ``among`` (M) bool are the points that count as queries; all if None.
+        ``bf16`` is that of the pass.
         """
         self.check_stop()
         aims = self.labels[rows] if goals is None else goals
@@ -150,15 +150,16 @@ class Search:
         def differentiate(part: slice) -> tuple[Tensor, Tensor, Tensor]:
             aimed = self._aimed(objective, rows[part])
             return input_gradient(
-                self.view, points[part], aims[part], aimed, bf16=self.bf16, exact=self.exact
+                self.view, points[part], aims[part], aimed, bf16=bf16, exact=self.exact
             )
 
         parts = in_chunks(self.view, len(rows), differentiate)
         logits, loss, gradient = (torch.cat(each) for each in zip(*parts, strict=True))
-        _count(self.forwards, rows, among)
-        _count(self.backwards, rows, among)
+        times = 1 if among is None else among
+        self.queries.forward(rows, times)
+        self.queries.backward(rows, times)
         finite = gradient.flatten(1).abs().amax(dim=1).isfinite()
-        self.blind.index_add_(0, rows, (~finite).long())
+        self.queries.without_gradient(rows, finite)
         gradient = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
         aimed = self._aimed(objective, rows)
         self.rescaled |= aimed is not objective
@@ -175,7 +176,7 @@ class Search:
         """Forward on the attack view, without any consequence for the points."""
         self.check_stop()
         logits = torch.cat(self._forward(self.view, points, exact=self.exact)).float()
-        _count(self.forwards, rows, among)
+        self.queries.forward(rows, 1 if among is None else among)
         return Look.at(logits[: len(rows)], self.labels[rows])
 
     def judge(
@@ -185,6 +186,8 @@ class Search:
         step: int | Tensor,
         objective: Objective = objectives.log_odds,
         goals: Tensor | None = None,
+        *,
+        repeated: bool = False,
     ) -> Look:
         """The verdict: fp32 forward on the deployed model, inside the threat model or nothing.
 
@@ -197,21 +200,21 @@ class Search:
         look = Look.at(outputs.logits, labels, self._aimed(objective, rows), goals)
         length = self.threat.length(images, points)
         valid = self.threat.holds(images, points, length) & (outputs.predictions >= 0)
-        self.invalid.index_add_(0, rows, (~valid).long())
+        verdicts = self.verdicts
+        verdicts.count_invalid(rows, valid)
         won = valid & (outputs.predictions != labels)
-        closer = (won & (length < self.distance[rows])).nonzero().squeeze(1)
+        closer = (won & (length < verdicts.distance[rows])).nonzero().squeeze(1)
         upheld = self._upheld(rows, points, outputs, closer)
         # Of several examples of one image the closest is kept.
-        lanes = self._one_each(rows, upheld, -length)
-        if len(lanes):
-            self._accept(rows[lanes], points[lanes], outputs[lanes], length[lanes], steps[lanes])
+        at = verdicts.one_each(rows, upheld, -length, repeated=repeated)
+        if len(at):
+            verdicts.accept(rows[at], points[at], outputs[at], length[at], steps[at])
         # A point that a random model got wrong by chance is still one that may be worth keeping.
-        open_ = valid & ~self.broken[rows]
-        lanes = (open_ if self.random else open_ & ~won).nonzero().squeeze(1)
-        if len(lanes):
-            self._consider(
-                rows[lanes], points[lanes], outputs[lanes], look.loss[lanes], steps[lanes]
-            )
+        open_ = valid & ~verdicts.broken[rows]
+        at = (open_ if self.random else open_ & ~won).nonzero().squeeze(1)
+        if len(at):
+            given = rows[at], points[at], outputs[at], look.loss[at], steps[at]
+            verdicts.consider(*given, repeated=repeated)
         return look
 
     def _upheld(self, rows: Tensor, points: Tensor, outputs: Outputs, lanes: Tensor) -> Tensor:
@@ -220,51 +223,21 @@ class Search:
             return lanes
         labels = self.labels[rows[lanes]]
         upheld = self._confirmation.upholds(points[lanes], outputs.logits[lanes], labels)
-        self.refused.index_add_(0, rows[lanes], (~upheld).long())
+        self.verdicts.count_refused(rows[lanes], upheld)
         return lanes[upheld]
 
-    def _accept(
-        self, rows: Tensor, points: Tensor, outputs: Outputs, length: Tensor, steps: Tensor
+    def keep_best(
+        self, rows: Tensor, points: Tensor, loss: Tensor, steps: Tensor, *, repeated: bool = False
     ) -> None:
-        """Examples, closer than those that were known; one row for each image."""
-        before = self.broken_at_step[rows]
-        self.broken_at_step[rows] = torch.where(self.broken[rows], before, steps)
-        self.broken.index_fill_(0, rows, True)
-        self.best[rows], self.distance[rows] = points, length
-        self._belongs_to_best(rows, outputs)
+        """Remember points (M, C, H, W) whose loss (M) is the highest so far of their image.
 
-    def _consider(
-        self, rows: Tensor, points: Tensor, outputs: Outputs, loss: Tensor, steps: Tensor
-    ) -> None:
-        """Points in the threat model that are no examples, of images that are not broken."""
-        self.keep_best(rows, points, loss, steps)
-        # Their output is worth keeping if they are (or have become) the best ones.
-        lanes = (self.best[rows] == points).flatten(1).all(dim=1).nonzero().squeeze(1)
-        self._belongs_to_best(rows[lanes], outputs[lanes])
+        They get their verdict in the end, if nothing better comes.
+        """
+        self.verdicts.keep_best(rows, points, loss, steps, repeated=repeated)
 
-    def _belongs_to_best(self, rows: Tensor, outputs: Outputs) -> None:
-        self.predictions[rows] = outputs.predictions
-        self.confidence[rows] = outputs.confidence
-        self._judged.index_fill_(0, rows, True)
-
-    def keep_best(self, rows: Tensor, points: Tensor, loss: Tensor, steps: Tensor) -> None:
-        """Remember points (M, C, H, W) whose loss (M) is the highest so far of their image."""
-        better = (loss > self._best_loss[rows]) & ~self.broken[rows]
-        lanes = self._one_each(rows, better.nonzero().squeeze(1), loss)
-        chosen = rows[lanes]
-        self.best[chosen], self._best_loss[chosen] = points[lanes], loss[lanes]
-        self._best_step[chosen] = steps[lanes]
-        self._judged.index_fill_(0, chosen, False)
-
-    def _one_each(self, rows: Tensor, lanes: Tensor, score: Tensor) -> Tensor:
-        """Of the lanes (K), one for each image: that with the highest score (M)."""
-        if not self.stacked:
-            return lanes
-        ranked = lanes[score[lanes].argsort(stable=True)]
-        places = torch.arange(len(ranked), device=ranked.device)
-        last = torch.full((len(self.labels),), -1, device=ranked.device)
-        last = last.scatter_reduce(0, rows[ranked], places, "amax")
-        return ranked[last[last >= 0]]
+    def date(self, rows: Tensor, steps: Tensor) -> None:
+        """Say since when (M) the broken ones among these images had been misclassified."""
+        self.verdicts.date(rows, steps)
 
     def finish(self) -> None:
         """Judge the best point of every image that has no verdict on it yet.
@@ -275,7 +248,7 @@ class Search:
         robust accuracy.
         """
         right = self.clean.predictions == self.labels
-        rows = (right if self.random else ~self.broken & ~self._judged).nonzero().squeeze(1)
+        rows = right.nonzero().squeeze(1) if self.random else self.verdicts.without_verdict()
         if not len(rows):
             return
         if self.random:
@@ -286,12 +259,12 @@ class Search:
 
     def _last_word(self, rows: Tensor) -> None:
         """The verdict on the best points of these images, whatever it was before."""
-        images, points = self.images[rows], self.best[rows]
+        images, points = self.images[rows], self.verdicts.best[rows]
         outputs = self._alone(rows, points) if self.random else self._verdict(rows, points)
         length = self.threat.length(images, points)
         valid = self.threat.holds(images, points, length) & (outputs.predictions >= 0)
         won = valid & (outputs.predictions != self.labels[rows])
-        self.invalid.index_add_(0, rows, (~valid).long())
+        self.verdicts.count_invalid(rows, valid)
         if not self.random:
             upheld = self._upheld(rows, points, outputs, won.nonzero().squeeze(1))
             valid &= ~won
@@ -299,15 +272,16 @@ class Search:
             valid |= won
         # Outside the threat model, where the deployed model gives no number or where no other
         # forward upholds the example, nothing was achieved.
-        failed, since = ~valid, self.broken_at_step[rows]
-        since = torch.where(since < 0, self._best_step[rows].clamp(min=1), since)
-        self.broken[rows] = won
-        self.distance[rows] = torch.where(won, length, torch.inf)
-        self.broken_at_step[rows] = torch.where(won, since, -1)
-        self.best[rows[failed]] = self.images[rows[failed]]
-        self.predictions[rows[failed]] = self.clean.predictions[rows[failed]]
-        self.confidence[rows[failed]] = self.clean[rows[failed]].confidence
-        self._belongs_to_best(rows[valid], outputs[valid])
+        self.verdicts.conclude(rows, outputs, length, valid, won)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Steps inside are those of this one of several attacks in a row."""
+        before, self._part = self._part, name
+        try:
+            yield
+        finally:
+            self._part = before
 
     def note(
         self,
@@ -318,13 +292,13 @@ class Search:
         among: Tensor | None = None,
     ) -> None:
         """Close a step without waiting for the device (see ``Telemetry.note``)."""
-        spent = self.forwards, self.backwards
-        self.telemetry.note(step, look, step_size, spent, self.part, believed, among)
+        spent = self.queries.forwards, self.queries.backwards
+        self.telemetry.note(step, look, step_size, spent, self._part, believed, among)
         self.step = step
 
     def report(self) -> None:
         """Hand the noted steps to the observer."""
-        self.telemetry.flush(self.broken_at_step)
+        self.telemetry.flush(self.verdicts.broken_at_step)
 
     def emit(
         self, step: int, look: Look, step_size: float | Tensor, believed: Tensor | int = 0
@@ -336,27 +310,24 @@ class Search:
     def _judge_clean(self) -> Outputs:
         rows = torch.arange(len(self.images), device=self.images.device)
         self.check_stop()
-        outputs = self._verdict(rows, self.images, clean=True)
-        self.broken |= outputs.predictions != self.labels
-        self.broken_at_step[self.broken], self.distance[self.broken] = 0, 0.0
-        self._judged |= True
+        return self._verdict(rows, self.images, clean=True)
+
+    def _report_clean(self) -> None:
         right = self.survivors()
-        look = Look.at(outputs.logits[right], self.labels[right])
-        self.emit(0, look, 0.0)
-        return outputs
+        self.emit(0, Look.at(self.clean.logits[right], self.labels[right]), 0.0)
 
     def _verdict(self, rows: Tensor, points: Tensor, *, clean: bool = False) -> Outputs:
         parts = self._forward(self._model, points, exact=True)
         if clean:
             for part in parts:
                 check_logits(part, self.labels)
-        _count(self.forwards, rows)
+        self.queries.forward(rows)
         # Joining copies, even one part: a model may write its next logits into the same memory.
         return Outputs.of(torch.cat(parts)[: len(rows)].float())
 
     def _alone(self, rows: Tensor, points: Tensor) -> Outputs:
         """One draw for each point by itself: some models decide once for a batch."""
-        _count(self.forwards, rows)
+        self.queries.forward(rows)
         return Outputs.of(torch.cat([self._logits(point) for point in torch.split(points, 1)]))
 
     def _forward(self, model: nn.Module, points: Tensor, *, exact: bool) -> list[Tensor]:
@@ -376,8 +347,3 @@ class Search:
                 return ask(model, points[part])
 
         return in_chunks(model, len(points), forward)
-
-
-def _count(counter: Tensor, rows: Tensor, among: Tensor | None = None) -> None:
-    """One more pass for each of the rows, also where an image is there more than once."""
-    counter.index_add_(0, rows, torch.ones_like(rows) if among is None else among.long())

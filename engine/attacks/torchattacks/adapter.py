@@ -20,8 +20,9 @@ from torch import Tensor
 from engine import catalog
 from engine.attacks.base import Attack
 from engine.attacks.geometry.ball import l2_project, linf_bounds
-from engine.attacks.search.lost_examples import lost_note
 from engine.attacks.search.noise import batch_seed
+from engine.attacks.search.notes import LOST, Note
+from engine.attacks.search.passes import Pass
 from engine.attacks.search.search import Search
 from engine.attacks.torchattacks.checks import refuse
 from engine.attacks.torchattacks.monitor import Monitor
@@ -60,12 +61,9 @@ class TorchattacksAttack(Attack[Params]):
         super().__init__(params)
         self.class_name = class_name
 
-    def run(self, search: Search) -> None:
+    def run(self, search: Search, pass_: Pass) -> None:
         """Attack the survivors, in halves of the batch if the memory does not hold it."""
         library_class = self._library_class()
-        # The pass in fp32 follows; the library's own arithmetic is not made for less.
-        if search.bf16:
-            return
         traits = catalog.find("attacks", PREFIX + self.class_name).traits
         refuse(self.class_name, search, dict(self.params), traits)
         rows, first = search.survivors(), search.step
@@ -84,7 +82,7 @@ class TorchattacksAttack(Attack[Params]):
                 give_back_device_memory()
                 waiting += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
         if lost:
-            search.notes.append(lost_note(lost))
+            search.notes.append(Note(LOST, lost))
 
     def _library_class(self) -> Any:
         try:

@@ -46,7 +46,8 @@ class Monitor(nn.Module):
         self._ever_broken = self._ever_wrong.clone()
         clean = search.clean.logits[rows]
         self._look, self._factor = Look.at(clean, search.labels[rows]), factor_of(clean)
-        search.rescaled |= self._factor != 1
+        if self._factor != 1:
+            search.climbs_rescaled()
 
     @property
     def step(self) -> int:
@@ -56,7 +57,7 @@ class Monitor(nn.Module):
     @property
     def lost(self) -> Tensor:
         """(M) bool: some forward showed an example, but no verdict has found one."""
-        return self._ever_broken & ~self._search.broken[self._rows]
+        return self._ever_broken & ~self._search.verdicts.broken[self._rows]
 
     def forward(self, images: Tensor) -> Tensor:
         self._search.check_stop()
@@ -85,14 +86,13 @@ class Monitor(nn.Module):
         """Share what belongs to no single image out evenly."""
         for name, count in self._unknown.items():
             each, rest = divmod(count, len(self._rows))
-            getattr(self._search, name)[self._rows] += each + (self._everyone < rest)
+            self._count(name, self._rows, each + (self._everyone < rest).long())
             self._unknown[name] = 0
 
     def date(self) -> None:
         """Say since when the images that were judged broken had been misclassified."""
-        won = self._search.broken[self._rows]
         since = torch.where(self._wrong_since < 0, self.last, self._wrong_since)
-        self._search.broken_at_step[self._rows[won]] = since[won]
+        self._search.date(self._rows, since)
 
     @property
     def last(self) -> int:
@@ -111,7 +111,11 @@ class Monitor(nn.Module):
         if members is None:
             self._unknown[name] += count
         else:
-            getattr(self._search, name)[self._rows[members]] += copies
+            self._count(name, self._rows[members], copies)
+
+    def _count(self, name: str, rows: Tensor, times: Tensor | int) -> None:
+        queries = self._search.queries
+        (queries.forward if name == "forwards" else queries.backward)(rows, times)
 
     def _due(self) -> bool:
         """Whether this forward is reported: not the start, not known, not one of very many."""

@@ -11,6 +11,7 @@ from engine.attacks import autoattack, run_attack
 from engine.attacks.autoattack import AutoAttack
 from engine.attacks.base import Attack
 from engine.attacks.registry import REGISTRY
+from engine.attacks.search.passes import Pass
 from engine.attacks.search.search import Search
 from engine.catalog import Params
 from engine.catalog.attacks.gradient_free import PARTS, AutoAttackParams
@@ -45,9 +46,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
             super().__init__(attack.params)
             self.attack = attack
 
-        def run(self, search: Search) -> None:
+        def run(self, search: Search, pass_: Pass) -> None:
             seen.append((self.attack, len(search.survivors())))
-            with_budgets(self.attack, SMALL).run(search)
+            with_budgets(self.attack, SMALL).run(search, pass_)
 
     monkeypatch.setattr(
         "engine.attacks.autoattack.parts", lambda ball: tuple(map(Watched, parts(ball)))

@@ -488,7 +488,7 @@ def test_points_outside_the_ball_never_win_by_the_last_verdict(
     class Cheat:
         """Shows points outside the ball to a view that sees nothing wrong in them."""
 
-        def run(self, search: Any) -> None:
+        def run(self, search: Any, pass_: Any) -> None:
             rows = search.survivors()
             loss = torch.ones(len(rows))
             search.keep_best(rows, 1 - search.images[rows], loss, torch.ones_like(rows))

@@ -244,11 +244,11 @@ def test_the_closest_example_is_kept_whatever_the_order() -> None:
     lengths = {1: 0.3, 2: 0.2, 3: 0.4, 4: 0.25}
     for step, length in lengths.items():
         search.judge(rows, images + length * way, step)
-    assert search.distance.item() == pytest.approx(0.2)
-    assert torch.allclose(search.best, images + 0.2 * way)
-    assert search.broken_at_step.tolist() == [1]
+    assert search.verdicts.distance.item() == pytest.approx(0.2)
+    assert torch.allclose(search.verdicts.best, images + 0.2 * way)
+    assert search.verdicts.broken_at_step.tolist() == [1]
     search.judge(rows, images, 5)  # closer, but right
-    assert search.distance.item() == pytest.approx(0.2)
+    assert search.verdicts.distance.item() == pytest.approx(0.2)
 
 
 def test_what_the_verdict_refuses_does_not_hide_what_it_would_accept() -> None:
@@ -260,16 +260,16 @@ def test_what_the_verdict_refuses_does_not_hide_what_it_would_accept() -> None:
     closest = Closest(search)
     closest.propose(rows, images - 0.01 * way, believed, 1)  # deeper inside the class
     closest.judge_clearly_closer()
-    assert not search.broken.any()
+    assert not search.verdicts.broken.any()
     closest.propose(rows, images + 0.1 * way, believed, 2)
     closest.judge_clearly_closer()
-    first = search.distance.item()
+    first = search.verdicts.distance.item()
     assert first == pytest.approx(0.1 * float(way.norm()), rel=1e-5)
     closest.propose(rows, images + 0.0995 * way, believed, 3)
     closest.judge_clearly_closer()  # too little to be judged now
-    assert search.distance.item() == first
+    assert search.verdicts.distance.item() == first
     closest.settle(rows, images, 4)
-    assert search.distance.item() == pytest.approx(0.0995 * float(way.norm()), rel=1e-5)
+    assert search.verdicts.distance.item() == pytest.approx(0.0995 * float(way.norm()), rel=1e-5)
 
 
 def test_confidence_is_the_margin_that_examples_have() -> None:

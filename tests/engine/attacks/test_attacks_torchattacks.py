@@ -12,6 +12,7 @@ from torch import Tensor
 from engine import catalog
 from engine.attacks import run_attack
 from engine.attacks.search.noise import batch_seed
+from engine.attacks.search.passes import Pass
 from engine.attacks.torchattacks.adapter import TorchattacksAttack
 from engine.catalog import Params
 from engine.catalog.entry import NoParams
@@ -141,4 +142,4 @@ def test_other_classes_run_behind_the_same_guards(
 
 def test_unknown_class() -> None:
     with pytest.raises(AttackError, match="no attack 'Nothing'"):
-        TorchattacksAttack("Nothing", NoParams()).run(None)  # type: ignore[arg-type]
+        TorchattacksAttack("Nothing", NoParams()).run(None, Pass())  # type: ignore[arg-type]

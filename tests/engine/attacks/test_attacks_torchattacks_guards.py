@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from engine.attacks import StepPoint, run_attack
 from engine.attacks.geometry.ball import Threat
-from engine.attacks.search.lost_examples import lost_examples, lost_note
 from engine.attacks.search.noise import batch_seed
+from engine.attacks.search.notes import LOST, Note
 from engine.attacks.torchattacks.adapter import PREFIX
 from engine.errors import AttackError, Cancelled
 from tests.helpers.attack_models import Affine, Wrapped, trained
@@ -301,7 +301,8 @@ def test_examples_that_the_library_loses_are_noted(library: Any, eps: float, los
     assert (stretched(1 - images).argmax(dim=1) != labels).all()
     result = run_attack(stretched, images, labels, {"name": "torchattacks.PGD", "eps": eps})
     assert not result.broken.any()
-    assert [note for note in result.notes if lost_examples(note)] == [lost_note(lost)] * bool(lost)
+    told = [note for note in result.remarks if note.kind == LOST]
+    assert told == [Note(LOST, lost)] * bool(lost)
 
 
 class _AtTheEdge:

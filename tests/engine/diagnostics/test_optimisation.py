@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine.attacks import run_attack
-from engine.attacks.search.lost_examples import lost_examples, lost_note
+from engine.attacks.search.notes import LOST, Note
 from engine.diagnostics import lost_flag, unfinished_flag
 from engine.pipeline import runner
 from engine.pipeline.runner import Options
@@ -130,10 +130,10 @@ def test_fb_pgd_says_how_many_examples_it_walked_past() -> None:
     attack = {"name": "fb-pgd", "eps": 0.3, "rel_stepsize": 0.05, "random_start": False}
     result = run_attack(model, images, labels, attack)
     assert not result.broken.any()
-    assert [count for note in result.notes if (count := lost_examples(note))] == [5]
+    assert [note.count for note in result.remarks if note.kind == LOST] == [5]
     best = run_attack(model, images, labels, {"name": "pgd", "eps": 0.3, "steps": 40})
     assert int(best.broken.sum()) == 5
-    assert not any(lost_examples(note) for note in best.notes)
+    assert LOST not in {note.kind for note in best.remarks}
 
 
 def test_a_healthy_walk_loses_nothing() -> None:
@@ -143,12 +143,12 @@ def test_a_healthy_walk_loses_nothing() -> None:
     labels = model(images).argmax(dim=1)
     result = run_attack(model, images, labels, {"name": "fb-pgd", "eps": 0.05})
     assert result.broken.any()
-    assert not any(map(lost_examples, result.notes))
+    assert LOST not in {note.kind for note in result.remarks}
 
 
 @pytest.mark.parametrize(("counts", "level"), [([], None), ([2, 2], "info"), ([3, 2], "warning")])
 def test_lost_examples_add_up_over_batches(counts: list[int], level: str | None) -> None:
-    flag = lost_flag(["Restarts were ignored.", *map(lost_note, counts)], 100)
+    flag = lost_flag([Note("no-restarts"), *(Note(LOST, count) for count in counts)], 100)
     assert (flag and flag.level) == level
     if flag:
         assert f"On {sum(counts)} of 100 images" in flag.text
