@@ -14,6 +14,7 @@ from engine.attacks.geometry.ball import SLACK, Threat
 from engine.attacks.losses.objectives import Objective, log_odds
 from engine.attacks.registry import create
 from engine.attacks.search.outputs import Look
+from engine.attacks.search.passes import Pass
 from engine.attacks.search.search import Search
 from engine.contracts.rule import Rule, drawn
 from engine.data import load
@@ -48,15 +49,19 @@ class Watched(Search):
         step: int | Tensor,
         objective: Objective = log_odds,
         goals: Tensor | None = None,
+        *,
+        repeated: bool = False,
     ) -> Look:
         """The verdict, noted."""
         self._see(rows, points)
-        return super().judge(rows, points, step, objective, goals)
+        return super().judge(rows, points, step, objective, goals, repeated=repeated)
 
-    def keep_best(self, rows: Tensor, points: Tensor, loss: Tensor, steps: Tensor) -> None:
+    def keep_best(
+        self, rows: Tensor, points: Tensor, loss: Tensor, steps: Tensor, *, repeated: bool = False
+    ) -> None:
         """The point, noted."""
         self._see(rows, points)
-        super().keep_best(rows, points, loss, steps)
+        super().keep_best(rows, points, loss, steps, repeated=repeated)
 
     def _see(self, rows: Tensor, points: Tensor) -> None:
         if not len(rows):
@@ -133,7 +138,7 @@ class AttackRules:
     def _stays(self, where: str) -> str:
         spec = self._spec()
         with self._search(spec) as search:
-            create(spec).run(search)
+            create(spec).run(search, Pass())
             search.finish()
         if where == "ball":
             far = search.excess
@@ -145,7 +150,7 @@ class AttackRules:
     def _nothing_at_zero(self) -> str:
         spec = self._spec(eps=0.0)
         with self._search(spec) as search:
-            create(spec).run(search)
+            create(spec).run(search, Pass())
         return f"it moves a pixel by {search.moved:.2g}" if search.moved > 0 else ""
 
     def _repeats(self) -> str:
@@ -170,7 +175,7 @@ class AttackRules:
         spec = self._spec()
         with self._search(spec) as search:
             before = _state(self._model)
-            create(spec).run(search)
+            create(spec).run(search, Pass())
             changes = [
                 words
                 for words, value in _state(self._model).items()
@@ -184,7 +189,7 @@ class AttackRules:
         spec = self._spec()
         with self._search(spec) as search:
             before = random_state()
-            create(spec).run(search)
+            create(spec).run(search, Pass())
             return drawn(before)
 
 

@@ -24,7 +24,7 @@ class P(Params):
     eps: Number = Field(0.1, ge=0, le=1, title="eps", description="Radius.")
 
 class Mine(Attack[P]):
-    def run(self, search):
+    def run(self, search, pass_):
         rows, eps = search.survivors(), self.params.eps
         images = search.images[rows]
         look, gradient = search.peek(rows, images)
