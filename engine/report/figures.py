@@ -63,7 +63,8 @@ def chart_details(kind: str, rows: Sequence[ResultRow], store: Store) -> Details
     if kind == "security":
         return {run_id: list(store.samples(run_id)) for run_id in needed(rows)}
     found: dict[int, list[TransferRow]] = {}
-    for pair in store.transfers() if kind == "transfer" else ():
+    runs = [row["run_id"] for row in rows]
+    for pair in store.transfers(among=runs) if kind == "transfer" else ():
         found.setdefault(pair["source_run"], []).append(pair)
     return found
 

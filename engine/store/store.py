@@ -244,7 +244,9 @@ class Store:
         """
         return self.stage(self.run(run_id)["variant_key"]) or {}
 
-    def transfers(self, study: str | None = None) -> list[TransferRow]:
+    def transfers(
+        self, study: str | None = None, *, among: Iterable[int] | None = None
+    ) -> list[TransferRow]:
         """One row per pair of a source and a target run: ``TRANSFER_COLUMNS``.
 
         The kept examples of the source run are judged on the deployed model of the target run
@@ -256,8 +258,10 @@ class Store:
 
         Args:
             study: only the pairs of the newest study of that name, in its order.
+            among: only the pairs of two of these runs.
         """
-        return transfer_rows(self.db, None if study is None else self._study_id(study))
+        study_id = None if study is None else self._study_id(study)
+        return transfer_rows(self.db, study_id, among)
 
     def model_usage(self) -> dict[str, ModelUsage]:
         """Which models the runs use, by id; models that none uses are left out."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 from sqlite_utils import Database
 
 from engine.statistics.intervals import wilson
@@ -37,46 +38,76 @@ class Pair(NamedTuple):
     key: str
 
 
-def transfer_rows(db: Database, study_id: int | None) -> list[TransferRow]:
-    """``TRANSFER_COLUMNS`` of every pair of runs that is not deleted, or of those of a study.
+def transfer_rows(
+    db: Database, study_id: int | None, among: Iterable[int] | None = None
+) -> list[TransferRow]:
+    """``TRANSFER_COLUMNS`` of every pair of runs that is not deleted.
 
     Beside them ``source_recipe`` and ``target_recipe``: the steps in words (``StepWords``).
+
+    Args:
+        study_id: only the pairs of this study, in its order.
+        among: only the pairs of two of these runs.
     """
     if "transfers" not in db.table_names():
         return []  # Opened readonly, a database of an earlier version stays as it is.
     known = "recipe" in db["runs"].columns_dict
     ends = {f"{end}_recipe": f"{end}.recipe" if known else "NULL" for end in ("source", "target")}
     pairs = _ROWS.format(**ends)
+    if among is not None:
+        pairs += (
+            " AND source_run IN (SELECT value FROM json_each(:runs))"
+            " AND target_run IN (SELECT value FROM json_each(:runs))"
+        )
+    given = {"runs": json.dumps(None if among is None else list(among)), "study": study_id}
     if study_id is None:
-        found = db.query(f"{pairs} ORDER BY source_run, target_run")
+        found = db.query(f"{pairs} ORDER BY source_run, target_run", given)
     else:
         found = db.query(
             f"SELECT pairs.* FROM ({pairs}) AS pairs "
             "JOIN study_runs AS a ON a.run_id = source_run AND a.study_id = :study "
             "JOIN study_runs AS b ON b.run_id = target_run AND b.study_id = :study "
             "ORDER BY a.position, b.position",
-            {"study": study_id},
+            given,
         )
-    return [_with_shares(row) for row in found]
+    return _with_shares(list(found))
 
 
-def _with_shares(row: Payload) -> TransferRow:
-    shares = {
-        **_share(("accuracy", "accuracy_low", "accuracy_high"), row["broken"], row["kept"], True),
-        **_share(("transfer_rate", "rate_low", "rate_high"), row["fooled"], row["n"], False),
-    }
-    recipes = {name: json.loads(row[name] or "null") for name in ("source_recipe", "target_recipe")}
-    told = {name: {**row, **shares}[name] for name in TRANSFER_COLUMNS}
-    return cast(TransferRow, {**told, **recipes})
+def _with_shares(rows: Sequence[Payload]) -> list[TransferRow]:
+    kept = [(None if row["broken"] is None else row["kept"] - row["broken"]) for row in rows]
+    accuracy = _shares(
+        ("accuracy", "accuracy_low", "accuracy_high"), kept, [row["kept"] for row in rows]
+    )
+    rate = _shares(
+        ("transfer_rate", "rate_low", "rate_high"),
+        [row["fooled"] for row in rows],
+        [row["n"] for row in rows],
+    )
+    told = []
+    for row, *shares in zip(rows, accuracy, rate, strict=True):
+        whole = {**row, **shares[0], **shares[1]}
+        recipes = {
+            name: json.loads(row[name] or "null") for name in ("source_recipe", "target_recipe")
+        }
+        told.append(
+            cast(TransferRow, {**{name: whole[name] for name in TRANSFER_COLUMNS}, **recipes})
+        )
+    return told
 
 
-def _share(names: Sequence[str], count: int | None, n: int | None, rest: bool) -> Payload:
-    """A share (or what it leaves of 1) with its 95 % Wilson interval; None without images."""
-    if not n or count is None:
-        return dict.fromkeys(names)
-    hits = n - count if rest else count
-    low, high = wilson(hits, n)
-    return dict(zip(names, (hits / n, float(low), float(high)), strict=True))
+def _shares(
+    names: Sequence[str], hits: Sequence[int | None], totals: Sequence[int | None]
+) -> list[Payload]:
+    """Shares with their 95 % Wilson intervals, under these names; None without images."""
+    none: Payload = dict.fromkeys(names)
+    there = [bool(n) and k is not None for k, n in zip(hits, totals, strict=True)]
+    counts = np.array([k if has else 0 for k, has in zip(hits, there, strict=True)], float)
+    trials = np.array([n if has else 1 for n, has in zip(totals, there, strict=True)], float)
+    columns = ((counts / trials).tolist(), *(end.tolist() for end in wilson(counts, trials)))
+    return [
+        dict(zip(names, values, strict=True)) if has else none
+        for has, values in zip(there, zip(*columns, strict=True), strict=True)
+    ]
 
 
 class TransferQueue:

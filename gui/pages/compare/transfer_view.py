@@ -81,13 +81,8 @@ class TransferView(ChartView):
         self.add_control("&measure", self.measure_box)
 
     def show_rows(self, rows: Sequence[ResultRow]) -> None:
-        known = {row["run_id"] for row in rows}
         self._flagged = {row["run_id"] for row in rows if is_flagged(row)}
-        pairs = [
-            pair
-            for pair in self._store.transfers()
-            if pair["source_run"] in known and pair["target_run"] in known
-        ]
+        pairs = self._store.transfers(among=(row["run_id"] for row in rows))
         self._matrices = matrices(pairs)
         titles = [matrix.title for matrix in self._matrices]
         self.attack_box.blockSignals(True)

@@ -182,3 +182,20 @@ def test_transfer_text_for_people_and_programs(tmp_path: Path) -> None:
 
 def test_affine_distances_have_clean_mistakes() -> None:
     assert 0 < (affine_distances() == 0).sum() < N
+
+
+def test_pairs_are_asked_for_by_their_runs_and_have_the_intervals_of_each(tmp_path: Path) -> None:
+    ids = fill(tmp_path / "a.db")
+    fooled = add_transfers(tmp_path / "a.db", [ids[0::2], ids[1::2]])
+    some = ids[0:3]
+    with Store(tmp_path / "a.db") as store:
+        every = {(row["source_run"], row["target_run"]): row for row in store.transfers()}
+        found = store.transfers(among=iter(some))
+        assert store.transfers(among=[]) == []
+    assert every.keys() == fooled.keys()
+    wanted = {pair for pair in every if set(pair) <= set(some)}
+    assert {(row["source_run"], row["target_run"]) for row in found} == wanted != every.keys()
+    for row in found:
+        assert row == every[row["source_run"], row["target_run"]]
+        low, high = wilson(row["fooled"], row["n"])
+        assert (row["rate_low"], row["rate_high"]) == pytest.approx((float(low), float(high)))
