@@ -19,6 +19,74 @@ CURVE_POINTS = 500
 """Entries of a live curve at most; longer ones are thinned before they travel."""
 
 
+@dataclass(frozen=True)
+class Epoch:
+    """A finished epoch of one training.
+
+    Attributes:
+        number: from 1.
+        of: epochs in all.
+        loss: mean over the training images.
+        clean: accuracy on the validation images, those held out of the training images.
+        robust: the same under PGD; None if the objective knows no attack.
+        stage: of a method that trains more than once, for example ``prune``; else empty.
+        seconds: it took, validation included.
+        learning_rate: of its last gradient step.
+    """
+
+    number: int
+    of: int
+    loss: float
+    clean: float
+    robust: float | None = None
+    stage: str = ""
+    seconds: float = 0.0
+    learning_rate: float = 0.0
+
+    @property
+    def score(self) -> float:
+        """What epochs are compared by."""
+        return self.clean if self.robust is None else self.robust
+
+    def to_row(self) -> dict[str, Any]:
+        """The epoch as the record of a step keeps it."""
+        return {_STORED.get(name, name): value for name, value in vars(self).items()}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Epoch:
+        """The epoch that ``to_row`` wrote."""
+        names = {name: _STORED.get(name, name) for name in cls.__dataclass_fields__}
+        return cls(**{name: row[key] for name, key in names.items() if key in row})
+
+
+_STORED = {"number": "epoch", "of": "epochs"}
+"""What records call fields of an epoch."""
+
+
+@dataclass(frozen=True)
+class RecipeEpoch:
+    """An epoch of a step of a recipe.
+
+    Attributes:
+        epoch: of one of the trainings of the step.
+        step: the label of the step.
+        place: of the step in the recipe, from 1.
+        done: epochs of the step so far, of all its trainings.
+        expected: of the step in all, as far as is known.
+    """
+
+    epoch: Epoch
+    step: str
+    place: int
+    done: int
+    expected: int
+
+    @property
+    def name(self) -> str:
+        """The step and its training, for example ``hydra 10% · prune``."""
+        return " · ".join(filter(None, (self.step, self.epoch.stage)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """Base of all messages; ``time`` is seconds since the epoch."""
@@ -142,32 +210,12 @@ class EpochFinished(RunEvent):
     After an interruption the epochs done before come again, all at once.
 
     Attributes:
-        epoch: from 1.
-        epochs: of this stage of the step.
-        loss: mean over the training images.
-        clean_accuracy: on the held-out part of the training images.
-        robust_accuracy: the same under PGD; None for training on clean images.
-        stage: of a step that trains more than once, for example ``prune``; else empty.
-        learning_rate: of the last gradient step.
-        seconds_left: of the whole step, at the pace of the epochs of this stage so far.
-        step: its label.
-        place: of the step in the recipe, from 1.
-        step_done: epochs of the step so far, of all its stages.
-        step_epochs: of the step in all, as far as is known.
+        at: the epoch and where in the recipe it is.
+        seconds_left: of the whole step, at the pace of the epochs of this training so far.
     """
 
-    epoch: int
-    epochs: int
-    loss: float
-    clean_accuracy: float
-    robust_accuracy: float | None = None
-    stage: str = ""
-    learning_rate: float = 0.0
+    at: RecipeEpoch
     seconds_left: float = 0.0
-    step: str = ""
-    place: int = 0
-    step_done: int = 0
-    step_epochs: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,8 +142,9 @@ class _Bars:
 
 
 def _epoch(event: EpochFinished) -> str:
-    words = [f"epoch {event.epoch}/{event.epochs}", f"loss {event.loss:.3g}"]
-    for name, share in (("clean", event.clean_accuracy), ("robust", event.robust_accuracy)):
+    epoch = event.at.epoch
+    words = [f"epoch {epoch.number}/{epoch.of}", f"loss {epoch.loss:.3g}"]
+    for name, share in (("clean", epoch.clean), ("robust", epoch.robust)):
         words += [f"{name} {share:.1%}"] if share is not None else []
     return ", ".join(words)
 

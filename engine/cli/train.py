@@ -17,6 +17,7 @@ from engine.catalog.training import StandardParams
 from engine.cli.bars import Bar
 from engine.cli.options import Interrupt, dataset_of, dataset_options
 from engine.errors import Cancelled, SpecError
+from engine.events import Epoch
 from engine.host import device as devices
 from engine.host import paths
 from engine.importing.library import free_id
@@ -24,7 +25,7 @@ from engine.specs.dataset import DatasetSpec
 from engine.specs.study import content_key, spec_error
 from engine.statistics.intervals import wilson
 from engine.store.artifacts import models_of
-from engine.training import Checkpoint, Epoch, Watch
+from engine.training import Checkpoint, Watch
 from engine.training.base import Plan, train_base
 
 

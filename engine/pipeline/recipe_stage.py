@@ -19,7 +19,7 @@ from engine.compression.reach import Layers, shortfall
 from engine.data import ImageSet
 from engine.host import device
 from engine.models import fingerprint
-from engine.pipeline.epoch_log import EpochLog
+from engine.pipeline.epoch_log import EpochLog, RecipeWatch
 from engine.specs.study import Recipe, Run, Step
 from engine.store import Payload, Writer
 from engine.store.stage_keys import recipe_key, step_key, variant_key
@@ -51,7 +51,13 @@ class RecipeStage:
         self._store = store
 
     def make(
-        self, base: nn.Module, card: ModelCard, spec: Run, context: Context, staged: Staged
+        self,
+        base: nn.Module,
+        card: ModelCard,
+        spec: Run,
+        context: Context,
+        staged: Staged,
+        watch: RecipeWatch,
     ) -> Made:
         """The variant of a run.
 
@@ -59,8 +65,9 @@ class RecipeStage:
             base: the base model; stays as it is.
             card: of the base model.
             spec: the run.
-            context: images, device and who watches; its checkpoints are named here.
+            context: images and device; its checkpoints are named here, and who watches.
             staged: computes a stage by name and detail.
+            watch: is told of the epochs of steps that train, and may stop them.
         """
         gate = _Gate(context.training)
         learned = context.training.lesson if context.training is not None else ""
@@ -78,7 +85,7 @@ class RecipeStage:
             step, key = spec.recipe[number], keys[number + 1]
             begun = time.perf_counter()
             before = gate.look(variant)
-            log = EpochLog(context.watch, step, number + 1)
+            log = EpochLog(watch, step, number + 1)
             own = replace(context, checkpoint=self._checkpoints(key), watch=log.watch)
             take = partial(compression.apply_step, variant, step, own)
             variant = staged("compression", step.label, take)

@@ -23,6 +23,7 @@ from engine.errors import Cancelled, CrumpleError, DeviceLost, SpecError
 from engine.events import (
     Emit,
     EpochFinished,
+    RecipeEpoch,
     RunCancelled,
     RunFailed,
     RunFinished,
@@ -38,6 +39,7 @@ from engine.host.memory import give_back_device_memory, give_back_freed_memory, 
 from engine.models.files.bundle import check as check_card
 from engine.pipeline import attack_plan, statistics_stage
 from engine.pipeline.attack_stage import AttackStage
+from engine.pipeline.epoch_log import RecipeWatch
 from engine.pipeline.gate_progress import GateTeller
 from engine.pipeline.survivor_stage import SurvivorStage
 from engine.pipeline.transfer_stage import TransferStage
@@ -46,7 +48,6 @@ from engine.specs.dataset import DatasetSpec
 from engine.specs.study import Run, Study
 from engine.store import Payload, Queued, RunKeys, Writer
 from engine.store.stage_keys import learns, run_keys
-from engine.training import Epoch, Watch
 
 T = TypeVar("T")
 
@@ -358,31 +359,17 @@ class Runner:
 
         return staged
 
-    def _watch(self, run_id: int, should_stop: ShouldStop) -> Watch:
+    def _watch(self, run_id: int, should_stop: ShouldStop) -> RecipeWatch:
         spent: list[float] = []
 
-        def tell(epoch: Epoch) -> None:
+        def tell(at: RecipeEpoch) -> None:
+            epoch = at.epoch
             spent[epoch.number - 1 :] = [epoch.seconds]
-            left = max(epoch.of - epoch.number, epoch.step_epochs - epoch.step_done)
-            self.emit(
-                EpochFinished(
-                    run_id=run_id,
-                    epoch=epoch.number,
-                    epochs=epoch.of,
-                    loss=epoch.loss,
-                    clean_accuracy=epoch.clean,
-                    robust_accuracy=epoch.robust,
-                    stage=epoch.stage,
-                    learning_rate=epoch.learning_rate,
-                    seconds_left=left * sum(spent) / len(spent),
-                    step=epoch.step,
-                    place=epoch.place,
-                    step_done=epoch.step_done,
-                    step_epochs=epoch.step_epochs,
-                )
-            )
+            left = max(epoch.of - epoch.number, at.expected - at.done)
+            seconds = left * sum(spent) / len(spent)
+            self.emit(EpochFinished(run_id=run_id, at=at, seconds_left=seconds))
 
-        return Watch(tell, should_stop)
+        return RecipeWatch(tell, should_stop)
 
     def _images(self, spec: DatasetSpec, seed: int) -> ImageSet:
         key = f"{spec!r} {seed}"

@@ -44,10 +44,10 @@ from engine.flags import Flag
 from engine.host.batches import in_batches
 from engine.host.device import batch_size, lost
 from engine.host.memory import memory_errors
+from engine.pipeline.epoch_log import RecipeWatch
 from engine.pipeline.variants import LoadedVariant, Variants
 from engine.store import Pair, RunKeys, RunRow, SampleRow, Writer, packed
 from engine.store.stage_keys import transfer_key
-from engine.training import Watch
 
 Flags = NDArray[np.bool_]
 
@@ -216,7 +216,7 @@ class TransferStage:
             self._store.run_spec(row["id"]),
             keys,
             lambda name, detail, compute: compute(),
-            Watch(should_stop=should_stop),
+            RecipeWatch(should_stop=should_stop),
         )
         return self._variants.as_examined(variant, keys)
 

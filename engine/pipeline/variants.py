@@ -21,15 +21,15 @@ from engine.host.batches import fewer
 from engine.host.memory import memory_errors
 from engine.models import fingerprint
 from engine.models import load as load_model
+from engine.pipeline.epoch_log import RecipeWatch
 from engine.pipeline.recipe_stage import RecipeStage
 from engine.specs.study import Run
 from engine.store import Payload, RunKeys, Writer
 from engine.store.stage_keys import diagnostics_key, learns
-from engine.training import Watch
 
 Staged = Callable[[str, str, Callable[[], Any]], Any]
 
-_UNWATCHED = Watch()
+_UNWATCHED = RecipeWatch()
 
 CALIBRATION_IMAGES = 512
 GATE_IMAGES = 256
@@ -63,7 +63,7 @@ class Variants:
         self._parents: dict[str, nn.Module] = {}
 
     def get(
-        self, spec: Run, keys: RunKeys, staged: Staged, watch: Watch = _UNWATCHED
+        self, spec: Run, keys: RunKeys, staged: Staged, watch: RecipeWatch = _UNWATCHED
     ) -> LoadedVariant:
         """The variant of a run, from memory, from the store, or made now.
 
@@ -91,7 +91,7 @@ class Variants:
         variant = compression.load(self._store.variant_folder(keys.variant))
         return self._place(variant, payload["accounting"])
 
-    def _make(self, spec: Run, keys: RunKeys, staged: Staged, watch: Watch) -> LoadedVariant:
+    def _make(self, spec: Run, keys: RunKeys, staged: Staged, watch: RecipeWatch) -> LoadedVariant:
         begun = time.perf_counter()
         card = catalog.model_card(spec.model)
         if spec.recipe and not card.compressible:
@@ -100,8 +100,8 @@ class Variants:
                 "It can be attacked as it is, as the variant 'none'.",
             )
         base = staged("model", card.title, lambda: load_model(card))
-        context = self._context(card, spec, base, watch)
-        made = self._recipes.make(base, card, spec, context, staged)
+        context = self._context(card, spec, base)
+        made = self._recipes.make(base, card, spec, context, staged, watch)
         variant = made.variant
         accounting = staged("accounting", "", lambda: account(base, variant, card.shape))
         if not spec.recipe:
@@ -129,9 +129,7 @@ class Variants:
         found = latency.measure(deployed, parent, card.shape, self.device)
         return [one.model_dump(mode="json") for one in found]
 
-    def _context(
-        self, card: catalog.ModelCard, spec: Run, base: nn.Module, watch: Watch
-    ) -> compression.Context:
+    def _context(self, card: catalog.ModelCard, spec: Run, base: nn.Module) -> compression.Context:
         images = self._training(card, spec)
 
         def teacher(name: str) -> nn.Module:
@@ -143,7 +141,6 @@ class Variants:
             seed=spec.seed,
             training=images,
             device=self.device,
-            watch=watch,
             teacher=teacher,
             shape=catalog.model_card(spec.model).shape,
         )

@@ -5,11 +5,10 @@ from __future__ import annotations
 from engine.training.checkpoint import Checkpoint
 from engine.training.examples import Examples, hold_out
 from engine.training.objectives import Objective, objective_of
-from engine.training.trainer import Epoch, Trained, Watch, train, validate
+from engine.training.trainer import Trained, Watch, train, validate
 
 __all__ = [
     "Checkpoint",
-    "Epoch",
     "Examples",
     "Objective",
     "Trained",

@@ -14,6 +14,7 @@ from torch import nn
 
 from engine.catalog.training import StandardParams
 from engine.errors import Cancelled, TrainingError
+from engine.events import Epoch
 from engine.host import device
 from engine.training.adversary import accuracy, pgd_examples
 from engine.training.augmentation import augmented
@@ -30,44 +31,6 @@ from engine.training.optimisation import (
 from engine.training.randomness import own_draws
 
 _VALIDATION_BATCH = 512
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """A finished epoch.
-
-    Attributes:
-        number: from 1.
-        of: epochs in all.
-        loss: mean over the training images.
-        clean: accuracy on the validation images.
-        robust: the same under PGD; None if the objective knows no attack.
-        stage: of a method that trains more than once; else empty.
-        seconds: it took, validation included.
-        learning_rate: of its last gradient step.
-        step: of the recipe, that it belongs to; told by the recipe.
-        place: of that step in the recipe, from 1.
-        step_done: epochs of that step so far, of all its stages.
-        step_epochs: of that step in all.
-    """
-
-    number: int
-    of: int
-    loss: float
-    clean: float
-    robust: float | None = None
-    stage: str = ""
-    seconds: float = 0.0
-    learning_rate: float = 0.0
-    step: str = ""
-    place: int = 0
-    step_done: int = 0
-    step_epochs: int = 0
-
-    @property
-    def score(self) -> float:
-        """What epochs are compared by."""
-        return self.clean if self.robust is None else self.robust
 
 
 @dataclass(frozen=True)
@@ -298,7 +261,7 @@ class _Run:
         self._generator.set_state(groups["random"]["generator"])
         restore_optimiser(self._optimizer, groups.get("optimiser", {}), facts["groups"])
         self._schedule.load_state_dict(facts["schedule"])
-        self.epochs = [Epoch(**one) for one in facts["epochs"]]
+        self.epochs = [_stored_epoch(one) for one in facts["epochs"]]
         self._chosen = self.epochs[facts["chosen"] - 1] if facts["chosen"] else None
 
 
@@ -348,3 +311,9 @@ def _validate(
             )
             robust += share * accuracy(model, x, y)
     return clean, robust if objective.threat else None
+
+
+def _stored_epoch(facts: Mapping[str, Any]) -> Epoch:
+    """An epoch of a checkpoint; older ones also said where in a recipe it was."""
+    known = Epoch.__dataclass_fields__
+    return Epoch(**{name: value for name, value in facts.items() if name in known})

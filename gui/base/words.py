@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from engine import events
-
 
 def duration(seconds: float | None) -> str:
     """``1:12``, ``2:03:00``; an empty text if it is not known.
@@ -16,11 +14,6 @@ def duration(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def epochs_of(event: events.EpochFinished) -> tuple[int, int]:
-    """Epochs done and epochs in all, of the whole step where that is known."""
-    return event.step_done or event.epoch, event.step_epochs or event.epochs
 
 
 def images_word(dataset: str) -> str:

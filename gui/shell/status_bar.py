@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QPushBu
 from engine import events
 from gui.base import theme
 from gui.base.model_names import model_title
-from gui.base.words import duration, epochs_of
+from gui.base.words import duration
 from gui.bridge.engine_client import QtEngineClient
 from gui.shell.device_button import DeviceButton
 from gui.shell.elided_label import ElidedLabel
@@ -155,10 +155,10 @@ class StatusBar(QFrame):
 
     def _trained(self, event: events.EpochFinished) -> None:
         """Training has a bar of its own, and a time that is its step's and not the run's."""
-        done, total = epochs_of(event)
+        done, total = event.at.done, event.at.expected
         self.progress.setValue(round(_STEPS * done / total))
         self.progress.setFormat(f"epoch {done} / {total}")
-        self._name_part(" · ".join(filter(None, (event.step, event.stage))))
+        self._name_part(event.at.name)
         if self.stop_button.isEnabled():
             self.left.setText(f"training: {duration(event.seconds_left)} left")
 

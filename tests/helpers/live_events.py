@@ -35,3 +35,25 @@ def start(harness: PageHarness, tell: Tell) -> int:
         events.RunStarted(run_id=run_id, model="m", method="run", total=60, steps=20),
     )
     return run_id
+
+
+def epoch_finished(
+    run_id: int,
+    number: int,
+    of: int = 5,
+    *,
+    loss: float = 0.1,
+    clean: float = 0.9,
+    robust: float | None = None,
+    learning_rate: float = 0.0,
+    stage: str = "",
+    step: str = "",
+    place: int = 1,
+    done: int | None = None,
+    expected: int | None = None,
+    seconds_left: float = 0.0,
+) -> events.EpochFinished:
+    """An epoch of a step that trains; unless said otherwise, of its only training."""
+    epoch = events.Epoch(number, of, loss, clean, robust, stage, 1.0, learning_rate)
+    at = events.RecipeEpoch(epoch, step, place, done or number, expected or of)
+    return events.EpochFinished(run_id=run_id, at=at, seconds_left=seconds_left)

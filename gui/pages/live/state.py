@@ -152,9 +152,8 @@ def stage_words(stage: str, detail: str = "") -> str:
 
 def epoch_words(event: events.EpochFinished) -> str:
     """Where training stands, in words."""
-    name = " · ".join(filter(None, (event.step, event.stage)))
-    words = f"epoch {event.epoch} of {event.epochs}"
-    return f"{name}, {words}" if name else words
+    words = f"epoch {event.at.epoch.number} of {event.at.epoch.of}"
+    return f"{event.at.name}, {words}" if event.at.name else words
 
 
 def stored_state(store: Store, run_id: int) -> LiveState:

@@ -8,21 +8,11 @@ from itertools import groupby
 
 from engine import catalog, events
 from engine.errors import CrumpleError
+from engine.events import Epoch
 from engine.store import Payload
 
 Points = tuple[tuple[int, float], ...]
 Marks = tuple[tuple[int, str], ...]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """A finished epoch; accuracies are those on held-out training images."""
-
-    number: int
-    loss: float
-    clean: float
-    robust: float | None
-    learning_rate: float
 
 
 @dataclass(frozen=True)
@@ -70,29 +60,23 @@ class Training:
 
     def after(self, event: events.EpochFinished) -> Training:
         """With one epoch more. After an interruption earlier epochs come again."""
-        epoch = Epoch(
-            event.epoch,
-            event.loss,
-            event.clean_accuracy,
-            event.robust_accuracy,
-            event.learning_rate,
-        )
-        key = event.place, event.step, event.stage
+        epoch = event.at.epoch
+        key = event.at.place, event.at.step, epoch.stage
         segments, last = list(self.segments), None
         for place, one in enumerate(segments):
             if (one.place, one.step, one.stage) == key:
                 last = place
         if last is None:
-            segments.append(Segment(*key, (epoch,), event.epochs))
+            segments.append(Segment(*key, (epoch,), epoch.of))
         else:
             # What came after an epoch that comes again was of the try before.
             kept = tuple(one for one in segments[last].epochs if one.number < epoch.number)
-            segments[last] = replace(segments[last], epochs=(*kept, epoch), expected=event.epochs)
+            segments[last] = replace(segments[last], epochs=(*kept, epoch), expected=epoch.of)
             del segments[last + 1 :]
         return Training(
             tuple(segments),
-            event.step_done or event.epoch,
-            event.step_epochs or event.epochs,
+            event.at.done,
+            event.at.expected,
             event.seconds_left,
         )
 
@@ -171,13 +155,9 @@ def of_records(records: Iterable[Payload]) -> Training:
     for place, record in enumerate(records, 1):
         for stage, group in groupby(record.get("epochs", ()), lambda row: str(row["stage"])):
             rows = list(group)
-            epochs = tuple(_epoch(row) for row in rows)
+            epochs = tuple(Epoch.from_row(row) for row in rows)
             found.append(Segment(place, record["step"], stage, epochs, rows[-1]["epochs"]))
     return Training(tuple(found))
-
-
-def _epoch(row: Payload) -> Epoch:
-    return Epoch(row["epoch"], row["loss"], row["clean"], row["robust"], row["learning_rate"])
 
 
 def expected_epochs(recipe: Iterable[Payload]) -> int:

@@ -11,7 +11,7 @@ from engine.events import CheckProgress, EpochFinished, RunProgress
 from engine.store import QueueRow
 from gui.base import theme
 from gui.base.model_names import model_title
-from gui.base.words import duration, epochs_of
+from gui.base.words import duration
 
 COLUMNS = ("#", "Run", "Study", "State", "Progress", "Time", "Reason and next step")
 NUMBER, NAME, STUDY, STATE, PROGRESS, TIME, REASON = range(len(COLUMNS))
@@ -101,7 +101,7 @@ class QueueModel(QAbstractTableModel):
     def _how_far(self, row: QueueRow) -> str:
         progress = self._running(row)
         if isinstance(progress, EpochFinished):
-            return "epoch {} / {}".format(*epochs_of(progress))
+            return f"epoch {progress.at.done} / {progress.at.expected}"
         if isinstance(progress, CheckProgress):
             return f"check {progress.share:.0%}"
         done, total = (progress.done, progress.total) if progress else (row["done"], row["total"])
@@ -110,7 +110,7 @@ class QueueModel(QAbstractTableModel):
     def _share(self, row: QueueRow) -> float:
         progress = self._running(row)
         if isinstance(progress, EpochFinished):
-            done, total = epochs_of(progress)
+            done, total = progress.at.done, progress.at.expected
             return done / total
         if progress:
             return progress.share

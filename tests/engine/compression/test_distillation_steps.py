@@ -19,13 +19,14 @@ from engine.compression.methods.student import student_of
 from engine.costs.accounting import account
 from engine.data import ImageSet
 from engine.errors import Cancelled, SpecError
+from engine.events import Epoch
 from engine.models.registry import BUILDERS
 from engine.pipeline import runner
 from engine.pipeline.runner import Options
 from engine.specs.study import Recipe, make_step, recipe_label
 from engine.store import Writer
 from engine.store.stage_keys import variant_key
-from engine.training import Checkpoint, Epoch, Watch
+from engine.training import Checkpoint, Watch
 from tests.helpers.studies import small_study
 
 EPS = 0.15

@@ -18,6 +18,7 @@ from engine.compression.layers import weight_layers
 from engine.compression.parts.base import WeightQuantiser
 from engine.errors import Cancelled, SpecError, TrainingError
 from engine.events import (
+    Epoch,
     EpochFinished,
     Event,
     RunCancelled,
@@ -30,7 +31,7 @@ from engine.pipeline.runner import Options
 from engine.specs.dataset import DatasetSpec
 from engine.specs.study import Recipe, Study, make_step, recipe_label
 from engine.store import Writer
-from engine.training import Epoch, Watch, hold_out
+from engine.training import Watch, hold_out
 from engine.training.adversary import accuracy
 from tests.helpers.studies import small_study
 
@@ -263,8 +264,8 @@ def test_a_study_tells_epochs_and_reuses_what_was_trained(
     assert row["compression"].startswith("magnitude 90% + finetune standard 2ep")
     assert row["achieved_sparsity"] == pytest.approx(0.9, abs=1e-3)
     epochs = [event for event in events if isinstance(event, EpochFinished)]
-    assert [(event.epoch, event.epochs) for event in epochs] == [(1, 2), (2, 2)]
-    assert all(event.loss > 0 and event.clean_accuracy for event in epochs)
+    assert [(event.at.epoch.number, event.at.epoch.of) for event in epochs] == [(1, 2), (2, 2)]
+    assert all(event.at.epoch.loss > 0 and event.at.epoch.clean for event in epochs)
     place = events.index(epochs[0])
     stage = [event for event in events[:place] if isinstance(event, StageStarted)][-1]
     assert (stage.stage, stage.run_id) == ("compression", epochs[0].run_id)

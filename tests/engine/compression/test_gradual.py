@@ -19,8 +19,9 @@ from engine.compression.layers import on_weight, weight_layers
 from engine.compression.methods.gradual import Gradual, sparsity_at
 from engine.compression.parts.mask import Mask
 from engine.errors import Cancelled, SpecError
+from engine.events import Epoch
 from engine.specs.study import make_step
-from engine.training import Checkpoint, Epoch, Watch
+from engine.training import Checkpoint, Watch
 from engine.training.objectives import Standard
 
 Table = dict[str, Any]

@@ -22,8 +22,9 @@ from engine.compression.methods.hydra import cosine, first_scores
 from engine.compression.parts.mask import Mask
 from engine.compression.parts.score_mask import ScoreMask, allowed_weights, chosen, kept_weights
 from engine.errors import Cancelled, SpecError
+from engine.events import Epoch
 from engine.specs.study import make_step
-from engine.training import Checkpoint, Epoch, Watch
+from engine.training import Checkpoint, Watch
 from engine.training.objectives import trades_loss
 from tests.helpers.studies import small_study
 

@@ -23,8 +23,9 @@ from engine.compression.methods.patterns import Pattern, pattern_mask, project
 from engine.compression.methods.rap_admm import periodic, two_drops
 from engine.compression.parts.mask import Mask
 from engine.errors import Cancelled, SpecError, TrainingError
+from engine.events import Epoch
 from engine.specs.study import make_step
-from engine.training import Checkpoint, Epoch, Watch
+from engine.training import Checkpoint, Watch
 from engine.training.objectives import InnerSearch
 from tests.helpers.studies import small_study
 

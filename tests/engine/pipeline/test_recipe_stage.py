@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.events import EpochFinished, Event, StageStarted
+from engine.events import Epoch, EpochFinished, Event, StageStarted
 from engine.host import device
 from engine.pipeline import runner
 from engine.pipeline.runner import Options
@@ -75,14 +75,15 @@ def test_each_step_is_looked_at(store: Writer) -> None:
 def test_the_epochs_of_a_step_are_told_with_it_and_kept_in_its_record(store: Writer) -> None:
     events = run(store, study([PRUNE, TUNE]))
     told = [event for event in events if isinstance(event, EpochFinished)]
-    assert [(e.step, e.place, e.step_done, e.step_epochs) for e in told] == [
+    assert [(e.at.step, e.at.place, e.at.done, e.at.expected) for e in told] == [
         ("finetune standard 3ep", 2, done, 3) for done in (1, 2, 3)
     ]
     assert told[0].seconds_left > 0 == told[-1].seconds_left
     pruned, tuned = steps_of(store, store.results()[-1]["compression"])
     assert pruned["epochs"] == []
-    kept = [(r["epoch"], r["loss"], r["clean"], r["learning_rate"]) for r in tuned["epochs"]]
-    assert kept == [(e.epoch, e.loss, e.clean_accuracy, e.learning_rate) for e in told]
+    assert [Epoch.from_row(row) for row in tuned["epochs"]] == [event.at.epoch for event in told]
+    kept = {"stage", "epoch", "epochs", "loss", "clean", "robust", "learning_rate", "seconds"}
+    assert {frozenset(row) for row in tuned["epochs"]} == {frozenset(kept)}, "as it always was"
     assert 0 < sum(row["seconds"] for row in tuned["epochs"]) < tuned["seconds"]
     (pace,) = store.step_paces()
     assert (pace["name"], pace["epochs"], pace["model"]) == ("finetune", 3, "digits-resnet-at")
@@ -106,8 +107,8 @@ def test_an_interrupted_step_goes_on_at_the_next_epoch(store: Writer, tmp_path: 
     epochs = [event for event in again if isinstance(event, EpochFinished)]
     # The two done before are told again, with the numbers that they had.
     told = [event for event in events if isinstance(event, EpochFinished)]
-    assert [(e.epoch, e.loss) for e in epochs[:2]] == [(e.epoch, e.loss) for e in told]
-    assert [e.epoch for e in epochs] == [1, 2, 3]
+    assert [e.at.epoch for e in epochs[:2]] == [e.at.epoch for e in told]
+    assert [e.at.epoch.number for e in epochs] == [1, 2, 3]
     assert compressed(again) == ["finetune standard 3ep"]
     with Writer(tmp_path / "other.db") as other:
         run(other, asked)

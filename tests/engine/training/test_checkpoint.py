@@ -14,8 +14,9 @@ from torchvision.ops import StochasticDepth
 from engine import data, models, training
 from engine.catalog.training import PgdAtParams, StandardParams, TradesParams
 from engine.errors import Cancelled, TrainingError
+from engine.events import Epoch
 from engine.host import device
-from engine.training import Checkpoint, Epoch, Examples, Trained, Watch
+from engine.training import Checkpoint, Examples, Trained, Watch
 from engine.training.objectives import Standard
 
 
@@ -81,6 +82,24 @@ def test_resumed_equals_undisturbed_bit_by_bit(tmp_path: Path, name: str, stop: 
     assert (found.epoch, found.validation_score) == (expected.epoch, expected.validation_score)
     told = [(epoch.number, epoch.loss, epoch.score, epoch.learning_rate) for epoch in again]
     assert told == [(e.number, e.loss, e.score, e.learning_rate) for e in whole]
+
+
+def test_a_checkpoint_that_also_says_where_in_a_recipe_it_was_goes_on(tmp_path: Path) -> None:
+    """As those of older versions do."""
+    path, seen = tmp_path / "run.safetensors", list[Epoch]()
+    with pytest.raises(Cancelled):
+        _train(PARAMS["one-cycle"], path, watch=_stopping(2, seen))
+    checkpoint = Checkpoint(path, "key").at("fp32")
+    stored = checkpoint.read()
+    assert stored is not None
+    tensors, facts = stored
+    older = {"step": "", "place": 0, "step_done": 0, "step_epochs": 0}
+    epochs = [{**epoch, **older} for epoch in facts["epochs"]]
+    checkpoint.write(tensors, {**facts, "epochs": epochs})
+    again: list[Epoch] = []
+    _train(PARAMS["one-cycle"], path, watch=Watch(again.append))
+    assert again[:2] == seen
+    assert [epoch.number for epoch in again] == [1, 2, 3]
 
 
 class _Functional(nn.Module):

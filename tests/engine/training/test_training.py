@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from engine import catalog, data, models, training
 from engine.catalog.training import PgdAtParams, Schedule, StandardParams, TradesParams
 from engine.errors import Cancelled, TrainingError
+from engine.events import Epoch
 from engine.specs.dataset import DatasetSpec
 from engine.training import bundled
 from engine.training.adversary import accuracy, frozen, pgd_examples
@@ -70,7 +71,7 @@ def test_a_few_epochs_learn_the_digits() -> None:
 
 @pytest.mark.parametrize("name", SHORT)
 def test_the_score_of_an_epoch_is_its_robust_accuracy_if_it_has_one(name: str) -> None:
-    seen: list[training.Epoch] = []
+    seen: list[Epoch] = []
     model = models.build("digits-resnet", (1, 8, 8), 10)
     watch = training.Watch(seen.append)
     trained = training.train(model, *_examples(), SHORT[name], 0, watch=watch)
@@ -274,7 +275,7 @@ def test_a_loss_that_is_no_number_before_anything_is_learnt_is_no_fault_of_the_r
 
 
 def test_epochs_tell_losses_and_the_accuracies_that_choose() -> None:
-    seen: list[training.Epoch] = []
+    seen: list[Epoch] = []
     params = PgdAtParams(epochs=4, batch_size=64, eps=0.1, attack_steps=2)
     watch = training.Watch(seen.append)
     trained = training.train(_tiny(), *_examples(), params, 0, first_candidate=2, watch=watch)

@@ -11,6 +11,7 @@ from gui.base.words import duration
 from gui.shell.main_window import MainWindow
 from gui.shell.status_bar import StatusBar
 from tests.helpers.fakes import FakeEngineClient
+from tests.helpers.live_events import epoch_finished
 from tests.helpers.page_kit import Tell
 
 STARTED = events.RunStarted(
@@ -152,7 +153,7 @@ def test_the_progress_of_the_queue_stands_beside_that_of_the_run(
 def test_stopping_is_told_until_it_has_happened(
     window: MainWindow, context: PageContext, tell: Tell
 ) -> None:
-    epoch = events.EpochFinished(run_id=7, epoch=2, epochs=5, loss=0.1, clean_accuracy=0.9)
+    epoch = epoch_finished(7, 2)
     tell(context, STARTED, epoch)
     assert window.status.left.text() != "stopping…"
     window.status.stop_button.click()
@@ -173,19 +174,8 @@ def test_training_has_a_share_of_its_step_and_a_time_left(
 ) -> None:
     bar = window.status
     stage = events.StageStarted(run_id=7, stage="compression", detail="hydra 10%")
-    epoch = events.EpochFinished(
-        run_id=7,
-        epoch=5,
-        epochs=10,
-        loss=0.1,
-        clean_accuracy=0.9,
-        stage="fine-tune",
-        seconds_left=65,
-        step="hydra 10%",
-        place=1,
-        step_done=15,
-        step_epochs=20,
-    )
+    where = {"stage": "fine-tune", "step": "hydra 10%", "done": 15, "expected": 20}
+    epoch = epoch_finished(7, 5, 10, seconds_left=65, **where)
     tell(context, STARTED, stage)
     assert bar.job.text().endswith(": hydra 10%")
     tell(context, epoch)
@@ -202,9 +192,7 @@ def test_a_long_title_gives_way_to_the_time_left(
 ) -> None:
     window.resize(1024, 640)
     method = "hydra 10% + finetune trades 20ep, " * 5 + "pgd-40"
-    epoch = events.EpochFinished(
-        run_id=7, epoch=2, epochs=5, loss=0.1, clean_accuracy=0.9, seconds_left=4000, step="hydra"
-    )
+    epoch = epoch_finished(7, 2, seconds_left=4000, step="hydra")
     tell(
         context,
         events.RunStarted(run_id=7, model="digits-resnet-at", method=method, total=300),

@@ -21,7 +21,7 @@ from gui.base.words import duration
 from gui.pages.live.charts import CurveChart
 from gui.pages.live.state import LiveState, _marks, figures, stored_state
 from tests.helpers.fake_results import MASKED, FakeResults
-from tests.helpers.live_events import progress, start
+from tests.helpers.live_events import epoch_finished, progress, start
 from tests.helpers.page_kit import PageHarness, Tell
 
 
@@ -191,9 +191,7 @@ def test_a_stage_is_named_in_words(harness: PageHarness, tell: Tell) -> None:
 def test_epochs_of_a_step_that_trains_are_told(harness: PageHarness, tell: Tell) -> None:
     page = harness.page("live")
     run_id = start(harness, tell)
-    epoch = events.EpochFinished(
-        run_id=run_id, epoch=2, epochs=5, loss=0.1234, clean_accuracy=0.95, robust_accuracy=0.5
-    )
+    epoch = epoch_finished(run_id, 2, loss=0.1234, clean=0.95, robust=0.5)
     tell(harness.context, epoch)
     page.draw()
 

@@ -19,7 +19,7 @@ from gui.base import file_dialogs, theme
 from gui.pages.live.board import ATTACK, TRAINING
 from gui.pages.live.training_state import Training, expected_epochs, of_records
 from gui.pages.queue.queue_model import PROGRESS, TIME
-from tests.helpers.live_events import progress, start
+from tests.helpers.live_events import epoch_finished, progress, start
 from tests.helpers.page_kit import PageHarness, Tell
 
 HYDRA, TUNE = "hydra 10%", "finetune trades 4ep"
@@ -27,29 +27,29 @@ HYDRA, TUNE = "hydra 10%", "finetune trades 4ep"
 
 def epoch(run_id: int, number: int, **changes: Any) -> events.EpochFinished:
     told: dict[str, Any] = {
-        "epochs": 3,
+        "of": 3,
         "loss": 1 / number,
-        "clean_accuracy": 0.9,
-        "robust_accuracy": 0.1 * number,
+        "clean": 0.9,
+        "robust": 0.1 * number,
         "learning_rate": 0.1 / number,
         "seconds_left": 65.0,
         "step": HYDRA,
         "place": 1,
         "stage": "prune",
-        "step_done": number,
-        "step_epochs": 7,
+        "done": number,
+        "expected": 7,
         **changes,
     }
-    return events.EpochFinished(run_id=run_id, epoch=number, **told)
+    return epoch_finished(run_id, number, **told)
 
 
 def hydra(run_id: int) -> list[events.Event]:
     """Three epochs of pruning, two of four of fine-tuning."""
-    second: dict[str, Any] = {"stage": "fine-tune", "epochs": 4}
+    second: dict[str, Any] = {"stage": "fine-tune", "of": 4}
     return [
         events.StageStarted(run_id=run_id, stage="compression", detail=HYDRA),
         *(epoch(run_id, number) for number in (1, 2, 3)),
-        *(epoch(run_id, number, step_done=3 + number, **second) for number in (1, 2)),
+        *(epoch(run_id, number, done=3 + number, **second) for number in (1, 2)),
     ]
 
 
@@ -236,7 +236,7 @@ def test_steps_before_the_one_at_work_come_from_their_records(tmp_path: Path) ->
         assert writer.step_records(run_id) == []
         writer.put_stage("a", "step", {"step": recipe[0].label, "epochs": rows("")}, 1.0)
         before = of_records(writer.step_records(run_id))
-    live = Training().after(epoch(1, 1, place=3, step=recipe[2].label, stage="", step_epochs=3))
+    live = Training().after(epoch(1, 1, place=3, step=recipe[2].label, stage="", expected=3))
     both = live.behind(before)
     assert [(one.place, len(one.epochs)) for one in both.segments] == [(1, 2), (3, 1)]
     assert both.runs("clean") == (((1, 0.9), (2, 0.9)), ((3, 0.9),))
