@@ -74,9 +74,12 @@ def transfer_rows(
 
 
 def _with_shares(rows: Sequence[Payload]) -> list[TransferRow]:
-    kept = [(None if row["broken"] is None else row["kept"] - row["broken"]) for row in rows]
+    held = [
+        None if None in (row["kept"], row["broken"]) else row["kept"] - row["broken"]
+        for row in rows
+    ]
     accuracy = _shares(
-        ("accuracy", "accuracy_low", "accuracy_high"), kept, [row["kept"] for row in rows]
+        ("accuracy", "accuracy_low", "accuracy_high"), held, [row["kept"] for row in rows]
     )
     rate = _shares(
         ("transfer_rate", "rate_low", "rate_high"),
