@@ -13,7 +13,7 @@ def titles() -> dict[str, str]:
     """The title of each model by id, also of deleted ones."""
     folder = cards.library_folder()
     if folder not in _known:
-        deleted = [one.card for one in library.trashed(folder)] if folder is not None else []
+        deleted = [model.card for model in library.trashed(folder)] if folder is not None else []
         _known.clear()
         _known[folder] = cards.titles([*deleted, *cards.cards().values()])
     return _known[folder]

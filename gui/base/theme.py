@@ -139,8 +139,10 @@ def method_markers(methods: Sequence[str]) -> dict[str, str]:
 
     Where there are more methods than shapes that eyes tell apart, capital letters.
     """
-    found = {one: _METHODS[n % len(_METHODS)] for n, one in enumerate(methods)}
-    return {one: _BASE_SYMBOL if one == BASE else symbol for one, symbol in found.items()}
+    symbols = {method: _METHODS[n % len(_METHODS)] for n, method in enumerate(methods)}
+    return {
+        method: _BASE_SYMBOL if method == BASE else symbol for method, symbol in symbols.items()
+    }
 
 
 def plot_colours() -> PlotColours:

@@ -138,8 +138,8 @@ class QtEngineClient(QObject):
             case events.RunProgress() | events.EpochFinished() | events.CheckProgress():
                 self.progress[event.run_id] = event
             case events.StageStarted():
-                told = self.progress.get(event.run_id)
-                if isinstance(told, events.EpochFinished | events.CheckProgress):
+                last = self.progress.get(event.run_id)
+                if isinstance(last, events.EpochFinished | events.CheckProgress):
                     del self.progress[event.run_id]
             case events.RunFinished() | events.RunFailed() | events.RunCancelled():
                 self.running = None

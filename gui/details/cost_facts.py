@@ -100,12 +100,14 @@ def _requested(recipe: Sequence[Payload]) -> dict[str, float]:
     for step in recipe:
         try:
             params = catalog.find("compressions", step["name"]).params
-            own = params.model_validate(step["params"]).requested()
+            requested = params.model_validate(step["params"]).requested()
         except (CrumpleError, ValueError):
             continue  # of another version of the catalogue
         # Weights that are zero stay zero, so a milder pruning asks for no less.
-        kept = {k: max(v, own[k]) for k, v in asked.items() if k in own and k == "sparsity"}
-        asked |= own | kept
+        kept = {
+            k: max(v, requested[k]) for k, v in asked.items() if k in requested and k == "sparsity"
+        }
+        asked |= requested | kept
     return asked
 
 
@@ -154,7 +156,7 @@ def _about_masks(accounting: Payload, latency: Sequence[Payload]) -> str:
 
 
 def _about_groups(recipe: Sequence[Payload]) -> str:
-    sizes = [(one["params"].get("n"), one["params"].get("m")) for one in recipe]
+    sizes = [(step["params"].get("n"), step["params"].get("m")) for step in recipe]
     if (2, 4) not in sizes:
         return ""
     return (
@@ -164,8 +166,8 @@ def _about_groups(recipe: Sequence[Payload]) -> str:
 
 
 def _about_bits(accounting: Payload) -> str:
-    own = [layer["weight_bits"] for layer in accounting.get("layers", ())]
-    bits = min([*own, accounting.get("weight_bits", _FP32)])
+    layer_bits = [layer["weight_bits"] for layer in accounting.get("layers", ())]
+    bits = min([*layer_bits, accounting.get("weight_bits", _FP32)])
     rounded = accounting.get("activation_bits", _FP32) < _FP32
     also = ", and rounding the activations takes time of its own" if rounded else ""
     if bits >= _FP32:
@@ -185,8 +187,8 @@ def layer_texts(row: Payload) -> list[str]:
 
 def formula(key: str) -> str:
     """How a number comes about, after whether it is measured, computed or theoretical."""
-    found = catalog.FORMULAS[key]
-    return f"{found.kind}: {found.text}"
+    formula_of = catalog.FORMULAS[key]
+    return f"{formula_of.kind}: {formula_of.text}"
 
 
 def amount(key: str, value: float) -> str:

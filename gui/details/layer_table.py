@@ -68,8 +68,8 @@ def _table(rows: list[list[str]]) -> QTableWidget:
         item.setToolTip(formula(key))
         table.setHorizontalHeaderItem(column, item)
     for line, texts in enumerate(rows):
-        for place, text in enumerate(texts):
-            table.setItem(line, place, _item(text, number=place >= 2, last=line == len(rows) - 1))
+        for number, text in enumerate(texts):
+            table.setItem(line, number, _item(text, number=number >= 2, last=line == len(rows) - 1))
     table.resizeColumnsToContents()
     return table
 

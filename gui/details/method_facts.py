@@ -24,5 +24,5 @@ def method_facts(entry: Entry) -> list[tuple[str, list[Fact]]]:
     ]
     return [
         ("Method", [fact for fact in about if fact[1]]),
-        ("Parameters", [(one[0], one[1], one[2] if len(one) > 2 else "") for one in params]),
+        ("Parameters", [(fact[0], fact[1], fact[2] if len(fact) > 2 else "") for fact in params]),
     ]

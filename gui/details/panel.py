@@ -148,17 +148,17 @@ class DetailsPanel(QFrame):
         name = f"{model_title(row['model'])}, {row['compression']}, {row['attack']}"
         self.title.setText(f"Run {row['run_id']}: {name}")
         self.title.setToolTip(f"Model {row['model']}")
-        place = self._body.verticalScrollBar().value()
-        found, banner = lights(row, checks), SummaryBanner()
-        banner.show_summary(summarise(row, found))
-        parts: list[QWidget] = [banner, Facts("Result", _result(row)), TrafficLight(found)]
+        scrolled_to = self._body.verticalScrollBar().value()
+        shown_lights, banner = lights(row, checks), SummaryBanner()
+        banner.show_summary(summarise(row, shown_lights))
+        parts: list[QWidget] = [banner, Facts("Result", _result(row)), TrafficLight(shown_lights)]
         if records := variant.get("steps"):
             parts.append(TrafficLight(step_lights(records), "Steps"))
         parts += [*self._cost(row, variant), Facts("Study", _spec(row))]
         if row["environment"]:
             parts.append(Facts("Environment", _environment(row["environment"])))
         self._fill(parts)
-        self._body.verticalScrollBar().setValue(place)
+        self._body.verticalScrollBar().setValue(scrolled_to)
         self.tags.setText(row["tags"])
         self.note.setPlainText(row["note"])
         for field in (self.tags, self.note):
@@ -241,8 +241,8 @@ def _result(row: RunRow) -> list[Fact]:
         left = " that the attack left" if row["checks"] else ""
         note = f"of {row['black_box_n']} images{left} under an attack without gradients"
         facts.append(("gradient-free", percent(row["black_box_accuracy"]), note))
-    found = {"l2": row["avg_perturbation_l2"], "linf": row["avg_perturbation_linf"]}
-    for norm, value in found.items():
+    distances = {"l2": row["avg_perturbation_l2"], "linf": row["avg_perturbation_linf"]}
+    for norm, value in distances.items():
         if value is not None:
             facts.append((f"mean {norm}", f"{value:.4g}", "over successful examples only"))
     if row["seconds"] is not None:
@@ -278,9 +278,9 @@ def _environment(environment: Payload) -> list[Fact]:
     facts: list[Fact] = []
     for name, value in environment.items():
         if isinstance(value, dict):
-            text = "\n".join(f"{key} {one}" for key, one in value.items() if one is not None)
+            text = "\n".join(f"{key} {item}" for key, item in value.items() if item is not None)
         elif isinstance(value, list):
-            text = ", ".join(str(one) for one in value)
+            text = ", ".join(str(item) for item in value)
         else:
             text = str(value)
         if "fingerprint" in name:

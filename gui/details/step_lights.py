@@ -12,16 +12,16 @@ from engine.store import Payload
 
 def step_lights(records: Sequence[Payload]) -> list[Light]:
     """One light per step (``recipe_stage.Made``), with its time, accuracies and warnings."""
-    return [_light(place, record) for place, record in enumerate(records, 1)]
+    return [_light(number, record) for number, record in enumerate(records, 1)]
 
 
-def _light(place: int, record: Payload) -> Light:
+def _light(number: int, record: Payload) -> Light:
     flags = record.get("flags", ())
     level = min((flag["level"] for flag in flags), key=LEVELS.index, default="ok")
     # Before an older version looked at steps there was only their name.
     facts = [line for line in (_time(record), _accuracy(record)) if line]
     words = "\n".join((*facts, *(flag["text"] for flag in flags)))
-    return Light(f"step-{place}", f"{place}  {record['step']}", level, words=words)
+    return Light(f"step-{number}", f"{number}  {record['step']}", level, words=words)
 
 
 def _time(record: Payload) -> str:

@@ -48,7 +48,7 @@ def _parse_one(text: str) -> Any:
 def show(value: Any) -> str:
     """Write a value so that ``parse`` gives it back."""
     if isinstance(value, list):
-        return _SEPARATOR.join(show(one) for one in value)
+        return _SEPARATOR.join(show(item) for item in value)
     if isinstance(value, bool) or not isinstance(value, float):
         return str(value)
     fraction = format_number(value)

@@ -79,9 +79,9 @@ class ParamForm(QWidget):
     def _idle(self) -> frozenset[str]:
         """What does nothing beside the other values as they stand, and is not in error."""
         given = {name: field.value() for name, field in self.fields.items()}
-        found = {name: value for name, value in given.items() if value is not None}
+        values = {name: value for name, value in given.items() if value is not None}
         wrong = (name for name, error in self.errors.items() if error.text())
-        return frozenset(self._entry.params.idle(found)).difference(wrong)
+        return frozenset(self._entry.params.idle(values)).difference(wrong)
 
     def _show_acting(self) -> None:
         """Hide what does nothing; its value stays for when it does something again."""
@@ -150,9 +150,9 @@ class ParamForm(QWidget):
         value = self.fields[name].value()
         tried = value if isinstance(value, list) else [value]
         message = ""
-        for one in tried[:_CHECKED_VALUES] if value is not None else ():
+        for text in tried[:_CHECKED_VALUES] if value is not None else ():
             try:
-                _MAKERS[self._section]({"name": self._entry.id, name: one}, "")
+                _MAKERS[self._section]({"name": self._entry.id, name: text}, "")
             except SpecError as error:
                 message = error.message
                 break

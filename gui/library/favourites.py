@@ -22,10 +22,10 @@ class Favourites:
     def ids(self) -> set[str]:
         """All that have a star."""
         try:
-            found = json.loads(str(self._settings.value(_KEY, "[]")))
+            stored = json.loads(str(self._settings.value(_KEY, "[]")))
         except ValueError:
             return set()
-        return {str(one) for one in found} if isinstance(found, list) else set()
+        return {str(id_) for id_ in stored} if isinstance(stored, list) else set()
 
     def toggle(self, model_id: str) -> None:
         """Give a model a star, or take it away."""

@@ -62,8 +62,8 @@ class ImportForm(QWidget):
         self._file_changed()
 
     def _lay_out(self) -> None:
-        for one in self._datasets:
-            self.dataset.addItem(catalog.find("datasets", one).title)
+        for id_ in self._datasets:
+            self.dataset.addItem(catalog.find("datasets", id_).title)
         self.limit.setRange(0, _MOST)
         self.limit.setSpecialValueText("All images")
         self.limit.setGroupSeparatorShown(True)
@@ -145,12 +145,12 @@ class ImportForm(QWidget):
 
     def put_images(self, data: Mapping[str, Any]) -> None:
         """Choose the images, as the dataset table of a study file names them."""
-        own = next((kind for kind in ("folder", "npz") if kind in data), "")
-        kind = own or str(data.get("name", ""))
+        source = next((kind for kind in ("folder", "npz") if kind in data), "")
+        kind = source or str(data.get("name", ""))
         if kind not in self._datasets:
             return
         self.dataset.setCurrentIndex(self._datasets.index(kind))
-        self.location.put(kind, str(data.get(own or "root", "")))
+        self.location.put(kind, str(data.get(source or "root", "")))
         self.limit.setValue(int(data.get("limit") or 0))
         self._crops = {key: data[key] for key in ("resize", "crop") if key in data}
         self.changed.emit()
@@ -182,8 +182,8 @@ class ImportForm(QWidget):
     def images(self) -> dict[str, Any]:
         """The images, as the dataset table of a study file names them."""
         kind = self._kind()
-        own = kind in ("folder", "npz")
-        data: dict[str, Any] = ({} if own else {"name": kind}) | self.location.table()
+        of_ones_own = kind in ("folder", "npz")
+        data: dict[str, Any] = ({} if of_ones_own else {"name": kind}) | self.location.table()
         if self.limit.value():
             data["limit"] = self.limit.value()
         return data | (self._crops if kind in CUT else {})

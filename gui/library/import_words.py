@@ -38,7 +38,7 @@ def in_window(text: str) -> str:
     """A sentence of the command line with the names that things have in the window."""
     text = re.sub(r"(?:Give )?--dataset, --folder or --npz", "Choose them below", text)
     text = text.replace(_SOURCE, "choose net.py as the file, with make as its function")
-    return _OPTION.sub(lambda found: FIELDS[found[1]], text)
+    return _OPTION.sub(lambda match: FIELDS[match[1]], text)
 
 
 def with_example(text: str) -> tuple[str, str]:
@@ -46,10 +46,10 @@ def with_example(text: str) -> tuple[str, str]:
 
     The second is empty where it shows none.
     """
-    found = _EXAMPLE.search(text)
-    if not found:
+    example = _EXAMPLE.search(text)
+    if not example:
         return in_window(text), ""
-    head, *lines = re.split(r": (?=net = )|; ", found[1])
+    head, *lines = re.split(r": (?=net = )|; ", example[1])
     code = [
         "import torch",
         "from my_networks import Net  # your class",
@@ -58,7 +58,7 @@ def with_example(text: str) -> tuple[str, str]:
         f"{head}:",
         *(f"    {line}" for line in lines),
     ]
-    sentence = text.replace(f"the line {found[0]}", "the lines in Details")
+    sentence = text.replace(f"the line {example[0]}", "the lines in Details")
     return in_window(sentence), "\n".join(code)
 
 
@@ -85,11 +85,13 @@ def facts(report: Report) -> list[Fact]:
 
 def normalisation(report: Report) -> str:
     """Which, with its numbers."""
-    found = report.normalisation
-    if found is None:
+    scaling = report.normalisation
+    if scaling is None:
         return "none: the network takes values in [0,1]"
-    mean, std = (" ".join(f"{one:.4g}" for one in part) for part in (found.mean, found.std))
-    return f"{found.label}: mean {mean}, std {std}"
+    mean, std = (
+        " ".join(f"{number:.4g}" for number in part) for part in (scaling.mean, scaling.std)
+    )
+    return f"{scaling.label}: mean {mean}, std {std}"
 
 
 def density(report: Report) -> str:
@@ -136,11 +138,13 @@ class TrialRow:
 
 def trial_rows(trials: tuple[Trial, ...]) -> list[TrialRow]:
     """Best first; the chosen one is marked."""
-    chosen = next((one for one in trials if one.chosen), None)
+    chosen = next((trial for trial in trials if trial.chosen), None)
     rows = []
-    for one in sorted(trials, key=lambda one: (-one.accuracy, one.loss)):
-        gap = "" if chosen is None or one.chosen else _points(one.accuracy - chosen.accuracy)
-        rows.append(TrialRow(one.label, f"{one.accuracy:.1%}", f"{one.loss:.3g}", gap, one.chosen))
+    for trial in sorted(trials, key=lambda tried: (-tried.accuracy, tried.loss)):
+        gap = "" if chosen is None or trial.chosen else _points(trial.accuracy - chosen.accuracy)
+        rows.append(
+            TrialRow(trial.label, f"{trial.accuracy:.1%}", f"{trial.loss:.3g}", gap, trial.chosen)
+        )
     return rows
 
 
@@ -153,4 +157,4 @@ def layer_rows(report: Report) -> list[tuple[str, str, str]]:
     if report.density > 0.999 and report.kept is None:
         return []
     layers = sorted(report.layers, key=lambda layer: layer.density)[:_MOST_LAYERS]
-    return [(one.name, f"{one.weights:,}", f"{one.density:.1%}") for one in layers]
+    return [(layer.name, f"{layer.weights:,}", f"{layer.density:.1%}") for layer in layers]

@@ -74,9 +74,9 @@ class LibraryRow:
     @property
     def parameters(self) -> int:
         """Their number."""
-        found = self.card or self.published
-        assert found is not None
-        return found.parameters
+        known = self.card or self.published
+        assert known is not None
+        return known.parameters
 
     @property
     def accuracy(self) -> float:
@@ -219,10 +219,10 @@ class LibraryFilter(QSortFilterProxyModel):
         self._words, self._origin = text.casefold().split(), origin
         self.invalidate()
 
-    def filterAcceptsRow(self, place: int, parent: Index) -> bool:
+    def filterAcceptsRow(self, line: int, parent: Index) -> bool:
         model = self.sourceModel()
         assert isinstance(model, LibraryModel)
-        row = model.rows[place]
+        row = model.rows[line]
         if self._origin == "":
             right = row.kind not in ("published", "deleted")
         elif self._origin == "favourites":

@@ -121,8 +121,8 @@ class LibraryWindow(Dialog):
         table.setSortingEnabled(True)
         table.sortByColumn(STAR, Qt.SortOrder.AscendingOrder)
         header = table.horizontalHeader()
-        for place, width in enumerate(_WIDTHS):
-            table.setColumnWidth(place, width)
+        for column, width in enumerate(_WIDTHS):
+            table.setColumnWidth(column, width)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
 
     def _connect(self) -> None:
@@ -168,9 +168,9 @@ class LibraryWindow(Dialog):
         ]
         folder = cards.library_folder()
         if folder is not None:
-            rows += [LibraryRow(one.card, deleted=one) for one in library.trashed(folder)]
+            rows += [LibraryRow(model.card, deleted=model) for model in library.trashed(folder)]
         there = {card.architecture for card in known.values() if card.origin == "downloaded"}
-        rows += [LibraryRow(published=one) for one in published() if one.name not in there]
+        rows += [LibraryRow(published=model) for model in published() if model.name not in there]
         if rows == self.model.rows:
             return
         self.model.set_rows(rows)
@@ -200,12 +200,12 @@ class LibraryWindow(Dialog):
 
     def _choose(self, key: str) -> None:
         places = range(self.proxy.rowCount())
-        rows = [self.proxy.index(place, 1) for place in places]
-        found = next((one for one in rows if one.data(ROW_ROLE).key == key), None)
-        found = found or (rows[0] if rows else QModelIndex())
-        self.table.setCurrentIndex(found)
-        if found.isValid():
-            self.table.scrollTo(found)
+        rows = [self.proxy.index(row, 1) for row in places]
+        current = next((index for index in rows if index.data(ROW_ROLE).key == key), None)
+        current = current or (rows[0] if rows else QModelIndex())
+        self.table.setCurrentIndex(current)
+        if current.isValid():
+            self.table.scrollTo(current)
         self._show_card()
 
     def _filter(self) -> None:

@@ -98,19 +98,19 @@ class ModelView(QWidget):
         same = row is not None and self._row is not None and row.key == self._row.key
         self._row = row
         kind = row.kind if row else ""
-        own = kind not in ("", "bundled", "published", "deleted")
+        editable = kind not in ("", "bundled", "published", "deleted")
         if not (same and typing):
             self.title.setText(row.title if row else "")
             self.title.setCursorPosition(0)
             self.remark.setPlainText(row.card.remark if row and row.card else "")
-        self.title.setReadOnly(not own)
+        self.title.setReadOnly(not editable)
         self.title.setVisible(row is not None)
-        self.remark.setVisible(own or bool(row and row.card and row.card.remark))
-        self.remark.setReadOnly(not own)
+        self.remark.setVisible(editable or bool(row and row.card and row.card.remark))
+        self.remark.setReadOnly(not editable)
         shown = {
             "use": row is not None and kind not in ("deleted", "published"),
             "runs": bool(row and row.usage.runs),
-            "delete": own,
+            "delete": editable,
             "restore": kind == "deleted",
             "erase": kind == "deleted",
             "download": kind == "published",
@@ -194,10 +194,13 @@ def _model_facts(card: ModelCard) -> list[Fact]:
     interval = ""
     if card.interval is not None:
         interval = f"95 % interval {card.interval[0]:.1%} to {card.interval[1]:.1%}"
-    found = card.normalisation
+    normalisation = card.normalisation
     scaling = "none: it takes values in [0,1]"
-    if found is not None:
-        mean, std = (" ".join(f"{one:.4g}" for one in part) for part in (found.mean, found.std))
+    if normalisation is not None:
+        mean, std = (
+            " ".join(f"{number:.4g}" for number in part)
+            for part in (normalisation.mean, normalisation.std)
+        )
         scaling = f"mean {mean}, std {std}"
     return [
         ("Id", card.id, "The name in study files."),
@@ -227,14 +230,18 @@ def _source_facts(row: LibraryRow, card: ModelCard) -> list[Fact]:
 
 
 def _published_facts(row: LibraryRow) -> list[Fact]:
-    found = row.published
-    assert found is not None
+    published = row.published
+    assert published is not None
     return [
-        ("Name", found.name, "Trained on ImageNet; published with torchvision."),
-        ("Published", f"{found.accuracy:.1%} top-1", "on the 50,000 validation images"),
-        ("Parameters", f"{found.parameters:,}", ""),
-        ("Download", f"{found.megabytes:,.0f} MB", ""),
-        ("Input", f"{found.crop}x{found.crop} from {found.resize}", "crop and resize, in pixels"),
+        ("Name", published.name, "Trained on ImageNet; published with torchvision."),
+        ("Published", f"{published.accuracy:.1%} top-1", "on the 50,000 validation images"),
+        ("Parameters", f"{published.parameters:,}", ""),
+        ("Download", f"{published.megabytes:,.0f} MB", ""),
+        (
+            "Input",
+            f"{published.crop}x{published.crop} from {published.resize}",
+            "crop and resize, in pixels",
+        ),
         (
             "Needs",
             "The ImageNet validation folder, to measure its clean accuracy on.",

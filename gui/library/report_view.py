@@ -73,10 +73,10 @@ class ReportView(QScrollArea):
         self._add(column, f"{title} on {trials[0].images} images", table)
         table.set_rows(
             [
-                (one.label, one.accuracy, one.loss, one.gap, "chosen" if one.chosen else "")
-                for one in rows
+                (row.label, row.accuracy, row.loss, row.gap, "chosen" if row.chosen else "")
+                for row in rows
             ],
-            [one.chosen for one in rows],
+            [row.chosen for row in rows],
         )
 
     def _add_layers(self, column: QVBoxLayout, report: Report) -> None:

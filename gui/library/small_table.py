@@ -35,15 +35,15 @@ class SmallTable(QTableWidget):
     def set_rows(self, rows: Sequence[Sequence[str]], marked: Sequence[bool] = ()) -> None:
         """Show these; marked ones are bold."""
         self.setRowCount(len(rows))
-        for place, row in enumerate(rows):
+        for line, row in enumerate(rows):
             for column, text in enumerate(row):
                 item = QTableWidgetItem(text)
                 item.setToolTip(text)
-                if place < len(marked) and marked[place]:
+                if line < len(marked) and marked[line]:
                     font = item.font()
                     font.setBold(True)
                     item.setFont(font)
-                self.setItem(place, column, item)
+                self.setItem(line, column, item)
         shown = min(len(rows), _MOST_ROWS)
         self.setFixedHeight(self.horizontalHeader().sizeHint().height() + shown * _ROW + 6)
         self.setVisible(bool(rows))

@@ -79,7 +79,9 @@ class CommandPalette(QFrame):
         text = text.lower()
         words = text.split()
         self.list.clear()
-        for action in sorted(self._actions, key=lambda one: not one.text.lower().startswith(text)):
+        for action in sorted(
+            self._actions, key=lambda action: not action.text.lower().startswith(text)
+        ):
             if all(word in f"{action.menu} {action.text}".lower() for word in words):
                 keys = f"    {action.shortcuts[0]}" if action.shortcuts else ""
                 item = QListWidgetItem(theme.icon(action.icon or "right"), action.text + keys)

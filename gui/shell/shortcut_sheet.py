@@ -37,9 +37,9 @@ class ShortcutSheet(Dialog):
         columns.setContentsMargins(24, 16, 24, 24)
         columns.setHorizontalSpacing(48)
         columns.setVerticalSpacing(16)
-        for place, menu in enumerate(MENUS):
+        for number, menu in enumerate(MENUS):
             lines = [(a.shortcuts[0], a.text) for a in ACTIONS if a.menu == menu and a.shortcuts]
-            columns.addLayout(_block(menu, lines), place // 2, place % 2, _TOP)
+            columns.addLayout(_block(menu, lines), number // 2, number % 2, _TOP)
         pages = [(keys, f"{page}: {text}") for page, keys, text in PAGE_KEYS]
         columns.addLayout(_block("Pages", pages), len(MENUS) // 2, len(MENUS) % 2, _TOP)
 

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QComboBox
 
 def fill_box(box: QComboBox, entries: Sequence[tuple[str, object]]) -> None:
     """Give the box these texts and data, unless it has them already."""
-    present = [(box.itemText(place), box.itemData(place)) for place in range(box.count())]
+    present = [(box.itemText(line), box.itemData(line)) for line in range(box.count())]
     if present != list(entries):
         box.clear()
         for text, data in entries:

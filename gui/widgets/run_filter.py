@@ -121,10 +121,14 @@ def parse(text: str) -> RunFilter:
 
 
 def _test(token: str) -> Test:
-    found = None if token.startswith('"') else _COMPARISON.fullmatch(token)
-    if not found:
+    comparison = None if token.startswith('"') else _COMPARISON.fullmatch(token)
+    if not comparison:
         return _contains_anywhere(token.replace('"', "").casefold())
-    name, op, value = found["name"].lower(), found["op"], found["value"].replace('"', "")
+    name, op, value = (
+        comparison["name"].lower(),
+        comparison["op"],
+        comparison["value"].replace('"', ""),
+    )
     if name in _TEXTS:
         return _text_test(name, op, value.casefold())
     if name in _NUMBERS:

@@ -18,9 +18,9 @@ def write_csv(path: Path, series: Sequence[Series], x: Axis, y: Axis) -> None:
         csv_text(
             columns,
             (
-                (one.name, p.run_id, p.compression, p.x, p.y, p.low, p.high, int(p.flagged))
-                for one in series
-                for p in one.points
+                (group.name, p.run_id, p.compression, p.x, p.y, p.low, p.high, int(p.flagged))
+                for group in series
+                for p in group.points
             ),
         ),
         "utf-8",
@@ -32,12 +32,12 @@ Baseline = Callable[[ResultRow], ResultRow | None]
 
 def baselines(rows: Sequence[ResultRow]) -> Baseline:
     """A function that gives the uncompressed run to compare a run with, None if there is none."""
-    found: Mapping[tuple[object, ...], ResultRow] = {
+    baseline_of: Mapping[tuple[object, ...], ResultRow] = {
         _pairing(row): row
         for row in rows
         if row["compression"] == "none" and row["status"] == "finished"
     }
-    return lambda row: None if row["compression"] == "none" else found.get(_pairing(row))
+    return lambda row: None if row["compression"] == "none" else baseline_of.get(_pairing(row))
 
 
 def _pairing(row: ResultRow) -> tuple[object, ...]:

@@ -91,8 +91,8 @@ def beside(chart: QWidget, *side: QWidget) -> QSplitter:
     right = QWidget()
     column = QVBoxLayout(right)
     column.setContentsMargins(0, 0, 0, 0)
-    for place, widget in enumerate(side):
-        column.addWidget(widget, 0 if place else 1)
+    for number, widget in enumerate(side):
+        column.addWidget(widget, 0 if number else 1)
     splitter = QSplitter(Qt.Orientation.Horizontal)
     splitter.addWidget(chart)
     splitter.addWidget(right)

@@ -75,7 +75,7 @@ class CompareChart(Plot):
         if not self._log:
             axis.setTicks(None)
             return
-        values = [point.x for one in self._series for point in one.points]
+        values = [point.x for series in self._series for point in series.points]
         all_ticks = [10.0**power * digit for power in range(-3, 12) for digit in (1, 2, 5)]
         ticks = [tick for tick in all_ticks if min(values) / 2 <= tick <= max(values) * 2]
         axis.setTicks([[(math.log10(tick), f"{tick:,g}") for tick in ticks]])
@@ -83,28 +83,28 @@ class CompareChart(Plot):
     def _paint(self) -> None:
         self.plotItem.clear()
         self.scatters = []
-        for one in self._series:
-            self._paint_one(one)
+        for series in self._series:
+            self._paint_one(series)
 
-    def _paint_one(self, one: Series) -> None:
-        style = theme.series(one.number)
-        x = np.array([self._place(point.x) for point in one.points])
-        y = np.array([point.y for point in one.points])
+    def _paint_one(self, series: Series) -> None:
+        style = theme.series(series.number)
+        x = np.array([self._place(point.x) for point in series.points])
+        y = np.array([point.y for point in series.points])
         bars = pg.ErrorBarItem(
             x=x,
             y=y,
-            top=np.array([point.high for point in one.points]) - y,
-            bottom=y - np.array([point.low for point in one.points]),
+            top=np.array([point.high for point in series.points]) - y,
+            bottom=y - np.array([point.low for point in series.points]),
             beam=0,
             pen=line_pen(faint(style.colour, 150)),
         )
         self.addItem(bars)
         pen = line_pen(style.colour, dash=style.dash)
-        for line in one.lines():
+        for line in series.lines():
             places = [self._place(point.x) for point in line]
             self.addItem(pg.PlotDataItem(places, [point.y for point in line], pen=pen))
         scatter = pg.ScatterPlotItem(hoverable=True, hoverSize=_CHOSEN_SIZE, tip=_tip)
-        scatter.addPoints([self._spot(point, style) for point in one.points])
+        scatter.addPoints([self._spot(point, style) for point in series.points])
         scatter.sigClicked.connect(self._on_click)
         self.addItem(scatter)
         self.scatters.append(scatter)

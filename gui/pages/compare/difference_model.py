@@ -48,22 +48,24 @@ class Comparison:
         """One text per column."""
         row = self.row
         names = (str(row["run_id"]), model_title(row["model"]), row["compression"], row["attack"])
-        found = self.difference
-        if found is None:
+        difference = self.difference
+        if difference is None:
             return (*names, with_interval(row), self.reason, "", "", "")
         return (
             *names,
             with_interval(row),
-            difference_text(found),
-            p_text(found.p_value),
-            str(found.only_a),
-            str(found.only_b),
+            difference_text(difference),
+            p_text(difference.p_value),
+            str(difference.only_a),
+            str(difference.only_b),
         )
 
 
-def difference_text(found: PairedDifference) -> str:
+def difference_text(difference: PairedDifference) -> str:
     """``-3.1 [-5.9, -0.3]`` in points."""
-    middle, low, high = (100 * value for value in (found.difference, found.low, found.high))
+    middle, low, high = (
+        100 * value for value in (difference.difference, difference.low, difference.high)
+    )
     return f"{middle:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
@@ -84,13 +86,13 @@ class DifferenceModel(QAbstractTableModel):
         """Show these."""
         self.beginResetModel()
         self.comparisons = list(comparisons)
-        self._short = shortened([one.row for one in comparisons])
+        self._short = shortened([comparison.row for comparison in comparisons])
         self.endResetModel()
 
-    def replace(self, place: int, comparison: Comparison) -> None:
+    def replace(self, line: int, comparison: Comparison) -> None:
         """Fill in one row."""
-        self.comparisons[place] = comparison
-        self.dataChanged.emit(self.index(place, 0), self.index(place, len(COLUMNS) - 1))
+        self.comparisons[line] = comparison
+        self.dataChanged.emit(self.index(line, 0), self.index(line, len(COLUMNS) - 1))
 
     def rowCount(self, parent: Index = _NOWHERE) -> int:
         return 0 if parent.isValid() else len(self.comparisons)

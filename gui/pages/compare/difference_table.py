@@ -44,8 +44,8 @@ class DifferenceTable(QTableView):
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setTabKeyNavigation(False)
-        for place, width in enumerate(_WIDTHS):
-            self.setColumnWidth(place, width)
+        for column, width in enumerate(_WIDTHS):
+            self.setColumnWidth(column, width)
         self.selectionModel().selectionChanged.connect(self._on_selection)
 
     def show_rows(self, rows: Sequence[ResultRow], baseline: Baseline) -> None:
@@ -73,18 +73,18 @@ class DifferenceTable(QTableView):
         pair = row["run_id"], reference["run_id"]
         if pair not in self._found:
             return Comparison(row, reason="...")
-        found = self._found[pair]
-        return Comparison(row, found, "" if found else "other images")
+        difference = self._found[pair]
+        return Comparison(row, difference, "" if difference else "other images")
 
     def _work(self) -> None:
         """Compute one difference; called when the window has nothing else to do."""
         if not self._waiting:
             self._timer.stop()
             return
-        place, row, reference = self._waiting.popleft()
+        line, row, reference = self._waiting.popleft()
         pair = row["run_id"], reference["run_id"]
         self._found[pair] = self._difference(*pair)
-        self.model_.replace(place, self._known(row, reference))
+        self.model_.replace(line, self._known(row, reference))
 
     def _difference(self, run_id: int, reference: int) -> PairedDifference | None:
         images, broken = self._read(run_id)
@@ -111,9 +111,9 @@ class DifferenceTable(QTableView):
         """Select the rows of these runs."""
         model = self.selectionModel()
         model.clearSelection()
-        for place, comparison in enumerate(self.model_.comparisons):
+        for line, comparison in enumerate(self.model_.comparisons):
             if comparison.row["run_id"] in run_ids:
-                index = self.model_.index(place, 0)
+                index = self.model_.index(line, 0)
                 model.select(index, _FLAGS.Select | _FLAGS.Rows)
                 model.setCurrentIndex(index, _FLAGS.NoUpdate)
                 self.scrollTo(index)

@@ -100,11 +100,11 @@ class ComparePage(Page):
     def _switches(self) -> QHBoxLayout:
         """Which chart, and the controls of that chart."""
         row = QHBoxLayout()
-        for place, view in enumerate(self.views):
+        for number, view in enumerate(self.views):
             button = QPushButton(view.title)
             button.setCheckable(True)
             button.setAccessibleName(f"Chart: {view.title}")
-            self.switch.addButton(button, place)
+            self.switch.addButton(button, number)
             row.addWidget(button)
             self.charts.addWidget(view)
             self.controls.addWidget(view.controls)
@@ -157,10 +157,10 @@ class ComparePage(Page):
         self._by_hand = settings.contains("compare/study")
         self.studies.choose(str(settings.value("compare/study") or "") or None)
         self.filter_line.setText(str(settings.value("compare/filter") or ""))
-        for place, view in enumerate(self.views):
+        for number, view in enumerate(self.views):
             view.restore(settings)
             if view.id == str(settings.value("compare/chart") or ""):
-                self.switch.button(place).setChecked(True)
+                self.switch.button(number).setChecked(True)
 
     def save_state(self) -> None:
         settings = self.context.settings
@@ -247,10 +247,10 @@ class ComparePage(Page):
         """The chart in sight."""
         return self.views[self.switch.checkedId()]
 
-    def _switched(self, place: int, checked: bool) -> None:
+    def _switched(self, number: int, checked: bool) -> None:
         if checked:
-            self.charts.setCurrentIndex(place)
-            self.controls.setCurrentIndex(place)
+            self.charts.setCurrentIndex(number)
+            self.controls.setCurrentIndex(number)
             self._draw()
 
     def _draw(self) -> None:

@@ -66,7 +66,7 @@ class SecurityChart(Plot):
         for item, (number, line) in zip(self.curves, self._shown, strict=True):
             item.setPen(self._pen(number, line))
         if self.scatter is not None:
-            self.scatter.setData([self._spot(*one) for one in self._points])
+            self.scatter.setData([self._spot(*checked) for checked in self._points])
 
     def _paint(self) -> None:
         self.plotItem.clear()
@@ -131,7 +131,7 @@ class SecurityChart(Plot):
         )
         self.addItem(self.rings)
         self.scatter = pg.ScatterPlotItem(hoverable=True, hoverSize=_CHOSEN_SIZE, tip=_tip)
-        self.scatter.addPoints([self._spot(*one) for one in self._points])
+        self.scatter.addPoints([self._spot(*checked) for checked in self._points])
         self.scatter.sigClicked.connect(self._on_click)
         self.addItem(self.scatter)
 
@@ -156,10 +156,10 @@ class SecurityChart(Plot):
         if len(spots):
             self.clicked.emit(spots[0].data().run_id)
 
-    def _on_move(self, place: QPointF) -> None:
+    def _on_move(self, position: QPointF) -> None:
         box = self.plotItem.getViewBox()
-        eps = box.mapSceneToView(place).x()
-        inside = box.sceneBoundingRect().contains(place) and self._shown and eps >= 0
+        eps = box.mapSceneToView(position).x()
+        inside = box.sceneBoundingRect().contains(position) and self._shown and eps >= 0
         self.pointed.emit(eps if inside else -1.0)
 
     def leaveEvent(self, event: QEvent) -> None:

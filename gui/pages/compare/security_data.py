@@ -87,7 +87,7 @@ def _csv_rows(line: SecurityLine) -> Iterator[tuple[object, ...]]:
     curve, row = line.curve, line.row
     head = (line.name, row["run_id"], "curve", row["attack"])
     values = (curve.eps, curve.robust_accuracy, curve.ci_low, curve.ci_high)
-    for numbers in zip(*(one.tolist() for one in values), strict=True):
+    for numbers in zip(*(column.tolist() for column in values), strict=True):
         yield (*head, *numbers, "")
     for check in line.checks:
         rival = check.row

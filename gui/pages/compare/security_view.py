@@ -80,12 +80,12 @@ class SecurityView(ChartView):
             # Of many runs with many images only what is drawn is kept.
             self._samples[run_id] = [
                 {
-                    "index": one["index"],
-                    "broken": one["broken"],
-                    "l2": one["l2"],
-                    "linf": one["linf"],
+                    "index": sample["index"],
+                    "broken": sample["broken"],
+                    "l2": sample["l2"],
+                    "linf": sample["linf"],
                 }
-                for one in samples
+                for sample in samples
             ]
         if not self._waiting:
             self._timer.stop()
@@ -114,8 +114,8 @@ class SecurityView(ChartView):
 
     def panel(self) -> Panel | None:
         """What is shown."""
-        place = self.norm_box.currentIndex()
-        return self._panels[place] if 0 <= place < len(self._panels) else None
+        current = self.norm_box.currentIndex()
+        return self._panels[current] if 0 <= current < len(self._panels) else None
 
     def _list(self) -> None:
         panel = self.panel()
@@ -128,8 +128,8 @@ class SecurityView(ChartView):
             self.chart.show_panel(None, (), ())
             self.told.emit()
             return
-        ticked = {one.number: one for one in self.series.ticked()}
-        words = {point.run_id: point for one in ticked.values() for point in one.points}
+        ticked = {series.number: series for series in self.series.ticked()}
+        words = {point.run_id: point for series in ticked.values() for point in series.points}
         points = [
             (number, check, words[check.row["run_id"]])
             for number, check in panel.checks()
@@ -148,7 +148,7 @@ class SecurityView(ChartView):
     def drawn(self) -> list[SecurityLine]:
         """The curves that are ticked."""
         panel = self.panel()
-        ticked = {one.number for one in self.series.ticked()}
+        ticked = {series.number for series in self.series.ticked()}
         lines = enumerate(panel.lines) if panel else ()
         return [line for number, line in lines if number in ticked]
 

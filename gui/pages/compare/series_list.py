@@ -58,33 +58,36 @@ class SeriesList(QListWidget):
     def ticked(self) -> list[Series]:
         """The series to draw, with the points of the methods to draw."""
         hidden = self._hidden_methods & self._methods.keys()
-        shown = (one for one in self._series if one.name not in self._hidden)
+        shown = (series for series in self._series if series.name not in self._hidden)
         left = [
-            (one, replace(one, points=tuple(p for p in one.points if p.method not in hidden)))
-            for one in shown
+            (
+                series,
+                replace(series, points=tuple(p for p in series.points if p.method not in hidden)),
+            )
+            for series in shown
         ]
         # A security curve without a check has no points, and is drawn all the same.
-        return [one for whole, one in left if one.points or not whole.points]
+        return [narrowed for whole, narrowed in left if narrowed.points or not whole.points]
 
     def entries(self) -> list[tuple[QIcon, str]]:
         """What is ticked, with its sign, for the legend of a picture."""
         items = [self.item(row) for row in range(self.count())]
-        ticked = [one for one in items if one.checkState() == Qt.CheckState.Checked]
-        return [(one.icon(), one.text()) for one in ticked]
+        ticked = [item for item in items if item.checkState() == Qt.CheckState.Checked]
+        return [(item.icon(), item.text()) for item in ticked]
 
     def _fill(self) -> None:
         self.blockSignals(True)
         row = self.currentRow()
         self.clear()
-        for one in self._series:
+        for series in self._series:
             marker = self._markers and not self._methods
-            item = QListWidgetItem(series_icon(one.number, marker=marker), one.name)
-            item.setToolTip(f"{one.name}: {run_count(len(one.points))}")
-            self._add(item, hidden=one.name in self._hidden)
+            item = QListWidgetItem(series_icon(series.number, marker=marker), series.name)
+            item.setToolTip(f"{series.name}: {run_count(len(series.points))}")
+            self._add(item, hidden=series.name in self._hidden)
         for name, symbol in self._methods.items():
             item = QListWidgetItem(marker_icon(symbol), name if name != BASE else _BASE_WORDS)
             item.setData(_METHOD, name)
-            points = sum(point.method == name for one in self._series for point in one.points)
+            points = sum(point.method == name for series in self._series for point in series.points)
             item.setToolTip(f"{item.text()}: {run_count(points)}")
             self._add(item, hidden=name in self._hidden_methods)
         self.setCurrentRow(row)

@@ -61,7 +61,7 @@ class TradeoffView(ChartView):
     def _draw_ticked(self) -> None:
         ticked = self.series.ticked()
         self.chart.show_series(ticked, *self._axes(), self._markers)
-        flagged = sum(point.flagged for one in ticked for point in one.points)
+        flagged = sum(point.flagged for series in ticked for point in series.points)
         text = "Bars are 95 % Wilson intervals."
         if flagged:
             text += f" Hollow: flagged ({run_count(flagged)}), not evidence of robustness."
@@ -82,7 +82,7 @@ class TradeoffView(ChartView):
         self.chart.choose(run_ids)
 
     def drawn_runs(self) -> list[int]:
-        return [point.run_id for one in self.series.ticked() for point in one.points]
+        return [point.run_id for series in self.series.ticked() for point in series.points]
 
     def save(self, path: Path) -> None:
         save_picture(self.chart, self.series.entries(), path)
@@ -92,10 +92,10 @@ class TradeoffView(ChartView):
 
     def restore(self, settings: QSettings) -> None:
         for name, box in (("x", self.x_box), ("y", self.y_box)):
-            place = [axis.id for axis in _axes_of(box)].index(
+            current = [axis.id for axis in _axes_of(box)].index(
                 str(settings.value(f"compare/{name}") or box.itemData(0).id)
             )
-            box.setCurrentIndex(place)
+            box.setCurrentIndex(current)
 
     def save_state(self, settings: QSettings) -> None:
         settings.setValue("compare/x", self.x_box.currentData().id)
@@ -111,4 +111,4 @@ def _axis_box(name: str, axes: tuple[Axis, ...]) -> QComboBox:
 
 
 def _axes_of(box: QComboBox) -> list[Axis]:
-    return [box.itemData(place) for place in range(box.count())]
+    return [box.itemData(line) for line in range(box.count())]

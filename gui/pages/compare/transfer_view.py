@@ -103,8 +103,8 @@ class TransferView(ChartView):
 
     def matrix(self) -> Matrix | None:
         """What is shown."""
-        place = self.attack_box.currentIndex()
-        return self._matrices[place] if 0 <= place < len(self._matrices) else None
+        current = self.attack_box.currentIndex()
+        return self._matrices[current] if 0 <= current < len(self._matrices) else None
 
     def _draw(self) -> None:
         matrix = self.matrix()

@@ -87,10 +87,10 @@ class ExamplePanel(QFrame):
         """Choose the largest amplification that cuts nothing off."""
         self.amplification.setValue(FACTORS.index(fitting_factor(examples, FACTORS)))
 
-    def show_example(self, examples: KeptImages, place: int) -> None:
+    def show_example(self, examples: KeptImages, index: int) -> None:
         """Show one image."""
-        self._shown = (examples, place)
-        row = examples.samples[place]
+        self._shown = (examples, index)
+        row = examples.samples[index]
         shown: tuple[tuple[Kind, Pixels], ...] = (
             ("clean", examples.clean),
             ("adversarial", examples.adversarial),
@@ -98,14 +98,14 @@ class ExamplePanel(QFrame):
         for key, images in shown:
             text = f"predicted {prediction(examples, row, key)}"
             self.captions[key].setText(text)
-            self.views[key].show_image(picture(images[place]), text)
+            self.views[key].show_image(picture(images[index]), text)
         self._show_delta()
 
     def _show_delta(self) -> None:
         if self._shown is None:
             return
-        examples, place = self._shown
-        image = perturbation(examples.delta(place), self.factor, absolute=self.absolute.isChecked())
+        examples, index = self._shown
+        image = perturbation(examples.delta(index), self.factor, absolute=self.absolute.isChecked())
         words = f"perturbation, amplified {self.factor:g} times"
         self.views["delta"].show_image(image, words)
 

@@ -40,10 +40,10 @@ def draw_sheet(
             left = _GAP + column * (triple + 2 * _GAP) + number * (_SIDE + _GAP)
             text = f"{head} x{factor:g}" if number == 2 else head
             painter.drawText(QRect(left, 0, _SIDE, _TEXT), Qt.AlignmentFlag.AlignCenter, text)
-    for number, place in enumerate(places):
+    for number, index in enumerate(places):
         left = _GAP + (number % _COLUMNS) * (triple + 2 * _GAP)
         top = _TEXT + (number // _COLUMNS) * (_SIDE + _TEXT + _GAP)
-        _draw_triple(painter, examples, place, left, top, factor, absolute)
+        _draw_triple(painter, examples, index, left, top, factor, absolute)
     painter.end()
     return sheet
 
@@ -51,24 +51,24 @@ def draw_sheet(
 def _draw_triple(
     painter: QPainter,
     examples: KeptImages,
-    place: int,
+    index: int,
     left: int,
     top: int,
     factor: float,
     absolute: bool,
 ) -> None:
     images = (
-        picture(examples.clean[place]),
-        picture(examples.adversarial[place]),
-        perturbation(examples.delta(place), factor, absolute=absolute),
+        picture(examples.clean[index]),
+        picture(examples.adversarial[index]),
+        perturbation(examples.delta(index), factor, absolute=absolute),
     )
     for number, image in enumerate(images):
         draw_fitted(painter, image, left + number * (_SIDE + _GAP), top, _SIDE)
-    row = examples.samples[place]
+    row = examples.samples[index]
     text = f"image {row['index']}, label {examples.name(row['label'])}:  "
     below = QRect(left, top + _SIDE, 3 * _SIDE, _TEXT)
     side = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
-    painter.drawText(below, side, text + pair_text(examples, place))
+    painter.drawText(below, side, text + pair_text(examples, index))
 
 
 def save_sheet(

@@ -40,9 +40,9 @@ class ExamplesModel(QAbstractListModel):
         """Which image a row shows."""
         return self._places[row]
 
-    def row_of(self, place: int) -> int:
+    def row_of(self, image: int) -> int:
         """The row of an image, -1 if it is not shown."""
-        return self._places.index(place) if place in self._places else -1
+        return self._places.index(image) if image in self._places else -1
 
     def rowCount(self, parent: Index = _NOWHERE) -> int:
         return 0 if parent.isValid() else len(self._places)
@@ -50,31 +50,31 @@ class ExamplesModel(QAbstractListModel):
     def data(self, index: Index, role: int = _ROLE.DisplayRole) -> Any:
         if self._examples is None:
             return None
-        place = self._places[index.row()]
+        image = self._places[index.row()]
         match role:
             case _ROLE.DisplayRole:
-                return pair_text(self._examples, place)
+                return pair_text(self._examples, image)
             case _ROLE.DecorationRole:
-                return self._icon(place)
+                return self._icon(image)
             case _ROLE.ToolTipRole | _ROLE.AccessibleDescriptionRole:
-                row = self._examples.samples[place]
+                row = self._examples.samples[image]
                 return f"Image {row['index']}: {verdict(row)}"
         return None
 
-    def _icon(self, place: int) -> QIcon:
-        if place not in self._icons:
+    def _icon(self, image: int) -> QIcon:
+        if image not in self._icons:
             if len(self._icons) >= _MOST_CACHED:
                 self._icons.clear()
-            self._icons[place] = self._paint(place)
-        return self._icons[place]
+            self._icons[image] = self._paint(image)
+        return self._icons[image]
 
-    def _paint(self, place: int) -> QIcon:
+    def _paint(self, image: int) -> QIcon:
         assert self._examples is not None
         pixmap = QPixmap(2 * SIDE + GAP, SIDE)
         pixmap.fill(Qt.GlobalColor.transparent)
         painter = QPainter(pixmap)
         for column, images in enumerate((self._examples.clean, self._examples.adversarial)):
-            draw_fitted(painter, picture(images[place]), column * (SIDE + GAP), 0, SIDE)
+            draw_fitted(painter, picture(images[image]), column * (SIDE + GAP), 0, SIDE)
         painter.end()
         icon = QIcon(pixmap)
         icon.addPixmap(pixmap, QIcon.Mode.Selected)  # or Qt tints what is selected

@@ -54,9 +54,9 @@ class KeptImages:
         known = 0 <= label < len(self.class_names)
         return self.class_names[label] if known else str(label)
 
-    def delta(self, place: int) -> Pixels:
+    def delta(self, index: int) -> Pixels:
         """The perturbation of one image."""
-        result: Pixels = self.adversarial[place] - self.clean[place]
+        result: Pixels = self.adversarial[index] - self.clean[index]
         return result
 
     def places(self, shown: str, order: str) -> list[int]:
@@ -107,9 +107,9 @@ def verdict(row: SampleRow) -> str:
     return f"broken at step {step}" if step > 0 else "broken"
 
 
-def figures(examples: KeptImages, place: int) -> dict[str, str]:
+def figures(examples: KeptImages, index: int) -> dict[str, str]:
     """The numbers of one image as texts."""
-    row = examples.samples[place]
+    row = examples.samples[index]
     return {
         "verdict": verdict(row),
         "label": f"{examples.name(row['label'])}   (image {row['index']})",
@@ -131,9 +131,9 @@ def prediction(examples: KeptImages, row: SampleRow, kind: Kind) -> str:
     return f"{examples.name(label)}, {100 * confidence:.1f} %"
 
 
-def pair_text(examples: KeptImages, place: int) -> str:
+def pair_text(examples: KeptImages, index: int) -> str:
     """``3 → 8`` for an image whose prediction changed, ``3`` for the others."""
-    row = examples.samples[place]
+    row = examples.samples[index]
     before, after = row["clean_prediction"], row["adversarial_prediction"]
     if before == after:
         return examples.name(before)

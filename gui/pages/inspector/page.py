@@ -180,7 +180,7 @@ class InspectorPage(Page):
         return content
 
     def _connect(self) -> None:
-        self.runs.activated.connect(lambda place: self.open(self.runs.itemData(place)))
+        self.runs.activated.connect(lambda line: self.open(self.runs.itemData(line)))
         self.shown.currentIndexChanged.connect(self._list)
         self.order.currentIndexChanged.connect(self._list)
         self.previous.clicked.connect(lambda: self.step(-1))
@@ -272,8 +272,8 @@ class InspectorPage(Page):
             self.evidence.show_summary(None)
             return
         row = self.context.store.run(run_id)
-        found = lights(row, self.context.store.checks(row["run_id"]))
-        self.evidence.show_summary(summarise(row, found))
+        checks = lights(row, self.context.store.checks(row["run_id"]))
+        self.evidence.show_summary(summarise(row, checks))
 
     def _others(self, row: QueueRow | RunRow | None) -> list[QueueRow | RunRow]:
         if row is None:
@@ -311,19 +311,19 @@ class InspectorPage(Page):
         if current.isValid():
             self._show(self.model.place(current.row()))
 
-    def _show(self, place: int | None) -> None:
+    def _show(self, index: int | None) -> None:
         rows = self.model.rowCount()
-        if place is not None:
-            self.place = place
-        row = self.list.currentIndex().row() if place is not None else -1
+        if index is not None:
+            self.place = index
+        row = self.list.currentIndex().row() if index is not None else -1
         self.position.setText(f"{row + 1} of {rows}")
         self.previous.setEnabled(row > 0)
         self.next.setEnabled(0 <= row < rows - 1)
-        self.panel.setEnabled(place is not None)
-        if place is not None and self.examples is not None:
-            self.panel.show_example(self.examples, place)
-            self.figures.tell(figures(self.examples, place))
-            self.same.show_image(self.examples, place)
+        self.panel.setEnabled(index is not None)
+        if index is not None and self.examples is not None:
+            self.panel.show_example(self.examples, index)
+            self.figures.tell(figures(self.examples, index))
+            self.same.show_image(self.examples, index)
 
     def step(self, by: int) -> None:
         """Go to the next or the previous image of the list."""
@@ -348,7 +348,7 @@ class InspectorPage(Page):
         path = file_dialogs.ask_save(self, "Save a sheet of images", "PNG (*.png)", name)
         if path is None:
             return
-        places = [self.model.place(one) for one in range(row, self.model.rowCount())]
+        places = [self.model.place(line) for line in range(row, self.model.rowCount())]
         absolute = self.panel.absolute.isChecked()
         if save_sheet(path, self.examples, places, self.panel.factor, absolute=absolute):
             self.notify.emit(Message(f"The sheet was written to {path}.", level="ok"))

@@ -55,9 +55,9 @@ class SameImageTable(QTableWidget):
             self._timer.start()
         self._show()
 
-    def show_image(self, examples: KeptImages, place: int) -> None:
+    def show_image(self, examples: KeptImages, index: int) -> None:
         """Look one image up."""
-        self._image = (examples, place)
+        self._image = (examples, index)
         self._show()
 
     def run_of(self, line: int) -> int:
@@ -75,8 +75,8 @@ class SameImageTable(QTableWidget):
     def _show(self) -> None:
         if self._image is None:
             return
-        examples, place = self._image
-        index = examples.samples[place]["index"]
+        examples, position = self._image
+        index = examples.samples[position]["index"]
         self.setRowCount(len(self._runs))
         for line, run in enumerate(self._runs):
             sample = self._samples.get(run["run_id"], {}).get(index)

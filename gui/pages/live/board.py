@@ -109,9 +109,9 @@ class LiveBoard(QWidget):
         """Show the training or the attack."""
         self.view = view
         self.switch.show_view(view)
-        for one, parts in self._parts.items():
+        for name, parts in self._parts.items():
             for part in parts:
-                part.setVisible(one == view)
+                part.setVisible(name == view)
 
     @property
     def shown(self) -> Plot:

@@ -60,10 +60,10 @@ class PartMarks:
             self._plot.removeItem(line)
         ink = theme.plot_colours().foreground
         self.lines = []
-        for place, (step, name) in enumerate(self.parts):
+        for number, (step, name) in enumerate(self.parts):
             side = 1 if self._span and step > _LATE * self._span else 0
             label = {
-                "position": self._lowest + _NAME_GAP * (len(self.parts) - 1 - place),
+                "position": self._lowest + _NAME_GAP * (len(self.parts) - 1 - number),
                 "anchors": [(side, 0.5), (side, 0.5)],
                 "color": ink,
                 "fill": faint(theme.plot_colours().background, 200),
@@ -126,21 +126,25 @@ class CurveChart(Plot):
         colour_legend(self.legend)
         if self._name:
             self.legend.addItem(self.line, self._name)
-        self._behind = [self._add(one) for one in self._earlier]
-        others = [i for i, one in zip(self._behind, self._earlier, strict=True) if not one.baseline]
-        for item, one in zip(self._behind, self._earlier, strict=True):
-            if one.baseline:
-                self.legend.addItem(item, one.name)
+        self._behind = [self._add(earlier) for earlier in self._earlier]
+        others = [
+            i
+            for i, earlier in zip(self._behind, self._earlier, strict=True)
+            if not earlier.baseline
+        ]
+        for item, earlier in zip(self._behind, self._earlier, strict=True):
+            if earlier.baseline:
+                self.legend.addItem(item, earlier.name)
         if others:
             self.legend.addItem(others[0], "other variants, same attack")
 
-    def _add(self, one: Earlier) -> pg.PlotDataItem:
+    def _add(self, earlier: Earlier) -> pg.PlotDataItem:
         ink = theme.plot_colours().foreground
-        if one.baseline:
+        if earlier.baseline:
             pen = line_pen(faint(ink, 190), dash=Qt.PenStyle.DashLine)
         else:
             pen = line_pen(faint(ink, 80))
-        item = pg.PlotDataItem(*_columns(one.curve), pen=pen)
+        item = pg.PlotDataItem(*_columns(earlier.curve), pen=pen)
         self.addItem(item)
         return item
 

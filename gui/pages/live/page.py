@@ -150,11 +150,11 @@ class LivePage(Page):
         if version == self._seen:
             return
         self._seen = version
-        told = self._states  # a run that was stopped waits again, and stays in sight
+        states = self._states  # a run that was stopped waits again, and stays in sight
         rows = [
             row
             for row in self.context.store.queue()
-            if row["status"] != "waiting" or row["run_id"] in told
+            if row["status"] != "waiting" or row["run_id"] in states
         ]
         self._rows = {row["run_id"]: row for row in rows}
         self._forget_what_ended()
@@ -195,9 +195,9 @@ class LivePage(Page):
             self.follow.setChecked(payload == self.context.client.running)
             self._show(payload)
 
-    def _chosen(self, place: int) -> None:
+    def _chosen(self, line: int) -> None:
         self.follow.setChecked(False)
-        self._show(int(self.runs.itemData(place)))
+        self._show(int(self.runs.itemData(line)))
 
     def _follow_toggled(self, follow: bool) -> None:
         self._show_board_or_why_not()
@@ -207,8 +207,8 @@ class LivePage(Page):
 
     def _show(self, run_id: int) -> None:
         self.run_id = run_id
-        place = self.runs.findData(run_id)
-        if place < 0:
+        line = self.runs.findData(run_id)
+        if line < 0:
             self._seen = None
             if self.isVisible():
                 self.refresh()
@@ -255,8 +255,8 @@ class LivePage(Page):
         stamp = f"{row['status']} {row['finished']}"
         if self._stored.get(self.run_id, ("",))[0] != stamp:
             state = stored_state(self.context.store, self.run_id)
-            told = self._trained.get(self.run_id, Training())
-            state = replace(state, training=told.behind(state.training))
+            training = self._trained.get(self.run_id, Training())
+            state = replace(state, training=training.behind(state.training))
             self._stored[self.run_id] = stamp, state
         return self._stored[self.run_id][1]
 
@@ -290,8 +290,8 @@ class LivePage(Page):
         shown = same[:_MOST_EARLIER]
         self._read_one_curve([other["run_id"] for other in shown])
         short = shortened([row, *shown])
-        drawn = [one for one in shown if one["run_id"] in self._curves]
-        return short[str(row["compression"])], [self._curve_of(one, short) for one in drawn]
+        drawn = [other for other in shown if other["run_id"] in self._curves]
+        return short[str(row["compression"])], [self._curve_of(other, short) for other in drawn]
 
     def _read_one_curve(self, run_ids: list[int]) -> None:
         """Read the next curve that is missing: one a frame, so that no frame takes long."""

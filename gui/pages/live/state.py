@@ -105,7 +105,7 @@ class LiveState:
     def _progressed(self, event: events.RunProgress) -> LiveState:
         return replace(
             self,
-            curve=tuple((place * event.stride, one) for place, one in enumerate(event.curve)),
+            curve=tuple((step * event.stride, share) for step, share in enumerate(event.curve)),
             loss=event.loss,
             history=event.history,
             done=event.done,
@@ -185,13 +185,13 @@ def curve_points(rows: Sequence[CurveRow]) -> Points:
 
 def _marks(rows: Sequence[CurveRow]) -> Marks:
     """Where each part begins: after the step before its first point."""
-    found: list[tuple[int, str]] = []
+    marks: list[tuple[int, str]] = []
     before = 0
     for row in rows:
-        if row["part"] and row["part"] != (found[-1][1] if found else ""):
-            found.append((before, row["part"]))
+        if row["part"] and row["part"] != (marks[-1][1] if marks else ""):
+            marks.append((before, row["part"]))
         before = row["step"]
-    return tuple(found)
+    return tuple(marks)
 
 
 def _evidence(store: Store, row: RunRow) -> str:
@@ -208,10 +208,10 @@ def _history(broken: Sequence[bool]) -> tuple[tuple[int, int], ...]:
     stride = max(1, len(broken) // _MOST_POINTS)
     result: list[tuple[int, int]] = []
     count = 0
-    for place, one in enumerate(broken, 1):
-        count += one
-        if place % stride == 0 or place == len(broken):
-            result.append((place, count))
+    for done, is_broken in enumerate(broken, 1):
+        count += is_broken
+        if done % stride == 0 or done == len(broken):
+            result.append((done, count))
     return tuple(result)
 
 

@@ -63,14 +63,16 @@ class Training:
         epoch = event.at.epoch
         key = event.at.place, event.at.step, epoch.stage
         segments, last = list(self.segments), None
-        for place, one in enumerate(segments):
-            if (one.place, one.step, one.stage) == key:
-                last = place
+        for number, segment in enumerate(segments):
+            if (segment.place, segment.step, segment.stage) == key:
+                last = number
         if last is None:
             segments.append(Segment(*key, (epoch,), epoch.of))
         else:
             # What came after an epoch that comes again was of the try before.
-            kept = tuple(one for one in segments[last].epochs if one.number < epoch.number)
+            kept = tuple(
+                earlier for earlier in segments[last].epochs if earlier.number < epoch.number
+            )
             segments[last] = replace(segments[last], epochs=(*kept, epoch), expected=epoch.of)
             del segments[last + 1 :]
         return Training(
@@ -86,9 +88,9 @@ class Training:
 
     def behind(self, before: Training) -> Training:
         """With what is known of earlier steps in front."""
-        own = {one.place for one in self.segments}
-        earlier = tuple(one for one in before.segments if one.place not in own)
-        ordered = sorted((*earlier, *self.segments), key=lambda one: one.place)
+        places = {segment.place for segment in self.segments}
+        earlier = tuple(segment for segment in before.segments if segment.place not in places)
+        ordered = sorted((*earlier, *self.segments), key=lambda segment: segment.place)
         return replace(self, segments=tuple(ordered))
 
     @property
@@ -103,7 +105,7 @@ class Training:
 
     def span(self) -> int:
         """Epochs of the whole axis: those finished, and those that the step at work still has."""
-        done = sum(len(one.epochs) for one in self.segments)
+        done = sum(len(segment.epochs) for segment in self.segments)
         return max(done + max(self.step_epochs - self.step_done, 0), 1)
 
     def marks(self) -> Marks:
@@ -114,8 +116,8 @@ class Training:
         """Points (epoch, value) of an attribute of ``Epoch``, one run of them per segment."""
         return tuple(
             tuple(
-                (before + one, value)
-                for one, epoch in enumerate(segment.epochs, 1)
+                (before + number, value)
+                for number, epoch in enumerate(segment.epochs, 1)
                 if (value := getattr(epoch, name)) is not None
             )
             for before, segment in self._placed()
@@ -151,13 +153,13 @@ COLUMNS = (
 
 def of_records(records: Iterable[Payload]) -> Training:
     """The trainings in the records of a recipe's steps, as they are stored."""
-    found: list[Segment] = []
-    for place, record in enumerate(records, 1):
+    segments: list[Segment] = []
+    for number, record in enumerate(records, 1):
         for stage, group in groupby(record.get("epochs", ()), lambda row: str(row["stage"])):
             rows = list(group)
             epochs = tuple(Epoch.from_row(row) for row in rows)
-            found.append(Segment(place, record["step"], stage, epochs, rows[-1]["epochs"]))
-    return Training(tuple(found))
+            segments.append(Segment(number, record["step"], stage, epochs, rows[-1]["epochs"]))
+    return Training(tuple(segments))
 
 
 def expected_epochs(recipe: Iterable[Payload]) -> int:

@@ -47,8 +47,8 @@ class DataColumn(StudyColumn):
         self.seed = _number("", 2**31 - 1)
         self.keep = _number("None", _MOST)
         self._datasets = list(catalog.section("datasets"))
-        for one in self._datasets:
-            self.dataset.addItem(catalog.find("datasets", one).title)
+        for id_ in self._datasets:
+            self.dataset.addItem(catalog.find("datasets", id_).title)
         self._lay_out()
         self._connect()
         self.put({})
@@ -109,13 +109,13 @@ class DataColumn(StudyColumn):
     def _look(self) -> None:
         """Mark the models that do not fit the chosen images."""
         try:
-            found = look_at(DatasetSpec.model_validate(self._dataset_table()))
+            images = look_at(DatasetSpec.model_validate(self._dataset_table()))
         except ValidationError:  # no path yet
-            found = ImagesFound()
-        self.model_list.judge(found)
+            images = ImagesFound()
+        self.model_list.judge(images)
         known = catalog.models.cards.cards()
-        cards = [known[one] for one in self.model_list.ticked() if one in known]
-        self.cut.judge(self._dataset_table(), found, cards)
+        cards = [known[id_] for id_ in self.model_list.ticked() if id_ in known]
+        self.cut.judge(self._dataset_table(), images, cards)
 
     def _explain(self) -> None:
         self.dataset.setToolTip(catalog.find("datasets", self._dataset_id()).summary)
@@ -127,11 +127,11 @@ class DataColumn(StudyColumn):
         """Show these tables of a study file; without them, the defaults."""
         self.blockSignals(True)
         data = draft.get("dataset", {})
-        own = next((kind for kind in OWN if data.get(kind)), "")
-        kind = own or data.get("name", "")
+        source = next((kind for kind in OWN if data.get(kind)), "")
+        kind = source or data.get("name", "")
         known = kind if kind in self._datasets else self._datasets[0]
         self.dataset.setCurrentIndex(self._datasets.index(known))
-        path = data.get(own, "") if own else data.get("root", "")
+        path = data.get(source, "") if source else data.get("root", "")
         self.location.put(known, path if known in (*OWN, *ROOTED) else "")
         self.cut.put(known, data)
         self._explain()
@@ -152,7 +152,7 @@ class DataColumn(StudyColumn):
             "seed": self.seed.value(),
             "keep_images": self.keep.value(),
             "dataset": self._dataset_table(),
-            "model": [{"name": one} for one in self.model_list.ticked()],
+            "model": [{"name": id_} for id_ in self.model_list.ticked()],
         }
 
     def _dataset_table(self) -> dict[str, Any]:

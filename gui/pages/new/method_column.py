@@ -53,7 +53,7 @@ class MethodColumn(StudyColumn):
     def __init__(self, title: str, section: str) -> None:
         super().__init__(title)
         self._section = section
-        self._ids = [one for one in catalog.section(section) if one != _BASELINE]
+        self._ids = [id_ for id_ in catalog.section(section) if id_ != _BASELINE]
         self._top: list[Block] = []
         self.groups: list[MethodGroup] = []
         self._current: MethodBlock | None = None
@@ -87,7 +87,7 @@ class MethodColumn(StudyColumn):
         menu = QMenu(self)
         menu.setToolTipsVisible(True)
         for preset in presets():
-            action = menu.addAction(preset.title, lambda one=preset: self.add_preset(one))
+            action = menu.addAction(preset.title, lambda chosen=preset: self.add_preset(chosen))
             action.setToolTip("\n".join(filter(None, (preset.summary, preset.paper))))
         self.preset_button.setMenu(menu)
         row = QHBoxLayout()
@@ -116,10 +116,10 @@ class MethodColumn(StudyColumn):
         self.generation, given = mark or (self._studies, ())
         self._given = list(given)
         # "none" is part of every study, so a table that names it adds nothing.
-        for table in (one for one in tables if one.get("name") != _BASELINE):
+        for table in (table for table in tables if table.get("name") != _BASELINE):
             self._insert(table)
         used = {block.entry_id for block in self._top if isinstance(block, MethodBlock)}
-        unused = [one for one in self._ids if one not in used]
+        unused = [id_ for id_ in self._ids if id_ not in used]
         if len(self._ids) <= _FEW:
             for entry_id in unused:
                 self._add_on_top(MethodBlock(self._section, entry_id))
@@ -144,7 +144,7 @@ class MethodColumn(StudyColumn):
         if self._section == "compressions" and "steps" in table:
             block: Block = RecipeBlock(self._token())
         else:
-            again = any(getattr(one, "entry_id", "") == table["name"] for one in self._top)
+            again = any(getattr(block, "entry_id", "") == table["name"] for block in self._top)
             block = MethodBlock(self._section, table["name"], extra=again)
         block.put(table)
         self._add_on_top(block)
@@ -166,9 +166,9 @@ class MethodColumn(StudyColumn):
         block = RecipeBlock(self._token())
         block.put({"steps": steps})
         # Behind what is used, but not below a list of what is not.
-        used = [isinstance(one, RecipeBlock) or one.box.isChecked() for one in self._top]
-        place = used.index(False) if False in used else len(used)
-        self._add(block, place)
+        used = [isinstance(block, RecipeBlock) or block.box.isChecked() for block in self._top]
+        position = used.index(False) if False in used else len(used)
+        self._add(block, position)
         self.changed.emit()
         self.area.ensureWidgetVisible(block)
         return block
@@ -186,32 +186,32 @@ class MethodColumn(StudyColumn):
         recipes = [block for block in self._top if isinstance(block, RecipeBlock)]
         return next((block for block in recipes if block.token == token), None)
 
-    def insert_recipe(self, place: int, token: int, table: Mapping[str, Any]) -> None:
+    def insert_recipe(self, position: int, token: int, table: Mapping[str, Any]) -> None:
         """Put a recipe at a place among the blocks on top."""
         block = RecipeBlock(token)
         block.put(table)
-        self._add(block, min(place, len(self._top)))
+        self._add(block, min(position, len(self._top)))
         self.changed.emit()
 
     def take_recipe(self, token: int) -> tuple[int, dict[str, Any]]:
         """Take a recipe out; gives its place and its table."""
         block = self.find_recipe(token)
         assert block is not None
-        place, table = self._top.index(block), block.tables()[0]
+        position, table = self._top.index(block), block.tables()[0]
         self._remove(block)
-        return place, table
+        return position, table
 
     def _remove_recipe(self, token: int) -> None:
-        place, table = self.take_recipe(token)
-        self.change.emit(RemoveRecipe(self, token, place, table))
+        position, table = self.take_recipe(token)
+        self.change.emit(RemoveRecipe(self, token, position, table))
 
     def _watch_recipe(self, block: RecipeBlock) -> None:
         find = partial(self.find_recipe, block.token)
         change = self.change
         block.removed.connect(lambda: self._remove_recipe(block.token))
-        block.added.connect(lambda place: change.emit(AddStep(find, place)))
-        block.moved.connect(lambda place, to: change.emit(MoveStep(find, place, to)))
-        block.taken.connect(lambda place, table: change.emit(RemoveStep(find, place, table)))
+        block.added.connect(lambda position: change.emit(AddStep(find, position)))
+        block.moved.connect(lambda position, to: change.emit(MoveStep(find, position, to)))
+        block.taken.connect(lambda position, table: change.emit(RemoveStep(find, position, table)))
 
     # -- blocks and groups -----------------------------------------------------------------
 
@@ -220,12 +220,12 @@ class MethodColumn(StudyColumn):
         for block in self.blocks:
             if isinstance(block, MethodBlock) and block.entry_id == entry_id:
                 return block
-        group = next(one for one in self.groups if entry_id in one.entry_ids)
+        group = next(group for group in self.groups if entry_id in group.entry_ids)
         return self._build(group, entry_id)
 
     def _build(self, group: MethodGroup, entry_id: str) -> MethodBlock:
-        block, place = MethodBlock(self._section, entry_id), group.place_of(entry_id)
-        self._add_to_group(group, block, place)
+        block, position = MethodBlock(self._section, entry_id), group.place_of(entry_id)
+        self._add_to_group(group, block, position)
         return block
 
     def _add_group(self, group: MethodGroup) -> None:
@@ -237,14 +237,14 @@ class MethodColumn(StudyColumn):
     def _add_on_top(self, block: Block) -> None:
         self._add(block, len(self._top))
 
-    def _add_to_group(self, group: MethodGroup, block: MethodBlock, place: int) -> None:
+    def _add_to_group(self, group: MethodGroup, block: MethodBlock, position: int) -> None:
         # Expanding is what builds, so by now the group has its heading in the layout.
-        group.blocks.insert(place, block)
-        self._show_at(self.inside.indexOf(group) + 1 + place, block)
+        group.blocks.insert(position, block)
+        self._show_at(self.inside.indexOf(group) + 1 + position, block)
 
-    def _add(self, block: Block, place: int) -> None:
-        self._top.insert(place, block)
-        self._show_at(self._first + place, block)
+    def _add(self, block: Block, position: int) -> None:
+        self._top.insert(position, block)
+        self._show_at(self._first + position, block)
 
     def _show_at(self, line: int, block: Block) -> None:
         self.inside.insertWidget(line, block)
@@ -260,7 +260,7 @@ class MethodColumn(StudyColumn):
         extra = MethodBlock(self._section, block.entry_id, extra=True)
         block.box.setChecked(True)
         extra.put(block.tables()[0])
-        group = next((one for one in self.groups if block in one.blocks), None)
+        group = next((group for group in self.groups if block in group.blocks), None)
         if group is None:
             self._add(extra, self._top.index(block) + 1)
         else:
@@ -296,14 +296,14 @@ class MethodColumn(StudyColumn):
         """Show what is searched for; without a search, what is open or ticked."""
         searching = bool(self.search.text().strip())
         for group in self.groups:
-            found = [one for one in group.entry_ids if searching and self._found(one)]
+            matching = [id_ for id_ in group.entry_ids if searching and self._found(id_)]
             for entry_id in group.missing():
-                if (group.expanded and not searching) or entry_id in found:
+                if (group.expanded and not searching) or entry_id in matching:
                     self._build(group, entry_id)
             for block in group.blocks:
                 is_open = group.expanded or block.box.isChecked()
-                block.setVisible(block.entry_id in found if searching else is_open)
-            group.setVisible(bool(found) or not searching)
+                block.setVisible(block.entry_id in matching if searching else is_open)
+            group.setVisible(bool(matching) or not searching)
         for on_top in self._top:
             known = isinstance(on_top, MethodBlock) and self._found(on_top.entry_id)
             on_top.setVisible(known or not searching)
@@ -314,8 +314,8 @@ class MethodColumn(StudyColumn):
     def _tell_groups(self) -> None:
         searching = bool(self.search.text().strip())
         for group in self.groups:
-            found = sum(map(self._found, group.entry_ids)) if searching else None
-            group.tell(found)
+            matching = sum(map(self._found, group.entry_ids)) if searching else None
+            group.tell(matching)
 
     def _choices(self) -> list[MethodBlock]:
         """What is listed and can be ticked, from above."""

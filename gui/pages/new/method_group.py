@@ -21,14 +21,14 @@ def families(entry_ids: list[str], section: str) -> dict[str, list[str]]:
     """The entries by family: attacks in a ball, minimum norm, without gradients, libraries."""
 
     def rank(family: str) -> int:
-        ranks = [place for place, start in enumerate(_LAST, 1) if family.startswith(start)]
+        ranks = [number for number, start in enumerate(_LAST, 1) if family.startswith(start)]
         return ranks[0] if ranks else 0
 
     # In the order of the whole catalogue, so that the groups stand still while methods leave.
-    found: dict[str, list[str]] = {one.family: [] for one in catalog.section(section).values()}
+    ids: dict[str, list[str]] = {entry.family: [] for entry in catalog.section(section).values()}
     for id_ in entry_ids:
-        found[catalog.find(section, id_).family].append(id_)
-    return {family: found[family] for family in sorted(found, key=rank) if found[family]}
+        ids[catalog.find(section, id_).family].append(id_)
+    return {family: ids[family] for family in sorted(ids, key=rank) if ids[family]}
 
 
 def matches(entry: Entry, text: str) -> bool:
@@ -74,13 +74,13 @@ class MethodGroup(TextButton):
         self.expanded = expanded
         self.tell()
 
-    def tell(self, found: int | None = None) -> None:
+    def tell(self, matching: int | None = None) -> None:
         """Say how many methods there are, or how many of them were found, and are ticked."""
         count = len(self.entry_ids)
         ticked = sum(block.box.isChecked() for block in self.blocks)
-        self._counts = f"  ({count if found is None else f'{found} of {count}'})"
+        self._counts = f"  ({count if matching is None else f'{matching} of {count}'})"
         self._counts += f"  {ticked} ticked" if ticked else ""
-        is_open = self.expanded if found is None else True
+        is_open = self.expanded if matching is None else True
         self.set_icon("unfolded" if is_open else "folded")
         self.setAccessibleName(f"{self._name}{self._counts}, {'open' if is_open else 'closed'}")
         self.setToolTip(self._name)
@@ -103,7 +103,7 @@ class MethodGroup(TextButton):
     def missing(self) -> list[str]:
         """The methods that have no block yet."""
         built = {block.entry_id for block in self.blocks}
-        return [one for one in self.entry_ids if one not in built]
+        return [id_ for id_ in self.entry_ids if id_ not in built]
 
     def place_of(self, entry_id: str) -> int:
         """Where a new block belongs among those that are built."""

@@ -103,8 +103,10 @@ class ModelList(QWidget):
         if cards == self._seen:
             return
         self._seen = dict(cards)
-        ticked, order = set(self.ticked()), [one for one in self._order if one in cards]
-        for id_ in [one for one, block in self._blocks.items() if cards.get(one) != block.card]:
+        ticked, order = set(self.ticked()), [known for known in self._order if known in cards]
+        for id_ in [
+            known for known, block in self._blocks.items() if cards.get(known) != block.card
+        ]:
             block = self._blocks.pop(id_)
             self._list.removeWidget(block)
             block.hide()
@@ -116,7 +118,7 @@ class ModelList(QWidget):
                 block.box.setChecked(id_ in ticked)
                 block.box.clicked.connect(lambda _on: self.changed.emit())
         self.models = {id_: self._blocks[id_].box for id_ in cards}
-        self._arrange(order + [one for one in cards if one not in order])
+        self._arrange(order + [known for known in cards if known not in order])
         if ticked - set(cards):
             self.changed.emit()
 
@@ -128,28 +130,28 @@ class ModelList(QWidget):
 
     def misfits(self) -> list[str]:
         """The titles of ticked models that do not fit the images."""
-        blocks = (self._blocks[one] for one in self.ticked())
+        blocks = (self._blocks[id_] for id_ in self.ticked())
         return [block.card.title for block in blocks if misfit(self._look, block.card)]
 
     def ticked(self) -> list[str]:
         """In the order of the study file, so that opening and saving it changes nothing."""
-        return [one for one in self._order if self.models[one].isChecked()]
+        return [id_ for id_ in self._order if self.models[id_].isChecked()]
 
     def put(self, chosen: Sequence[str]) -> None:
         """Tick these and show them first, in the order of the study, as the other columns do."""
-        known = [one for one in dict.fromkeys(chosen) if one in self.models]
-        for one, box in self.models.items():
-            box.setChecked(one in known)
-        self._arrange(known + [one for one in self.models if one not in known])
+        known = [id_ for id_ in dict.fromkeys(chosen) if id_ in self.models]
+        for id_, box in self.models.items():
+            box.setChecked(id_ in known)
+        self._arrange(known + [id_ for id_ in self.models if id_ not in known])
 
     def _arrange(self, order: list[str]) -> None:
         self._order = order
         before: QWidget = self.buttons["models"]
-        for one in order:
-            self._list.removeWidget(self._blocks[one])
-            self._list.addWidget(self._blocks[one])
-            QWidget.setTabOrder(before, self.models[one])
-            before = self.models[one]
+        for id_ in order:
+            self._list.removeWidget(self._blocks[id_])
+            self._list.addWidget(self._blocks[id_])
+            QWidget.setTabOrder(before, self.models[id_])
+            before = self.models[id_]
 
 
 def _facts(card: ModelCard) -> str:

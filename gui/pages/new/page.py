@@ -163,7 +163,7 @@ class NewPage(Page):
         if self.draft() == before[0]:
             return
         command = ReplaceDraft(
-            f"replace the draft by {name}", lambda one: self._put(*one), self._marked, before
+            f"replace the draft by {name}", lambda state: self._put(*state), self._marked, before
         )
         self.change.emit(command)
         if any(before[0][key] for key in ("model", "compression", "attack")):
@@ -337,7 +337,7 @@ def checked(draft: Mapping[str, Any]) -> Study:
         math.prod(_combinations(step) for step in table.get("steps", (table,)))
         for table in draft["compression"]
     )
-    runs = len(draft["model"]) * variants * sum(_combinations(one) for one in draft["attack"])
+    runs = len(draft["model"]) * variants * sum(_combinations(attack) for attack in draft["attack"])
     if runs > MOST_RUNS:
         raise SpecError(f"This would be {runs:,} runs, but at most {MOST_RUNS:,} make sense.")
     return Study.from_dict(draft)

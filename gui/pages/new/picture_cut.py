@@ -103,8 +103,8 @@ class CutBox(QWidget):
         self._proposal = sides.pop() if len(sides) == 1 and (look.mixed or other) else 0
         self.propose.setVisible(bool(self._proposal))
         self.propose.setText(f"Resize and crop to {self._proposal}")
-        told = "The pictures differ in size: resize and crop them." if look.mixed else ""
-        self.note.tell(told, "warning")
+        warning = "The pictures differ in size: resize and crop them." if look.mixed else ""
+        self.note.tell(warning, "warning")
 
     def _take_proposal(self) -> None:
         side = self._proposal

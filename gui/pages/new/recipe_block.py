@@ -38,7 +38,7 @@ class RecipeBlock(QFrame):
         super().__init__()
         self.token = token
         self.setObjectName("step")
-        self._ids = [one for one in catalog.section("compressions") if one != "none"]
+        self._ids = [id_ for id_ in catalog.section("compressions") if id_ != "none"]
         self.rows: list[StepRow] = []
         self.title = QLabel("Recipe of steps")
         self.title.setProperty("role", "heading")
@@ -64,7 +64,7 @@ class RecipeBlock(QFrame):
 
     # -- steps -----------------------------------------------------------------------------
 
-    def insert_step(self, place: int, table: Mapping[str, Any] | None = None) -> StepRow:
+    def insert_step(self, position: int, table: Mapping[str, Any] | None = None) -> StepRow:
         """Put a step at a place, or at the end if there are fewer."""
         row = StepRow(self._ids)
         if table:
@@ -73,7 +73,7 @@ class RecipeBlock(QFrame):
         row.moved.connect(lambda by: self._move_by_hand(row, by))
         row.copied.connect(lambda: self._copy_by_hand(row))
         row.removed.connect(lambda: self._remove_by_hand(row))
-        self.rows.insert(place, row)
+        self.rows.insert(position, row)
         self._steps.insertWidget(self.rows.index(row), row)
         self._renumber()
         return row
@@ -82,9 +82,9 @@ class RecipeBlock(QFrame):
         """Append a step."""
         return self.insert_step(len(self.rows), table)
 
-    def take_step(self, place: int) -> dict[str, Any]:
+    def take_step(self, position: int) -> dict[str, Any]:
         """Take the step at a place out; gives its table."""
-        row = self.rows.pop(place)
+        row = self.rows.pop(position)
         table = row.table()
         self._steps.removeWidget(row)
         row.hide()
@@ -92,17 +92,17 @@ class RecipeBlock(QFrame):
         self._renumber()
         return table
 
-    def move_step(self, place: int, to: int) -> None:
+    def move_step(self, position: int, to: int) -> None:
         """Move a step; whatever has the keyboard keeps it."""
-        row = self.rows.pop(place)
+        row = self.rows.pop(position)
         self.rows.insert(to, row)
         self._steps.removeWidget(row)
         self._steps.insertWidget(to, row)
         self._renumber()
 
     def _renumber(self) -> None:
-        for place, row in enumerate(self.rows):
-            row.set_place(place, len(self.rows))
+        for position, row in enumerate(self.rows):
+            row.set_place(position, len(self.rows))
         self.changed.emit()
 
     # -- by hand: done at once, and told so that it can be undone ----------------------------
@@ -112,24 +112,24 @@ class RecipeBlock(QFrame):
         self.added.emit(len(self.rows) - 1)
 
     def _copy_by_hand(self, row: StepRow) -> None:
-        place = self.rows.index(row) + 1
-        self.insert_step(place, row.table()).combo.setFocus()
-        self.added.emit(place)
+        position = self.rows.index(row) + 1
+        self.insert_step(position, row.table()).combo.setFocus()
+        self.added.emit(position)
 
     def _move_by_hand(self, row: StepRow, by: int) -> None:
-        place = self.rows.index(row)
-        if 0 <= place + by < len(self.rows):
-            self.move_step(place, place + by)
-            self.moved.emit(place, place + by)
+        position = self.rows.index(row)
+        if 0 <= position + by < len(self.rows):
+            self.move_step(position, position + by)
+            self.moved.emit(position, position + by)
 
     def _remove_by_hand(self, row: StepRow) -> None:
         if len(self.rows) == 1:
             self.removed.emit()
             return
-        place = self.rows.index(row)
-        table = self.take_step(place)
-        self.rows[min(place, len(self.rows) - 1)].remove.setFocus()
-        self.taken.emit(place, table)
+        position = self.rows.index(row)
+        table = self.take_step(position)
+        self.rows[min(position, len(self.rows) - 1)].remove.setFocus()
+        self.taken.emit(position, table)
 
     # -- what comes of it ------------------------------------------------------------------
 

@@ -43,5 +43,5 @@ def outcome(steps: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _recipes(steps: Sequence[Mapping[str, Any]]) -> Iterator[Recipe]:
-    sweeps = [[make_step(one, "step") for one in expand(step)] for step in steps]
+    sweeps = [[make_step(expanded, "step") for expanded in expand(step)] for step in steps]
     return itertools.islice(itertools.product(*sweeps), MOST_CHECKED)

@@ -29,7 +29,7 @@ class Shelf(Protocol):
     def find_recipe(self, token: int) -> RecipeBlock | None:
         """The recipe of a token, if it is there."""
 
-    def insert_recipe(self, place: int, token: int, table: Mapping[str, Any]) -> None:
+    def insert_recipe(self, position: int, token: int, table: Mapping[str, Any]) -> None:
         """Put a recipe at a place."""
 
     def take_recipe(self, token: int) -> tuple[int, dict[str, Any]]:
@@ -57,9 +57,9 @@ class _Done(QUndoCommand):
 class MoveStep(_Done):
     """A step stands at another place."""
 
-    def __init__(self, find: Find, place: int, to: int) -> None:
-        super().__init__(f"move step {place + 1}")
-        self._find, self._place, self._to = find, place, to
+    def __init__(self, find: Find, position: int, to: int) -> None:
+        super().__init__(f"move step {position + 1}")
+        self._find, self._place, self._to = find, position, to
 
     def again(self) -> None:
         self._move(self._place, self._to)
@@ -67,20 +67,20 @@ class MoveStep(_Done):
     def undo(self) -> None:
         self._move(self._to, self._place)
 
-    def _move(self, place: int, to: int) -> None:
+    def _move(self, position: int, to: int) -> None:
         block = self._find()
-        if block is None or max(place, to) >= len(block.rows):
+        if block is None or max(position, to) >= len(block.rows):
             self.setObsolete(True)
         else:
-            block.move_step(place, to)
+            block.move_step(position, to)
 
 
 class AddStep(_Done):
     """A step was added; undone, it is kept as it stood then."""
 
-    def __init__(self, find: Find, place: int) -> None:
-        super().__init__(f"add step {place + 1}")
-        self._find, self._place = find, place
+    def __init__(self, find: Find, position: int) -> None:
+        super().__init__(f"add step {position + 1}")
+        self._find, self._place = find, position
         self._table: Mapping[str, Any] = {}
 
     def again(self) -> None:
@@ -93,9 +93,9 @@ class AddStep(_Done):
 class RemoveStep(_Done):
     """A step was removed."""
 
-    def __init__(self, find: Find, place: int, table: Mapping[str, Any]) -> None:
-        super().__init__(f"remove step {place + 1}")
-        self._find, self._place, self._table = find, place, table
+    def __init__(self, find: Find, position: int, table: Mapping[str, Any]) -> None:
+        super().__init__(f"remove step {position + 1}")
+        self._find, self._place, self._table = find, position, table
 
     def again(self) -> None:
         self._table = _take(self, self._find(), self._place)
@@ -105,28 +105,28 @@ class RemoveStep(_Done):
 
 
 def _insert(
-    command: QUndoCommand, block: RecipeBlock | None, place: int, table: Mapping[str, Any]
+    command: QUndoCommand, block: RecipeBlock | None, position: int, table: Mapping[str, Any]
 ) -> None:
     if block is None:
         command.setObsolete(True)
     else:
-        block.insert_step(place, table)
+        block.insert_step(position, table)
 
 
-def _take(command: QUndoCommand, block: RecipeBlock | None, place: int) -> Mapping[str, Any]:
-    if block is None or place >= len(block.rows):
+def _take(command: QUndoCommand, block: RecipeBlock | None, position: int) -> Mapping[str, Any]:
+    if block is None or position >= len(block.rows):
         command.setObsolete(True)
         return {}
-    return block.take_step(place)
+    return block.take_step(position)
 
 
 class RemoveRecipe(_Done):
     """A recipe was removed, at this place and with this table."""
 
-    def __init__(self, shelf: Shelf, token: int, place: int, table: Mapping[str, Any]) -> None:
+    def __init__(self, shelf: Shelf, token: int, position: int, table: Mapping[str, Any]) -> None:
         super().__init__("remove recipe")
         self._shelf, self._token, self._generation = shelf, token, shelf.generation
-        self._place, self._table = place, table
+        self._place, self._table = position, table
 
     def again(self) -> None:
         if self._shelf.find_recipe(self._token) is None:

@@ -40,7 +40,7 @@ class StepRow(QFrame):
         self.number = QLabel()
         self.number.setProperty("role", "heading")
         self.combo = ComboBox()
-        self.combo.addItems([catalog.find("compressions", one).title for one in ids])
+        self.combo.addItems([catalog.find("compressions", id_).title for id_ in ids])
         self.combo.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
@@ -84,9 +84,9 @@ class StepRow(QFrame):
         self.form = self._new_form()
         self.changed.emit()
 
-    def set_place(self, place: int, count: int) -> None:
+    def set_place(self, position: int, count: int) -> None:
         """Say which step it is, from 0, of how many."""
-        number = place + 1
+        number = position + 1
         self.number.setText(str(number))
         self.combo.setAccessibleName(f"Method of step {number}")
         for button, what, keys in (
@@ -97,7 +97,7 @@ class StepRow(QFrame):
         ):
             button.setAccessibleName(what)
             button.setToolTip(f"{what} ({keys})" if keys else what)
-        self.up.setEnabled(place > 0)
+        self.up.setEnabled(position > 0)
         self.down.setEnabled(number < count)
 
     def put(self, table: Mapping[str, Any]) -> None:

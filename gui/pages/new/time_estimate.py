@@ -49,10 +49,10 @@ def estimate(study: Study, paces: Sequence[PaceRow], step_paces: Sequence[StepPa
     here = [row for row in paces if row["dataset"] == study.dataset.label]
     images = study.dataset.limit or max((row["n"] for row in here), default=0)
     attacks = [attack.label for attack in study.attack_specs()]
-    times = [_per_image(here, model.name, one) for model in study.models for one in attacks]
-    known = [one for one in times if one is not None]
+    times = [_per_image(here, model.name, attack) for model in study.models for attack in attacks]
+    known = [time for time in times if time is not None]
     trainings = training_seconds(study, step_paces)
-    learning = sum(one for one in trainings if one is not None)
+    learning = sum(seconds for seconds in trainings if seconds is not None)
     unknown = _unknown(trainings)
     variants = len(study.recipes())
     if not known:
@@ -87,13 +87,13 @@ def training_seconds(study: Study, step_paces: Sequence[StepPaceRow]) -> list[fl
         for recipe in study.recipes()
         for count in range(1, len(recipe) + 1)
     }
-    found: list[float | None] = []
+    seconds: list[float | None] = []
     for (model, _), step in beginnings.items():
         params = catalog.find("compressions", step.name).params.model_validate(step.params)
         if epochs := params.training_epochs():
             each = _per_epoch(here, model, step)
-            found.append(None if each is None else epochs * each)
-    return found
+            seconds.append(None if each is None else epochs * each)
+    return seconds
 
 
 def _per_epoch(rows: Iterable[StepPaceRow], model: str, step: Step) -> float | None:

@@ -89,8 +89,8 @@ class QueueModel(QAbstractTableModel):
 
     def _tip(self, row: QueueRow, column: int) -> str | None:
         if column == REASON and row["message"]:
-            told = f"{row['message']} {row['hint'] or ''}".rstrip()
-            return "\n\n".join(filter(None, (told, (row["traceback"] or "")[-1500:])))
+            reason = f"{row['message']} {row['hint'] or ''}".rstrip()
+            return "\n\n".join(filter(None, (reason, (row["traceback"] or "")[-1500:])))
         if column == NAME:
             return f"{self._text(row, NAME)}\nModel {row['model']}"
         return self._text(row, column) if column in (NAME, STUDY, REASON) else None
@@ -139,26 +139,26 @@ class QueueModel(QAbstractTableModel):
         self._remove({row["run_id"] for row in rows})
         self._append(rows)
         self._reorder([row["run_id"] for row in rows])
-        for place, row in enumerate(rows):
-            if row != self._rows[place]:
-                self._rows[place] = row
-                self._announce(place)
+        for line, row in enumerate(rows):
+            if row != self._rows[line]:
+                self._rows[line] = row
+                self._announce(line)
 
     def touch(self, run_id: int) -> None:
         """The progress of a run has changed."""
-        for place, row in enumerate(self._rows):
+        for line, row in enumerate(self._rows):
             if row["run_id"] == run_id:
-                self._announce(place)
+                self._announce(line)
                 return
 
-    def _announce(self, place: int) -> None:
-        self.dataChanged.emit(self.index(place, 0), self.index(place, len(COLUMNS) - 1))
+    def _announce(self, line: int) -> None:
+        self.dataChanged.emit(self.index(line, 0), self.index(line, len(COLUMNS) - 1))
 
     def _remove(self, keep: set[int]) -> None:
-        for place in reversed(range(len(self._rows))):
-            if self._rows[place]["run_id"] not in keep:
-                self.beginRemoveRows(_NOWHERE, place, place)
-                del self._rows[place]
+        for line in reversed(range(len(self._rows))):
+            if self._rows[line]["run_id"] not in keep:
+                self.beginRemoveRows(_NOWHERE, line, line)
+                del self._rows[line]
                 self.endRemoveRows()
 
     def _append(self, rows: Sequence[QueueRow]) -> None:
@@ -173,12 +173,12 @@ class QueueModel(QAbstractTableModel):
         if [row["run_id"] for row in self._rows] == order:
             return
         self.layoutAboutToBeChanged.emit()
-        place = {run_id: number for number, run_id in enumerate(order)}
+        position = {run_id: number for number, run_id in enumerate(order)}
         old = self.persistentIndexList()
         ids = [self._rows[index.row()]["run_id"] for index in old]
-        self._rows.sort(key=lambda row: place[row["run_id"]])
+        self._rows.sort(key=lambda row: position[row["run_id"]])
         new = [
-            self.index(place[run_id], index.column())
+            self.index(position[run_id], index.column())
             for run_id, index in zip(ids, old, strict=True)
         ]
         self.changePersistentIndexList(old, new)

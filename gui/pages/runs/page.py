@@ -221,12 +221,12 @@ class RunsPage(Page):
     def columns_menu(self) -> QMenu:
         """A menu with a tick per column."""
         menu = QMenu(self)
-        for place, column in enumerate(COLUMNS):
+        for number, column in enumerate(COLUMNS):
             action = menu.addAction(column.title)
             action.setCheckable(True)
-            action.setChecked(not self.table.isColumnHidden(place))
+            action.setChecked(not self.table.isColumnHidden(number))
             action.setToolTip(column.hint)
-            action.toggled.connect(partial(self.table.show_column, place))
+            action.toggled.connect(partial(self.table.show_column, number))
         menu.addSeparator()
         menu.addAction("Usual columns", self.table.usual_columns)
         return menu

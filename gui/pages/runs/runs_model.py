@@ -112,10 +112,10 @@ class RunsProxy(QSortFilterProxyModel):
     def lessThan(self, left: Index, right: Index) -> bool:
         key = COLUMNS[left.column()].key
         rows = self._rows()
-        one, other = rows[left.row()], rows[right.row()]
-        a, b = key(one), key(other)
+        row, other = rows[left.row()], rows[right.row()]
+        a, b = key(row), key(other)
         if a == b:
-            return bool(one["run_id"] < other["run_id"])
+            return bool(row["run_id"] < other["run_id"])
         if a is None or b is None:
             # Qt reverses the answer when it sorts downwards; missing values stay last.
             up = self.sortOrder() == Qt.SortOrder.AscendingOrder

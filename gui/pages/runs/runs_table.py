@@ -65,8 +65,8 @@ class RunsTable(QTableView):
         self._restore()
 
     def _restore(self) -> None:
-        for place, column in enumerate(COLUMNS):
-            self.setColumnWidth(place, _WIDTHS.get(column.id, 88))
+        for number, column in enumerate(COLUMNS):
+            self.setColumnWidth(number, _WIDTHS.get(column.id, 88))
         stored = self._settings.value("runs/header")
         known = self._settings.value("runs/known_columns") == _known()
         if not (stored and known and self.horizontalHeader().restoreState(stored)):
@@ -79,14 +79,14 @@ class RunsTable(QTableView):
 
     def usual_columns(self) -> None:
         """Show the columns that are shown unless the person chose otherwise."""
-        for place, column in enumerate(COLUMNS):
-            self.setColumnHidden(place, not column.shown)
+        for number, column in enumerate(COLUMNS):
+            self.setColumnHidden(number, not column.shown)
 
-    def show_column(self, place: int, shown: bool) -> None:
+    def show_column(self, number: int, shown: bool) -> None:
         """Show or hide one column; the last one stays."""
         visible = len(COLUMNS) - self.horizontalHeader().hiddenSectionCount()
         if shown or visible > 1:
-            self.setColumnHidden(place, not shown)
+            self.setColumnHidden(number, not shown)
             self.save_state()
 
     def set_rows(self, rows: Sequence[ResultRow]) -> None:
@@ -111,8 +111,8 @@ class RunsTable(QTableView):
         model = self.selectionModel()
         model.clearSelection()
         first = QModelIndex()
-        for place in range(self.proxy.rowCount()):
-            index = self.proxy.index(place, 0)
+        for line in range(self.proxy.rowCount()):
+            index = self.proxy.index(line, 0)
             if index.data(ROW_ROLE)["run_id"] in wanted:
                 model.select(index, _FLAGS.Select | _FLAGS.Rows)
                 first = first if first.isValid() else index
@@ -123,10 +123,10 @@ class RunsTable(QTableView):
     def as_tsv(self) -> str:
         """The selected rows with their visible columns, with a header line; names in full."""
         header = self.horizontalHeader()
-        order = [header.logicalIndex(place) for place in range(header.count())]
-        places = [place for place in order if not self.isColumnHidden(place)]
-        lines = [[COLUMNS[place].title for place in places]]
-        lines += [[COLUMNS[place].text(row) for place in places] for row in self.selected()]
+        order = [header.logicalIndex(visual) for visual in range(header.count())]
+        places = [number for number in order if not self.isColumnHidden(number)]
+        lines = [[COLUMNS[number].title for number in places]]
+        lines += [[COLUMNS[number].text(row) for number in places] for row in self.selected()]
         return "\n".join("\t".join(map(cell, line)) for line in lines) + "\n"
 
 
