@@ -10,8 +10,10 @@ import click
 import pytest
 
 from docs.tools.reference import outdated
+from docs.tools.screenshots import PAGES as SHOT
 from engine import catalog
 from engine.cli.main import main
+from gui.pages import PAGES as WINDOW_PAGES
 from gui.shell.help_window import slug
 from tests.helpers.pages import PAGES, PROSE, ROOT, headings, section, without_code
 
@@ -179,6 +181,14 @@ def test_the_check_of_names_sees_what_is_not_there() -> None:
     assert defined("engine.specs.study.Study.runs")
     assert not defined("engine.specs.study.Study.runz")
     assert not defined("engine.nowhere.run")
+
+
+@pytest.mark.parametrize("page", WINDOW_PAGES)
+def test_every_page_of_the_window_is_described(page: str) -> None:
+    text = section(PAGES["window"], f"## {WINDOW_PAGES[page].title}")
+    assert f"](images/{page}.png)" in text
+    assert f"`{page}`" in section(PAGES["command-line"], "## crumple gui")
+    assert page in SHOT
 
 
 @pytest.mark.parametrize("page", ["first-study", "own-model", "window"])

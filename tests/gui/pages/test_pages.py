@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 from PySide6.QtCore import QSize
 from PySide6.QtWidgets import (
@@ -22,6 +25,19 @@ from tests.helpers.colours import ICONS
 from tests.helpers.screen_reader import nameless
 
 every_page = pytest.mark.parametrize("page_id", PAGES)
+
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_every_folder_of_a_page_is_registered_and_knows_no_other() -> None:
+    folders = {file.parent.name for file in (ROOT / "gui" / "pages").glob("*/page.py")}
+    assert folders == PAGES.keys()
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
+    contract = next(
+        one for one in tool["importlinter"]["contracts"] if one["name"].startswith("Pages")
+    )
+    assert set(contract["modules"]) == {f"gui.pages.{page_id}" for page_id in PAGES}
 
 
 def shown(qtbot: QtBot, context: PageContext, page_id: str) -> MainWindow:
