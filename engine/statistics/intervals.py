@@ -144,18 +144,15 @@ class PairedDifference:
     n: int
 
 
-def paired_difference(
-    broken_a: ArrayLike, broken_b: ArrayLike, *, confidence: float = 0.95
-) -> PairedDifference:
+def paired_difference(broken_a: ArrayLike, broken_b: ArrayLike) -> PairedDifference:
     """Difference of robust accuracy between two runs that saw the same images.
 
     Args:
         broken_a: (N,) bool, image by image, for run A.
         broken_b: (N,) bool for run B, in the same order of images.
-        confidence: coverage of the interval in (0,1).
 
     Returns:
-        Difference A minus B with its interval and its McNemar p-value.
+        Difference A minus B with its 95 % interval and its McNemar p-value.
 
     Raises:
         ValueError: the two differ in length, are empty or are not one-dimensional.
@@ -165,7 +162,7 @@ def paired_difference(
         raise ValueError(f"paired runs need equal, non-empty lengths, not {a.shape} and {b.shape}")
     n = a.size
     only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
-    low, high = paired_interval(only_a, only_b, n, confidence)
+    low, high = paired_interval(only_a, only_b, n)
     return PairedDifference(
         difference=(only_b - only_a) / n,
         low=low,

@@ -36,19 +36,16 @@ class SecurityCurve:
     n: int
 
 
-def security_curve(
-    distances: ArrayLike, eps_grid: ArrayLike, confidence: float = 0.95
-) -> SecurityCurve:
+def security_curve(distances: ArrayLike, eps_grid: ArrayLike) -> SecurityCurve:
     """Read robust accuracy at any eps off the distances of one run.
 
-    The band is pointwise: it holds for each eps, not for the whole curve at once. Like every
+    The 95 % band is pointwise: it holds for each eps, not for the whole curve at once. Like every
     attack the distances are upper bounds, so the curve is an upper bound of the true one.
 
     Args:
         distances: (N) distance of the closest example of each image; 0 where misclassified
             clean, inf where none was found. N is at least 1.
         eps_grid: (M) radii in the norm of the distances, not negative, in any order.
-        confidence: coverage of the intervals, in (0,1).
 
     Raises:
         ValueError: there are no distances, or one is negative or NaN, or a radius is.
@@ -63,7 +60,7 @@ def security_curve(
     robust = len(found) - broken
     # At inf nothing is further away, but an image that was never broken stays robust.
     robust = np.where(np.isinf(eps), np.isinf(found).sum(), robust)
-    low, high = wilson(robust, len(found), confidence)
+    low, high = wilson(robust, len(found))
     share = robust / len(found)
     return SecurityCurve(eps, share, np.asarray(low), np.asarray(high), len(found))
 

@@ -135,22 +135,19 @@ class Store:
 
     # -- runs ------------------------------------------------------------------------------
 
-    def results(self, study: str | None = None, *, deleted: bool = False) -> list[ResultRow]:
+    def results(self, study: str | None = None) -> list[ResultRow]:
         """One row per run: ``RESULT_COLUMNS`` then ``MORE_COLUMNS``; flags as a list of dicts.
 
         Args:
             study: only the runs of the newest study of that name, in its order.
-            deleted: give the soft-deleted runs instead of the others.
         """
         if study is None:
-            rows = self._query(
-                f"{_RUN_ROWS} WHERE coalesce(deleted, 0) = ? ORDER BY runs.id", (int(deleted),)
-            )
+            rows = self._query(f"{_RUN_ROWS} WHERE coalesce(deleted, 0) = 0 ORDER BY runs.id")
         else:
             rows = self._query(
                 f"{_RUN_ROWS} JOIN study_runs ON study_runs.run_id = runs.id WHERE study_id = ? "
-                "AND coalesce(deleted, 0) = ? ORDER BY study_runs.position",
-                (self._study_id(study), int(deleted)),
+                "AND coalesce(deleted, 0) = 0 ORDER BY study_runs.position",
+                (self._study_id(study),),
             )
         found = [_result_row(_with_verdict(row)) for row in rows]
         return found if study is None else [{**row, "study": study} for row in found]

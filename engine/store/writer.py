@@ -30,6 +30,10 @@ _NO_FAILURE = ", ".join(
 )
 
 
+MOST_ATTEMPTS = 2
+"""Of a run that ends the process each time, without a batch in between."""
+
+
 class Queued(NamedTuple):
     """What became of a study: its id, its runs in order, and how many were finished before."""
 
@@ -200,10 +204,10 @@ class Writer(Store):
             )
         return [int(row["id"]) for row in rows]
 
-    def recover(self, *, max_attempts: int = 2) -> list[int]:
+    def recover(self) -> list[int]:
         """Put runs that a dead process left running back into the queue; gives their ids.
 
-        A run whose process ended ``max_attempts`` times without a batch in between fails
+        A run whose process ended ``MOST_ATTEMPTS`` times without a batch in between fails
         instead.
         """
         with self.db.atomic():
@@ -214,13 +218,13 @@ class Writer(Store):
                     now(),
                     "The worker process died each time it worked on this run.",
                     "Lower the number of images or check the memory, then retry.",
-                    max_attempts,
+                    MOST_ATTEMPTS,
                 ),
             )
             rows = self._query(
                 "UPDATE runs SET status = 'waiting' WHERE status = 'running' RETURNING id"
             )
-            self.transfer_queue.recover(max_attempts)
+            self.transfer_queue.recover(MOST_ATTEMPTS)
         return [int(row["id"]) for row in rows]
 
     def move(self, run_ids: Sequence[int], to_front: bool) -> None:

@@ -20,6 +20,8 @@ from engine.training.examples import hold_out
 from engine.training.trainer import Trained, Watch, train
 
 _UNWATCHED = Watch()
+_PART = 500
+"""Images that are classified together."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,11 @@ def train_base(
     return models.save(model, fields, folder)
 
 
-def accuracy_in_parts(model: torch.nn.Module, images: ImageSet, size: int = 500) -> float:
+def accuracy_in_parts(model: torch.nn.Module, images: ImageSet) -> float:
     """Share of images classified correctly, a part at a time."""
     hits = 0.0
     for x, y in zip(
-        torch.split(images.images[:], size), torch.split(images.labels, size), strict=True
+        torch.split(images.images[:], _PART), torch.split(images.labels, _PART), strict=True
     ):
         hits += accuracy(model, x, y) * len(y)
     return round(hits) / len(images)

@@ -46,9 +46,11 @@ def test_a_distance_of_eps_is_inside_even_if_float32_rounds_it_up() -> None:
     assert security_curve([eps * 1.001], [eps]).robust_accuracy.tolist() == [1.0]
 
 
-def test_a_higher_confidence_widens_the_band() -> None:
-    narrow, wide = (security_curve([0.1, 0.2], [0.15], each) for each in (0.5, 0.99))
-    assert wide.ci_low[0] < narrow.ci_low[0] < 0.5 < narrow.ci_high[0] < wide.ci_high[0]
+def test_the_band_is_that_of_the_share_at_each_radius() -> None:
+    curve = security_curve([0.1, 0.2, 0.3, math.inf], [0.15, 0.25])
+    low, high = wilson([3, 2], 4)
+    assert np.array_equal(curve.ci_low, low)
+    assert np.array_equal(curve.ci_high, high)
 
 
 @pytest.mark.parametrize(
