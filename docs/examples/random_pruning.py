@@ -29,6 +29,10 @@ class RandomPruningParams(Params):
         0.5, ge=0, lt=1, title="sparsity", description="Share of each layer's weights set to zero."
     )
 
+    def needs_images(self) -> bool:
+        """It looks at no training images, so a dataset without any will do."""
+        return False
+
 
 def random_pruning(model: nn.Module, params: RandomPruningParams, context: Context) -> nn.Module:
     """Hang a mask on every convolution and linear layer; it keeps acting in later steps."""

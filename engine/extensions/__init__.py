@@ -7,7 +7,7 @@ so the window knows it without its code. Free of torch.
 
 from __future__ import annotations
 
-from engine.extensions.activation import State, activate
+from engine.extensions.activation import State, activate, renew
 from engine.extensions.loading import implementation, validated
 from engine.extensions.methods import AttackMethod, CompressionMethod, DatasetMethod, Method
 from engine.extensions.trust import add, is_trusted, remove, unconfirmed
@@ -23,6 +23,7 @@ __all__ = [
     "implementation",
     "is_trusted",
     "remove",
+    "renew",
     "unconfirmed",
     "validated",
 ]

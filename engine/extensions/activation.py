@@ -12,6 +12,7 @@ from engine.extensions import child, loading
 from engine.extensions.description import Description, entry_of
 from engine.extensions.providers import Provider, of_file, packages, read_source
 from engine.extensions.record import Known, Record, change, read
+from engine.host import paths
 
 _UNASKED = "It was not asked yet what it brings; any command of crumple asks."
 
@@ -58,6 +59,7 @@ def activate(*, ask: bool = True) -> tuple[State, ...]:
     """
     states: list[State] = []
     offer = _Offer()
+    _seen[0] = _stamp()
     try:
         record = read()
     except CrumpleError as error:
@@ -70,6 +72,24 @@ def activate(*, ask: bool = True) -> tuple[State, ...]:
     catalog.use_outside(offer.sections)
     loading.use(offer.providers)
     return tuple(states)
+
+
+def renew() -> None:
+    """Activate again if the record is another since; quick if it is not."""
+    if _stamp() != _seen[0]:
+        activate(ask=False)
+
+
+_seen: list[tuple[int, int] | None] = [None]
+"""When the record was last written, as of the last activation."""
+
+
+def _stamp() -> tuple[int, int] | None:
+    try:
+        found = paths.methods().stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def check_free(described: Description, others: dict[str, Section]) -> None:

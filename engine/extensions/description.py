@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any, Literal, get_type_hints
+from typing import Any, ClassVar, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
@@ -42,6 +42,8 @@ class Description(BaseModel):
         entry: fields of the entry.
         parameters: JSON schema of each, by name.
         only_with: as ``Params.only_with``.
+        cuts: as ``Params.cuts``.
+        needs_images: as ``Params.needs_images`` has it of the defaults.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +52,8 @@ class Description(BaseModel):
     entry: dict[str, Any]
     parameters: dict[str, dict[str, Any]]
     only_with: dict[str, tuple[str, tuple[Any, ...]]] = {}
+    cuts: bool = False
+    needs_images: bool = True
 
     @property
     def id(self) -> str:
@@ -59,6 +63,12 @@ class Description(BaseModel):
 
 class OutsideParams(Params):
     """Base of parameter models that are rebuilt from a description."""
+
+    looks_at_images: ClassVar[bool] = True
+
+    def needs_images(self) -> bool:
+        """As the code says of its defaults."""
+        return self.looks_at_images
 
     def label(self, title: str) -> str:
         """The radius, then whatever differs from its default."""
@@ -98,6 +108,8 @@ def describe(method: Method) -> Description:
         entry=fields,
         parameters=entry.params.model_json_schema().get("properties", {}),
         only_with=conditions,
+        cuts=entry.params.cuts,
+        needs_images=entry.params().needs_images(),
     )
     described = Description.model_validate_json(described.model_dump_json())
     rebuilt = entry_of(described, Origin(name="description", sha256="0" * 64)).params
@@ -191,7 +203,8 @@ def _params_of(described: Description) -> type[Params]:
         __base__=OutsideParams,
         **fields,  # type: ignore[call-overload]
     )
-    made.only_with = dict(described.only_with)
+    made.only_with, made.cuts = dict(described.only_with), described.cuts
+    made.looks_at_images = described.needs_images
     kind: type[Params] = made
     return kind
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from engine.catalog import format_number
+from engine.catalog import Origin, format_number
 from engine.report.cells import one_line
 from engine.report.naming import BASE, in_order
 from engine.store import ResultRow
@@ -46,7 +46,7 @@ def attack_key(row: ResultRow, without: Collection[str] = ()) -> Key:
     if attack is None:
         return _key(row.get("attack"), row.get("norm"))
     params = {name: value for name, value in attack["params"].items() if name not in without}
-    return _key(attack["name"], params, row.get("norm"))
+    return _key(attack["name"], params, row.get("norm"), *_origin(attack))
 
 
 def method(row: ResultRow) -> str:
@@ -54,7 +54,7 @@ def method(row: ResultRow) -> str:
     steps = _steps(row)
     if steps is None:
         return str(row["compression"])
-    return " + ".join(step["name"] for step in steps) or BASE
+    return " + ".join(" ".join((step["name"], *_origin(step))) for step in steps) or BASE
 
 
 def family(row: ResultRow) -> Key:
@@ -63,7 +63,11 @@ def family(row: ResultRow) -> Key:
     if steps is None:
         return str(row["compression"])
     kept = [
-        (step["name"], {k: v for k, v in step["params"].items() if k not in _DEGREES})
+        (
+            step["name"],
+            {k: v for k, v in step["params"].items() if k not in _DEGREES},
+            *_origin(step),
+        )
         for step in steps
     ]
     return _key(kept) if kept else BASE
@@ -75,7 +79,8 @@ def attack_name(row: ResultRow) -> str:
     if attack is None:
         return str(row["attack"])
     steps = attack["params"].get("steps")
-    return str(attack["name"]) if steps is None else f"{attack['name']}-{steps}"
+    name = str(attack["name"]) if steps is None else f"{attack['name']}-{steps}"
+    return " ".join((name, *_origin(attack)))
 
 
 def names(
@@ -121,6 +126,16 @@ def _facts(row: ResultRow) -> dict[str, str]:
         for name, value in facts.items()
         if value is not None
     }
+
+
+def _manner(step: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in step["params"].items() if name not in _DEGREES}
+
+
+def _origin(choice: Mapping[str, Any]) -> list[str]:
+    """Where a method from outside is from, in brackets; nothing for a built-in one."""
+    given = choice.get("origin")
+    return [f"[{Origin.model_validate(given).label}]"] if given else []
 
 
 def _steps(row: ResultRow) -> Sequence[Mapping[str, Any]] | None:

@@ -87,8 +87,8 @@ class Step(Choice):
     @property
     def brief(self) -> str:
         """The label without the parameters that it spells out."""
-        entry = catalog.find("compressions", self.name)
-        return entry.params.model_validate(self.params).brief(entry.id)
+        text = self.settings.brief(self.name)
+        return f"{text} [{self.origin.name}]" if self.origin else text
 
 
 class AttackSpec(Choice):

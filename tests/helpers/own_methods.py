@@ -37,6 +37,24 @@ def make(params):
 
 ATTACK = f"{HEAD}\nMETHODS = [AttackMethod(entry=entry(), make=make)]\n"
 
+GREY = """
+from engine.extend import Attack, AttackMethod, Entry, Field, Number, Params
+
+class P(Params):
+    eps: Number = Field(0.95, ge=0, le=1, title="eps", description="Radius.")
+
+class Grey(Attack[P]):
+    def run(self, search, pass_):
+        rows = search.survivors()
+        images = search.images[rows]
+        search.judge(rows, images + self.params.eps * (0.5 - images), search.step + 1)
+
+METHOD = AttackMethod(
+    Entry("grey", "Grey", "of a package", "Towards grey.", "", P, norm="Linf"), Grey
+)
+"""
+"""A package with an attack that needs nothing but the images."""
+
 
 def write(folder: Path, text: str = ATTACK, name: str = "own.py") -> Path:
     """A file of methods."""

@@ -46,12 +46,18 @@ class DataColumn(StudyColumn):
         self.train_limit = _number("All images", _MOST)
         self.seed = _number("", 2**31 - 1)
         self.keep = _number("None", _MOST)
-        self._datasets = list(catalog.section("datasets"))
-        for id_ in self._datasets:
-            self.dataset.addItem(catalog.find("datasets", id_).title)
+        self._datasets: list[str] = []
+        self.renew()
         self._lay_out()
         self._connect()
         self.put({})
+
+    def renew(self) -> None:
+        """Offer datasets that came since; one that went says so when it is wanted."""
+        for id_, entry in catalog.section("datasets").items():
+            if id_ not in self._datasets:
+                self._datasets.append(id_)
+                self.dataset.addItem(entry.title)
 
     def _lay_out(self) -> None:
         self.inside.addWidget(_heading("Study and data"))

@@ -130,6 +130,27 @@ class MethodColumn(StudyColumn):
         self._given = []
         self._searched("")
 
+    def renew(self) -> bool:
+        """Offer what the catalogue has now; what is ticked stays, where it still exists.
+
+        True if there was anything new, or anything went.
+        """
+        known = catalog.section(self._section)
+        ids = [one for one in known if one != _BASELINE]
+        if ids == self._ids:
+            return False
+        tables, mark = self.tables(), self.mark()
+        self._ids = ids
+        # A recipe has its steps in place of a name; those of an attack are a number.
+        steps = [[table] if "name" in table else table["steps"] for table in tables]
+        kept = [
+            table
+            for table, named in zip(tables, steps, strict=True)
+            if all(step["name"] in known for step in named)
+        ]
+        self.put(kept, mark if kept == tables else None)
+        return True
+
     def _clear(self) -> None:
         self.search.clear()
         for block in list(self.blocks):

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from PySide6.QtCore import QEvent, QObject, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from engine import catalog
+from engine import catalog, extensions
 from engine.errors import CrumpleError, SpecError
 from engine.host import paths
 from engine.specs.study import Study
@@ -196,6 +196,8 @@ class NewPage(Page):
         return f"{titles[0]}{more} {verb} not fit the images: see the first column", "warning"
 
     def refresh(self) -> None:
+        extensions.renew()  # a file was trusted in a terminal, or the engine asked a package
+        self._offer_anew()
         self.data.model_list.refresh()
         version = store_version(self.context.store)
         if version != self._seen:
@@ -203,6 +205,12 @@ class NewPage(Page):
             self._paces = self._of_this_machine(self.context.store.paces())
             self._step_paces = self._of_this_machine(self.context.store.step_paces())
             self._tell_time()
+
+    def _offer_anew(self) -> None:
+        """Show the methods that there are now; what is ticked stays, where it still exists."""
+        self.data.renew()
+        if any([column.renew() for column in (self.compressions, self.attacks)]):
+            self._changed()
 
     def _of_this_machine(self, rows: list[_Pace]) -> list[_Pace]:
         here = self.context.client.device

@@ -44,6 +44,8 @@ def test_every_built_in_method_survives(kind: Any, entry: Entry) -> None:
     schema, again = (one.params.model_json_schema()["properties"] for one in (entry, rebuilt))
     assert again == schema
     assert rebuilt.params.idle({}) == entry.params.idle({})
+    assert rebuilt.params.cuts == entry.params.cuts
+    assert rebuilt.params().needs_images() == entry.params().needs_images()
 
 
 @every

@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import tomli_w
+from click.testing import CliRunner
 
-from engine import catalog, extensions
+from engine import api, catalog, extensions
+from engine.cli.main import main
 from engine.extensions import child
-from tests.helpers.own_methods import HEAD, forget, has_run, without_processes, write_package
+from tests.helpers.own_methods import GREY, HEAD, forget, has_run, without_processes, write_package
 
 METHOD = f"{HEAD}\nMETHOD = AttackMethod(entry(), make)\n"
 
@@ -65,3 +68,24 @@ def test_a_package_in_the_wrong_group_is_named(tmp_path: Path, installed: Path) 
     points.write_text("[crumple.compressions]\nmine = crumple_mine:METHOD\n")
     (state,) = extensions.activate()
     assert "no CompressionMethod" in state.problem
+
+
+def test_a_study_runs_the_attack_of_a_package_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_processes(monkeypatch, tmp_path)
+    write_package(tmp_path / "site", GREY, name="crumple-grey")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    file, db = tmp_path / "grey.toml", tmp_path / "grey.db"
+    tables = {
+        "name": "grey",
+        "dataset": {"name": "digits", "limit": 10},
+        "model": [{"name": "digits-resnet-at"}],
+        "attack": [{"name": "grey"}],
+    }
+    file.write_text(tomli_w.dumps(tables))
+    done = CliRunner().invoke(main, ["run", str(file), "--db", str(db), "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    (row,) = api.results(db)
+    assert row["status"] == "finished"
+    assert "[crumple-grey 1.2 " in str(row["attack"])

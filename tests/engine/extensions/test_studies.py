@@ -15,6 +15,7 @@ from engine.cli.main import main
 from engine.data import load
 from engine.errors import DataError, SpecError
 from engine.pipeline.runner import Options, Runner
+from engine.report import identity
 from engine.specs.dataset import DatasetSpec
 from engine.specs.study import Study
 from engine.store import Store, Writer
@@ -209,3 +210,16 @@ def test_a_bad_dataset_is_named(tmp_path: Path, before: str, after: str, reason:
     with pytest.raises(DataError, match=reason) as error:
         load(DatasetSpec(name="squares"), 0)
     assert "squares" in str(error.value)
+
+
+def test_two_states_of_a_file_are_two_series() -> None:
+    def row(sha: str | None, name: str = "pgd") -> Any:
+        origin = {"origin": {"name": "x.py", "version": "", "sha256": sha * 64}} if sha else {}
+        choice = {"name": name, "params": {"eps": 0.1, "steps": 3}, **origin}
+        spec = {"attack": choice, "recipe": [choice], "dataset": {}}
+        return {"attack": name, "compression": name, "norm": "Linf", "spec": spec}
+
+    for told in (identity.attack_key, identity.attack_name, identity.method, identity.family):
+        assert len({told(row(sha)) for sha in (None, "1", "2")}) == 3
+    assert identity.attack_name(row("1")) == "pgd-3 [x.py 1111111]"
+    assert identity.method(row(None)) == "pgd"
