@@ -11,14 +11,11 @@ from engine import catalog
 from engine.events import Event, StudyFinished, StudyQueued
 from engine.pipeline import runner
 from engine.pipeline.runner import Options
-from engine.report.evidence import lights, summarise
-from engine.specs.dataset import DatasetSpec
-from engine.specs.study import Recipe, Run, Study, make_attack, make_step
+from engine.specs.study import Study, make_attack
 from engine.store import ResultRow, Store, Writer
 from engine.store.stage_keys import (
     diagnostics_key,
     recipe_key,
-    run_keys,
     step_key,
     survivors_key,
     transfer_key,
@@ -63,42 +60,27 @@ def test_what_was_said_of_a_run_is_said_today(path: Path, migrated: bool) -> Non
     if migrated:
         Writer(path).close()
     with Store(path, readonly=True) as store:
-        assert as_then(store.results("Kept")) == EXPECTED["results"]
-        for number, said in EXPECTED["lights"].items():
-            row = store.run(int(number))
-            found = lights(row, store.checks(int(number)))
-            assert [[one.id, one.level, one.figure, one.words] for one in found] == said
-            assert summarise(row, found).text == EXPECTED["summaries"][number]
-            samples = store.samples(int(number))
-            assert sum(one["broken"] for one in samples) == EXPECTED["samples"][number]
-            assert len(store.images(int(number))["adversarial"]) == len(samples)
-            assert store.curve(int(number))[-1]["robust_accuracy"] == pytest.approx(
-                1 - EXPECTED["samples"][number] / len(samples)
-            )
-
-
-def key_of(recipe: Recipe, attack: str, training_precision: str = "fp32") -> str:
-    run = Run(
-        dataset=DatasetSpec(name="digits", limit=12),
-        model="digits-resnet-at",
-        recipe=recipe,
-        attack=make_attack({"name": attack}),
-        seed=3,
-        keep_images=7,
-    )
-    return run_keys(run, "data", "model", "fp32", "training", training_precision).run
+        found = kept_database.said(store)
+        assert {**found, "results": as_then(found["results"])} == EXPECTED
+        for number, broken in EXPECTED["samples"].items():
+            count = len(store.samples(int(number)))
+            assert len(store.images(int(number))["adversarial"]) == count
+            last = store.curve(int(number))[-1]
+            assert last["robust_accuracy"] == pytest.approx(1 - broken / count)
 
 
 @pytest.mark.parametrize("id_", KEYS["attacks"])
 def test_the_key_of_an_attack_stays(id_: str) -> None:
-    assert key_of((), id_) == KEYS["attacks"][id_], kept_database.__doc__
+    assert kept_database.key_of((), id_) == KEYS["attacks"][id_], kept_database.__doc__
 
 
 @pytest.mark.parametrize("id_", KEYS["compressions"])
 def test_the_key_of_a_compression_stays(id_: str) -> None:
-    recipe = () if id_ == "none" else (make_step({"name": id_}),)
+    recipe = kept_database.recipe_of(id_)
     for precision, kept in (("fp32", "compressions"), ("bf16", "compressions trained in bf16")):
-        assert key_of(recipe, "pgd", precision) == KEYS[kept][id_], kept_database.__doc__
+        assert kept_database.key_of(recipe, "pgd", precision) == KEYS[kept][id_], (
+            kept_database.__doc__
+        )
 
 
 def test_every_method_of_before_is_still_there() -> None:
