@@ -12,7 +12,6 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QProgressBar,
     QPushButton,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -21,6 +20,7 @@ from engine.specs.dataset import usual_root
 from gui.base import file_dialogs
 from gui.bridge.download_process import DownloadProcess, download_arguments
 from gui.widgets.inputs import PathEdit
+from gui.widgets.layouts import stack
 from gui.widgets.note_line import NoteLine
 
 OWN = ("folder", "npz")
@@ -64,12 +64,7 @@ class DataLocation(QWidget):
         last.addWidget(self.bar, 1)
         last.addWidget(self.button)
         last.addStretch()
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addLayout(first)
-        column.addWidget(self.note)
-        column.addLayout(last)
+        stack(self, first, self.note, last)
 
     # -- what is asked for -----------------------------------------------------------------
 

@@ -44,8 +44,8 @@ def _settle(app: QApplication) -> None:
 
 
 def _running_timers() -> list[QTimer]:
-    timers = [one for one in gc.get_objects() if isinstance(one, QTimer)]
-    return [one for one in timers if shiboken6.isValid(one) and one.isActive()]
+    timers = [thing for thing in gc.get_objects() if isinstance(thing, QTimer)]
+    return [timer for timer in timers if shiboken6.isValid(timer) and timer.isActive()]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -65,7 +65,7 @@ def nothing_left_behind(qapp: QApplication) -> Iterator[None]:
     _settle(qapp)
     left = set(qapp.topLevelWidgets()) - windows
     # A plot of pyqtgraph owns context menus without a parent, which go when Python likes.
-    assert not [one for one in left if not isinstance(one, QMenu)]
+    assert not [window for window in left if not isinstance(window, QMenu)]
     assert not _running_timers()
     assert set(threading.enumerate()) <= threads
     assert not multiprocessing.active_children()

@@ -9,7 +9,7 @@ from typing import Any
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QPixmap
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
 from engine.catalog.models.cards import ModelCard
 from engine.specs.dataset import CUT
@@ -17,6 +17,7 @@ from engine.specs.model_fit import ImagesFound
 from gui.base.png_files import read_png
 from gui.bridge.picture_process import PictureProcess, preview_arguments
 from gui.widgets.inputs import SpinBox
+from gui.widgets.layouts import stack
 from gui.widgets.note_line import NoteLine
 
 _MOST = 4096
@@ -72,12 +73,7 @@ class CutBox(QWidget):
         for button in (self.propose, self.preview):
             last.addWidget(button)
         last.addStretch()
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addLayout(first)
-        column.addWidget(self.note)
-        column.addLayout(last)
+        column = stack(self, first, self.note, last)
         column.addWidget(self.sheet, 0, Qt.AlignmentFlag.AlignLeft)
 
     def put(self, kind: str, given: Mapping[str, Any]) -> None:

@@ -46,7 +46,7 @@ def window(qtbot: QtBot, full_context: PageContext) -> MainWindow:
 
 def _words(window: MainWindow) -> str:
     """All that stands in the tables, choices and labels of the page that is shown."""
-    found = []
+    titles = []
     for view in window.page().findChildren(QTableView):
         model = view.model()
         if not isinstance(view, QTableWidget) and model is not None:
@@ -56,13 +56,13 @@ def _words(window: MainWindow) -> str:
                 for column in range(model.columnCount())
                 if not view.isColumnHidden(column)
             ]
-            found += [str(cell.data()) for cell in cells]
+            titles += [str(cell.data()) for cell in cells]
     for table in window.page().findChildren(QTableWidget):
         items = [table.item(r, c) for r in range(table.rowCount()) for c in range(4)]
-        found += [item.text() for item in items if item is not None]
+        titles += [item.text() for item in items if item is not None]
     for box in window.page().findChildren(QComboBox):
-        found += [box.itemText(place) for place in range(box.count())]
-    return "\n".join(found)
+        titles += [box.itemText(place) for place in range(box.count())]
+    return "\n".join(titles)
 
 
 @pytest.mark.parametrize("page_id", ["queue", "live", "runs", "compare", "inspector"])
@@ -83,10 +83,10 @@ def test_the_id_is_in_the_tool_tip_and_in_a_column(window: MainWindow) -> None:
     page = window.page()
     proxy = page.table.proxy
     cells = [proxy.index(row, 1) for row in range(proxy.rowCount())]
-    own = next(cell for cell in cells if cell.data() == TITLE)
-    assert "mine" in str(own.data(Qt.ItemDataRole.ToolTipRole)).splitlines()
+    titled = next(cell for cell in cells if cell.data() == TITLE)
+    assert "mine" in str(titled.data(Qt.ItemDataRole.ToolTipRole)).splitlines()
     heads = [proxy.headerData(n, Qt.Orientation.Horizontal) for n in range(proxy.columnCount())]
-    assert own.siblingAtColumn(heads.index("Model id")).data() == "mine"
+    assert titled.siblingAtColumn(heads.index("Model id")).data() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def test_filters_know_both(window: MainWindow, text: str) -> None:
 def test_exports_have_both(window: MainWindow) -> None:
     rows, titles = window.context.store.results(), model_names.titles()
     table = list(csv.DictReader(io.StringIO(results_text(rows, "csv", titles))))
-    own = [row for row in table if row["model"] == "mine"]
-    assert {row["model_title"] for row in own} == {TITLE}
+    of_mine = [row for row in table if row["model"] == "mine"]
+    assert {row["model_title"] for row in of_mine} == {TITLE}
     found = json.loads(results_text(rows, "json", titles))
     assert {row["model_title"] for row in found if row["model"] == "mine"} == {TITLE}
     for style in ("latex", "markdown"):

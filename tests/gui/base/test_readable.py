@@ -46,7 +46,7 @@ def _row(view: QAbstractItemView, row: int) -> QRect:
 
 
 def _combo(qtbot: QtBot, box: QComboBox) -> tuple[QWidget, QRect]:
-    box.addItems([f"Entry {one}" for one in range(COUNT)])
+    box.addItems([f"Entry {index}" for index in range(COUNT)])
     box.setCurrentIndex(3)
     box.resize(240, 26)
     box.show()
@@ -57,7 +57,7 @@ def _combo(qtbot: QtBot, box: QComboBox) -> tuple[QWidget, QRect]:
 
 
 def _list(qtbot: QtBot, view: QListWidget) -> tuple[QWidget, QRect]:
-    view.addItems([f"Entry {one}" for one in range(COUNT)])
+    view.addItems([f"Entry {index}" for index in range(COUNT)])
     view.setCurrentRow(2)
     view.show()
     QApplication.processEvents()
@@ -76,7 +76,7 @@ def _table(qtbot: QtBot, view: QTableWidget) -> tuple[QWidget, QRect]:
 
 
 def _menu(qtbot: QtBot, menu: QMenu) -> tuple[QWidget, QRect]:
-    entries = [menu.addAction(f"Entry {one}") for one in range(3)]
+    entries = [menu.addAction(f"Entry {index}") for index in range(3)]
     menu.popup(menu.pos())
     menu.setActiveAction(entries[1])
     QApplication.processEvents()
@@ -117,7 +117,7 @@ def test_a_drop_down_shows_its_last_row(
     theme.install(qapp, settings, "light")
     box = ComboBox()
     qtbot.addWidget(box)
-    box.addItems([f"An entry of some length {one}" for one in range(count)])
+    box.addItems([f"An entry of some length {index}" for index in range(count)])
     box.setCurrentIndex(0)
     box.show()
     box.showPopup()

@@ -48,12 +48,12 @@ def test_text_can_be_read(mode: str, ink: str, paper: str, least: float) -> None
 def test_series_can_be_told_apart_without_colour(mode: str) -> None:
     paper = theme.plot_colours().background
     styles = [theme.series(index) for index in range(12)]
-    for one, next_one in pairwise(styles):
-        assert one.colour != next_one.colour
-        assert one.symbol != next_one.symbol
-        assert one.dash != next_one.dash
-    assert len({(one.symbol, one.dash) for one in styles}) == len(styles)
-    assert all(contrast(one.colour, paper) >= 2 for one in styles)
+    for style, next_one in pairwise(styles):
+        assert style.colour != next_one.colour
+        assert style.symbol != next_one.symbol
+        assert style.dash != next_one.dash
+    assert len({(style.symbol, style.dash) for style in styles}) == len(styles)
+    assert all(contrast(style.colour, paper) >= 2 for style in styles)
 
 
 @pytest.mark.parametrize("name", ICONS)

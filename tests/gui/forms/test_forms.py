@@ -17,7 +17,7 @@ from gui.forms.fields import parse, show
 from gui.forms.param_form import ParamForm
 
 ENTRIES = [
-    (section, one) for section in ("compressions", "attacks") for one in catalog.section(section)
+    (section, id_) for section in ("compressions", "attacks") for id_ in catalog.section(section)
 ]
 TABLES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("attacks", "pgd", {}),
@@ -173,4 +173,4 @@ def test_no_text_is_too_strange(qapp: QApplication, text: str) -> None:
 def test_numbers_survive_being_shown(values: list[float]) -> None:
     back = parse(show(values))
     back = back if isinstance(back, list) else [back]
-    assert [float(catalog.as_number(one)) for one in back] == values
+    assert [float(catalog.as_number(item)) for item in back] == values

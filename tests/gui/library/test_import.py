@@ -284,7 +284,7 @@ def view(qtbot: QtBot, context: PageContext) -> ReportView:
 
 def rows(view: ReportView, name: str) -> list[list[str]]:
     table = next(
-        one for one in view.findChildren(SmallTable) if one.accessibleName().startswith(name)
+        table for table in view.findChildren(SmallTable) if table.accessibleName().startswith(name)
     )
     return cells(table)
 

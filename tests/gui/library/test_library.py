@@ -71,7 +71,7 @@ def card_text(window: MainWindow) -> str:
 
 
 def visible_buttons(window: MainWindow) -> set[str]:
-    return {key for key, one in shelf(window).card.buttons.items() if one.isVisible()}
+    return {key for key, button in shelf(window).card.buttons.items() if button.isVisible()}
 
 
 def new_page(window: MainWindow) -> NewPage:
@@ -132,7 +132,7 @@ def test_published_weights_lead_to_the_import(window: MainWindow) -> None:
     shelf(window).card.buttons["download"].click()
     dialog = window.models.dialog
     assert dialog is not None
-    one = next(one for one in published() if one.name == "torchvision.resnet18")
+    one = next(model for model in published() if model.name == "torchvision.resnet18")
     assert dialog.form.options()[0] == "torchvision.resnet18"
     assert dialog.form.images() == {"name": "imagenet", "resize": one.resize, "crop": one.crop}
     dialog.close()
@@ -208,7 +208,7 @@ def test_bundled_models_can_only_be_read(window: MainWindow) -> None:
 
 
 def test_deleting_is_undone_by_key(qtbot: QtBot, window: MainWindow, folder: Path) -> None:
-    before = {one.name: one.read_bytes() for one in folder.iterdir()}
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
     shelf(window).select("mine")
     qtbot.keyClick(shelf(window).table, Qt.Key.Key_Delete)
     assert "Mine" not in listed(window)
@@ -218,7 +218,7 @@ def test_deleting_is_undone_by_key(qtbot: QtBot, window: MainWindow, folder: Pat
     qtbot.keyClick(shelf(window), Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert "Mine" in listed(window)
     assert "mine" in new_page(window).data.models
-    assert {one.name: one.read_bytes() for one in folder.iterdir()} == before
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
 def test_a_model_that_waits_in_the_queue_stays(
@@ -257,8 +257,8 @@ def test_an_undo_that_cannot_be_is_told_where_it_is_seen(window: MainWindow, fol
 
 
 def test_the_trash_gives_back_and_erases(window: MainWindow, folder: Path) -> None:
-    for one in ("mine", "sick"):
-        shelf(window).select(one)
+    for id_ in ("mine", "sick"):
+        shelf(window).select(id_)
         shelf(window).card.buttons["delete"].click()
     look_through(window, "deleted")
     assert sorted(listed(window)) == ["Mine", "Sick one"]
@@ -267,7 +267,7 @@ def test_the_trash_gives_back_and_erases(window: MainWindow, folder: Path) -> No
     shelf(window).card.buttons["erase"].click()
     assert len(library.trashed(folder)) == 2, "it asks first"
     shelf(window).message._action.click()
-    assert [one.card.id for one in library.trashed(folder)] == ["mine"]
+    assert [model.card.id for model in library.trashed(folder)] == ["mine"]
     shelf(window).search.clear()
     shelf(window).card.buttons["restore"].click()
     assert "mine" in catalog.section("models")
@@ -345,7 +345,7 @@ def test_new_follows_the_library_and_keeps_the_ticks(window: MainWindow, folder:
     put_model(folder, "third")
     page.refresh()
     assert "third" in page.data.models
-    assert [one["name"] for one in page.draft()["model"]][-1] == "mine"
+    assert [table["name"] for table in page.draft()["model"]][-1] == "mine"
     library.delete(catalog.model_card("mine"), folder)
     page.refresh()
     assert page.draft() == before, "and the study is what it was without it"
@@ -378,5 +378,5 @@ def test_the_line_below_warns_of_a_model_that_does_not_fit(window: MainWindow) -
 
 
 def test_notes_of_blocks_are_read_by_screen_readers(window: MainWindow) -> None:
-    names = {one.accessibleName() for one in new_page(window).findChildren(NoteLine)}
+    names = {note.accessibleName() for note in new_page(window).findChildren(NoteLine)}
     assert {"Health of Sick one", "Whether Mine fits the images"} <= names

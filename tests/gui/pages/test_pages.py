@@ -79,7 +79,7 @@ def test_every_method_fits_into_its_column(qtbot: QtBot, context: PageContext) -
     assert len(widths) >= 2
     assert min(widths) >= 0
     blocks = window.findChildren(MethodBlock)
-    long = next(one.box for one in blocks if one.entry_id == "iad-2")
+    long = next(block.box for block in blocks if block.entry_id == "iad-2")
     assert "\u2026" in long.shown_text()
     assert long.shown_text().endswith("(IAD-II)")
     assert (
@@ -87,14 +87,14 @@ def test_every_method_fits_into_its_column(qtbot: QtBot, context: PageContext) -
     )
 
 
-@pytest.mark.parametrize("page_id", [one for one in PAGES if one != "new"])
+@pytest.mark.parametrize("page_id", [page_id for page_id in PAGES if page_id != "new"])
 def test_an_empty_page_offers_the_next_action(
     qtbot: QtBot, context: PageContext, page_id: str
 ) -> None:
     window = shown(qtbot, context, page_id)
-    visible = [one for one in window.page().findChildren(EmptyState) if one.isVisible()]
+    visible = [empty for empty in window.page().findChildren(EmptyState) if empty.isVisible()]
     assert len(visible) == 1
-    buttons = [one for one in visible[0].findChildren(QAbstractButton) if one.isVisible()]
+    buttons = [button for button in visible[0].findChildren(QAbstractButton) if button.isVisible()]
     assert buttons
     buttons[0].click()
     assert window.page_id == "new"

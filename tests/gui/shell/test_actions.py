@@ -54,7 +54,7 @@ def test_sheet_shows_every_shortcut(qtbot: QtBot, context: PageContext) -> None:
 def test_every_action_is_in_its_menu(qtbot: QtBot, context: PageContext) -> None:
     window = window_of(qtbot, context)
     for title, menu in window.menus.menus.items():
-        inside = [one.text() for one in menu.actions() if not one.isSeparator()]
+        inside = [action.text() for action in menu.actions() if not action.isSeparator()]
         assert inside == [action.text for action in ACTIONS if action.menu == title]
 
 
@@ -71,12 +71,12 @@ def test_menu_shows_what_makes_sense_now(qtbot: QtBot, context: PageContext) -> 
     window = window_of(qtbot, context, "queue")
     run = window.menus.menus["Run"]
     run.aboutToShow.emit()
-    state = {one.text(): one.isEnabled() for one in run.actions()}
+    state = {action.text(): action.isEnabled() for action in run.actions()}
     assert not state["Start the study"]
     assert not state["Stop the queue and what runs"]
     assert state["Resume the queue"]
     run.aboutToHide.emit()
-    assert all(one.isEnabled() for one in run.actions())
+    assert all(action.isEnabled() for action in run.actions())
 
 
 def test_palette_finds_and_does(qtbot: QtBot, context: PageContext) -> None:

@@ -109,7 +109,7 @@ def test_the_guide_names_what_is_there(context: PageContext, qtbot: QtBot) -> No
     qtbot.addWidget(dialog)
     window = MainWindow(context, "new")
     qtbot.addWidget(window)
-    buttons = (one for host in (dialog, window) for one in host.findChildren(QAbstractButton))
+    buttons = (button for host in (dialog, window) for button in host.findChildren(QAbstractButton))
     known = {button.text().strip() for button in buttons}
     known |= {action.text for action in ACTIONS}
     known |= {f"{action.menu} > {action.text}" for action in ACTIONS}

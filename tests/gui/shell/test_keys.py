@@ -102,12 +102,14 @@ def _active(shown: QWidget) -> bool:
 def fields(shown: QWidget) -> list[QWidget]:
     """One of each kind of field that can be seen."""
     kinds: dict[Any, QWidget] = {}
-    for one in shown.findChildren(QWidget):
-        part = isinstance(one.parentWidget(), QAbstractSpinBox | QComboBox)
-        if isinstance(one, QLineEdit | QPlainTextEdit | QAbstractSpinBox) and not part:
-            inside = one.window() is shown.window() and one.isVisible() and one.isEnabled()
-            if inside and one.focusPolicy() != Qt.FocusPolicy.NoFocus:
-                kinds.setdefault((type(one), type(one.parentWidget()), one.objectName()), one)
+    for widget in shown.findChildren(QWidget):
+        part = isinstance(widget.parentWidget(), QAbstractSpinBox | QComboBox)
+        if isinstance(widget, QLineEdit | QPlainTextEdit | QAbstractSpinBox) and not part:
+            inside = widget.window() is shown.window() and widget.isVisible() and widget.isEnabled()
+            if inside and widget.focusPolicy() != Qt.FocusPolicy.NoFocus:
+                kinds.setdefault(
+                    (type(widget), type(widget.parentWidget()), widget.objectName()), widget
+                )
     return list(kinds.values())
 
 
@@ -117,30 +119,30 @@ def _parts(one: QWidget) -> set[int]:
 
 def state(window: MainWindow, field: QWidget) -> dict[str, Any]:
     """Everything that a key in this field has no business with."""
-    own, found = _parts(field), {}
-    tops = [one for one in QApplication.topLevelWidgets() if one.isVisible()]
+    parts, values = _parts(field), {}
+    tops = [widget for widget in QApplication.topLevelWidgets() if widget.isVisible()]
     for top in tops:
-        for one in top.findChildren(QWidget):
-            if id(one) in own:
+        for widget in top.findChildren(QWidget):
+            if id(widget) in parts:
                 continue
-            key = f"{type(one).__name__} {one.accessibleName()} {id(one)}"
-            if isinstance(one, QAbstractButton) and one.isCheckable():
-                found[key] = one.isChecked()
-            elif isinstance(one, QComboBox):
-                found[key] = one.currentText()
-            elif isinstance(one, QLineEdit):
-                found[key] = one.text()
-            elif isinstance(one, QPlainTextEdit):
-                found[key] = one.toPlainText()
-            elif isinstance(one, QAbstractItemView) and one.selectionModel():
-                chosen = [(at.row(), at.column()) for at in one.selectedIndexes()]
-                found[f"{key} of {one.model().rowCount()}"] = chosen
+            key = f"{type(widget).__name__} {widget.accessibleName()} {id(widget)}"
+            if isinstance(widget, QAbstractButton) and widget.isCheckable():
+                values[key] = widget.isChecked()
+            elif isinstance(widget, QComboBox):
+                values[key] = widget.currentText()
+            elif isinstance(widget, QLineEdit):
+                values[key] = widget.text()
+            elif isinstance(widget, QPlainTextEdit):
+                values[key] = widget.toPlainText()
+            elif isinstance(widget, QAbstractItemView) and widget.selectionModel():
+                chosen = [(at.row(), at.column()) for at in widget.selectedIndexes()]
+                values[f"{key} of {widget.model().rowCount()}"] = chosen
     store, draft = window.context.store, window._new_page().draft()
-    asked = {key: [one.get("name") for one in draft[key]] for key in _ASKED}
+    asked = {key: [table.get("name") for table in draft[key]] for key in _ASKED}
     return {
-        "widgets": found,
+        "widgets": values,
         **asked,
-        "windows": sorted(type(one).__name__ for one in tops),
+        "windows": sorted(type(widget).__name__ for widget in tops),
         "page": window.page_id,
         "runs": [(row["run_id"], row["status"]) for row in store.queue()],
         "models": sorted(catalog.section("models")),
@@ -150,9 +152,9 @@ def state(window: MainWindow, field: QWidget) -> dict[str, Any]:
 def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """What has changed; widgets may come and go with a search, what they hold must stay."""
     old, new = before.pop("widgets"), after.pop("widgets")
-    pairs = {one: (old[one], new[one]) for one in old.keys() & new.keys()}
-    pairs |= {one: (before[one], after[one]) for one in before}
-    return {one: pair for one, pair in pairs.items() if pair[0] != pair[1]}
+    pairs = {name: (old[name], new[name]) for name in old.keys() & new.keys()}
+    pairs |= {name: (before[name], after[name]) for name in before}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _text(field: QWidget) -> str:
@@ -161,7 +163,7 @@ def _text(field: QWidget) -> str:
 
 def _on_purpose(field: QWidget, key: str) -> bool:
     name = field.accessibleName()
-    return any(name.startswith(start) and key == one for start, one in ON_PURPOSE) and (
+    return any(name.startswith(start) and key == end for start, end in ON_PURPOSE) and (
         not name.startswith("Search") or isinstance(field, SearchLine)
     )
 
@@ -178,7 +180,7 @@ def test_keys_in_a_field_change_nothing_else(
     for field in fields(shown if place in ("runs", "library", "import") else window.page()):
         if not takes_text(field):
             continue
-        for key in (one for one in KEYS if not _on_purpose(field, one)):
+        for key in (key for key in KEYS if not _on_purpose(field, key)):
             field.setFocus()
             QGuiApplication.clipboard().setText("1")
             before, calls, text = state(window, field), list(engine.calls), _text(field)
@@ -208,9 +210,11 @@ def test_the_keys_of_a_table_belong_to_the_table(
     inside = shown if place == "library" else window.page()
     inside.findChild(QTableView).selectRow(0)
     controls = [
-        one
-        for one in inside.findChildren(QWidget)
-        if isinstance(one, QAbstractButton | QComboBox) and one.isVisible() and one.isEnabled()
+        widget
+        for widget in inside.findChildren(QWidget)
+        if isinstance(widget, QAbstractButton | QComboBox)
+        and widget.isVisible()
+        and widget.isEnabled()
     ]
     assert len(controls) >= 3
     for control in controls:
@@ -233,13 +237,13 @@ def test_every_place_but_some_has_fields(
 def test_shortcuts_and_fields_are_made_in_one_place() -> None:
     """``QShortcut(context=...)`` is ignored, and plain fields take files for text."""
     made = re.compile(r"\b(QShortcut|QLineEdit|QPlainTextEdit|QSpinBox|QDialog)\(|\(QDialog\)")
-    found = {
+    made_here = {
         f"{file.relative_to(GUI)}: {match[0]}"
         for file in GUI.rglob("*.py")
         for match in made.finditer(file.read_text("utf-8"))
         if file.name not in ("inputs.py", "dialog.py")
     }
-    assert not found
+    assert not made_here
 
 
 def _drop(target: QWidget, file: Path) -> bool:

@@ -124,7 +124,7 @@ def test_deleting_runs_is_undone_by_key(
 def test_details_tell_all_and_keep_notes(
     qtbot: QtBot, window: MainWindow, full_context: PageContext
 ) -> None:
-    row = next(one for one in full_context.store.results() if one["status"] == "finished")
+    row = next(row for row in full_context.store.results() if row["status"] == "finished")
     run_id, details = row["run_id"], window.details
     window.details.setVisible(window.details.isHidden())
     details.show_runs([run_id])

@@ -97,9 +97,9 @@ def test_older_edits_of_a_recipe_can_still_be_undone(
 ) -> None:
     window.load_study(paths.example_study())
     window.undo_stack.undo()
-    assert [len(one["steps"]) for one in window._new_page().draft()["compression"]] == [2]
+    assert [len(table["steps"]) for table in window._new_page().draft()["compression"]] == [2]
     window.undo_stack.undo()  # the step that was added before
-    assert [len(one["steps"]) for one in window._new_page().draft()["compression"]] == [1]
+    assert [len(table["steps"]) for table in window._new_page().draft()["compression"]] == [1]
 
 
 def test_an_empty_draft_is_replaced_without_ado(window: MainWindow) -> None:
@@ -149,7 +149,7 @@ def _answer(window: MainWindow, text: str) -> str:
     box = window._question
     assert isinstance(box, QMessageBox)
     asked = box.informativeText()
-    next(one for one in box.findChildren(QPushButton) if one.text() == text).click()
+    next(button for button in box.findChildren(QPushButton) if button.text() == text).click()
     return asked
 
 

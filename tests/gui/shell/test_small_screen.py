@@ -48,14 +48,14 @@ def settle(shown: QWidget) -> None:
 
 def cut_off(shown: QWidget) -> list[str]:
     """Controls of which a part cannot be seen, nor scrolled to."""
-    found = []
-    for one in shown.findChildren(QWidget):
-        in_table = isinstance(one.parentWidget(), QAbstractItemView | QAbstractSpinBox)
-        if not isinstance(one, CONTROLS) or not one.isVisible() or in_table:
+    hidden_parts = []
+    for widget in shown.findChildren(QWidget):
+        in_table = isinstance(widget.parentWidget(), QAbstractItemView | QAbstractSpinBox)
+        if not isinstance(widget, CONTROLS) or not widget.isVisible() or in_table:
             continue
-        above = one.parentWidget()
+        above = widget.parentWidget()
         while above is not None and above is not shown.parentWidget():
-            place = QRect(one.mapTo(above, QPoint()), one.size())
+            place = QRect(widget.mapTo(above, QPoint()), widget.size())
             room = above.rect()
             scrolls = isinstance(above.parentWidget(), QScrollArea)
             sideways = place.left() < room.left() or place.right() > room.right()
@@ -64,12 +64,12 @@ def cut_off(shown: QWidget) -> list[str]:
             if inside:
                 break
             if sideways or (lengthwise and not scrolls):
-                found.append(f"{one} {one.accessibleName()} {place} in {above} {room}")
+                hidden_parts.append(f"{widget} {widget.accessibleName()} {place} in {above} {room}")
                 break
             if scrolls and lengthwise:
                 break
             above = above.parentWidget()
-    return found
+    return hidden_parts
 
 
 @pytest.mark.parametrize("details", [False, True], ids=["without", "with"])
@@ -149,9 +149,9 @@ def test_a_message_moves_nothing(
 
 def _places(window: MainWindow) -> dict[int, QRect]:
     return {
-        id(one): QRect(one.mapTo(window, QPoint()), one.size())
-        for one in window.page().findChildren(QWidget)
-        if isinstance(one, CONTROLS) and one.isVisible()
+        id(widget): QRect(widget.mapTo(window, QPoint()), widget.size())
+        for widget in window.page().findChildren(QWidget)
+        if isinstance(widget, CONTROLS) and widget.isVisible()
     }
 
 
@@ -195,6 +195,6 @@ def test_models_that_do_not_fit_move_no_choice(
         data.dataset.setCurrentIndex(names.index(name))
         data.dataset.activated.emit(names.index(name))
         settle(window)
-        told = [one for one in data.model_list.findChildren(NoteLine) if one.isVisible()]
-        assert bool(told) is (name != "digits")
+        notes = [note for note in data.model_list.findChildren(NoteLine) if note.isVisible()]
+        assert bool(notes) is (name != "digits")
         assert abs(data.dataset.mapTo(window, QPoint()).y() - before.y()) <= 1, name

@@ -98,11 +98,11 @@ def test_a_name_is_never_taken_apart() -> None:
 @given(st.floats(0, 100, allow_nan=False), st.sampled_from(["<", "<=", ">", ">="]))
 def test_shares_are_compared_in_percent(limit: float, op: str) -> None:
     limit = round(limit, 3)
-    found = {row["run_id"] for row in ROWS if parse(f"robust{op}{limit}").accepts(row)}
+    accepted = {row["run_id"] for row in ROWS if parse(f"robust{op}{limit}").accepts(row)}
 
     known = {row["run_id"]: round(100 * row["robust_accuracy"], 6) for row in ROWS[:2] + ROWS[3:]}
     tests = {"<": float.__lt__, "<=": float.__le__, ">": float.__gt__, ">=": float.__ge__}
-    assert found == {number for number, share in known.items() if tests[op](share, limit)}
+    assert accepted == {number for number, share in known.items() if tests[op](share, limit)}
 
 
 @pytest.mark.parametrize(

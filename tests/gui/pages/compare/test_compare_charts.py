@@ -71,7 +71,7 @@ def show(harness: PageHarness, page: Any, chart: str) -> None:
 def settle(harness: PageHarness, page: Any) -> None:
     comparisons = page.table.model_.comparisons
     harness.qtbot.waitUntil(page.security.settled)
-    harness.qtbot.waitUntil(lambda: all(one.reason != "..." for one in comparisons))
+    harness.qtbot.waitUntil(lambda: all(comparison.reason != "..." for comparison in comparisons))
 
 
 def test_the_switch_is_reached_and_moved_by_keys_and_remembered(harness: PageHarness) -> None:
@@ -122,13 +122,13 @@ def test_a_flagged_curve_is_hollow_in_both_themes(harness: PageHarness) -> None:
     for mode in ("dark", "light"):
         theme.current().use(mode)
         paper = QColor(theme.plot_colours().background)
-        found = [
+        items = [
             item
             for item in page.security.chart.plotItem.items
             if hasattr(item, "points") and item not in (page.security.chart.scatter,)
         ]
         hollow = [
-            item for item in found if item.opts.get("brush") and item.opts["brush"].color() == paper
+            item for item in items if item.opts.get("brush") and item.opts["brush"].color() == paper
         ]
         assert len(hollow) == 1
 
@@ -334,4 +334,4 @@ def test_a_picture_has_the_legend_of_what_is_ticked(
     assert tall.height() > low.height() > 2 * view.chart.height()
     background = QColor(theme.plot_colours().background)
     entry = [tall.pixelColor(x, tall.height() - 36) for x in range(tall.width())]
-    assert any(one != background for one in entry)
+    assert any(part != background for part in entry)

@@ -37,7 +37,7 @@ def settled(harness: PageHarness) -> Any:
 
 def wait(harness: PageHarness, page: Any) -> None:
     comparisons = page.table.model_.comparisons
-    harness.qtbot.waitUntil(lambda: all(one.reason != "..." for one in comparisons))
+    harness.qtbot.waitUntil(lambda: all(comparison.reason != "..." for comparison in comparisons))
 
 
 def finished(harness: PageHarness) -> list[dict[str, Any]]:
@@ -62,15 +62,15 @@ def test_differences_are_those_of_the_statistics(harness: PageHarness) -> None:
         return [sample["broken"] for sample in store.samples(run_id)]
 
     compared = 0
-    for one in page.table.model_.comparisons:
-        row = one.row
+    for comparison in page.table.model_.comparisons:
+        row = comparison.row
         if row["compression"] == "none":
-            assert (one.difference, one.reason) == (None, "baseline")
+            assert (comparison.difference, comparison.reason) == (None, "baseline")
             continue
         attack = row["attack"].split("-")[0].split(" ")[0]
         reference = harness.run(row["model"], "none", attack)
         expected = paired_difference(broken(row["run_id"]), broken(reference))
-        assert one.difference == expected
+        assert comparison.difference == expected
         assert expected.difference == pytest.approx(
             row["robust_accuracy"] - store.result(reference)["robust_accuracy"]
         )
@@ -84,23 +84,23 @@ def test_runs_on_other_images_are_not_compared(harness: PageHarness) -> None:
         'UPDATE samples SET "index" = "index" + 1 WHERE run_id = ?', (run_id,)
     )
     page = settled(harness)
-    found = {one.row["run_id"]: one for one in page.table.model_.comparisons}
+    by_run = {comparison.row["run_id"]: comparison for comparison in page.table.model_.comparisons}
 
-    assert found[run_id].difference is None
-    assert found[run_id].reason == "other images"
+    assert by_run[run_id].difference is None
+    assert by_run[run_id].reason == "other images"
 
 
 def test_a_baseline_has_the_same_model_and_attack(harness: PageHarness) -> None:
     rows = finished(harness)
     baseline = baselines(rows)
     for row in rows:
-        found = baseline(row)
+        reference = baseline(row)
         if row["compression"] == "none":
-            assert found is None
+            assert reference is None
         else:
-            assert found is not None
-            assert found["compression"] == "none"
-            assert (found["model"], found["attack"]) == (row["model"], row["attack"])
+            assert reference is not None
+            assert reference["compression"] == "none"
+            assert (reference["model"], reference["attack"]) == (row["model"], row["attack"])
 
 
 def test_every_finished_run_is_one_point_of_its_series(harness: PageHarness) -> None:
@@ -108,22 +108,22 @@ def test_every_finished_run_is_one_point_of_its_series(harness: PageHarness) -> 
     series = series_of(rows, RATE, ROBUST)
 
     assert len(series) == 4
-    points = {point.run_id: point for one in series for point in one.points}
+    points = {point.run_id: point for group in series for point in group.points}
     assert set(points) == {row["run_id"] for row in rows}
     for row in rows:
         point = points[row["run_id"]]
         assert (point.x, point.y) == (row["compression_rate"], row["robust_accuracy"])
         assert (point.low, point.high) == pytest.approx((row["ci_low"], row["ci_high"]))
-    for one in series:
-        assert [point.x for point in one.points] == sorted(point.x for point in one.points)
+    for group in series:
+        assert [point.x for point in group.points] == sorted(point.x for point in group.points)
 
 
 def test_lines_join_only_variants_of_one_kind_and_the_base_model(harness: PageHarness) -> None:
     rows = {row["run_id"]: row for row in finished(harness)}
     pgd = next(
-        one
-        for one in series_of(list(rows.values()), RATE, ROBUST)
-        if "at" in one.name and "pgd" in one.name
+        group
+        for group in series_of(list(rows.values()), RATE, ROBUST)
+        if "at" in group.name and "pgd" in group.name
     )
     lines = {tuple(rows[point.run_id]["compression"] for point in line) for line in pgd.lines()}
 
@@ -136,7 +136,7 @@ def test_along_eps_a_series_is_a_variant(harness: PageHarness) -> None:
     series = series_of(rows + more, EPS, ROBUST)
 
     assert len(series) == len(rows)
-    assert all([point.x for point in one.points] == [0.15, 0.3] for one in series)
+    assert all([point.x for point in group.points] == [0.15, 0.3] for group in series)
 
 
 def test_a_wide_range_is_drawn_on_a_logarithmic_axis(harness: PageHarness) -> None:
@@ -179,9 +179,9 @@ def test_unticking_a_series_takes_it_out_of_chart_and_exports(harness: PageHarne
 
     hidden = {
         point.run_id
-        for one in series_of(finished(harness), RATE, ROBUST)
-        if one.name == name
-        for point in one.points
+        for group in series_of(finished(harness), RATE, ROBUST)
+        if group.name == name
+        for point in group.points
     }
     assert set(page.drawn_runs()) == before - hidden
     assert len(page.tradeoff.chart.scatters) == 3

@@ -266,7 +266,7 @@ def test_images_that_the_attack_flipped_come_first(harness: PageHarness) -> None
     page = harness.page("inspector")
     samples = page.examples.samples
     shown = [page.model.place(row) for row in range(page.model.rowCount())]
-    found = [place for place in range(len(samples)) if flipped(samples[place])]
-    assert 0 < len(found) < len(samples)
-    assert shown == found + [place for place in range(len(samples)) if place not in found]
-    assert page.place == found[0]
+    flips = [place for place in range(len(samples)) if flipped(samples[place])]
+    assert 0 < len(flips) < len(samples)
+    assert shown == flips + [place for place in range(len(samples)) if place not in flips]
+    assert page.place == flips[0]

@@ -222,9 +222,9 @@ def test_a_stored_run_shows_its_curve_flags_and_neighbours(harness: PageHarness)
     assert np.allclose(page.curve.line.getData()[1], stored)
     assert MASKED["text"][1:] in page.figures.values["evidence"].text()
     page.draw()
-    names = sorted(one.name for one in page.curve._earlier)
+    names = sorted(curve.name for curve in page.curve._earlier)
     assert names == ["magnitude 50%", "magnitude 90%", "none (baseline)", "ptq w4"]
-    assert {len(one.curve) for one in page.curve._earlier} == {21}, "of the same attack"
+    assert {len(curve.curve) for curve in page.curve._earlier} == {21}, "of the same attack"
     recipe = [{"brief": "kd 10ep"}]
     long = {
         **page._rows[harness.results.flagged],

@@ -135,10 +135,10 @@ def test_curves_survive_leaving_the_page_and_come_to_one_opened_late(
     tell(harness.context, *hydra(run_id)[3:])
     page.show()
     late = harness.page("live")
-    for one in (page, late):
-        one.draw()
-        assert len(one.board.accuracy.curves["clean"].getData()[0]) == 5
-        assert one.board.view == TRAINING
+    for shown_page in (page, late):
+        shown_page.draw()
+        assert len(shown_page.board.accuracy.curves["clean"].getData()[0]) == 5
+        assert shown_page.board.view == TRAINING
     tell(harness.context, events.RunFailed(run_id=run_id, message="Training diverged."))
     harness.context.store.db.execute("UPDATE runs SET status = 'failed' WHERE id = ?", (run_id,))
     page._seen = None
@@ -149,11 +149,11 @@ def test_curves_survive_leaving_the_page_and_come_to_one_opened_late(
 
 
 def test_epochs_that_come_again_after_an_interruption_are_not_counted_twice() -> None:
-    told = [event for event in hydra(1) if isinstance(event, events.EpochFinished)]
+    epochs = [event for event in hydra(1) if isinstance(event, events.EpochFinished)]
     training = Training()
-    for event in (*told, *told):
+    for event in (*epochs, *epochs):
         training = training.after(event)
-    assert [len(one.epochs) for one in training.segments] == [3, 2]
+    assert [len(segment.epochs) for segment in training.segments] == [3, 2]
     assert training.span() == 7
     assert training.share == pytest.approx(5 / 7)
 
@@ -238,10 +238,10 @@ def test_steps_before_the_one_at_work_come_from_their_records(tmp_path: Path) ->
         before = of_records(writer.step_records(run_id))
     live = Training().after(epoch(1, 1, place=3, step=recipe[2].label, stage="", expected=3))
     both = live.behind(before)
-    assert [(one.place, len(one.epochs)) for one in both.segments] == [(1, 2), (3, 1)]
+    assert [(segment.place, len(segment.epochs)) for segment in both.segments] == [(1, 2), (3, 1)]
     assert both.runs("clean") == (((1, 0.9), (2, 0.9)), ((3, 0.9),))
     assert both.span() == 2 + 3
-    assert expected_epochs([one.model_dump() for one in recipe]) == 5
+    assert expected_epochs([step.model_dump() for step in recipe]) == 5
 
 
 def test_the_queue_counts_epochs_while_a_run_trains(harness: PageHarness, tell: Tell) -> None:

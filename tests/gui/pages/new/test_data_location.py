@@ -93,13 +93,13 @@ def test_a_folder_that_holds_the_dataset_is_enough(
     page: NewPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choose(page, "mnist")
-    own = tmp_path / "own"
-    write_mnist(own)
-    monkeypatch.setattr(file_dialogs, "ask_folder", lambda *_: own)
+    folder = tmp_path / "own"
+    write_mnist(folder)
+    monkeypatch.setattr(file_dialogs, "ask_folder", lambda *_: folder)
     page.data.location.choose.click()
-    assert page.data.location.note.text() == f"All files are in {own}."
+    assert page.data.location.note.text() == f"All files are in {folder}."
     assert not page.data.location.button.isVisible()
-    assert page.data.tables()["dataset"] == {"name": "mnist", "root": str(own)}
+    assert page.data.tables()["dataset"] == {"name": "mnist", "root": str(folder)}
     choose(page, "cifar10")
     assert page.data.tables()["dataset"] == {"name": "cifar10"}
 

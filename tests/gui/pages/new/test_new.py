@@ -83,7 +83,7 @@ def test_recipes_and_second_instances_come_back_unchanged(page: NewPage, tmp_pat
     file.write_text(RECIPES, "utf-8")
     page.load(file)
     assert page.study == Study.from_toml(file)
-    assert [type(one) for one in page.compressions.blocks[:3]] == [
+    assert [type(block) for block in page.compressions.blocks[:3]] == [
         RecipeBlock,
         MethodBlock,
         MethodBlock,

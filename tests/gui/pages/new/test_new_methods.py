@@ -46,13 +46,13 @@ def column(qtbot: QtBot, context: PageContext) -> MethodColumn:
 
 def shown(column: MethodColumn) -> list[str]:
     """The methods that are seen, from above."""
-    found = [b for b in column.blocks if isinstance(b, MethodBlock) and b.isVisible()]
-    found.sort(key=lambda block: block.mapTo(column, block.rect().topLeft()).y())
-    return [block.entry_id for block in found]
+    visible = [b for b in column.blocks if isinstance(b, MethodBlock) and b.isVisible()]
+    visible.sort(key=lambda block: block.mapTo(column, block.rect().topLeft()).y())
+    return [block.entry_id for block in visible]
 
 
 def current(column: MethodColumn) -> str:
-    (block,) = [one for one in column.findChildren(MethodBlock) if one.property("current")]
+    (block,) = [block for block in column.findChildren(MethodBlock) if block.property("current")]
     return block.entry_id
 
 
@@ -70,10 +70,10 @@ def test_only_what_is_open_is_built(column: MethodColumn) -> None:
 def test_every_method_is_in_one_group_and_libraries_come_last(column: MethodColumn) -> None:
     listed = [entry_id for group in column.groups for entry_id in group.entry_ids]
     assert sorted(listed) == sorted(ATTACKS)
-    libraries = [one.family.startswith("torchattacks") for one in column.groups]
+    libraries = [group.family.startswith("torchattacks") for group in column.groups]
     assert libraries == sorted(libraries)
     order = list(families(["square", "torchattacks.PGD", "ddn", "autoattack"], "attacks"))
-    assert [one.split(",")[0].split(" ")[0] for one in order] == [
+    assert [id_.split(",")[0].split(" ")[0] for id_ in order] == [
         "ensemble",
         "minimum",
         "gradient-free",
@@ -83,7 +83,7 @@ def test_every_method_is_in_one_group_and_libraries_come_last(column: MethodColu
 
 def test_groups_stand_still_while_methods_leave_them() -> None:
     order = list(families(ATTACKS, "attacks"))
-    fewer = list(families([one for one in ATTACKS if one not in ("fgsm", "pgd")], "attacks"))
+    fewer = list(families([id_ for id_ in ATTACKS if id_ not in ("fgsm", "pgd")], "attacks"))
     assert fewer == [family for family in order if family in fewer]
 
 
@@ -102,7 +102,7 @@ def test_long_names_of_groups_give_way_in_a_narrow_column(
 def test_a_group_opens_and_closes_but_what_is_ticked_stays(
     column: MethodColumn, qtbot: QtBot
 ) -> None:
-    group = next(one for one in column.groups if "ddn" in one.entry_ids)
+    group = next(group for group in column.groups if "ddn" in group.entry_ids)
     assert "ddn" not in shown(column)
     qtbot.mouseClick(group, Qt.MouseButton.LeftButton)
     assert set(group.entry_ids) <= set(shown(column))
@@ -112,20 +112,20 @@ def test_a_group_opens_and_closes_but_what_is_ticked_stays(
         block.box.click()
     assert "1 ticked" in group.text()
     group.click()
-    assert [one for one in shown(column) if one in group.entry_ids] == ["ddn"]
+    assert [id_ for id_ in shown(column) if id_ in group.entry_ids] == ["ddn"]
     assert "closed" in group.accessibleName()
     assert column.tables() == [{"name": "ddn"}]
 
 
 def test_typing_filters_across_the_groups(column: MethodColumn, qtbot: QtBot) -> None:
     qtbot.keyClicks(column.search, "apgd l2")
-    found = shown(column)
-    expected = [one for one in ATTACKS if matches(catalog.find("attacks", one), "apgd l2")]
-    assert sorted(found) == sorted(expected)
-    assert {"apgd-ce", "apgd-t"} <= set(found)
-    assert "square" not in found
+    listed = shown(column)
+    expected = [id_ for id_ in ATTACKS if matches(catalog.find("attacks", id_), "apgd l2")]
+    assert sorted(listed) == sorted(expected)
+    assert {"apgd-ce", "apgd-t"} <= set(listed)
+    assert "square" not in listed
     for group in column.groups:
-        assert group.isVisible() == bool(set(group.entry_ids) & set(found))
+        assert group.isVisible() == bool(set(group.entry_ids) & set(listed))
     press(qtbot, column, KEY.Key_Escape)
     assert column.search.text() == ""
     assert all(group.isVisible() for group in column.groups)
@@ -139,15 +139,15 @@ def test_names_authors_and_families_are_searched(word: str) -> None:
 
 def test_the_keyboard_alone_adds_attacks(column: MethodColumn, qtbot: QtBot) -> None:
     qtbot.keyClicks(column.search, "apgd")
-    found = shown(column)
-    assert current(column) == found[0]
+    listed = shown(column)
+    assert current(column) == listed[0]
     press(qtbot, column, KEY.Key_Up)
-    assert current(column) == found[0], "the first has nothing above"
+    assert current(column) == listed[0], "the first has nothing above"
     press(qtbot, column, KEY.Key_Down, KEY.Key_Down)
-    assert current(column) == found[2]
+    assert current(column) == listed[2]
     with qtbot.waitSignal(column.changed):
         press(qtbot, column, KEY.Key_Return)
-    assert [table["name"] for table in column.tables()] == [found[2]]
+    assert [table["name"] for table in column.tables()] == [listed[2]]
     with qtbot.assertNotEmitted(column.changed):
         press(qtbot, column, KEY.Key_Return)
     assert len(column.tables()) == 1, "Enter adds; it does not take away"
@@ -321,8 +321,12 @@ def test_the_pace_of_a_run_is_told_without_the_training_of_its_variant(
 
 def found(paces: list[dict[str, Any]], row: dict[str, Any]) -> float:
     """The largest time among the runs like this one."""
-    same = [one for one in paces if (one["model"], one["attack"]) == (row["model"], row["attack"])]
-    return max(float(one["seconds"]) for one in same)
+    same = [
+        pace_row
+        for pace_row in paces
+        if (pace_row["model"], pace_row["attack"]) == (row["model"], row["attack"])
+    ]
+    return max(float(pace_row["seconds"]) for pace_row in same)
 
 
 @pytest.mark.parametrize(
@@ -344,7 +348,7 @@ def test_the_page_takes_the_runs_of_this_machine_only(
     attack = study().attack_specs()[0]
     with Writer(results.path) as writer:
         row = writer.run(results.flagged)
-        assert any(one["attack"] == row["attack"] for one in writer.paces())
+        assert any(pace_row["attack"] == row["attack"] for pace_row in writer.paces())
         for name in (platform.platform(), "another"):
             environment = f'{{"platform": "{name}"}}'
             writer.db.execute("UPDATE runs SET environment = ?", (environment,))

@@ -50,7 +50,7 @@ def undo(column: MethodColumn) -> QUndoStack:
 
 
 def recipe(column: MethodColumn) -> RecipeBlock:
-    (block,) = (one for one in column.blocks if isinstance(one, RecipeBlock))
+    (block,) = (block for block in column.blocks if isinstance(block, RecipeBlock))
     return block
 
 
@@ -214,7 +214,7 @@ def test_well_known_recipes_are_offered_and_valid(column: MethodColumn) -> None:
         assert preset.summary
         assert preset.paper
     menu = column.preset_button.menu()
-    assert [action.text() for action in menu.actions()] == [one.title for one in offered]
+    assert [action.text() for action in menu.actions()] == [preset.title for preset in offered]
     column.put([])
     menu.actions()[0].trigger()
     assert column.tables() == [{"steps": [dict(table) for table in offered[0].steps]}]
@@ -222,7 +222,7 @@ def test_well_known_recipes_are_offered_and_valid(column: MethodColumn) -> None:
 
 
 def test_only_recipes_of_unknown_methods_are_left_out() -> None:
-    known, offered = catalog.section("compressions"), {one.id for one in presets.presets()}
+    known, offered = catalog.section("compressions"), {preset.id for preset in presets.presets()}
     for path in presets.folder().glob("*.toml"):
         preset = presets.read(path)
         assert (preset.id in offered) == all(step["name"] in known for step in preset.steps)
