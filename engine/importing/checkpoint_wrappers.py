@@ -79,7 +79,8 @@ def unwrap(tree: Any, name: str, part: str | None = None) -> Unwrapped:
         )
     _strip(found)
     _take_scaling(found)
-    _strip(found)
+    # Only now: the names of a scaling lie outside of the network and have no prefix.
+    found.notes += _strip(found)
     after = next(iter(found.state), before)
     found.loading = _path_to(tree, weights), before.removesuffix(after)
     _drop_unused_stage(found)
@@ -203,8 +204,8 @@ def _called(value: Any) -> str:
     return f"an object {origin}" if isinstance(value, StandIn) else f"a {origin}"
 
 
-def _strip(found: Unwrapped) -> None:
-    """Take a prefix off only if every name has it."""
+def _strip(found: Unwrapped) -> list[str]:
+    """Take a prefix off only if every name has it; notes on those that only some have."""
     state = found.state
     while state:
         for prefix in PREFIXES:
@@ -214,14 +215,14 @@ def _strip(found: Unwrapped) -> None:
                 break
         else:
             break
-    for prefix in PREFIXES:
-        count = sum(key.startswith(prefix) for key in state)
-        if count:
-            found.notes.append(
-                f"{count} of {len(state)} names begin with {prefix!r}; a prefix is taken off only "
-                "if all have it."
-            )
     found.state = state
+    counts = {prefix: sum(key.startswith(prefix) for key in state) for prefix in PREFIXES}
+    return [
+        f"{count} of {len(state)} names begin with {prefix!r}; a prefix is taken off only if all "
+        "have it."
+        for prefix, count in counts.items()
+        if count
+    ]
 
 
 def _take_scaling(found: Unwrapped) -> None:
@@ -239,7 +240,6 @@ def _take_scaling(found: Unwrapped) -> None:
                 )
             found.scaling = centre, width
             found.steps.append(f"normalisation inside ({mean}, {std})")
-            found.notes = [one for one in found.notes if "names begin with" not in one]
             return
 
 
