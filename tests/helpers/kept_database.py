@@ -24,6 +24,7 @@ from engine.report.evidence import lights, summarise
 from engine.specs.dataset import DatasetSpec
 from engine.specs.study import Recipe, Run, Study, make_attack, make_step
 from engine.store import Store, Writer
+from engine.store.artifacts import folder_of
 from engine.store.stage_keys import run_keys
 
 FOLDER = Path(__file__).parent / "databases" / "kept"
@@ -32,7 +33,7 @@ _IMAGES = ("images", "runs")
 
 
 def restore(folder: Path) -> Path:
-    """A copy of the database with its artifacts in a folder; gives its path."""
+    """A copy of the database with its artifacts in a folder, named as then; gives its path."""
     path = folder / "kept.db"
     shutil.copy(FOLDER / "results.sqlite", path)
     for name in _IMAGES:
@@ -93,7 +94,7 @@ def _keep() -> None:
         shutil.copy(path, FOLDER / "results.sqlite")
         for part in _IMAGES:
             shutil.rmtree(FOLDER / part)
-            shutil.copytree(path.with_name("kept.artifacts") / part, FOLDER / part)
+            shutil.copytree(folder_of(path) / part, FOLDER / part)
     steps = catalog.section("compressions")
     _write(
         "keys.json",
