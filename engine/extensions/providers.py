@@ -55,12 +55,15 @@ def of_file(path: Path, content: bytes) -> Provider:
 
 
 def packages() -> tuple[Provider, ...]:
-    """Installed packages with entry points of ours, by name; none of them is imported."""
+    """Installed packages with entry points of ours, by name; none of them is imported.
+
+    What merely lies in the current folder is not installed, although a notebook looks there.
+    """
     points: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for section in KINDS:
         for point in importlib.metadata.entry_points(group=f"{GROUP}{section}"):
             dist = point.dist
-            if dist is not None:
+            if dist is not None and not _lies_here(dist):
                 key = (dist.name, dist.version)
                 points.setdefault(key, []).append((section, point.value))
     return tuple(
@@ -70,6 +73,10 @@ def packages() -> tuple[Provider, ...]:
         )
         for (name, version), found in sorted(points.items())
     )
+
+
+def _lies_here(dist: importlib.metadata.Distribution) -> bool:
+    return Path(str(dist.locate_file(""))).resolve() == Path.cwd()
 
 
 def _hash_of(points: list[tuple[str, str]]) -> str:

@@ -63,6 +63,21 @@ def test_a_broken_package_is_left_out_and_the_rest_works(installed: Path) -> Non
     assert states["crumple-mine"].ids == ("mine",)
 
 
+def test_what_lies_in_the_current_folder_is_no_installed_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook has it on its path, and somebody else's folder may hold anything."""
+    without_processes(monkeypatch, tmp_path)
+    file = write_package(tmp_path / "theirs", METHOD)
+    monkeypatch.chdir(tmp_path / "theirs")
+    for path in ("", str(tmp_path / "theirs")):
+        monkeypatch.syspath_prepend(path)
+        assert extensions.activate() == ()
+    assert not has_run(file)
+    monkeypatch.chdir(tmp_path)
+    assert len(extensions.activate()) == 1
+
+
 def test_a_package_in_the_wrong_group_is_named(tmp_path: Path, installed: Path) -> None:
     points = next(installed.parents[1].glob("*.dist-info")) / "entry_points.txt"
     points.write_text("[crumple.compressions]\nmine = crumple_mine:METHOD\n")
