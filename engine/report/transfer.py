@@ -81,7 +81,10 @@ def transfers_text(rows: Sequence[TransferRow], format_: str) -> str:
     if format_ == "csv":
         return csv_text(TRANSFER_COLUMNS, rows)
     if format_ == "json":
-        return json.dumps(list(rows), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        told = [
+            {name: value for name, value in row.items() if name in TRANSFER_COLUMNS} for row in rows
+        ]
+        return json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if format_ == "table":
         return _table(rows)
     known = ", ".join(TRANSFER_FORMATS)
