@@ -79,6 +79,7 @@ attack = [{ name = "fgsm", eps = 0.15 }]
 
 @pytest.mark.parametrize("title", PROGRAMS)
 def test_programs_run(title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.diagnostics.black_box.QUERIES", 100)  # takes most of the time
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "study.toml").write_text(TINY, "utf-8")
