@@ -50,6 +50,10 @@ _RUN_ROWS = """
 """
 
 
+NOT_DELETED = "runs.id NOT IN (SELECT run_id FROM annotations WHERE deleted)"
+"""Of runs: deleted ones are in no list and no queue until they are brought back."""
+
+
 class Store:
     """One connection to the database and its artifact folder; one per thread.
 
@@ -92,11 +96,15 @@ class Store:
     # -- studies ---------------------------------------------------------------------------
 
     def studies(self) -> list[StudyRow]:
-        """All studies, newest first: id, name, created, runs, and a count per status."""
+        """All studies, newest first: id, name, created, runs, and a count per status.
+
+        A deleted run that waits is in no queue, and not counted as waiting.
+        """
         rows = self._query(
-            """
+            f"""
             SELECT studies.id, studies.name, studies.created, count(*) AS runs,
-                sum(status = 'waiting') AS waiting, sum(status = 'running') AS running,
+                sum(status = 'waiting' AND {NOT_DELETED}) AS waiting,
+                sum(status = 'running') AS running,
                 sum(status = 'finished') AS finished, sum(status = 'failed') AS failed,
                 sum(status = 'cancelled') AS cancelled
             FROM studies JOIN study_runs ON study_id = studies.id JOIN runs ON runs.id = run_id
@@ -208,8 +216,10 @@ class Store:
         return cast(list[QueueRow], rows)
 
     def count(self, status: str) -> int:
-        """How many runs are in a state; quick, also with many runs."""
-        rows = self._query("SELECT count(*) AS n FROM runs WHERE status = ?", (status,))
+        """How many runs that are not deleted are in a state; quick, also with many runs."""
+        rows = self._query(
+            f"SELECT count(*) AS n FROM runs WHERE status = ? AND {NOT_DELETED}", (status,)
+        )
         return int(rows[0]["n"])
 
     def paces(self) -> list[PaceRow]:

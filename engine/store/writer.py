@@ -21,7 +21,7 @@ from engine.store.database import check_file
 from engine.store.distances import measure_distance
 from engine.store.kept_images import batch_file, database_id, images_file
 from engine.store.stage_keys import RunKeys
-from engine.store.store import Store
+from engine.store.store import NOT_DELETED, Store
 from engine.store.transfers import TransferQueue
 from engine.store.verdicts import refresh_verdicts
 
@@ -184,10 +184,11 @@ class Writer(Store):
         return {row["key"]: row["id"] for row in rows}
 
     def next_waiting(self, among: Sequence[int] | None = None) -> int | None:
-        """The first waiting run, of all or of these."""
+        """The first waiting run that is not deleted, of all or of these."""
         only = "" if among is None else f"AND id IN ({','.join('?' * len(among))})"
         rows = self._query(
-            f"SELECT id FROM runs WHERE status = 'waiting' {only} ORDER BY position LIMIT 1",
+            f"SELECT id FROM runs WHERE status = 'waiting' AND {NOT_DELETED} {only} "
+            "ORDER BY position LIMIT 1",
             among or (),
         )
         return int(rows[0]["id"]) if rows else None

@@ -145,6 +145,16 @@ def test_runs_move_together_and_keep_their_order(store: Writer, to_front: bool) 
     assert store.next_waiting() == expected[0]
 
 
+def test_a_deleted_run_waits_for_nobody_until_it_is_brought_back(store: Writer) -> None:
+    first, second = queue(store, small_study()).run_ids
+    store.set_deleted([first])
+    assert (store.next_waiting(), store.next_waiting([first])) == (second, None)
+    assert store.count("waiting") == store.studies()[0]["waiting"] == 1
+    store.set_deleted([first], deleted=False)
+    assert store.next_waiting() == first
+    assert store.count("waiting") == store.studies()[0]["waiting"] == 2
+
+
 def test_runs_are_tagged_together_and_keep_their_notes(store: Writer) -> None:
     first, second = queue(store, small_study()).run_ids
     store.annotate(first, note="odd")
