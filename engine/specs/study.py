@@ -6,9 +6,9 @@ import hashlib
 import itertools
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypedDict, TypeVar
+from typing import Any, Self, TypedDict, TypeVar, cast
 
 import tomli_w
 from pydantic import (
@@ -322,7 +322,7 @@ class Study(Spec):
         steps = [
             ("compressions", f"compression {number}", step)
             for number, table in enumerate(self.compressions, 1)
-            for step in table.get("steps", [table])
+            for step in steps_of(table)
         ]
         attacks = [
             ("attacks", f"attack {number}", table) for number, table in enumerate(self.attacks, 1)
@@ -369,13 +369,23 @@ def _as_written(value: object) -> str:
 _FILE_KEYS = ("name", "seed", "keep_images", "dataset", "model", "compression", "attack")
 
 
+def is_recipe(table: Mapping[str, Any]) -> bool:
+    """Whether a table holds several steps: ``steps`` beside a name is a parameter of that."""
+    return "steps" in table and "name" not in table
+
+
+def steps_of(table: Mapping[str, Any]) -> Sequence[Any]:
+    """The steps of a table of compressions, swept as they are written: its own or itself."""
+    return cast("Sequence[Any]", table["steps"]) if is_recipe(table) else (table,)
+
+
 def _recipes(table: Mapping[str, Any], where: str) -> Iterator[Recipe]:
-    if "steps" not in table:
-        steps = [table]
-    elif set(table) != {"steps"} or not isinstance(table["steps"], list) or not table["steps"]:
+    given = table.get("steps")
+    tables = isinstance(given, list) and any(isinstance(one, Mapping) for one in given)
+    alone = set(table) == {"steps"} and isinstance(given, list) and given
+    if (is_recipe(table) and not alone) or (tables and "name" in table):
         raise SpecError(f"{where}: 'steps' must be a list of steps and stand alone.")
-    else:
-        steps = table["steps"]
+    steps = steps_of(table)
     if not all(isinstance(step, Mapping) for step in steps):
         raise SpecError(f"{where}: every step must be a table with a 'name'.")
     expanded = [[make_step(one, where) for one in expand(step)] for step in steps]

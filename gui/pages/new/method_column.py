@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QMenu
 
 from engine import catalog
 from engine.catalog.presets import Preset, presets
+from engine.specs.study import is_recipe, steps_of
 from gui.pages.new.column import StudyColumn
 from gui.pages.new.method_block import MethodBlock
 from gui.pages.new.method_group import MethodGroup, SearchLine, families, matches
@@ -141,8 +142,7 @@ class MethodColumn(StudyColumn):
             return False
         tables, mark = self.tables(), self.mark()
         self._ids = ids
-        # A recipe has its steps in place of a name; those of an attack are a number.
-        steps = [[table] if "name" in table else table["steps"] for table in tables]
+        steps = [steps_of(table) for table in tables]
         kept = [
             table
             for table, named in zip(tables, steps, strict=True)
@@ -162,7 +162,7 @@ class MethodColumn(StudyColumn):
         self.groups = []
 
     def _insert(self, table: Mapping[str, Any]) -> None:
-        if self._section == "compressions" and "steps" in table:
+        if is_recipe(table):
             block: Block = RecipeBlock(self._token())
         else:
             again = any(getattr(block, "entry_id", "") == table["name"] for block in self._top)

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWi
 from engine import catalog, extensions
 from engine.errors import CrumpleError, SpecError
 from engine.host import paths
-from engine.specs.study import Study
+from engine.specs.study import Study, steps_of
 from engine.store import PaceRow, StepPaceRow
 from gui.base import file_dialogs
 from gui.base.page_context import PageContext
@@ -342,8 +342,7 @@ def checked(draft: Mapping[str, Any]) -> Study:
         raise SpecError("No attack is chosen.", "Tick at least one in the third column.")
     # Counted before the study is expanded, because expanding a slip of the finger takes minutes.
     variants = 1 + sum(
-        math.prod(_combinations(step) for step in table.get("steps", (table,)))
-        for table in draft["compression"]
+        math.prod(_combinations(step) for step in steps_of(table)) for table in draft["compression"]
     )
     runs = len(draft["model"]) * variants * sum(_combinations(attack) for attack in draft["attack"])
     if runs > MOST_RUNS:

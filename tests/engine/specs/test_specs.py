@@ -218,3 +218,17 @@ def test_names_can_be_swept_and_are_looked_at_one_by_one() -> None:
     study = small_study(attack=[{"name": ["fgsm", "pgd"], "eps": 0.1}])
     assert [attack.name for attack in study.attack_specs()] == ["fgsm", "pgd"]
     assert study.unused() == ()
+
+
+def test_steps_beside_a_name_is_a_parameter_of_that_method() -> None:
+    table = {"name": "qat", "bits": 4, "steps": ["layer", "channel"]}
+    study = small_study(compression=[table])
+    asked = [recipe[0].params["steps"] for recipe in study.recipes() if recipe]
+    assert asked == ["layer", "channel"]
+    inside = small_study(compression=[{"steps": [table]}])
+    assert inside.recipes() == study.recipes()
+    for wrong in ({"name": "magnitude", "steps": [table]}, {"steps": []}, {"steps": "qat"}):
+        with pytest.raises(SpecError, match="must be a list of steps and stand alone"):
+            small_study(compression=[wrong]).recipes()
+    with pytest.raises(SpecError, match="steps"):
+        small_study(compression=[{"name": "qat", "steps": "row"}]).recipes()

@@ -369,3 +369,11 @@ def test_times_of_trainings_stored_before_still_count() -> None:
     row |= {"params": params, "epochs": 2, "seconds": 6.0}
     asked = study(compression=[{"name": "finetune", "epochs": 5}])
     assert training_seconds(asked, [row]) == [pytest.approx(15.0)]
+
+
+def test_the_steps_of_qat_are_its_own_and_no_recipe(qtbot: QtBot, context: PageContext) -> None:
+    steps = MethodColumn("2  Compressions", "compressions")
+    qtbot.addWidget(steps)
+    steps.put([{"name": "qat", "bits": 4, "method": "lsq", "steps": "channel"}])
+    (told,) = steps.tables()
+    assert (told["name"], told["steps"]) == ("qat", "channel")
