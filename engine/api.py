@@ -41,7 +41,8 @@ from engine.events import Emit, Event, ShouldStop, StudyQueued
 from engine.host import device as devices
 from engine.host import paths
 from engine.models import load as load_weights
-from engine.pipeline.runner import Options, check, run
+from engine.pipeline.admission import check
+from engine.pipeline.runner import Options, run
 from engine.pipeline.variants import CALIBRATION_IMAGES
 from engine.report.tables import flag_ids
 from engine.specs.dataset import DatasetSpec

@@ -26,7 +26,8 @@ from engine.events import (
 )
 from engine.host import device as devices
 from engine.host import paths
-from engine.pipeline.runner import Options, StudySummary, check
+from engine.pipeline.admission import check
+from engine.pipeline.runner import Options, StudySummary
 from engine.pipeline.runner import run as run_study
 from engine.report.tables import distance
 from engine.specs.study import Study

@@ -14,10 +14,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from engine import catalog, diagnostics, extensions
-from engine.attacks.registry import create
-from engine.compression.registry import method
-from engine.data import ImageSet, check_fits, forget_training, training_for
+from engine import catalog, diagnostics
+from engine.data import ImageSet, forget_training, training_for
 from engine.data import load as load_images
 from engine.errors import Cancelled, CrumpleError, DeviceLost, SpecError
 from engine.events import (
@@ -36,8 +34,8 @@ from engine.events import (
 from engine.flags import Flag, doubted
 from engine.host import device
 from engine.host.memory import give_back_device_memory, give_back_freed_memory, memory_errors
-from engine.models.files.bundle import check as check_card
 from engine.pipeline import attack_plan, statistics_stage
+from engine.pipeline.admission import check_methods, check_models
 from engine.pipeline.attack_stage import AttackStage
 from engine.pipeline.epoch_log import RecipeWatch
 from engine.pipeline.gate_progress import GateTeller
@@ -84,45 +82,6 @@ class StudySummary:
     def complete(self) -> bool:
         """Whether every run finished."""
         return not self.failed and not self.cancelled and not self.open
-
-
-def check(study: Study) -> None:
-    """Load the images of a study, and see whether its models fit them and what they learn from.
-
-    Raises:
-        CrumpleError: data missing or damaged, or a model does not fit.
-    """
-    for spec in study.runs():
-        _check_methods(spec)
-    _check_models(study, load_images(study.dataset, study.seed))
-    if any(learns(recipe) for recipe in study.recipes()):
-        for model in study.models:
-            training_for(study.dataset, catalog.model_card(model.name))
-
-
-def _check_methods(spec: Run) -> None:
-    """Load what comes from outside now: one that is broken or another should end no queue.
-
-    Raises:
-        SpecError: a method is not here, cannot be loaded, or refuses its parameters.
-    """
-    if spec.attack.origin is not None:
-        create(spec.attack)
-    for step in spec.recipe:
-        if step.origin is not None:
-            extensions.validated(method(step), step, "compressions")
-
-
-def _check_models(study: Study, images: ImageSet) -> None:
-    for model in study.models:
-        check_fits(images, catalog.model_card(model.name))
-    known = catalog.section("models")
-    steps = [step for one in study.runs() for step in one.recipe]
-    teachers = [value for step in steps for key, value in step.params.items() if "teacher" in key]
-    # What is stored is found by what cards say, so they must be those of the files.
-    for name in dict.fromkeys([model.name for model in study.models] + teachers):
-        if name in known:
-            check_card(catalog.model_card(name))
 
 
 def run(
@@ -182,9 +141,9 @@ class Runner:
         self._data = {}  # files may have changed since they were read for an earlier study
         forget_training()
         for spec in study.runs():
-            _check_methods(spec)
+            check_methods(spec)
         images = self._images(study.dataset, study.seed)
-        _check_models(study, images)
+        check_models(study, images)
         runs = [(one, self._keys(one, images)) for one in study.runs()]
         queued = self.store.add_study(study, runs)
         if queued.reused == len(queued.run_ids):
@@ -270,7 +229,7 @@ class Runner:
 
     def _execute(self, run_id: int, should_stop: ShouldStop) -> None:
         spec = self.store.run_spec(run_id)
-        _check_methods(spec)
+        check_methods(spec)
         images = self._images(spec.dataset, spec.seed)
         precision, keys = self._queued(run_id, spec, images)
         self._begin(run_id, spec, images, precision)

@@ -6,9 +6,9 @@ import hashlib
 import itertools
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, TypedDict, TypeVar, cast
+from typing import Any, Self, TypedDict, TypeVar
 
 import tomli_w
 from pydantic import (
@@ -26,6 +26,7 @@ from engine.catalog.models.architectures import SAME
 from engine.errors import SpecError, quoted
 from engine.specs.dataset import MOST_IMAGES, DatasetSpec, Spec
 from engine.specs.recipe_rules import refuse
+from engine.specs.sweeps import by_name, expand, is_recipe, steps_of
 
 _T = TypeVar("_T")
 
@@ -216,23 +217,6 @@ def _at(where: str, text: str) -> str:
     return f"{where}: {text}" if where else text
 
 
-def expand(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """All combinations of the values given as lists, in order of writing.
-
-    Raises:
-        SpecError: a list is empty.
-
-    >>> [t["eps"] for t in expand({"name": "pgd", "eps": [0.1, 0.2]})]
-    [0.1, 0.2]
-    """
-    for key, value in table.items():
-        if value == []:
-            raise SpecError(f"{key} is an empty list but must hold at least one value.")
-    axes = [value if isinstance(value, list) else [value] for value in table.values()]
-    for values in itertools.product(*axes):
-        yield dict(zip(table, values, strict=True))
-
-
 class Study(Spec):
     """A study file: data x models x compressions x attacks.
 
@@ -331,7 +315,7 @@ class Study(Spec):
             f"{where} {table['name']!r}: {name} does nothing unless {other} is "
             f"{' or '.join(_as_written(value) for value in values)}."
             for section, where, swept in (*steps, *attacks)
-            for table in _by_name(swept)
+            for table in by_name(swept)
             for name, (other, values) in catalog.find(section, table["name"])
             .params.idle(table)
             .items()
@@ -355,28 +339,12 @@ class Study(Spec):
         )
 
 
-def _by_name(table: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """A table for each of its names: these may be a sweep, too."""
-    named = table["name"]
-    return [{**table, "name": one} for one in named] if isinstance(named, list) else [table]
-
-
 def _as_written(value: object) -> str:
     """A value of a choice as study files have it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 _FILE_KEYS = ("name", "seed", "keep_images", "dataset", "model", "compression", "attack")
-
-
-def is_recipe(table: Mapping[str, Any]) -> bool:
-    """Whether a table holds several steps: ``steps`` beside a name is a parameter of that."""
-    return "steps" in table and "name" not in table
-
-
-def steps_of(table: Mapping[str, Any]) -> Sequence[Any]:
-    """The steps of a table of compressions, swept as they are written: its own or itself."""
-    return cast("Sequence[Any]", table["steps"]) if is_recipe(table) else (table,)
 
 
 def _recipes(table: Mapping[str, Any], where: str) -> Iterator[Recipe]:

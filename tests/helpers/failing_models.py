@@ -146,7 +146,7 @@ def install(patch: pytest.MonkeyPatch) -> None:
         patch.setitem(BUILDERS, trick, _builder(trick))
     patch.setattr("engine.pipeline.variants.load_model", _load)
     # They have no files of their own that the card could be compared with.
-    patch.setattr("engine.pipeline.runner.check_card", lambda _card: None)
+    patch.setattr("engine.pipeline.admission.check_card", lambda _card: None)
 
 
 def _load(card: catalog.ModelCard) -> nn.Module:

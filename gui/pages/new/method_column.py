@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QMenu
 
 from engine import catalog
 from engine.catalog.presets import Preset, presets
-from engine.specs.study import is_recipe, steps_of
+from engine.specs.sweeps import is_recipe, steps_of
 from gui.pages.new.column import StudyColumn
 from gui.pages.new.method_block import MethodBlock
 from gui.pages.new.method_group import MethodGroup, SearchLine, families, matches

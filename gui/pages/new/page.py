@@ -15,7 +15,8 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWi
 from engine import catalog, extensions
 from engine.errors import CrumpleError, SpecError
 from engine.host import paths
-from engine.specs.study import Study, steps_of
+from engine.specs.study import Study
+from engine.specs.sweeps import steps_of
 from engine.store import PaceRow, StepPaceRow
 from gui.base import file_dialogs
 from gui.base.page_context import PageContext

@@ -8,7 +8,8 @@ from typing import Any
 
 from engine.errors import SpecError
 from engine.specs.recipe_rules import refuse
-from engine.specs.study import Recipe, expand, make_step, recipe_label
+from engine.specs.study import Recipe, make_step, recipe_label
+from engine.specs.sweeps import expand
 
 MOST_CHECKED = 200
 """Combinations of a sweep that are looked at; the study looks at all of them."""

@@ -54,8 +54,8 @@ def test_it_gives_what_the_module_of_torch_gives(
     batch_first: bool, bias: bool, weights: bool
 ) -> None:
     torch.manual_seed(0)
-    whole = nn.MultiheadAttention(8, 2, bias=bias, batch_first=batch_first).eval()
-    x, other = torch.rand(3, 5, 8), torch.rand(3, 5, 8)
+    whole = nn.MultiheadAttention(8, 2, bias=bias, batch_first=batch_first).double().eval()
+    x, other = torch.rand(3, 5, 8).double(), torch.rand(3, 5, 8).double()
     mask = torch.zeros(5, 5, dtype=torch.bool).index_fill(1, torch.tensor([2]), True)
     for given, masked in (((x, x, x), None), ((x, other, other), None), ((x, x, x), mask)):
         if masked is not None and not batch_first:
@@ -65,15 +65,15 @@ def test_it_gives_what_the_module_of_torch_gives(
         for one, two in zip(expected, found, strict=True):
             assert (one is None) == (two is None)
             if one is not None:
-                torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(two, one, rtol=1e-12, atol=1e-14)
 
 
 def test_a_network_keeps_its_tensors_and_its_answers() -> None:
-    net, images_ = transformer(), images()
+    net, images_ = transformer().double(), images().double()  # rounding hides nothing there
     before, expected = sum(p.numel() for p in net.parameters()), ask(net, images_)
     opened = open_attention(net)
     assert sum(p.numel() for p in opened.parameters()) == before
-    torch.testing.assert_close(ask(opened, images_), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ask(opened, images_), expected, rtol=1e-12, atol=1e-13)
     assert not any(isinstance(one, nn.MultiheadAttention) for one in opened.modules())
     assert open_attention(opened) is opened
 

@@ -14,7 +14,8 @@ from PIL import Image
 from engine import catalog, data
 from engine.errors import DataError
 from engine.events import Event, StageStarted
-from engine.pipeline.runner import Options, Runner, check
+from engine.pipeline.admission import check
+from engine.pipeline.runner import Options, Runner
 from engine.specs.dataset import DatasetSpec
 from engine.specs.study import Study, make_step
 from engine.store import Writer

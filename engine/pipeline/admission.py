@@ -1,0 +1,51 @@
+"""Whether a study can work here: its images, models and methods, before anything is queued."""
+
+from __future__ import annotations
+
+from engine import catalog, extensions
+from engine.attacks.registry import create
+from engine.compression.registry import method
+from engine.data import ImageSet, check_fits, training_for
+from engine.data import load as load_images
+from engine.models.files.bundle import check as check_card
+from engine.specs.study import Run, Study
+from engine.store.stage_keys import learns
+
+
+def check(study: Study) -> None:
+    """Load the images of a study, and see whether its models fit them and what they learn from.
+
+    Raises:
+        CrumpleError: data missing or damaged, or a model does not fit.
+    """
+    for spec in study.runs():
+        check_methods(spec)
+    check_models(study, load_images(study.dataset, study.seed))
+    if any(learns(recipe) for recipe in study.recipes()):
+        for model in study.models:
+            training_for(study.dataset, catalog.model_card(model.name))
+
+
+def check_methods(spec: Run) -> None:
+    """Load what comes from outside now: one that is broken or another should end no queue.
+
+    Raises:
+        SpecError: a method is not here, cannot be loaded, or refuses its parameters.
+    """
+    if spec.attack.origin is not None:
+        create(spec.attack)
+    for step in spec.recipe:
+        if step.origin is not None:
+            extensions.validated(method(step), step, "compressions")
+
+
+def check_models(study: Study, images: ImageSet) -> None:
+    for model in study.models:
+        check_fits(images, catalog.model_card(model.name))
+    known = catalog.section("models")
+    steps = [step for one in study.runs() for step in one.recipe]
+    teachers = [value for step in steps for key, value in step.params.items() if "teacher" in key]
+    # What is stored is found by what cards say, so they must be those of the files.
+    for name in dict.fromkeys([model.name for model in study.models] + teachers):
+        if name in known:
+            check_card(catalog.model_card(name))
