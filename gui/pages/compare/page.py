@@ -139,7 +139,7 @@ class ComparePage(Page):
 
     def _connect(self) -> None:
         self.studies.chosen.connect(self._study_chosen)
-        self.filter_line.textChanged.connect(self._filter_changed)
+        self.filter_line.settled.connect(self._filter_changed)
         self.only_button.clicked.connect(self.show_all)
         self.export_button.setMenu(self.export_menu)
         self.export_menu.aboutToShow.connect(self._fill_export_menu)
@@ -156,7 +156,7 @@ class ComparePage(Page):
         self.studies.read(self.context.store)
         self._by_hand = settings.contains("compare/study")
         self.studies.choose(str(settings.value("compare/study") or "") or None)
-        self.filter_line.setText(str(settings.value("compare/filter") or ""))
+        self.filter_line.set_now(str(settings.value("compare/filter") or ""))
         for number, view in enumerate(self.views):
             view.restore(settings)
             if view.id == str(settings.value("compare/chart") or ""):
@@ -188,7 +188,7 @@ class ComparePage(Page):
         elif isinstance(payload, list | tuple):
             self._only = tuple(int(run_id) for run_id in payload)
             self.studies.choose(None)
-            self.filter_line.clear()
+            self.filter_line.set_now("")
         self._read()
 
     def show_all(self) -> None:
@@ -196,7 +196,7 @@ class ComparePage(Page):
         self._only = ()
         self._by_hand = True
         self.studies.choose(None)
-        self.filter_line.clear()
+        self.filter_line.set_now("")
         self._read()
 
     def _study_chosen(self) -> None:

@@ -161,7 +161,7 @@ def test_a_wrong_filter_moves_nothing(qtbot: QtBot, window: MainWindow, page_id:
     settle(window)
     page = window.page()
     before = _places(window)
-    page.filter_line.setText("bogus>1")
+    page.filter_line.set_now("bogus>1")
     settle(window)
     assert page.filter_note.isVisible()
     assert before.items() <= _places(window).items()

@@ -252,9 +252,9 @@ def test_chosen_runs_and_the_filter_narrow_what_is_compared(harness: PageHarness
     page = harness.page("compare")
     page.open([1, 3, 11])
     assert sorted(page.drawn_runs()) == [1, 3, 11]
-    page.filter_line.setText("model=digits-resnet-at")
+    page.filter_line.set_now("model=digits-resnet-at")
     assert page.drawn_runs() == [11]
-    page.filter_line.setText("robust>100")
+    page.filter_line.set_now("robust>100")
     assert page.stack.currentWidget() is page.no_match
     page.show_all()
     assert len(page.drawn_runs()) == 18
@@ -329,7 +329,7 @@ def test_axes_and_filter_survive_a_restart(harness: PageHarness) -> None:
     page = harness.page("compare")
     page.tradeoff.x_box.setCurrentIndex(1)
     page.tradeoff.y_box.setCurrentIndex(1)
-    page.filter_line.setText("attack=fgsm")
+    page.filter_line.set_now("attack=fgsm")
     page.save_state()
     again = harness.page("compare")
 
