@@ -7,7 +7,8 @@ name is then taken whole.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from engine.catalog import Origin, format_number
@@ -62,14 +63,7 @@ def family(row: ResultRow) -> Key:
     steps = _steps(row)
     if steps is None:
         return str(row["compression"])
-    kept = [
-        (
-            step["name"],
-            {k: v for k, v in step["params"].items() if k not in _DEGREES},
-            *_origin(step),
-        )
-        for step in steps
-    ]
+    kept = [(step["name"], _manner(step), *_origin(step)) for step in steps]
     return _key(kept) if kept else BASE
 
 
@@ -90,14 +84,28 @@ def names(
 
     Where a label stands for several keys, it is followed by what differs between them.
     """
-    first: dict[Key, ResultRow] = {}
+    return names_of({one: group[0] for one, group in grouped(rows, key).items()}, label)
+
+
+def grouped(
+    rows: Iterable[ResultRow], key: Callable[[ResultRow], Key]
+) -> dict[Key, list[ResultRow]]:
+    """The rows of each key, both in order of first appearance."""
+    groups: dict[Key, list[ResultRow]] = defaultdict(list)
     for row in rows:
-        first.setdefault(key(row), row)
+        groups[key(row)].append(row)
+    return dict(groups)
+
+
+def names_of(first: Mapping[Key, ResultRow], label: Callable[[ResultRow], str]) -> dict[Key, str]:
+    """As ``names``, from one row of each key."""
     labels = {one: one_line(label(row)) for one, row in first.items()}
-    for text in in_order(list(labels.values())):
-        same = [one for one, mine in labels.items() if mine == text]
-        if len(same) > 1:
-            labels |= _told_apart(text, {one: first[one] for one in same})
+    same: dict[str, list[Key]] = defaultdict(list)
+    for one, text in labels.items():
+        same[text].append(one)
+    for text, keys in same.items():
+        if len(keys) > 1:
+            labels |= _told_apart(text, {one: first[one] for one in keys})
     return labels
 
 
@@ -106,10 +114,12 @@ def _told_apart(text: str, rows: Mapping[Key, ResultRow]) -> dict[Key, str]:
     every = in_order([name for mine in facts.values() for name in mine])
     differ = [name for name in every if len({mine.get(name) for mine in facts.values()}) > 1]
     found: dict[Key, str] = {}
+    used: set[str] = set()
     for number, (one, mine) in enumerate(facts.items(), 1):
         words = [f"{name}={mine[name]}" for name in differ if name not in EPS and name in mine]
         longer = ", ".join([text, *words])
-        found[one] = longer if longer not in found.values() else f"{longer} ({number})"
+        found[one] = longer if longer not in used else f"{longer} ({number})"
+        used.add(found[one])
     return found
 
 
@@ -143,5 +153,8 @@ def _steps(row: ResultRow) -> Sequence[Mapping[str, Any]] | None:
     return None if spec is None else spec["recipe"]
 
 
+_encoder = json.JSONEncoder(sort_keys=True, default=str)  # once: charts ask it for every run
+
+
 def _key(*parts: Any) -> Key:
-    return json.dumps(parts, sort_keys=True, default=str)
+    return _encoder.encode(parts)

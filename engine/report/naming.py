@@ -44,7 +44,11 @@ def shortened(rows: Iterable[Columns]) -> dict[str, str]:
 
     Labels that would become equal keep theirs, and so do those of rows without ``recipe``.
     """
-    plain = {str(row["compression"]): _brief(row) for row in rows if row.get("compression")}
+    plain: dict[str, str] = {}
+    for row in rows:
+        label = str(row.get("compression") or "")
+        if label and label not in plain:
+            plain[label] = _brief(row)
     count = Counter(plain.values())
     return {label: text if count[text] == 1 else label for label, text in plain.items()}
 

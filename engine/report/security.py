@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from engine.report.identity import (
     attack_key,
     attack_name,
     context_key,
+    grouped,
     names,
     variant_key,
 )
@@ -100,6 +102,7 @@ class Panel:
     norm: str
     lines: tuple[SecurityLine, ...]
 
+    @cached_property
     def checks(self) -> list[tuple[int, CheckedRun]]:
         """Every checking run once, with the number of the first curve that it checks."""
         found: dict[int, tuple[int, CheckedRun]] = {}
@@ -110,13 +113,14 @@ class Panel:
                     found[check.row["run_id"]] = (known[0] if known else number, check)
         return list(found.values())
 
+    @cached_property
     def attacks(self) -> list[str]:
         """The names, without eps, of the attacks that check; each has its marker."""
-        return in_order([attack_name(check.row) for _, check in self.checks()])
+        return in_order([attack_name(check.row) for _, check in self.checks])
 
     def rows(self) -> list[ResultRow]:
         """Every run that is drawn, each once."""
-        return [line.row for line in self.lines] + [check.row for _, check in self.checks()]
+        return [line.row for line in self.lines] + [check.row for _, check in self.checks]
 
 
 def is_curve(row: ResultRow) -> bool:
@@ -126,9 +130,8 @@ def is_curve(row: ResultRow) -> bool:
 
 def needed(rows: Sequence[ResultRow]) -> list[int]:
     """The run ids whose samples ``panels`` wants."""
-    curves = [row for row in rows if is_curve(row)]
-    variants = {_variant(row) for row in curves}
-    return [row["run_id"] for row in rows if row in curves or _variant(row) in variants]
+    variants = {_variant(row) for row in rows if is_curve(row)}
+    return [row["run_id"] for row in rows if variants and _variant(row) in variants]
 
 
 def panels(rows: Sequence[ResultRow], samples: Samples) -> list[Panel]:
@@ -139,21 +142,24 @@ def panels(rows: Sequence[ResultRow], samples: Samples) -> list[Panel]:
         samples: of the runs ``needed``: rows with ``index``, ``broken``, ``l2``, ``linf``.
     """
     curves = [row for row in rows if is_curve(row) and samples.get(row["run_id"])]
+    if not curves:
+        return []
+    rivals = grouped((row for row in rows if row["eps"] is not None), _variant)
     return [
-        _panel(norm, [row for row in curves if row["norm"] == norm], rows, samples)
+        _panel(norm, [row for row in curves if row["norm"] == norm], rivals, samples)
         for norm in in_order([row["norm"] for row in curves])
     ]
 
 
 def _panel(
-    norm: str, curves: Sequence[ResultRow], rows: Sequence[ResultRow], samples: Samples
+    norm: str,
+    curves: Sequence[ResultRow],
+    rivals_of: Mapping[Key, Sequence[ResultRow]],
+    samples: Samples,
 ) -> Panel:
     found = [distances(samples[row["run_id"]], norm) for row in curves]
     rivals = [
-        sorted(
-            (one for one in rows if one["eps"] is not None and _variant(one) == _variant(row)),
-            key=lambda one: known(one["eps"]),
-        )
+        sorted(rivals_of.get(_variant(row), ()), key=lambda one: known(one["eps"]))
         for row in curves
     ]
     grid = np.linspace(

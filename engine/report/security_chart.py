@@ -43,7 +43,7 @@ def security(rows: Sequence[ResultRow], samples: Samples) -> Figure:
             "There is nothing to draw: no chosen run has distances.",
             "Add a minimum-norm attack such as fmn, ddn, cw-l2 or deepfool to the study.",
         )
-    attacks = in_order([name for panel in found for name in panel.attacks()])
+    attacks = in_order([name for panel in found for name in panel.attacks])
     doubts = _doubts([text for panel in found for line in panel.lines for text in line.doubts()])
     handles, names = _legend(found, attacks)
     height = 2.1 * len(found) + 0.13 * (len(names) + len(doubts) + 1)
@@ -68,7 +68,7 @@ def _panel(axes: Axes, panel: Panel, attacks: Sequence[str]) -> None:
     prepare(axes, f"eps ({panel.norm})")
     for number, line in enumerate(panel.lines):
         _line(axes, line, number)
-    for number, check in panel.checks():
+    for number, check in panel.checks:
         _point(axes, check, colour_of(number), marker_of(attacks.index(attack_name(check.row))))
     axes.set_xlim(0, panel.lines[0].curve.eps[-1])
 
@@ -123,7 +123,7 @@ def _legend(found: Sequence[Panel], attacks: Sequence[str]) -> tuple[list[Any], 
     for number, attack in enumerate(attacks):
         handles.append(Line2D([], [], linestyle="", marker=marker_of(number), color="0.35"))
         names.append(f"{attack} at its eps")
-    if any(check.too_optimistic for panel in found for _, check in panel.checks()):
+    if any(check.too_optimistic for panel in found for _, check in panel.checks):
         handles.append(Line2D([], [], **_ring()))
         names.append(_RING)
     return handles, names

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
 
 from engine.report.identity import (
     EPS,
@@ -13,8 +16,9 @@ from engine.report.identity import (
     attack_name,
     context_key,
     family,
+    grouped,
     method,
-    names,
+    names_of,
     variant_key,
 )
 from engine.report.naming import BASE, in_order, is_flagged, known, namer
@@ -75,10 +79,16 @@ class Point:
     low: float
     high: float
     flagged: bool
-    words: str
+    row: ResultRow = field(repr=False)
     family: str
     method: str = ""
     compression: str = ""
+    remark: str = ""
+
+    @property
+    def words(self) -> str:
+        """The run in words, for a tip beside the pointer; made for those that are asked for."""
+        return describe(self.row) + self.remark
 
 
 @dataclass(frozen=True)
@@ -95,14 +105,12 @@ class Series:
         A line from a pruned variant to a quantised one would suggest a way between them; so
         would one to a variant that stands alone.
         """
-        families = dict.fromkeys(point.family for point in self.points)
-        kinds = [family for family in families if family != BASE] or list(families)
-        found = []
-        for kind in kinds:
-            own = {point.x for point in self.points if point.family == kind}
-            if len(own) > 1:
-                found.append(tuple(point for point in self.points if point.family in (kind, BASE)))
-        return found
+        places: dict[str, list[int]] = defaultdict(list)
+        for place, point in enumerate(self.points):
+            places[point.family].append(place)
+        base = places.pop(BASE, []) if len(places) > 1 else []
+        several = [own for own in places.values() if len({self.points[i].x for i in own}) > 1]
+        return [tuple(self.points[place] for place in sorted((*own, *base))) for own in several]
 
 
 def series_key(row: ResultRow, x: Axis) -> Key:
@@ -115,42 +123,47 @@ def series_key(row: ResultRow, x: Axis) -> Key:
 def series_of(rows: Sequence[ResultRow], x: Axis, y: Axis) -> list[Series]:
     """The finished runs as series; runs without a value on either axis are left out."""
     fit = [row for row in rows if None not in (_value(row, x), _value(row, y))]
-    # eps belongs to the name of an attack, so along eps the name must not hold it.
-    fit = [{**row, "attack": attack_name(row)} for row in fit] if x.id == "eps" else fit
-    if not fit:
-        return []
+    groups = grouped(fit, lambda row: series_key(row, x))
+    # What the words of a name come from is in the key, so that one run of a series names it.
+    first = {key: group[0] for key, group in groups.items()}
+    if x.id == "eps":  # belongs to the name of an attack, but not where runs move along it
+        first = {key: _without_eps(row) for key, row in first.items()}
     fields = ("model", "compression", "attack") if x.over == "compression" else ("model", "attack")
-    titles = names(fit, lambda row: series_key(row, x), namer(fit, fields))
+    titles = names_of(first, namer(list(first.values()), fields))
     return [
-        Series(number, title, _points([row for row in fit if series_key(row, x) == key], x, y))
-        for number, (key, title) in enumerate(titles.items())
+        Series(number, titles[key], _points(group, x, y))
+        for number, (key, group) in enumerate(groups.items())
     ]
 
 
+def _without_eps(row: ResultRow) -> ResultRow:
+    return cast(ResultRow, {**row, "attack": attack_name(row)})
+
+
 def _points(rows: Sequence[ResultRow], x: Axis, y: Axis) -> tuple[Point, ...]:
-    points = [_point(row, x, y) for row in rows]
+    shares = [float(_value(row, y)) for row in rows]
+    counts = [known(row["n"]) for row in rows]
+    low, high = wilson(np.minimum(np.rint(np.multiply(shares, counts)), counts), counts)
+    points = [
+        Point(
+            run_id=row["run_id"],
+            x=float(_value(row, x)),
+            y=share,
+            low=below,
+            high=above,
+            flagged=is_flagged(row),
+            row=row,
+            family=family(row),
+            method=method(row),
+            compression=row["compression"],
+        )
+        for row, share, below, above in zip(rows, shares, low.tolist(), high.tolist(), strict=True)
+    ]
     return tuple(sorted(points, key=lambda point: (point.x, point.run_id)))
 
 
 def _value(row: Columns, axis: Axis) -> Any:
     return row[axis.id]
-
-
-def _point(row: ResultRow, x: Axis, y: Axis) -> Point:
-    share, n = float(_value(row, y)), known(row["n"])
-    low, high = wilson(min(round(share * n), n), n)
-    return Point(
-        run_id=row["run_id"],
-        x=float(_value(row, x)),
-        y=share,
-        low=float(low),
-        high=float(high),
-        flagged=is_flagged(row),
-        words=describe(row),
-        family=family(row),
-        method=method(row),
-        compression=row["compression"],
-    )
 
 
 def methods_of(series: Sequence[Series], x: Axis) -> tuple[str, ...]:

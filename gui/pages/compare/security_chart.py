@@ -150,7 +150,7 @@ class SecurityChart(Plot):
     def marker(self, check: CheckedRun) -> str:
         """The marker of the attack of a point, as pyqtgraph names it."""
         assert self._panel is not None
-        return theme.series(self._panel.attacks().index(attack_name(check.row))).symbol
+        return theme.series(self._panel.attacks.index(attack_name(check.row))).symbol
 
     def _on_click(self, _item: object, spots: Sequence[Any], _event: object = None) -> None:
         if len(spots):

@@ -8,7 +8,7 @@ from pathlib import Path
 from engine.report.cells import csv_text
 from engine.report.naming import is_flagged, known
 from engine.report.security import CheckedRun, Panel, SecurityLine
-from engine.report.series import Point, Series, describe
+from engine.report.series import Point, Series
 from engine.statistics.words import in_percent, percent
 
 _MARKS = {"o": "●", "s": "■", "t1": "▲", "d": "◆", "t": "▼", "star": "★", "p": "⬟", "+": "✚"}
@@ -18,7 +18,7 @@ _MOST_DOUBTS = 3
 def series_of_panel(panel: Panel) -> list[Series]:
     """The curves as series; the points of one are the runs that check it."""
     points: dict[int, list[Point]] = {number: [] for number in range(len(panel.lines))}
-    for number, check in panel.checks():
+    for number, check in panel.checks:
         points[number].append(_point(check))
     return [
         Series(number, line.name, tuple(points[number])) for number, line in enumerate(panel.lines)
@@ -27,12 +27,11 @@ def series_of_panel(panel: Panel) -> list[Series]:
 
 def _point(check: CheckedRun) -> Point:
     row, share = check.row, known(check.row["robust_accuracy"])
-    words = describe(row)
     if check.verdict is None:
-        words += "\nNot compared with the curve: it saw other images."
+        remark = "\nNot compared with the curve: it saw other images."
     else:
         verdict = check.verdict
-        words += f"\nThe curve says {percent(verdict.curve)} (McNemar p = {verdict.p_value:.2g})."
+        remark = f"\nThe curve says {percent(verdict.curve)} (McNemar p = {verdict.p_value:.2g})."
     return Point(
         run_id=row["run_id"],
         x=known(row["eps"]),
@@ -40,7 +39,8 @@ def _point(check: CheckedRun) -> Point:
         low=share if row["ci_low"] is None else row["ci_low"],
         high=share if row["ci_high"] is None else row["ci_high"],
         flagged=is_flagged(row),
-        words=words,
+        row=row,
+        remark=remark,
         family="none",
     )
 

@@ -132,7 +132,7 @@ class SecurityView(ChartView):
         words = {point.run_id: point for series in ticked.values() for point in series.points}
         points = [
             (number, check, words[check.row["run_id"]])
-            for number, check in panel.checks()
+            for number, check in panel.checks
             if number in ticked
         ]
         shown = [(number, line) for number, line in enumerate(panel.lines) if number in ticked]

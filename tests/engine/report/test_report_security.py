@@ -13,6 +13,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
 from engine.errors import CrumpleError, SpecError
+from engine.report import security
 from engine.report.figures import chart_details, draw_chart
 from engine.report.security import Panel, needed, panels
 from engine.report.transfer import matrices, transfers_text
@@ -62,6 +63,26 @@ def test_checks_belong_to_the_curve_of_their_variant(tmp_path: Path) -> None:
             assert check.verdict is not None
             assert check.verdict.p_value == 1, "the same images are broken"
             assert not line.doubts()
+
+
+def test_a_variant_is_told_once_for_each_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Curves times runs would be 40,000 for 200 curves with a check each."""
+    fill(tmp_path / "a.db")
+    rows, details = read(tmp_path / "a.db")
+    told: list[int] = []
+
+    def variant(row: ResultRow) -> str:
+        told.append(row["run_id"])
+        return given(row)
+
+    given = security._variant
+    monkeypatch.setattr(security, "_variant", variant)
+    panels(rows, details)
+    curves = [row["run_id"] for row in rows if row["eps"] is None]
+    checks = [row["run_id"] for row in rows if row["eps"] is not None]
+    assert sorted(told) == sorted([*curves, *checks])
 
 
 @pytest.mark.parametrize(("stronger", "significant"), [(4, False), (5, True)])

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from engine.report import naming
+from engine.report import series as report_series
 from engine.report.identity import names
-from engine.report.series import X_AXES, Y_AXES, Series, series_of
+from engine.report.series import X_AXES, Y_AXES, Axis, Point, Series, series_of
 from engine.report.tables import results_text
 from engine.specs.dataset import DatasetSpec
 from engine.specs.study import Run, make_attack, make_step
@@ -91,6 +95,62 @@ def test_lines_join_variants_that_differ_in_degree_alone() -> None:
     rows = [row(number, pgd, steps=recipe) for number, recipe in enumerate(steps)]
     (series,) = series_of(rows, RATE, ROBUST)
     assert [[point.run_id for point in line] for line in series.lines()] == [[0, 1, 2]]
+
+
+def test_a_series_is_named_once_however_many_runs_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[int] = []
+    keyed: list[int] = []
+
+    def namer(*given: Any) -> Any:
+        name = naming.namer(*given)
+        return lambda one: [named.append(one["run_id"]), name(one)][1]
+
+    def series_key(one: ResultRow, x: Axis) -> str:
+        keyed.append(one["run_id"])
+        return given_key(one, x)
+
+    given_key = report_series.series_key
+    monkeypatch.setattr(report_series, "namer", namer)
+    monkeypatch.setattr(report_series, "series_key", series_key)
+    rows = [
+        row(10 * n + m, {"name": "pgd", "eps": eps})
+        for n, eps in enumerate(RADII)
+        for m in range(9)
+    ]
+    assert [len(one.points) for one in series_of(rows, RATE, ROBUST)] == [9, 9, 9]
+    assert named == [0, 10, 20]
+    assert sorted(keyed) == [one["run_id"] for one in rows]
+
+
+def test_words_are_made_for_the_points_that_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    described: list[int] = []
+
+    def describe(one: ResultRow) -> str:
+        described.append(one["run_id"])
+        return "words"
+
+    monkeypatch.setattr(report_series, "describe", describe)
+    rows = [row(n, {"name": "pgd", "eps": eps}) for n, eps in enumerate(RADII)]
+    points = [point for one in series_of(rows, EPS, ROBUST) for point in one.points]
+    assert described == []
+    assert (points[1].words, described) == ("words", [1])
+
+
+@given(st.lists(st.tuples(st.sampled_from(["none", "a", "b", "c"]), st.integers(0, 4))))
+def test_lines_are_those_of_their_definition(drawn: list[tuple[str, int]]) -> None:
+    """Each family of several places, with the base model, in the order of the points."""
+    points = tuple(
+        Point(n, x, 0.5, 0.4, 0.6, flagged=False, row={}, family=kind)
+        for n, (kind, x) in enumerate(sorted(drawn, key=lambda one: one[1]))
+    )
+    families = dict.fromkeys(point.family for point in points)
+    kinds = [family for family in families if family != "none"] or list(families)
+    expected = [
+        tuple(point for point in points if point.family in (kind, "none"))
+        for kind in kinds
+        if len({point.x for point in points if point.family == kind}) > 1
+    ]
+    assert Series(0, "s", points).lines() == expected
 
 
 def test_labels_are_never_read() -> None:

@@ -110,7 +110,7 @@ def test_curves_bands_and_points_are_drawn(harness: PageHarness) -> None:
     for spot in spots:
         row = stored[spot.data().run_id]
         assert (spot.pos().x(), spot.pos().y()) == (row["eps"], row["robust_accuracy"])
-    doubted = [check.row["eps"] for _, check in panel.checks() if check.too_optimistic]
+    doubted = [check.row["eps"] for _, check in panel.checks if check.too_optimistic]
     assert doubted == [ring.pos().x() for ring in chart.rings.points()] == [0.5, 0.5]
     assert "Too optimistic" in page.security.note.text()
     assert "Hollow" in page.security.note.text()
