@@ -19,7 +19,7 @@ from engine.process.client import EngineClient
 from engine.store import Store
 from engine.store.artifacts import models_of
 from gui.base import error_hooks, file_dialogs, theme
-from gui.base.page_context import PageContext
+from gui.base.page_context import PageContext, make_context
 from gui.bridge.engine_client import QtEngineClient
 from gui.pages import PAGES
 from gui.shell.main_window import USUAL, MainWindow
@@ -50,12 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     theme.install(app, settings, options.theme)
     device, precision = _place(settings, options.device)
     client = EngineClient(store.path, device=device, precision=precision)
-    context = PageContext(store, QtEngineClient(client), settings)
+    context = make_context(store, QtEngineClient(client), settings)
     try:
         return _run(app, context, options)
     finally:
-        context.client.close()
-        store.close()
+        context.close()
 
 
 def _parser() -> argparse.ArgumentParser:

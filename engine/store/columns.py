@@ -114,6 +114,22 @@ class RunRow(ResultRow):
     deleted: int
 
 
+class TableRow(ResultRow):
+    """One run among all (``run_table.RunTable``): its results, and how it fares in the queue."""
+
+    position: int
+    total: int
+    done: int
+    attempts: int
+    started: str | None
+    message: str | None
+    hint: str | None
+    reason: str | None
+    stage: str | None
+    traceback: str | None
+    deleted: int
+
+
 class QueueRow(TypedDict):
     """One run in the order of the queue (``Store.queue``)."""
 

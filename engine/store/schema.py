@@ -179,3 +179,27 @@ def _files(db: Database) -> None:
 @migrations(name="0008_queue_order")
 def _queue_order(db: Database) -> None:
     db.execute("CREATE INDEX runs_by_position ON runs (position)")
+
+
+@migrations(name="0009_changes")
+def _changes(db: Database) -> None:
+    # Which runs changed, and in which order: who shows many of them reads only what is new.
+    # A number is never given twice, also not after the row that had it was replaced.
+    db.execute(
+        "CREATE TABLE changes (at INTEGER PRIMARY KEY AUTOINCREMENT, run_id INTEGER NOT NULL)"
+    )
+    db.execute("CREATE INDEX changes_by_run ON changes (run_id)")
+    for table, column in (("runs", "id"), ("annotations", "run_id"), ("study_runs", "run_id")):
+        for event, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")):
+            db.execute(
+                f"CREATE TRIGGER {table}_{event.lower()}_changes AFTER {event} ON {table} BEGIN "
+                f"DELETE FROM changes WHERE run_id = {row}.{column}; "
+                f"INSERT INTO changes (run_id) VALUES ({row}.{column}); END"
+            )
+    db.execute(
+        "CREATE TRIGGER studies_update_changes AFTER UPDATE ON studies BEGIN "
+        "DELETE FROM changes WHERE run_id IN "
+        "(SELECT run_id FROM study_runs WHERE study_id = NEW.id); "
+        "INSERT INTO changes (run_id) "
+        "SELECT run_id FROM study_runs WHERE study_id = NEW.id; END"
+    )

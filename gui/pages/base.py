@@ -37,6 +37,7 @@ class Page(QWidget):
         self.context = context
         context.client.happened.connect(self.handle)
         context.client.rows_changed.connect(self._refresh_if_visible)
+        context.runs.changed.connect(self._refresh_if_visible)
 
     def refresh(self) -> None:
         """Read the store again."""
@@ -62,6 +63,7 @@ class Page(QWidget):
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
+        self.context.runs.refresh()
         self.refresh()
 
     def _refresh_if_visible(self) -> None:

@@ -20,7 +20,7 @@ from engine.process.client import EngineClient
 from engine.specs.study import Study
 from engine.store import Store
 from gui.base import theme
-from gui.base.page_context import PageContext
+from gui.base.page_context import make_context
 from gui.bridge.engine_client import QtEngineClient
 from gui.shell.main_window import MainWindow
 
@@ -62,7 +62,7 @@ def test_event_loop_delay_while_a_study_runs(tmp_path: Path, qapp: QApplication)
     settings = QSettings(str(tmp_path / "settings.ini"), QSettings.Format.IniFormat)
     theme.install(qapp, settings, "light")
     store = Store(tmp_path / "context.db")
-    context = PageContext(store, QtEngineClient(EngineClient(store.path)), settings)
+    context = make_context(store, QtEngineClient(EngineClient(store.path)), settings)
     window = MainWindow(context, "live")
     window.show()
     progress = 0
@@ -79,8 +79,7 @@ def test_event_loop_delay_while_a_study_runs(tmp_path: Path, qapp: QApplication)
     progress = 0
     delays = _delays(qapp)
     window.close()
-    context.client.close()
-    store.close()
+    context.close()
     p50, p99 = np.percentile(delays, [50, 99])
     print(
         f"\nevent loop delay over {SECONDS} s: p50 {p50:.1f} ms, p99 {p99:.1f} ms, "

@@ -19,7 +19,7 @@ from engine.models.normalised import Normalised
 from engine.store import Store
 from engine.store.artifacts import models_of
 from gui.base import theme
-from gui.base.page_context import PageContext
+from gui.base.page_context import PageContext, make_context
 from gui.bridge.engine_client import QtEngineClient
 from gui.bridge.import_process import import_arguments
 from gui.library.import_dialog import ImportDialog
@@ -37,8 +37,9 @@ def context(tmp_path: Path, qapp: QApplication) -> Iterator[PageContext]:
     theme.install(qapp, settings, "light")
     store = Store(tmp_path / "context.db")
     catalog.use_library(models_of(store.path))
-    yield PageContext(store, QtEngineClient(FakeEngineClient()), settings)
-    store.close()
+    context = make_context(store, QtEngineClient(FakeEngineClient()), settings)
+    yield context
+    context.close()
 
 
 def run(qtbot: QtBot, dialog: ImportDialog) -> None:

@@ -19,7 +19,7 @@ from engine.errors import SpecError
 from engine.process.client import EngineClient
 from engine.store import Store
 from gui.base import theme
-from gui.base.page_context import PageContext
+from gui.base.page_context import make_context
 from gui.bridge.engine_client import QtEngineClient
 from gui.pages.new.page import NewPage
 from gui.shell.main_window import MainWindow
@@ -45,15 +45,14 @@ def window(tmp_path: Path, qtbot: QtBot, qapp: QApplication, record: None) -> It
     theme.install(qapp, settings, "light")
     store = Store(tmp_path / "own.db")
     extensions.activate(ask=False)
-    context = PageContext(store, QtEngineClient(EngineClient(store.path)), settings)
+    context = make_context(store, QtEngineClient(EngineClient(store.path)), settings)
     window = MainWindow(context, "new")
     with qtbot.waitActive(window):
         window.show()
         window.activateWindow()
     yield window
     window.close()
-    context.client.close()
-    store.close()
+    context.close()
     window.deleteLater()
     qapp.processEvents()
 

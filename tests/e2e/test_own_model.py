@@ -23,7 +23,7 @@ from engine.process.client import EngineClient
 from engine.store import Store
 from engine.store.artifacts import models_of
 from gui.base import theme
-from gui.base.page_context import PageContext
+from gui.base.page_context import make_context
 from gui.bridge.engine_client import QtEngineClient
 from gui.pages.compare.page import ComparePage
 from gui.pages.new.page import NewPage
@@ -43,7 +43,7 @@ def window(tmp_path: Path, qtbot: QtBot, qapp: QApplication) -> Iterator[MainWin
     theme.install(qapp, settings, "light")
     store = Store(tmp_path / "context.db")
     catalog.use_library(models_of(store.path))
-    context = PageContext(store, QtEngineClient(EngineClient(store.path)), settings)
+    context = make_context(store, QtEngineClient(EngineClient(store.path)), settings)
     window = MainWindow(context, "new")
     with qtbot.waitActive(window):
         window.show()
@@ -51,8 +51,7 @@ def window(tmp_path: Path, qtbot: QtBot, qapp: QApplication) -> Iterator[MainWin
     context.client.start()
     yield window
     window.close()
-    context.client.close()
-    store.close()
+    context.close()
     window.deleteLater()
     qapp.processEvents()
 

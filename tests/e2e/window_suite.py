@@ -27,7 +27,7 @@ from engine import events
 from engine.process.client import EngineClient
 from engine.store import Store
 from gui.base import theme
-from gui.base.page_context import PageContext
+from gui.base.page_context import make_context
 from gui.bridge.engine_client import QtEngineClient
 from gui.shell.main_window import MainWindow
 from tests.helpers.patience import until
@@ -123,7 +123,7 @@ def person(tmp_path: Path, qapp: QApplication) -> Iterator[Person]:
     settings = QSettings(str(tmp_path / "settings.ini"), QSettings.Format.IniFormat)
     theme.install(qapp, settings, "light")
     store = Store(tmp_path / "context.db")
-    context = PageContext(store, QtEngineClient(EngineClient(store.path)), settings)
+    context = make_context(store, QtEngineClient(EngineClient(store.path)), settings)
     window = MainWindow(context)
     window.show()
     window.activateWindow()
@@ -131,8 +131,7 @@ def person(tmp_path: Path, qapp: QApplication) -> Iterator[Person]:
     context.client.start()
     yield Person(window)
     window.close()
-    context.client.close()
-    store.close()
+    context.close()
 
 
 def test_load_run_watch_stop_inspect_and_export(person: Person, tmp_path: Path) -> None:

@@ -20,10 +20,11 @@ from pytestqt.qtbot import QtBot
 from engine.events import Event
 from engine.store import Store
 from gui.base import error_hooks, theme
-from gui.base.page_context import PageContext
+from gui.base.page_context import PageContext, make_context
 from gui.bridge.engine_client import QtEngineClient
 from tests.helpers.fake_results import FakeResults, fill
 from tests.helpers.fakes import FakeEngineClient
+from tests.helpers.inline import Inline
 from tests.helpers.page_kit import PageHarness, Tell
 from tests.helpers.patient_bot import PatientBot
 
@@ -97,10 +98,9 @@ def engine() -> FakeEngineClient:
 
 def _open(path: Path, engine: FakeEngineClient, settings: QSettings) -> Iterator[PageContext]:
     store = Store(path)
-    context = PageContext(store, QtEngineClient(engine), settings)
+    context = make_context(store, QtEngineClient(engine), settings, executor=Inline())
     yield context
-    context.client.close()
-    store.close()
+    context.close()
 
 
 @pytest.fixture

@@ -19,11 +19,12 @@ from engine import events
 from engine.statistics.words import in_percent
 from engine.store import Store
 from gui.base import file_dialogs, theme
-from gui.base.page_context import PageContext
+from gui.base.page_context import PageContext, make_context
 from gui.bridge.engine_client import QtEngineClient
 from gui.shell.main_window import MainWindow
 from tests.helpers import curve_store
 from tests.helpers.fakes import FakeEngineClient
+from tests.helpers.inline import Inline
 from tests.helpers.page_kit import PageHarness, Tell
 
 _Role = Qt.ItemDataRole
@@ -44,10 +45,9 @@ def context(
 ) -> Iterator[PageContext]:
     theme.install(qapp, settings, "light")
     store = Store(database)
-    context = PageContext(store, QtEngineClient(engine), settings)
+    context = make_context(store, QtEngineClient(engine), settings, executor=Inline())
     yield context
-    context.client.close()
-    store.close()
+    context.close()
 
 
 @pytest.fixture

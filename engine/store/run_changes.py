@@ -1,0 +1,215 @@
+"""What changed of all runs since a reader looked last, column by column.
+
+Triggers number every change of a run, of its notes and of the studies it belongs to
+(``schema``); a reader remembers the last number that it has seen and asks for what came after.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from sqlite_utils import Database
+
+from engine.store.distances import without_limit
+
+Kind = Literal["integer", "real", "text", "time", "json"]
+
+MISSING = np.iinfo(np.int64).min
+"""NULL in a column of integers; in one of reals it is NaN, in one of times empty."""
+
+CHUNK = 10_000
+"""Runs that are read at a time: about 60 ms."""
+
+_KINDS: Mapping[Kind, str] = {
+    "integer": "n parameters nonzero_parameters size_bytes dense_bytes file_bytes transfer_n "
+    "black_box_n position total done attempts",
+    "real": "compression_rate eps clean_accuracy robust_accuracy ci_low ci_high "
+    "avg_perturbation_l2 avg_perturbation_linf queries_per_sample seconds achieved_sparsity "
+    "weight_bits transfer_accuracy black_box_accuracy median_distance",
+    "text": "dataset model compression attack attack_id norm status message hint reason stage "
+    "traceback",
+    "time": "created started finished",
+}
+
+COLUMNS: Mapping[str, tuple[Kind, str]] = {
+    **{name: (kind, f"runs.{name}") for kind, names in _KINDS.items() for name in names.split()},
+    "seed": ("integer", "json_extract(runs.spec, '$.seed')"),
+    "steps": ("integer", "json_extract(runs.spec, '$.attack.params.steps')"),
+    "worst_case": ("real", "json_extract(runs.verdict, '$.survivors') * 1.0 / nullif(runs.n, 0)"),
+    "tags": ("text", "coalesce(annotations.tags, '')"),
+    "note": ("text", "coalesce(annotations.note, '')"),
+    "deleted": ("integer", "coalesce(annotations.deleted, 0)"),
+    "recipe": ("json", "runs.recipe"),
+    "flags": ("json", "runs.flags || char(10) || coalesce(json_extract(verdict, '$.flags'), '[]')"),
+}
+"""Kind and SQL of each column; ``study`` is not among them, since memberships give it."""
+
+_OF_RUNS = (
+    "WHERE studies.id IN (SELECT study_id FROM study_runs "
+    "WHERE run_id IN (SELECT value FROM json_each(?)))"
+)
+_OF_LIMIT = ("robust_accuracy", "ci_low", "ci_high", "worst_case")
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Texts as numbers of the distinct ones: ``values[codes[i]]``."""
+
+    codes: npt.NDArray[np.int32]
+    values: list[str | None]
+
+
+Part = npt.NDArray[Any] | Coded
+
+
+@dataclass(frozen=True)
+class StudyMembers:
+    """A study and the ids of its runs, in its order."""
+
+    id: int
+    name: str
+    created: str
+    run_ids: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class RunChanges:
+    """Runs that changed, as they are now.
+
+    Attributes:
+        version: the number of the last change that is in it; None in all but the last chunk.
+        run_ids: ascending.
+        columns: of these runs, by the names of ``COLUMNS``.
+        gone: ids that are no more.
+        studies: those that have one of the runs or were started again.
+    """
+
+    version: int | None
+    run_ids: npt.NDArray[np.int64]
+    columns: Mapping[str, Part]
+    gone: Sequence[int] = ()
+    studies: Sequence[StudyMembers] = ()
+
+
+def read_changes(db: Database, since: int | None) -> Iterator[RunChanges]:
+    """What came after the change ``since``, in chunks; everything where that is None.
+
+    All chunks are of one moment. The studies come with the first one.
+    """
+    with _one_moment(db):
+        (row,) = db.query("SELECT coalesce(max(at), 0) AS version FROM changes")
+        version = int(row["version"])
+        if since is None:
+            yield from _whole(db, version)
+        elif version > since:
+            yield _changed(db, since, version)
+
+
+@contextmanager
+def _one_moment(db: Database) -> Iterator[None]:
+    """Everything that is read in here belongs together, whatever others write."""
+    db.conn.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.conn.rollback()
+
+
+def _whole(db: Database, version: int) -> Iterator[RunChanges]:
+    studies = _studies(db, None)
+    last = -1
+    while True:
+        rows = _rows(db, f"runs.id > {last} ORDER BY runs.id LIMIT {CHUNK}", ())
+        complete = len(rows) < CHUNK
+        if rows or studies or complete:
+            yield _as_columns(rows, version if complete else None, (), studies)
+        if complete:
+            return
+        studies, last = [], rows[-1][0]
+
+
+def _changed(db: Database, since: int, version: int) -> RunChanges:
+    ids = [row["run_id"] for row in db.query("SELECT run_id FROM changes WHERE at > ?", (since,))]
+    text = json.dumps(ids)
+    rows = _rows(db, "runs.id IN (SELECT value FROM json_each(?)) ORDER BY runs.id", (text,))
+    gone = sorted(set(ids) - {row[0] for row in rows})
+    return _as_columns(rows, version, gone, _studies(db, text))
+
+
+def _rows(db: Database, which: str, given: Sequence[object]) -> list[tuple[Any, ...]]:
+    columns = ", ".join(
+        f"coalesce({sql}, {MISSING})" if kind == "integer" else sql
+        for kind, sql in COLUMNS.values()
+    )
+    return db.execute(
+        f"SELECT runs.id, {columns} FROM runs "
+        f"LEFT JOIN annotations ON annotations.run_id = runs.id WHERE {which}",
+        tuple(given),
+    ).fetchall()
+
+
+def _studies(db: Database, run_ids: str | None) -> list[StudyMembers]:
+    """All studies, or those of these runs (as a JSON list)."""
+    which = "" if run_ids is None else _OF_RUNS
+    given = () if run_ids is None else (run_ids,)
+    members: dict[tuple[int, str, str], list[int]] = {}
+    for id_, name, created, run_id in db.execute(
+        "SELECT studies.id, name, studies.created, run_id FROM studies "
+        f"JOIN study_runs ON study_id = studies.id {which} ORDER BY studies.id, position",
+        given,
+    ):
+        members.setdefault((id_, name, created), []).append(run_id)
+    return [StudyMembers(*head, np.array(ids, np.int64)) for head, ids in members.items()]
+
+
+def _as_columns(
+    rows: Sequence[tuple[Any, ...]],
+    version: int | None,
+    gone: Sequence[int],
+    studies: Sequence[StudyMembers],
+) -> RunChanges:
+    parts = list(zip(*rows, strict=True)) if rows else [()] * (len(COLUMNS) + 1)
+    columns = {
+        name: _part(kind, values)
+        for (name, (kind, _)), values in zip(COLUMNS.items(), parts[1:], strict=True)
+    }
+    _forget_shares(columns)
+    return RunChanges(version, np.array(parts[0], np.int64), columns, gone, studies)
+
+
+def _part(kind: Kind, values: Sequence[Any]) -> Part:
+    match kind:
+        case "integer":
+            return np.array(values, np.int64)
+        case "real":
+            return np.array(values, np.float64)
+        case "time":
+            return np.array([(value or "").encode() for value in values], "S")
+    numbers: dict[str | None, int] = {}
+    codes = [numbers.setdefault(value, len(numbers)) for value in values]
+    return Coded(np.array(codes, np.int32), list(numbers))
+
+
+def _forget_shares(columns: Mapping[str, Part]) -> None:
+    """An attack that takes the closest example however far it is has no robust accuracy."""
+    eps, ids, norms = columns["eps"], columns["attack_id"], columns["norm"]
+    assert not isinstance(eps, Coded)
+    assert isinstance(ids, Coded)
+    assert isinstance(norms, Coded)
+    known: dict[tuple[int, int], bool] = {}
+    for place in np.flatnonzero(np.isnan(eps)).tolist():
+        pair = int(ids.codes[place]), int(norms.codes[place])
+        if pair not in known:
+            row = {"eps": None, "attack_id": ids.values[pair[0]], "norm": norms.values[pair[1]]}
+            known[pair] = row["attack_id"] is not None and without_limit(row)
+        if known[pair]:
+            for name in _OF_LIMIT:
+                part = columns[name]
+                assert not isinstance(part, Coded)
+                part[place] = np.nan

@@ -1,0 +1,228 @@
+"""The table of all runs: whatever is written, it ends as if it had been read anew."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.specs.study import Study
+from engine.store import RunKeys, Store, Writer
+from engine.store.columns import MORE_COLUMNS, QUEUE_COLUMNS, RESULT_COLUMNS
+from engine.store.run_changes import RunChanges, read_changes
+from engine.store.run_table import RunTable
+from tests.helpers.fake_results import FakeResults, fill
+
+_COLUMNS = (*RESULT_COLUMNS, *MORE_COLUMNS, "recipe")
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> FakeResults:
+    return fill(tmp_path / "results.db")
+
+
+def _bring_up(table: RunTable, store: Store) -> list[RunChanges]:
+    parts = list(read_changes(store.db, table.version))
+    for part in parts:
+        table.apply(part)
+    return parts
+
+
+def _whole(store: Store) -> RunTable:
+    table = RunTable()
+    _bring_up(table, store)
+    return table
+
+
+def _agrees(table: RunTable, store: Store) -> None:
+    """The table says what the store says of every run, and of every study."""
+    rows = table.rows(np.flatnonzero(table.shown()))
+    assert [{name: row[name] for name in _COLUMNS} for row in rows] == store.results()
+    queue = sorted(rows, key=lambda row: row["position"])
+    assert [{name: row[name] for name in QUEUE_COLUMNS} for row in queue] == store.queue()
+    names = dict.fromkeys(row["name"] for row in store.studies())
+    assert list(dict.fromkeys(study.name for study in table.studies())) == list(names)
+    for name in names:
+        ids = table.ids[table.members(name)].tolist()
+        assert ids == [row["run_id"] for row in store.results(name)]
+
+
+def _study(name: str, seed: int) -> Study:
+    return Study.from_dict(
+        {
+            "name": name,
+            "seed": seed,
+            "dataset": {"name": "digits", "limit": 20},
+            "model": [{"name": "digits-resnet"}],
+            "compression": [{"name": "magnitude", "sparsity": 0.5}],
+            "attack": [{"name": "fgsm", "eps": [0.1, 0.2]}, {"name": "fmn"}],
+        }
+    )
+
+
+def _queue(store: Writer, name: str, seed: int) -> None:
+    study = _study(name, seed)
+    runs = [
+        (
+            run,
+            RunKeys(
+                f"{seed} {run.compression} {run.attack.label}",
+                f"{seed} {run.compression}",
+                str(seed),
+            ),
+        )
+        for run in study.runs()
+    ]
+    store.add_study(study, runs)
+
+
+def _writes(store: Writer, dice: random.Random) -> list[Callable[[], object]]:
+    """One of each kind of write, to random runs."""
+    ids = [row["id"] for row in store.db.query("SELECT id FROM runs")]
+    some = dice.sample(ids, dice.randint(1, len(ids)))
+    return [
+        lambda: store.tag(dict.fromkeys(some, f"tag {dice.random()}")),
+        lambda: store.annotate(some[0], note=f"note {dice.random()}"),
+        lambda: store.set_deleted(some),
+        lambda: store.set_deleted(ids, deleted=False),
+        lambda: store.set_status(some, "cancelled", ("waiting", "failed")),
+        lambda: store.set_status(some, "waiting", ("cancelled",)),
+        lambda: store.move(some, to_front=dice.random() < 0.5),
+        lambda: store.start_run(some[0], 20),
+        lambda: store.end_run(some[0], "failed", message="no", hint="why", reason="n"),
+        lambda: store.end_run(some[0], "finished", n=20, robust_accuracy=dice.random()),
+        lambda: store.recover(),
+        lambda: _queue(store, f"study {dice.randint(0, 2)}", dice.randint(0, 3)),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_is_written_the_table_follows(results: FakeResults, seed: int) -> None:
+    dice = random.Random(seed)
+    with Writer(results.path) as writer, Store(results.path, readonly=True) as reader:
+        table = _whole(reader)
+        _agrees(table, reader)
+        for _ in range(12):
+            for _ in range(dice.randint(1, 3)):
+                writes = _writes(writer, dice)
+                if writes:
+                    dice.choice(writes)()
+            _bring_up(table, reader)
+            _agrees(table, reader)
+
+
+def test_only_what_changed_is_read(results: FakeResults) -> None:
+    with Writer(results.path) as writer:
+        table = _whole(writer)
+        assert _bring_up(table, writer) == []
+        writer.annotate(3, note="look")
+        writer.tag({5: "a", 3: "b"})
+        (part,) = _bring_up(table, writer)
+        assert part.run_ids.tolist() == [3, 5]
+        row = table.run(3)
+        assert row is not None
+        assert (row["note"], row["tags"]) == ("look", "b")
+
+
+def test_a_number_is_never_given_twice(results: FakeResults) -> None:
+    """The last change may be replaced by a newer one of the same run; who saw it must notice."""
+    with Writer(results.path) as writer:
+        table = _whole(writer)
+        for text in "abc":
+            writer.annotate(2, note=text)
+            assert [part.run_ids.tolist() for part in _bring_up(table, writer)] == [[2]]
+
+
+def test_a_started_again_study_is_the_newest_of_its_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter(f"2026-01-01T00:00:{second:02}.000+00:00" for second in range(60))
+    monkeypatch.setattr("engine.store.writer.now", lambda: next(moments))
+    with Writer(tmp_path / "r.db") as writer:
+        _queue(writer, "first", 1)
+        first = [run["study"] for run in writer.queue()]
+        study = _study("second", 1)
+        runs = [
+            (run, RunKeys(f"1 {run.compression} {run.attack.label}", f"1 {run.compression}", "1"))
+            for run in study.runs()
+        ]
+        writer.add_study(study, runs)
+        table = _whole(writer)
+        assert set(first) == {"first"}
+        assert {row["study"] for row in table.rows(range(len(table.ids)))} == {"second"}
+        _queue(writer, "first", 1)
+        _bring_up(table, writer)
+        assert {row["study"] for row in table.rows(range(len(table.ids)))} == {"first"}
+        _agrees(table, writer)
+
+
+def test_many_runs_come_in_chunks_of_one_moment(
+    results: FakeResults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.store.run_changes.CHUNK", 7)
+    with Writer(results.path) as writer, Store(results.path, readonly=True) as reader:
+        table, sizes = RunTable(), []
+        for part in read_changes(reader.db, None):
+            assert table.version is None
+            writer.annotate(1 + len(sizes), note="meanwhile")
+            table.apply(part)
+            sizes.append(len(part.run_ids))
+        assert sizes == [7, 7, 6]
+        row = table.run(1)
+        assert row is not None
+        assert row["note"] == ""  # what came meanwhile comes with the next question
+        assert [part.run_ids.tolist() for part in _bring_up(table, reader)] == [[1, 2, 3]]
+        _agrees(table, reader)
+
+
+def test_an_empty_database_is_a_table_without_runs(tmp_path: Path) -> None:
+    with Writer(tmp_path / "r.db") as writer:
+        table = _whole(writer)
+        assert (len(table), table.version, table.studies()) == (0, 0, [])
+        assert table.run(1) is None
+        assert table.members("none").tolist() == []
+        _queue(writer, "first", 1)
+        _bring_up(table, writer)
+        assert len(table) == 6
+
+
+def test_columns_are_what_the_rows_say(results: FakeResults) -> None:
+    with Store(results.path) as store:
+        table = _whole(store)
+        rows = table.rows(range(len(table.ids)))
+
+        def column(name: str) -> list[Any]:
+            return [row[name] for row in rows]  # type: ignore[literal-required]
+
+        for name in ("run_id", "robust_accuracy", "n", "seed"):
+            stored = [None if number != number else number for number in table.numbers(name)]
+            assert stored == column(name)
+        assert [text.decode() or None for text in table.times("finished")] == column("finished")
+        assert table.where("attack", lambda text: "fgsm" in text).tolist() == [
+            "fgsm" in text for text in column("attack")
+        ]
+        assert table.where("flags", bool).tolist() == [bool(flags) for flags in column("flags")]
+        ranks = table.ranks("compression", str.casefold)
+        assert sorted(column("compression"), key=str.casefold) == [
+            rows[place]["compression"] for place in np.argsort(ranks, kind="stable")
+        ]
+        first = table.distinct("compression", np.arange(len(rows)))
+        assert sorted(rows[place]["compression"] for place in first) == sorted(
+            set(column("compression"))
+        )
+
+
+def test_a_text_longer_than_those_before_is_kept_whole(results: FakeResults) -> None:
+    with Writer(results.path) as writer:
+        table = _whole(writer)
+        long = "2026-11-30T10:00:00.123456789+00:00 and more"
+        with writer.db.atomic():
+            writer.db.execute("UPDATE runs SET finished = ? WHERE id = 4", (long,))
+        _bring_up(table, writer)
+        row = table.run(4)
+        assert row is not None
+        assert row["finished"] == long
