@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +23,7 @@ def missing_library(error: ImportError) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Open the window; name what is missing where Qt cannot be loaded."""
+    gc.disable()  # until the window stands: nothing of what is made before becomes garbage
     try:
         from gui.app import main as open_window
     except ImportError as error:
@@ -29,7 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write(missing_library(error))
         return 2
-    return open_window(argv)
+    try:
+        return open_window(argv)
+    finally:
+        gc.enable()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -80,13 +81,20 @@ def _run(app: QApplication, context: PageContext, options: argparse.Namespace) -
             window.show_page(options.page)
     window.show()
     window.activateWindow()  # without a window manager nobody else gives it the keyboard
+    window.ready.connect(_collect_garbage)
     if options.screenshot:
         return _screenshot(window, options.screenshot)
     # The worker's events wake the interpreter, so that Ctrl+C in a terminal is heard.
     signal.signal(signal.SIGINT, lambda *_: _leave(app, window))
     window.status.set_starting()
-    QTimer.singleShot(0, context.client.start)
+    window.ready.connect(context.client.start)
     return app.exec()
+
+
+def _collect_garbage() -> None:
+    """From now on; what was imported stays for good and is not walked through each time."""
+    gc.freeze()
+    gc.enable()
 
 
 def _leave(app: QApplication, window: MainWindow) -> None:

@@ -58,7 +58,8 @@ class Params(Strict):
         cuts: of steps: what they prune is gone, where others leave zeros.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # Built when first asked for: there are many, and most are never used in a session.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     only_with: ClassVar[Conditions] = {}
     cuts: ClassVar[bool] = False

@@ -20,7 +20,7 @@ class Origin(BaseModel):
         sha256: of the file, or of all Python files of the package.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str = Field(min_length=1, max_length=200)
     version: str = ""

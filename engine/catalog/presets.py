@@ -24,7 +24,7 @@ class Preset(Strict):
         steps: tables as in a study file.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     id: str
     title: str

@@ -46,7 +46,7 @@ class Description(BaseModel):
         needs_images: as ``Params.needs_images`` has it of the defaults.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     section: SectionName
     entry: dict[str, Any]

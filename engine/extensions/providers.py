@@ -27,7 +27,7 @@ class Provider(BaseModel):
         points: of a package: section of the catalogue and ``module:attribute`` of each method.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     origin: Origin
     file: str = ""
@@ -60,8 +60,9 @@ def packages() -> tuple[Provider, ...]:
     What merely lies in the current folder is not installed, although a notebook looks there.
     """
     points: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    installed = importlib.metadata.entry_points()  # reads a file of every installed package
     for section in KINDS:
-        for point in importlib.metadata.entry_points(group=f"{GROUP}{section}"):
+        for point in installed.select(group=f"{GROUP}{section}"):
             dist = point.dist
             if dist is not None and not _lies_here(dist):
                 key = (dist.name, dist.version)

@@ -26,7 +26,7 @@ class Known(BaseModel):
         problem: why it brings nothing.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     provider: Provider
     methods: tuple[Description, ...] = ()
@@ -36,7 +36,7 @@ class Known(BaseModel):
 class Record(BaseModel):
     """All files that are trusted, and all packages that were asked."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     files: tuple[Known, ...] = ()
     packages: tuple[Known, ...] = ()

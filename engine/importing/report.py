@@ -10,7 +10,7 @@ Health = Literal["healthy", "doubtful", "not healthy"]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Trial(_Record):

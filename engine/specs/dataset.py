@@ -24,7 +24,7 @@ _IMAGENET = Cut(256, 224)
 class Spec(Strict):
     """Base of all specs: frozen, strict about names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
 
 
 class DatasetSpec(Spec):

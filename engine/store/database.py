@@ -34,7 +34,7 @@ class ResultsDatabase(Database):
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        super().__init__(connection)
+        super().__init__(connection, execute_plugins=False)  # of packages that lie around
         self._path = path
         self._file = _identity(path)
 
@@ -181,7 +181,7 @@ def _check_tables(db: ResultsDatabase, path: Path) -> None:
 @cache
 def _known() -> frozenset[str]:
     """The changes of the tables that this version knows: those that an empty database lacks."""
-    empty = Database(memory=True)
+    empty = Database(memory=True, execute_plugins=False)
     try:
         return frozenset(one.name for one in migrations.pending(empty))
     finally:

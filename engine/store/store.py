@@ -33,6 +33,7 @@ from engine.store.database import PATIENCE, open_database
 from engine.store.distances import without_limit
 from engine.store.kept_images import kept_images
 from engine.store.paces import PaceRow, StepPaceRow, run_paces, step_paces
+from engine.store.queue_counts import QueueCounts, queue_counts
 from engine.store.stages import checks_of, read_stage, records_of
 from engine.store.transfers import transfer_rows
 from engine.store.usage import ModelUsage, model_usage
@@ -112,6 +113,10 @@ class Store:
             """
         )
         return cast(list[StudyRow], rows)
+
+    def queue_counts(self) -> QueueCounts:
+        """How far the studies are that have runs which wait or run; quick at any size."""
+        return queue_counts(self.db)
 
     def study(self, study_id: int) -> Study:
         """The study as it was asked for."""

@@ -9,10 +9,18 @@ from engine.host import paths
 from gui.base import error_hooks, theme
 from gui.pages import PAGES
 from gui.pages.base import Page
-from gui.shell.help_window import GUIDES, GuideWindow
 from gui.shell.window import Window
 
 MENUS = ("File", "Edit", "View", "Run", "Help")
+
+GUIDES = {
+    "index": "contents",
+    "first-study": "your first study",
+    "own-model": "your own model and pictures",
+    "window": "the window, page by page",
+    "results": "reading the results",
+}
+"""Pages of documentation that have an entry in the menu, and what they are about."""
 
 
 def _always(window: Window) -> bool:
@@ -70,7 +78,12 @@ def _used(mode: str) -> Callable[[Window], bool]:
 
 
 def _guide(name: str) -> Callable[[Window], None]:
-    return lambda window: GuideWindow(name, window).show()
+    def show(window: Window) -> None:
+        from gui.shell.help_window import GuideWindow
+
+        GuideWindow(name, window).show()
+
+    return show
 
 
 _FILE = (

@@ -19,15 +19,6 @@ from engine.host import paths
 from gui.widgets.dialog import Dialog
 from gui.widgets.icon_button import IconButton, TextButton
 
-GUIDES = {
-    "index": "contents",
-    "first-study": "your first study",
-    "own-model": "your own model and pictures",
-    "window": "the window, page by page",
-    "results": "reading the results",
-}
-"""Pages of documentation that have an entry in the menu, and what they are about."""
-
 _MARGIN = 16
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-from PySide6.QtCore import QByteArray, QSize
-from PySide6.QtGui import QCloseEvent, QGuiApplication, QUndoCommand, QUndoStack
+from PySide6.QtCore import QByteArray, QSize, QTimer, Signal
+from PySide6.QtGui import QCloseEvent, QGuiApplication, QPaintEvent, QUndoCommand, QUndoStack
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -25,7 +26,6 @@ from gui.base.page_context import PageContext
 from gui.details.panel import DetailsPanel
 from gui.pages import PAGES, page_class
 from gui.pages.base import Page
-from gui.pages.new.page import NewPage
 from gui.shell import leaving
 from gui.shell.actions import ACTIONS, Action
 from gui.shell.command_palette import CommandPalette
@@ -41,6 +41,9 @@ from gui.shell.window import Window
 from gui.widgets.message_bar import Message
 from gui.widgets.run_filter import FilterText
 
+if TYPE_CHECKING:  # pages are imported when they are first shown
+    from gui.pages.new.page import NewPage
+
 _LEAST_HEIGHT = 600
 USUAL = QSize(1280, 720)
 _FRAME = QSize(8, 40)
@@ -55,12 +58,18 @@ class MainWindow(Window):
         context: the results, the engine and the settings; stays open when the window closes.
         page: the page to show first; the one of last time if empty.
 
+    Signals:
+        ready: the first frame is painted; what that did not need may be done now.
+
     Attributes:
         may_close: close without asking, whatever works.
     """
 
+    ready = Signal()
+
     def __init__(self, context: PageContext, page: str = "") -> None:
         super().__init__()
+        self._painted = False
         self.context = context
         self.page_id = ""
         self.may_close = False
@@ -121,6 +130,12 @@ class MainWindow(Window):
         self.show_page(page if page in PAGES else "new")
         self._count_waiting()
 
+    def paintEvent(self, event: QPaintEvent) -> None:
+        super().paintEvent(event)
+        if not self._painted:
+            self._painted = True
+            QTimer.singleShot(0, self.ready.emit)
+
     # -- pages -----------------------------------------------------------------------------
 
     def page(self) -> Page:
@@ -132,15 +147,18 @@ class MainWindow(Window):
             page = page_class(page_id)(self.context)
             error_hooks.install()  # pyqtgraph, imported with some pages, brings its own
             page.selected.connect(partial(self._described_by, page_id))
-            if isinstance(page, NewPage):
-                page.described.connect(self.details.show_method)
-                page.wanted.connect(lambda id_: self.menus.actions[id_].trigger())
-                page.replaced.connect(self._offer_draft)
+            if page_id == "new":
+                self._connect_new(cast("NewPage", page))
             page.go.connect(self.show_page)
             page.change.connect(self.change)
             self._frames[page_id] = PageFrame(page)
             self.stack.addWidget(self._frames[page_id])
         return self._frames[page_id]
+
+    def _connect_new(self, page: NewPage) -> None:
+        page.described.connect(self.details.show_method)
+        page.wanted.connect(lambda id_: self.menus.actions[id_].trigger())
+        page.replaced.connect(self._offer_draft)
 
     def show_page(self, page_id: str, payload: object = None) -> None:
         frame = self.frame(page_id)
@@ -166,9 +184,7 @@ class MainWindow(Window):
     # -- studies ---------------------------------------------------------------------------
 
     def _new_page(self) -> NewPage:
-        page = self.frame("new").page
-        assert isinstance(page, NewPage)
-        return page
+        return cast("NewPage", self.frame("new").page)
 
     def new_study(self) -> None:
         self.show_page("new")
@@ -274,13 +290,9 @@ class MainWindow(Window):
         self.toast.show_message(Message(summary, hint, "error", traceback))
 
     def _count_waiting(self) -> None:
-        waiting = self.context.store.count("waiting")
-        active = [row for row in self.context.store.studies() if row["waiting"] or row["running"]]
-        runs = sum(row["runs"] for row in active)
-        self.rail.set_waiting(waiting)
-        self.status.set_counts(
-            waiting, runs - sum(row["waiting"] + row["running"] for row in active), runs
-        )
+        counts = self.context.store.queue_counts()
+        self.rail.set_waiting(counts.waiting)
+        self.status.set_counts(counts.waiting, counts.ended, counts.runs)
 
     # -- end -------------------------------------------------------------------------------
 

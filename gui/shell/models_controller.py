@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QEvent, QMimeData, QObject, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QUndoStack
 from PySide6.QtWidgets import QWidget
 
-from engine.catalog.models.published import published
 from gui.base.file_dialogs import CHECKPOINT_ENDINGS
 from gui.base.page_context import PageContext
-from gui.library.import_dialog import ImportDialog
-from gui.library.library_window import LibraryWindow
 from gui.widgets.inputs import dropped_path
+
+if TYPE_CHECKING:  # both windows come when they are asked for
+    from gui.library.import_dialog import ImportDialog
+    from gui.library.library_window import LibraryWindow
 
 _STUDY = ".toml"
 
@@ -55,6 +56,8 @@ class ModelsController(QObject):
     def show_library(self, model_id: str = "") -> None:
         """Open the library, or bring it to the front, and show a model."""
         if self.library is None:
+            from gui.library.library_window import LibraryWindow
+
             self.library = LibraryWindow(
                 self._context, self._undo_stack, self.changed.emit, self._window
             )
@@ -69,6 +72,8 @@ class ModelsController(QObject):
     def import_model(self, file: str = "", images: Mapping[str, Any] | None = None) -> None:
         """Open the import dialog, or bring it to the front, and ask about a file."""
         if self.dialog is None:
+            from gui.library.import_dialog import ImportDialog
+
             self.dialog = ImportDialog(self._context, self._window)
             self.dialog.imported.connect(lambda _: self.changed.emit())
             self.dialog.use.connect(self.use)
@@ -101,6 +106,8 @@ class ModelsController(QObject):
             case "runs":
                 self.runs_wanted.emit(model_id)
             case "download":
+                from engine.catalog.models.published import published
+
                 model = next(model for model in published() if model.name == model_id)
                 self.import_model(model.name, model.images())
             case _:

@@ -54,7 +54,8 @@ def fill(path: Path, runs: int) -> None:
                 store.db.conn.executemany(
                     "UPDATE runs SET status = 'finished', n = 100, done = 100, total = 100, "
                     "clean_accuracy = 0.97, robust_accuracy = ?, ci_low = 0.3, ci_high = 0.7, "
-                    "compression_rate = 2.0, seconds = 1.5, verdict = '{}', checks = '{}', "
+                    "compression_rate = 2.0, seconds = 1.5, queries_per_sample = 40, "
+                    "verdict = '{}', checks = '{}', "
                     "started = created, finished = created WHERE id = ?",
                     [((run_id * 37 % 101) / 100, run_id) for run_id in ids],
                 )

@@ -30,7 +30,7 @@ _PROGRAM = "program-2-"
 
 
 class _Part(Strict):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class ModelSource(_Part):

@@ -16,8 +16,8 @@ from engine.host import paths
 from gui.base.page_context import PageContext
 from gui.library.import_dialog import ImportDialog
 from gui.pages import PAGES
-from gui.shell.actions import ACTIONS
-from gui.shell.help_window import GUIDES, GuideWindow, slug
+from gui.shell.actions import ACTIONS, GUIDES
+from gui.shell.help_window import GuideWindow, slug
 from gui.shell.main_window import MainWindow
 
 PAGES_OF_HELP = sorted(page.stem for page in paths.documentation().glob("*.md"))
