@@ -1,7 +1,7 @@
 """Looks a database over, and mends what can be mended without making anything up.
 
-Checked are SQLite's own integrity, rows that point nowhere, the checksums of files, runs against
-their specs and against the verdicts of their images, and files that no row points at.
+Checked are SQLite's own integrity, rows that point nowhere, telemetry, the checksums of files, runs
+against their specs and against the verdicts of their images, and files that no row points at.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from engine.specs.study import Run
 from engine.store import artifacts
 from engine.store.kept_images import batch_file, checksums, images_file
 from engine.store.store import Store
+from engine.store.telemetry import packed, read_telemetry
 from engine.store.writer import Writer
 
 _TOLERANCE = 1e-9
@@ -54,6 +55,7 @@ def check(store: Store) -> list[Fault]:
         return [Fault(f"The file is damaged: {line}.") for line in broken]
     return [
         *_dangling(store.db),
+        *_telemetry(store.db),
         *_files(store),
         *_specs(store.db),
         *_verdicts(store.db),
@@ -113,6 +115,27 @@ def _delete(store: Writer, table: str, parent: str) -> None:
             store.db.execute(
                 f"DELETE FROM {table} WHERE {key['from']} NOT IN (SELECT {key['to']} FROM {parent})"
             )
+
+
+def _telemetry(db: Database) -> Iterator[Fault]:
+    """Batches whose telemetry cannot be read."""
+    for row in db.query("SELECT run_id, start, telemetry FROM batches"):
+        run_id, start = row["run_id"], row["start"]
+        try:
+            read_telemetry(run_id, start, row["telemetry"])
+        except StoreError as error:
+            yield Fault(
+                error.message,
+                "The curve of the run keeps its accuracies and forgets loss and margin.",
+                partial(_forget_telemetry, run_id=run_id, start=start),
+            )
+
+
+def _forget_telemetry(store: Writer, run_id: int, start: int) -> None:
+    store.db.execute(
+        "UPDATE batches SET telemetry = ? WHERE run_id = ? AND start = ?",
+        (packed([]), run_id, start),
+    )
 
 
 def _files(store: Store) -> Iterator[Fault]:

@@ -7,6 +7,8 @@ from typing import Any, TypedDict, cast
 
 from sqlite_utils import Database
 
+from engine.store.environments import machines
+
 
 class PaceRow(TypedDict):
     """What a finished run took, in seconds for ``n`` images, and where."""
@@ -39,9 +41,11 @@ def run_paces(db: Database) -> list[PaceRow]:
     The time is that of the whole run without the training of its variant (``step_paces``),
     or of its attack where that is more because the run was interrupted.
     """
+    table, join = machines(db)
     rows = list(
         db.query(
-            """
+            f"""
+        WITH {table}
         SELECT dataset, model, attack, n,
             max(seconds, (julianday(finished) - julianday(started)) * 86400 - coalesce((
                 SELECT sum(json_extract(epoch.value, '$.seconds'))
@@ -49,10 +53,8 @@ def run_paces(db: Database) -> list[PaceRow]:
                     json_each(step.value, '$.epochs') AS epoch
                 WHERE spec LIKE '%epochs"%' AND stages.key = variant_key
                     AND stages.created BETWEEN started AND finished
-            ), 0)) AS seconds,
-            json_extract(environment, '$.platform') AS platform,
-            json_extract(environment, '$.device_description') AS device
-        FROM runs WHERE status = 'finished' AND n > 0 AND seconds IS NOT NULL
+            ), 0)) AS seconds, platform, device
+        FROM runs {join} WHERE status = 'finished' AND n > 0 AND seconds IS NOT NULL
         """
         )
     )
@@ -66,13 +68,13 @@ def step_paces(db: Database) -> list[StepPaceRow]:
     One row a step of every stored variant of a finished run; ``seconds`` is that of all its
     ``epochs`` together.
     """
+    table, join = machines(db)
     rows = db.query(
-        """
+        f"""
+        WITH {table}
         SELECT dataset, model, json_extract(spec, '$.recipe') AS recipe,
-            json_extract(payload, '$.steps') AS steps,
-            json_extract(environment, '$.platform') AS platform,
-            json_extract(environment, '$.device_description') AS device
-        FROM runs JOIN stages ON stages.key = variant_key
+            json_extract(payload, '$.steps') AS steps, platform, device
+        FROM runs JOIN stages ON stages.key = variant_key {join}
         WHERE runs.id IN (
             SELECT min(id) FROM runs WHERE status = 'finished' AND spec LIKE '%epochs"%'
             GROUP BY variant_key

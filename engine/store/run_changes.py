@@ -39,8 +39,8 @@ _KINDS: Mapping[Kind, str] = {
 
 COLUMNS: Mapping[str, tuple[Kind, str]] = {
     **{name: (kind, f"runs.{name}") for kind, names in _KINDS.items() for name in names.split()},
-    "seed": ("integer", "json_extract(runs.spec, '$.seed')"),
-    "steps": ("integer", "json_extract(runs.spec, '$.attack.params.steps')"),
+    "seed": ("integer", "runs.seed"),
+    "steps": ("integer", "runs.steps"),
     "worst_case": ("real", "json_extract(runs.verdict, '$.survivors') * 1.0 / nullif(runs.n, 0)"),
     "tags": ("text", "coalesce(annotations.tags, '')"),
     "note": ("text", "coalesce(annotations.note, '')"),

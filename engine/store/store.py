@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -16,9 +16,7 @@ from engine.statistics.run_checks import Check
 from engine.store import artifacts
 from engine.store.artifacts import Arrays
 from engine.store.columns import (
-    MORE_COLUMNS,
     QUEUE_COLUMNS,
-    RESULT_COLUMNS,
     SAMPLE_COLUMNS,
     CurveRow,
     Payload,
@@ -30,26 +28,19 @@ from engine.store.columns import (
     TransferRow,
 )
 from engine.store.database import PATIENCE, open_database
-from engine.store.distances import without_limit
+from engine.store.environments import environment_column
 from engine.store.kept_images import kept_images
 from engine.store.paces import PaceRow, StepPaceRow, run_paces, step_paces
 from engine.store.queue_counts import QueueCounts, queue_counts
+from engine.store.result_rows import VALUES, read_json, result_row, result_values
 from engine.store.stages import checks_of, read_stage, records_of
+from engine.store.telemetry import read_telemetry
 from engine.store.transfers import transfer_rows
 from engine.store.usage import ModelUsage, model_usage
 from engine.store.verdicts import refresh_around
 
-_RUN_ROWS = """
-    SELECT runs.*, runs.id AS run_id,
-        coalesce(tags, '') AS tags, coalesce(note, '') AS note, coalesce(deleted, 0) AS deleted,
-        json_extract(runs.spec, '$.seed') AS seed,
-        json_extract(runs.spec, '$.attack.params.steps') AS steps,
-        (SELECT studies.name FROM study_runs JOIN studies ON studies.id = study_id
-         WHERE study_runs.run_id = runs.id ORDER BY studies.created DESC, studies.id DESC LIMIT 1
-        ) AS study
-    FROM runs LEFT JOIN annotations ON annotations.run_id = runs.id
-"""
-
+_OBJECTS = ("spec", "environment", "verdict", "checks")
+"""Columns of ``RunRow`` that are JSON and no part of ``ResultRow``."""
 
 NOT_DELETED = "runs.id NOT IN (SELECT run_id FROM annotations WHERE deleted)"
 """Of runs: deleted ones are in no list and no queue until they are brought back."""
@@ -154,29 +145,32 @@ class Store:
         Args:
             study: only the runs of the newest study of that name, in its order.
         """
-        if study is None:
-            rows = self._query(f"{_RUN_ROWS} WHERE coalesce(deleted, 0) = 0 ORDER BY runs.id")
-        else:
-            rows = self._query(
-                f"{_RUN_ROWS} JOIN study_runs ON study_runs.run_id = runs.id WHERE study_id = ? "
-                "AND coalesce(deleted, 0) = 0 ORDER BY study_runs.position",
-                (self._study_id(study),),
-            )
-        found = [_result_row(_with_verdict(row)) for row in rows]
-        return found if study is None else [{**row, "study": study} for row in found]
+        return [result_row(values) for values in self.result_values(study)]
+
+    def result_values(self, study: str | None = None) -> Iterator[tuple[Any, ...]]:
+        """As ``results``, but tuples of ``result_rows.VALUES``, read as they are asked for."""
+        study_id = None if study is None else self._study_id(study)
+        return result_values(self.db, study_id=study_id)
 
     def result(self, run_id: int) -> ResultRow:
         """The results row of one run."""
-        return _result_row({**self.run(run_id)})
+        row = self.run(run_id)
+        return cast(ResultRow, {name: row.get(name) for name in VALUES})
 
     def run(self, run_id: int) -> RunRow:
         """Everything stored of one run; spec, flags, verdict, checks and environment decoded."""
-        rows = self._query(f"{_RUN_ROWS} WHERE runs.id = ?", (run_id,))
-        if not rows:
+        found = [result_row(values) for values in result_values(self.db, run_id=run_id)]
+        if not found:
             raise StoreError(f"There is no run {run_id} in {self.path}.")
-        row = _with_verdict(rows[0])
-        row |= {column: json.loads(row[column]) for column in ("spec", "environment")}
-        return cast(RunRow, row)
+        (row,) = self._query(
+            f"SELECT runs.*, coalesce(deleted, 0) AS deleted, {environment_column(self.db)} "
+            "AS content FROM runs LEFT JOIN annotations ON run_id = runs.id WHERE runs.id = ?",
+            (run_id,),
+        )
+        row.pop("environment_id", None)
+        row["environment"] = row.pop("content")
+        row |= {name: read_json(row.get(name) or "{}", run_id, name) for name in _OBJECTS}
+        return cast(RunRow, {**row, **found[0]})
 
     def with_specs(self, rows: Iterable[ResultRow]) -> list[ResultRow]:
         """Rows of results with ``spec``: what each run does, every parameter named."""
@@ -310,10 +304,13 @@ class Store:
         if not rows:
             return []
         broken_at = np.array([row["broken_at_step"] for row in rows])
-        telemetry = self._query("SELECT telemetry FROM batches WHERE run_id = ?", (run_id,))
+        batches = self._query(
+            "SELECT start, telemetry FROM batches WHERE run_id = ? ORDER BY start", (run_id,)
+        )
         points: dict[int, list[Payload]] = {0: []}
-        for point in (point for row in telemetry for point in json.loads(row["telemetry"])):
-            points.setdefault(int(point["step"]), []).append(point)
+        for batch in batches:
+            for point in read_telemetry(run_id, batch["start"], batch["telemetry"]):
+                points.setdefault(point["step"], []).append(point)
         steps = sorted({*points, *(int(at) for at in broken_at if at >= 0)})
         judged = np.sort(broken_at[broken_at >= 0])
         broken = np.searchsorted(judged, steps, side="right")
@@ -352,25 +349,6 @@ class Store:
         with self.db.atomic():
             self.db.table("annotations").upsert_all(rows, pk="run_id")
             refresh_around(self.db, [row["run_id"] for row in rows])
-
-
-def _result_row(row: dict[str, Any]) -> ResultRow:
-    # A database of an earlier version that is only read lacks the columns that came later.
-    columns = (*RESULT_COLUMNS, *MORE_COLUMNS, "recipe")
-    return cast(ResultRow, {name: row.get(name) for name in columns})
-
-
-def _with_verdict(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with its JSON read, and its own flags followed by those of its rivals."""
-    decoded = {name: json.loads(row.get(name) or "{}") for name in ("verdict", "checks")}
-    flags = json.loads(row["flags"]) + decoded["verdict"].get("flags", [])
-    recipe = json.loads(row.get("recipe") or "null")
-    survivors, n = decoded["verdict"].get("survivors"), row["n"]
-    worst = survivors / n if n and survivors is not None else None
-    row = {**row, **decoded, "flags": flags, "worst_case": worst, "recipe": recipe}
-    if without_limit(row):
-        row |= dict.fromkeys(("robust_accuracy", "ci_low", "ci_high", "worst_case"))
-    return row
 
 
 def _curve_row(step: int, robust_accuracy: float, points: list[Payload]) -> CurveRow:

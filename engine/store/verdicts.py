@@ -26,9 +26,11 @@ _SIBLINGS = """
         coalesce(deleted, 0) AS deleted
     FROM runs AS one JOIN runs AS other ON other.variant_key = one.variant_key
     LEFT JOIN annotations ON annotations.run_id = other.id
+    LEFT JOIN environments AS there ON there.id = one.environment_id
+    LEFT JOIN environments AS elsewhere ON elsewhere.id = other.environment_id
     WHERE one.id = ? AND other.status = 'finished' AND (other.data_key = one.data_key
-        OR json_extract(other.environment, '$.data_fingerprint')
-            = json_extract(one.environment, '$.data_fingerprint'))
+        OR json_extract(elsewhere.content, '$.data_fingerprint')
+            = json_extract(there.content, '$.data_fingerprint'))
     ORDER BY other.id
 """
 

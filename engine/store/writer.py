@@ -19,9 +19,11 @@ from engine.store.artifacts import Arrays
 from engine.store.columns import BatchRow, NewBatch, Payload, SampleRow
 from engine.store.database import check_file
 from engine.store.distances import measure_distance
+from engine.store.environments import environment_id
 from engine.store.kept_images import batch_file, database_id, images_file
 from engine.store.stage_keys import RunKeys
 from engine.store.store import NOT_DELETED, Store
+from engine.store.telemetry import packed
 from engine.store.transfers import TransferQueue
 from engine.store.verdicts import refresh_verdicts
 
@@ -172,7 +174,11 @@ class Writer(Store):
         if fresh:
             names = ", ".join(fresh[0])
             values = ", ".join(f":{name}" for name in fresh[0])
-            self.db.conn.executemany(f"INSERT INTO runs ({names}) VALUES ({values})", fresh)
+            self.db.conn.executemany(
+                f"INSERT INTO runs ({names}, seed, steps) VALUES ({values}, "
+                "json_extract(:spec, '$.seed'), json_extract(:spec, '$.attack.params.steps'))",
+                fresh,
+            )
             known = self._ids(wanted)
         return [known[key] for key in wanted]
 
@@ -253,11 +259,14 @@ class Writer(Store):
 
         Once finished it counts in the verdicts of all runs of its variant on its images.
         """
+        environment = columns.pop("environment", None)
         values = {
             name: json.dumps(value) if isinstance(value, list | dict) else value
             for name, value in columns.items()
         }
         with self.db.atomic():
+            if environment is not None:
+                values["environment_id"] = environment_id(self.db, environment)
             self.db.table("runs").update(run_id, {"status": status, "finished": now(), **values})
             if status == "finished":
                 measure_distance(self.db, run_id)
@@ -286,7 +295,7 @@ class Writer(Store):
                 {
                     **batch,
                     "run_id": run_id,
-                    "telemetry": json.dumps(batch["telemetry"]),
+                    "telemetry": packed(batch["telemetry"]),
                     "notes": json.dumps(batch["notes"]),
                 }
             )

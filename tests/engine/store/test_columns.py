@@ -90,7 +90,7 @@ def test_every_row_is_as_its_type_says(store: Writer) -> None:
 
 def test_a_run_that_waits_is_as_its_type_says(store: Writer) -> None:
     with store.db.atomic():
-        store.db.execute("UPDATE runs SET status = 'waiting', environment = '{}' WHERE id = 1")
+        store.db.execute("UPDATE runs SET status = 'waiting', environment_id = NULL WHERE id = 1")
         assert misfits(store.run(1), RunRow) == {}
         store.db.execute("UPDATE runs SET status = 'finished' WHERE id = 1")
 

@@ -115,7 +115,7 @@ def test_only_flipped_images_are_visited(harness: PageHarness) -> None:
 def test_stepping_is_not_typing_into_the_list(harness: PageHarness) -> None:
     # Class names that begin with the keys that step through the images.
     names = json.dumps({"class_names": ["zero", "jay", "kite", *(f"j{n}" for n in range(7))]})
-    harness.context.store.db.execute("UPDATE runs SET environment = ?", (names,))
+    harness.context.store.db.execute("UPDATE environments SET content = ?", (names,))
     page = by_index(harness)
     page.list.setFocus()
     places = [page.place]

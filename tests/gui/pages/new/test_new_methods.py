@@ -351,7 +351,7 @@ def test_the_page_takes_the_runs_of_this_machine_only(
         assert any(pace_row["attack"] == row["attack"] for pace_row in writer.paces())
         for name in (platform.platform(), "another"):
             environment = f'{{"platform": "{name}"}}'
-            writer.db.execute("UPDATE runs SET environment = ?", (environment,))
+            writer.db.execute("UPDATE environments SET content = ?", (environment,))
             writer.db.conn.commit()
             draft = {**study(attack=[attack.to_table()]).to_dict()}
             page.refresh()

@@ -1,0 +1,64 @@
+"""Environments of runs, each content stored once: versions, device, precision, fingerprints.
+
+All runs of a variant on the same machine have the same one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from sqlite_utils import Database
+
+from engine.store.columns import Payload
+
+CREATE = """
+    CREATE TABLE environments (
+        id INTEGER PRIMARY KEY,
+        digest BLOB NOT NULL UNIQUE,     -- SHA-256 of the content
+        content TEXT NOT NULL            -- versions, device, precision, fingerprints as JSON
+    )
+"""
+
+
+def digest(content: bytes) -> bytes:
+    """What tells contents apart."""
+    return hashlib.sha256(content).digest()
+
+
+def environment_id(db: Database, environment: Payload) -> int:
+    """The row with this content, made if there is none."""
+    content = json.dumps(environment)
+    key = digest(content.encode())
+    db.execute(
+        "INSERT INTO environments (digest, content) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        (key, content),
+    )
+    return int(db.execute("SELECT id FROM environments WHERE digest = ?", (key,)).fetchone()[0])
+
+
+def environment_column(db: Database, runs: str = "runs") -> str:
+    """SQL for the environment of a row of ``runs`` as JSON, ``{}`` where there is none.
+
+    A database of an earlier version, which is only read, has it in the row itself.
+    """
+    if "environment" in db["runs"].columns_dict:
+        return f"{runs}.environment"
+    of_run = f"SELECT content FROM environments WHERE environments.id = {runs}.environment_id"
+    return f"coalesce(({of_run}), '{{}}')"
+
+
+def machines(db: Database) -> tuple[str, str]:
+    """SQL for a table ``machines`` (``platform``, ``device``), and how runs are joined to it."""
+    named = (
+        "json_extract({0}, '$.platform') AS platform, "
+        "json_extract({0}, '$.device_description') AS device"
+    )
+    if "environment" in db["runs"].columns_dict:
+        table, key, content = "runs", "runs.id", "environment"
+    else:
+        table, key, content = "environments", "environment_id", "content"
+    return (
+        f"machines AS MATERIALIZED (SELECT id, {named.format(content)} FROM {table})",
+        f"LEFT JOIN machines ON machines.id = {key}",
+    )
