@@ -6,7 +6,8 @@ Forms in the window, ``crumple list``, the documentation and validation all come
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import itertools
+from collections.abc import Hashable, Mapping
 from functools import cache
 from types import ModuleType
 
@@ -40,11 +41,14 @@ __all__ = [
     "missing_files",
     "model_card",
     "section",
+    "state",
     "use_library",
     "use_outside",
 ]
 
 _outside: dict[str, Section] = {}
+_changes = itertools.count(1)
+_outside_state = [0]
 
 
 def use_outside(sections: Mapping[str, Section]) -> None:
@@ -58,6 +62,12 @@ def use_outside(sections: Mapping[str, Section]) -> None:
             raise ValueError(f"built-in ids {sorted(taken)}")
     _outside.clear()
     _outside.update(sections)
+    _outside_state[0] = next(_changes)
+
+
+def state() -> Hashable:
+    """Another value when methods or models came or went: what was validated may be wrong then."""
+    return _outside_state[0], tuple(cards.entries())
 
 
 def section(name: str) -> Section:

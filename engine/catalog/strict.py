@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -52,19 +53,35 @@ class Strict(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
-        field = cls.model_fields.get(info.field_name or "")
-        if field is not None:
-            _check(value, field.annotation)
+        allowed = _allowed(cls, info.field_name or "")
+        if allowed.each is not None and isinstance(value, list | tuple):
+            for element in value:
+                _check(element, allowed.each)
+        else:
+            _check(value, allowed.kinds)
         return value
 
 
-def _check(value: Any, annotation: Any) -> None:
-    if get_origin(annotation) is tuple and isinstance(value, list | tuple):
-        for one in value:
-            for kind in get_args(annotation)[:1]:
-                _check(one, kind)
-        return
-    kinds = _kinds(annotation)
+@dataclass(frozen=True)
+class _Allowed:
+    """The plain types that a field takes, and those of the elements where it takes a tuple."""
+
+    kinds: frozenset[type] = frozenset()
+    each: frozenset[type] | None = None
+
+
+@cache
+def _allowed(model: type[BaseModel], name: str) -> _Allowed:
+    field = model.model_fields.get(name)
+    if field is None:
+        return _Allowed()
+    if get_origin(field.annotation) is tuple:
+        inside = get_args(field.annotation)[:1]
+        return _Allowed(each=_kinds(inside[0]) if inside else frozenset())
+    return _Allowed(_kinds(field.annotation))
+
+
+def _check(value: Any, kinds: frozenset[type]) -> None:
     if not kinds or not isinstance(value, _SCALARS):
         return
     if isinstance(value, bool):
@@ -103,7 +120,6 @@ def _words(kinds: frozenset[type]) -> str:
     return next(words for kind, words in names.items() if kind in kinds)
 
 
-@cache
 def _kinds(annotation: Any) -> frozenset[type]:
     """The plain types that an annotation allows; empty if it allows more than plain types."""
     if annotation in _SCALARS:

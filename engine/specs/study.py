@@ -6,7 +6,9 @@ import hashlib
 import itertools
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self, TypedDict, TypeVar
 
@@ -287,19 +289,25 @@ class Study(Spec):
 
     def recipes(self) -> tuple[Recipe, ...]:
         """All compression recipes, ``none`` first, each once."""
-        found: list[Recipe] = [()]
-        for number, table in enumerate(self.compressions, 1):
-            found += _recipes(table, f"compression {number}")
-        return _unique(found)
+        return _all_recipes(_Written(repr(self.compressions), self.compressions), catalog.state())
 
     def attack_specs(self) -> tuple[AttackSpec, ...]:
         """All attacks, each once."""
-        found = [
-            make_attack(one, f"attack {number}")
-            for number, table in enumerate(self.attacks, 1)
-            for one in expand(table)
-        ]
-        return _unique(found)
+        return _all_attacks(_Written(repr(self.attacks), self.attacks), catalog.state())
+
+    def count(self) -> int:
+        """How many runs there are, without making them."""
+        return len(self._base_models()) * len(self.recipes()) * len(self.attack_specs())
+
+    def planned(self, number: int) -> tuple[str, Recipe, AttackSpec]:
+        """Model, recipe and attack of one of ``runs``, without making them; from 0."""
+        attacks, recipes = self.attack_specs(), self.recipes()
+        rest, attack = divmod(number, len(attacks))
+        model, recipe = divmod(rest, len(recipes))
+        return self._base_models()[model].name, recipes[recipe], attacks[attack]
+
+    def _base_models(self) -> tuple[ModelSpec, ...]:
+        return _unique(list(self.models))
 
     def unused(self) -> tuple[str, ...]:
         """Sentences on parameters that are named but do nothing beside the others."""
@@ -334,7 +342,7 @@ class Study(Spec):
                 keep_images=self.keep_images,
             )
             for model, recipe, attack in itertools.product(
-                _unique(list(self.models)), self.recipes(), self.attack_specs()
+                self._base_models(), self.recipes(), self.attack_specs()
             )
         )
 
@@ -345,6 +353,36 @@ def _as_written(value: object) -> str:
 
 
 _FILE_KEYS = ("name", "seed", "keep_images", "dataset", "model", "compression", "attack")
+
+
+@dataclass(frozen=True)
+class _Written:
+    """Tables of a study file, equal to others that are written alike."""
+
+    text: str
+    tables: tuple[dict[str, Any], ...] = field(compare=False)
+
+
+# A study is validated at every key that is typed into it, and expanded several times at each;
+# its tables are the same most of the time.
+
+
+@lru_cache(maxsize=8)
+def _all_recipes(written: _Written, _catalogue: Hashable) -> tuple[Recipe, ...]:
+    found: list[Recipe] = [()]
+    for number, table in enumerate(written.tables, 1):
+        found += _recipes(table, f"compression {number}")
+    return _unique(found)
+
+
+@lru_cache(maxsize=8)
+def _all_attacks(written: _Written, _catalogue: Hashable) -> tuple[AttackSpec, ...]:
+    found = [
+        make_attack(one, f"attack {number}")
+        for number, table in enumerate(written.tables, 1)
+        for one in expand(table)
+    ]
+    return _unique(found)
 
 
 def _recipes(table: Mapping[str, Any], where: str) -> Iterator[Recipe]:

@@ -162,6 +162,7 @@ class _Library:
         self.folder: Path | None = None
         self._seen: object = None
         self._cards: dict[str, ModelCard] = {}
+        self._entries: Section = {}
 
     def cards(self) -> dict[str, ModelCard]:
         """Bundled cards, then those of the library; the same dict until something changes."""
@@ -169,8 +170,14 @@ class _Library:
         seen = (self.folder, [(file.name, *_stamp(file)) for file in files])
         if seen != self._seen:
             self._cards = {**_bundled(), **_read_all(files)}
+            self._entries = _entries(self._cards.values())
             self._seen = seen
         return self._cards
+
+    def entries(self) -> Section:
+        """The same as entries of the catalogue."""
+        self.cards()
+        return self._entries
 
 
 _library = _Library()
@@ -257,7 +264,11 @@ def titles(among: Iterable[ModelCard] | None = None) -> dict[str, str]:
 
 
 def entries() -> Section:
-    """All models, by id."""
+    """All models, by id; the same dict until a card changes, not to be changed."""
+    return _library.entries()
+
+
+def _entries(known: Iterable[ModelCard]) -> Section:
     return section(
         *(
             Entry(
@@ -268,6 +279,6 @@ def entries() -> Section:
                 paper=card.paper,
                 limits="" if card.compressible else "Can be attacked, but not compressed.",
             )
-            for card in cards().values()
+            for card in known
         )
     )

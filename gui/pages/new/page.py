@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import platform
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
@@ -17,7 +18,7 @@ from engine.errors import CrumpleError, SpecError
 from engine.host import paths
 from engine.specs.study import Study
 from engine.specs.sweeps import steps_of
-from engine.store import PaceRow, StepPaceRow
+from engine.store import PaceRow, StepPaceRow, Store
 from gui.base import file_dialogs
 from gui.base.page_context import PageContext
 from gui.base.undo_commands import ReplaceDraft
@@ -26,7 +27,7 @@ from gui.pages.base import Page
 from gui.pages.new.data_column import DataColumn
 from gui.pages.new.method_column import Mark, MethodColumn
 from gui.pages.new.plan_table import LEAST_HEIGHT, PlanTable
-from gui.pages.new.time_estimate import estimate
+from gui.pages.new.time_estimate import Paces, estimate
 from gui.widgets.data_location import OWN
 from gui.widgets.icon_button import TextButton
 from gui.widgets.message_bar import Message
@@ -35,7 +36,8 @@ MOST_RUNS = 5000
 _DRAFT = "new/draft"
 _UNNAMED = "Study"
 
-_Pace = TypeVar("_Pace", PaceRow, StepPaceRow)
+_PACES_KEPT = 10.0
+"""Seconds after which the times of stored runs are read again, if there are new ones."""
 
 
 class NewPage(Page):
@@ -60,8 +62,9 @@ class NewPage(Page):
         self.attacks = MethodColumn("3  Attacks", "attacks")
         self.plan = PlanTable()
         self.count, self.verdict, self.estimate = QLabel(), QLabel(), QLabel()
-        self._paces: list[PaceRow] = []
-        self._step_paces: list[StepPaceRow] = []
+        self._paces = Paces()
+        self._planned: dict[str, Any] | None = None
+        self._paces_read: float | None = None
         self._seen: Version | None = None
         self.example = TextButton("crumple", "Load example")
         self.open_button = TextButton("folder", "Open…")
@@ -180,9 +183,12 @@ class NewPage(Page):
             self._say("Not ready to start", str(error), "error")
         else:
             self._say(sentence(self.study), *self._fit())
-        self._tell_time()
-        self.plan.model.set_runs(self.study.runs() if self.study else ())
-        self._share_room()
+        planned = {**draft, "name": ""} if self.study else None
+        if planned is None or planned != self._planned:  # a name changes nothing that will run
+            self._planned = planned
+            self._tell_time()
+            self.plan.model.set_study(self.study)
+            self._share_room()
         self.start_button.setEnabled(self.study is not None)
         self.queue_button.setEnabled(self.study is not None)
         self.save_button.setEnabled(self.study is not None)
@@ -201,11 +207,18 @@ class NewPage(Page):
         self._offer_anew()
         self.data.model_list.refresh()
         version = store_version(self.context.store)
-        if version != self._seen:
-            self._seen = version
-            self._paces = self._of_this_machine(self.context.store.paces())
-            self._step_paces = self._of_this_machine(self.context.store.step_paces())
-            self._tell_time()
+        if version != self._seen and self._may_read():
+            self._seen, self._paces_read = version, time.monotonic()
+            here = self.context.client.device
+            self.context.results.ask(self, "paces", lambda store: _paces(store, here), self._know)
+
+    def _may_read(self) -> bool:
+        """While a study runs the times hardly change, and reading all of them takes a while."""
+        return self._paces_read is None or time.monotonic() - self._paces_read > _PACES_KEPT
+
+    def _know(self, paces: Paces) -> None:
+        self._paces = paces
+        self._tell_time()
 
     def _offer_anew(self) -> None:
         """Show the methods that there are now; what is ticked stays, where it still exists."""
@@ -213,17 +226,8 @@ class NewPage(Page):
         if any([column.renew() for column in (self.compressions, self.attacks)]):
             self._changed()
 
-    def _of_this_machine(self, rows: list[_Pace]) -> list[_Pace]:
-        here = self.context.client.device
-        return [
-            row
-            for row in rows
-            if row["platform"] == platform.platform() and here in ("", row["device"])
-        ]
-
     def _tell_time(self) -> None:
-        known = self._paces, self._step_paces
-        self.estimate.setText(estimate(self.study, *known) if self.study else "")
+        self.estimate.setText(estimate(self.study, self._paces) if self.study else "")
         self.estimate.setVisible(self.study is not None)
 
     def _share_room(self) -> None:
@@ -327,6 +331,16 @@ class NewPage(Page):
             self.go.emit("queue", None)
 
 
+def _paces(store: Store, device: str) -> Paces:
+    """What runs took on this machine and device; on the thread that reads the results."""
+    machine = platform.platform()
+
+    def here(row: PaceRow | StepPaceRow) -> bool:
+        return row["platform"] == machine and device in ("", row["device"])
+
+    return Paces(filter(here, store.paces()), filter(here, store.step_paces()))
+
+
 def checked(draft: Mapping[str, Any]) -> Study:
     """The study of a draft.
 
@@ -363,5 +377,5 @@ def sentence(study: Study) -> str:
         (len(study.attack_specs()), "attack"),
     )
     factors = " × ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in parts)
-    runs = len(study.runs())
+    runs = study.count()
     return f"{factors} = {runs} run{'' if runs == 1 else 's'}"

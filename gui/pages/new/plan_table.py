@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
@@ -15,7 +14,7 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
 )
 
-from engine.specs.study import Run
+from engine.specs.study import Study, recipe_label
 from gui.widgets.tables import set_up_table
 
 LEAST_HEIGHT = 144
@@ -27,20 +26,24 @@ _NOWHERE = QModelIndex()
 
 
 class PlanModel(QAbstractTableModel):
-    """Model, compression and attack of each run."""
+    """Model, compression and attack of each run, made for the rows that are looked at."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._runs: tuple[Run, ...] = ()
+        self._study: Study | None = None
+        self._count = 0
+        self._words: dict[int, tuple[str, str, str]] = {}
 
-    def set_runs(self, runs: Sequence[Run]) -> None:
-        """Show these."""
+    def set_study(self, study: Study | None) -> None:
+        """Show the runs of this one."""
         self.beginResetModel()
-        self._runs = tuple(runs)
+        self._study = study
+        self._count = study.count() if study else 0
+        self._words.clear()
         self.endResetModel()
 
     def rowCount(self, parent: _Index = _NOWHERE) -> int:
-        return 0 if parent.isValid() else len(self._runs)
+        return 0 if parent.isValid() else self._count
 
     def columnCount(self, parent: _Index = _NOWHERE) -> int:
         return 0 if parent.isValid() else len(_TITLES)
@@ -55,8 +58,14 @@ class PlanModel(QAbstractTableModel):
     def data(self, index: _Index, role: int = 0) -> Any:
         if role not in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
             return None
-        run = self._runs[index.row()]
-        return (run.model, run.compression, run.attack.label)[index.column()]
+        return self._in_words(index.row())[index.column()]
+
+    def _in_words(self, row: int) -> tuple[str, str, str]:
+        if row not in self._words:
+            assert self._study is not None
+            model, recipe, attack = self._study.planned(row)
+            self._words[row] = (model, recipe_label(recipe), attack.label)
+        return self._words[row]
 
 
 class PlanTable(QFrame):

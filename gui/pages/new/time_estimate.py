@@ -34,7 +34,45 @@ _FREE = {
 _FREE_ENDS = ("epochs", "lr", "schedule")
 
 
-def estimate(study: Study, paces: Sequence[PaceRow], step_paces: Sequence[StepPaceRow] = ()) -> str:
+class Paces:
+    """What finished runs of this machine took, so ordered that a study is estimated quickly.
+
+    Args:
+        rows: finished runs (``Store.paces``).
+        steps: steps that were trained (``Store.step_paces``).
+    """
+
+    def __init__(self, rows: Iterable[PaceRow] = (), steps: Iterable[StepPaceRow] = ()) -> None:
+        self.most_images: dict[str, int] = {}
+        self._times: dict[tuple[str, str], dict[str, list[float]]] = {}
+        self._steps: dict[tuple[str, str, str], list[StepPaceRow]] = {}
+        for row in rows:
+            data = row["dataset"]
+            self.most_images[data] = max(self.most_images.get(data, 0), row["n"])
+            models = self._times.setdefault((data, row["attack"]), {})
+            models.setdefault(row["model"], []).append(row["seconds"] / row["n"])
+        for step in steps:
+            key = step["dataset"], step["model"], step["name"]
+            self._steps.setdefault(key, []).append(step)
+
+    def per_image(self, dataset: str, model: str, attack: str) -> float | None:
+        """Seconds for an image of this model, or of any model; None where nobody knows."""
+        models = self._times.get((dataset, attack), {})
+        times = models.get(model) or [time for each in models.values() for time in each]
+        return statistics.median(times) if times else None
+
+    def per_epoch(self, dataset: str, model: str, step: Step) -> float | None:
+        """Seconds for an epoch of a step that costs the same; None where nobody knows."""
+        cost = _cost(step.name, step.params)
+        same = [
+            row["seconds"] / row["epochs"]
+            for row in self._steps.get((dataset, model, step.name), ())
+            if _cost(step.name, row["params"]) == cost
+        ]
+        return statistics.median(same) if same else None
+
+
+def estimate(study: Study, paces: Paces) -> str:
     """In words: how long all runs take on this machine, as far as stored runs tell.
 
     A run counts as what the same attack took for an image of the same model, or of any model
@@ -43,15 +81,14 @@ def estimate(study: Study, paces: Sequence[PaceRow], step_paces: Sequence[StepPa
 
     Args:
         study: what will run.
-        paces: finished runs of this machine (``Store.paces``).
-        step_paces: steps that it trained (``Store.step_paces``).
+        paces: what runs of this machine took.
     """
-    here = [row for row in paces if row["dataset"] == study.dataset.label]
-    images = study.dataset.limit or max((row["n"] for row in here), default=0)
+    data = study.dataset.label
+    images = study.dataset.limit or paces.most_images.get(data, 0)
     attacks = [attack.label for attack in study.attack_specs()]
-    times = [_per_image(here, model.name, attack) for model in study.models for attack in attacks]
+    times = [paces.per_image(data, model.name, name) for model in study.models for name in attacks]
     known = [time for time in times if time is not None]
-    trainings = training_seconds(study, step_paces)
+    trainings = training_seconds(study, paces)
     learning = sum(seconds for seconds in trainings if seconds is not None)
     unknown = _unknown(trainings)
     variants = len(study.recipes())
@@ -75,12 +112,12 @@ def _unknown(trainings: Sequence[float | None]) -> str:
     return f"{UNKNOWN_TRAINING}{share}"
 
 
-def training_seconds(study: Study, step_paces: Sequence[StepPaceRow]) -> list[float | None]:
+def training_seconds(study: Study, paces: Paces) -> list[float | None]:
     """What each training of a study may take, None where nothing like it is stored.
 
     Recipes that begin alike are trained alike, so their common steps count once.
     """
-    here = [row for row in step_paces if row["dataset"] == study.dataset.label]
+    data = study.dataset.label
     beginnings = {
         (model.name, repr(recipe[:count])): recipe[count - 1]
         for model in study.models
@@ -91,20 +128,9 @@ def training_seconds(study: Study, step_paces: Sequence[StepPaceRow]) -> list[fl
     for (model, _), step in beginnings.items():
         params = catalog.find("compressions", step.name).params.model_validate(step.params)
         if epochs := params.training_epochs():
-            each = _per_epoch(here, model, step)
+            each = paces.per_epoch(data, model, step)
             seconds.append(None if each is None else epochs * each)
     return seconds
-
-
-def _per_epoch(rows: Iterable[StepPaceRow], model: str, step: Step) -> float | None:
-    cost = _cost(step.name, step.params)
-    same = [
-        row["seconds"] / row["epochs"]
-        for row in rows
-        if (row["model"], row["name"]) == (model, step.name)
-        and _cost(step.name, row["params"]) == cost
-    ]
-    return statistics.median(same) if same else None
 
 
 def _cost(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,12 +141,6 @@ def _cost(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in params.items()
         if name not in _FREE and name not in idle and not name.endswith(_FREE_ENDS)
     }
-
-
-def _per_image(rows: Iterable[PaceRow], model: str, attack: str) -> float | None:
-    same = [row for row in rows if row["attack"] == attack]
-    chosen = [row for row in same if row["model"] == model] or same
-    return statistics.median(row["seconds"] / row["n"] for row in chosen) if chosen else None
 
 
 def duration_words(seconds: float) -> str:

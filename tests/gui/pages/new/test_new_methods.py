@@ -17,6 +17,7 @@ from engine.specs.study import Study, make_step
 from engine.store import Writer
 from gui.base.page_context import PageContext
 from gui.forms.param_form import ParamForm
+from gui.pages.new import page as page_module
 from gui.pages.new.method_block import MethodBlock
 from gui.pages.new.method_column import MethodColumn
 from gui.pages.new.method_group import families, matches
@@ -24,6 +25,7 @@ from gui.pages.new.page import NewPage
 from gui.pages.new.time_estimate import (
     NO_ESTIMATE,
     UNKNOWN_TRAINING,
+    Paces,
     duration_words,
     estimate,
     training_seconds,
@@ -234,17 +236,17 @@ def test_the_estimate_multiplies_what_stored_runs_took() -> None:
     fgsm, pgd = (spec.label for spec in study().attack_specs())
     rows = [pace(fgsm, 5.0), pace(fgsm, 7.0), pace(fgsm, 6.0), pace(pgd, 54.0)]
     # 3 variants x 100 images x (6 + 54) / 50 seconds.
-    assert estimate(study(), rows) == "about 6 min on this machine"
-    assert estimate(study(), rows[:3]) == f"more than 40 s; {NO_ESTIMATE} for 3 of 6 runs"
+    assert estimate(study(), Paces(rows)) == "about 6 min on this machine"
+    assert estimate(study(), Paces(rows[:3])) == f"more than 40 s; {NO_ESTIMATE} for 3 of 6 runs"
     other = pace(fgsm, 5000.0, model="digits-resnet-at")
-    assert estimate(study(), [*rows, other]) == "about 6 min on this machine"
-    assert "more than 8.3 h" in estimate(study(), [other]), "better than nothing"
+    assert estimate(study(), Paces([*rows, other])) == "about 6 min on this machine"
+    assert "more than 8.3 h" in estimate(study(), Paces([other])), "better than nothing"
 
 
 def test_without_runs_there_is_no_claim() -> None:
-    assert estimate(study(), []) == NO_ESTIMATE
+    assert estimate(study(), Paces()) == NO_ESTIMATE
     fgsm = study().attack_specs()[0].label
-    assert estimate(study(), [pace(fgsm, 5.0, dataset="other")]) == NO_ESTIMATE
+    assert estimate(study(), Paces([pace(fgsm, 5.0, dataset="other")])) == NO_ESTIMATE
 
 
 TUNED = {"name": "finetune", "training": "trades", "epochs": 30}
@@ -264,10 +266,12 @@ def test_the_estimate_counts_training_by_its_epochs() -> None:
     asked = study(**TRAINED)
     # 2 variants x 100 images x 60 / 50 seconds are 4 minutes; 30 epochs of 20 seconds are 10.
     steps = [trained(200.0, 10), trained(20.0, 1), trained(18.0, 1, lr=0.1, eps=0.1)]
-    assert estimate(asked, rows, steps) == "about 14 min on this machine, 10 min of it training"
-    assert estimate(asked, rows) == f"more than 4 min; {UNKNOWN_TRAINING}"
-    assert estimate(asked, [], steps) == f"{NO_ESTIMATE}; training about 10 min"
-    assert estimate(asked, []) == f"{NO_ESTIMATE}; {UNKNOWN_TRAINING}"
+    assert (
+        estimate(asked, Paces(rows, steps)) == "about 14 min on this machine, 10 min of it training"
+    )
+    assert estimate(asked, Paces(rows)) == f"more than 4 min; {UNKNOWN_TRAINING}"
+    assert estimate(asked, Paces([], steps)) == f"{NO_ESTIMATE}; training about 10 min"
+    assert estimate(asked, Paces()) == f"{NO_ESTIMATE}; {UNKNOWN_TRAINING}"
 
 
 def test_training_that_costs_something_else_is_no_measure() -> None:
@@ -280,20 +284,22 @@ def test_training_that_costs_something_else_is_no_measure() -> None:
         trained(200.0, 10) | {"dataset": "cifar10"},
         trained(200.0, 10) | {"name": "other"},
     ]
-    assert training_seconds(asked, others) == [None]
-    assert training_seconds(asked, [*others, trained(50.0, 10)]) == [150.0]
+    assert training_seconds(asked, Paces((), others)) == [None]
+    assert training_seconds(asked, Paces((), [*others, trained(50.0, 10)])) == [150.0]
     plain = {"compression": [{**TUNED, "training": "standard"}]}
     clean = trained(20.0, 10, training="standard", attack_steps=20)
-    assert training_seconds(study(**plain), [clean]) == [60.0], "clean training has no attack"
+    assert training_seconds(study(**plain), Paces((), [clean])) == [60.0], (
+        "clean training has no attack"
+    )
 
 
 def test_recipes_that_begin_alike_train_once() -> None:
     tail = {"name": "ptq", "bits": [4, 8]}
     two = study(compression=[{"steps": [TUNED]}, {"steps": [TUNED, tail]}])
-    assert training_seconds(two, [trained(20.0, 10)]) == [60.0]
+    assert training_seconds(two, Paces((), [trained(20.0, 10)])) == [60.0]
     both = study(model=[{"name": "digits-resnet"}, {"name": "digits-resnet-at"}], **TRAINED)
-    assert training_seconds(both, [trained(20.0, 10)]) == [60.0, None]
-    assert f"{UNKNOWN_TRAINING} for 1 of 2 steps" in estimate(both, [], [trained(20.0, 10)])
+    assert training_seconds(both, Paces((), [trained(20.0, 10)])) == [60.0, None]
+    assert f"{UNKNOWN_TRAINING} for 1 of 2 steps" in estimate(both, Paces([], [trained(20.0, 10)]))
 
 
 def test_the_pace_of_a_run_is_told_without_the_training_of_its_variant(
@@ -338,8 +344,12 @@ def test_durations_are_as_rough_as_they_are(seconds: float, words: str) -> None:
 
 
 def test_the_page_takes_the_runs_of_this_machine_only(
-    qtbot: QtBot, full_context: PageContext, results: FakeResults
+    qtbot: QtBot,
+    full_context: PageContext,
+    results: FakeResults,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(page_module, "_PACES_KEPT", -1.0)
     page = NewPage(full_context)
     qtbot.addWidget(page)
     page.load(paths.example_study())
@@ -368,7 +378,7 @@ def test_times_of_trainings_stored_before_still_count() -> None:
     row = {"dataset": "digits", "model": "digits-resnet", "name": "finetune"}
     row |= {"params": params, "epochs": 2, "seconds": 6.0}
     asked = study(compression=[{"name": "finetune", "epochs": 5}])
-    assert training_seconds(asked, [row]) == [pytest.approx(15.0)]
+    assert training_seconds(asked, Paces((), [row])) == [pytest.approx(15.0)]
 
 
 def test_the_steps_of_qat_are_its_own_and_no_recipe(qtbot: QtBot, context: PageContext) -> None:
