@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -12,10 +13,13 @@ import numpy.typing as npt
 from engine.flags import FlagRow
 from engine.specs.study import StepWords
 from engine.store.columns import MORE_COLUMNS, RESULT_COLUMNS, TableRow
-from engine.store.run_changes import COLUMNS, MISSING, Coded, Part, RunChanges, StudyMembers
+from engine.store.run_changes import COLUMNS, MISSING, Coded, Kind, Part, RunChanges, StudyMembers
 
 Places = npt.NDArray[np.int64]
 """Where runs stand in the table."""
+
+_MOST_CODES = 1_000_000
+"""Combinations that are numbered without looking which of them there are."""
 
 _MOST_ROWS = 4_000
 """Rows kept as they were given out: some screens full."""
@@ -34,8 +38,12 @@ class RunTable:
     def __init__(self) -> None:
         self.version: int | None = None
         self.ids: npt.NDArray[np.int64] = np.array([], np.int64)
-        self._numbers: dict[str, npt.NDArray[Any]] = {}
-        self._texts: dict[str, _Texts] = {"study": _Texts()}
+        kinds = {name: kind for name, (kind, _) in COLUMNS.items()}
+        self._numbers: dict[str, npt.NDArray[Any]] = {
+            name: np.array([], _DTYPES[kind]) for name, kind in kinds.items() if kind in _DTYPES
+        }
+        names = ("study", *(name for name, kind in kinds.items() if kind not in _DTYPES))
+        self._texts = {name: _Texts(_DECODERS.get(name, _as_it_is)) for name in names}
         self._studies: dict[int, StudyMembers] = {}
         self._rows: dict[int, TableRow] = {}
 
@@ -63,13 +71,12 @@ class RunTable:
 
     def rows(self, places: Iterable[int]) -> list[TableRow]:
         """The runs at these places."""
+        return self.take(places)()
+
+    def take(self, places: Iterable[int]) -> Callable[[], list[TableRow]]:
+        """The runs at these places as they are now; another thread may make the rows."""
         at = np.fromiter(places, np.int64)
-        columns = {"run_id": self.ids[at].tolist()}
-        columns |= {name: _values(stored[at]) for name, stored in self._numbers.items()}
-        columns |= {name: texts.values(at) for name, texts in self._texts.items()}
-        names = tuple(name for name in _ORDER if name in columns)
-        values = zip(*(columns[name] for name in names), strict=True)
-        return [cast(TableRow, dict(zip(names, row, strict=True))) for row in values]
+        return partial(_rows, [self._column(name, at) for name in _ORDER] if len(at) else [])
 
     def run(self, run_id: int) -> TableRow | None:
         """A run by its id; None where there is none or it is deleted."""
@@ -78,7 +85,7 @@ class RunTable:
         return None if row is None or row["deleted"] else row
 
     def numbers(self, column: str) -> npt.NDArray[np.float64]:
-        """A column of numbers, NaN where there is none."""
+        """(n,) a column of numbers, NaN where there is none."""
         if column == "run_id":
             return self.ids.astype(np.float64)
         stored = self._numbers[column]
@@ -86,22 +93,57 @@ class RunTable:
             return np.where(stored == MISSING, np.nan, stored.astype(np.float64))
         return cast(npt.NDArray[np.float64], stored)
 
-    def times(self, column: str) -> npt.NDArray[np.bytes_]:
-        """A column of times, as ISO 8601 in UTC; empty where there is none."""
-        return cast(npt.NDArray[np.bytes_], self._numbers[column])
+    def moments(self, column: str) -> npt.NDArray[np.float64]:
+        """(n,) where the time of each run stands in their order; NaN where there is none."""
+        times, ranks = np.unique(self._numbers[column], return_inverse=True)
+        return np.where(times == b"", np.nan, np.arange(len(times)))[ranks]
 
-    def ranks(
-        self, column: str, key: Callable[[Any], Any] = lambda value: value
-    ) -> npt.NDArray[np.float64]:
-        """Where the text of each run stands in the order of ``key``; NaN where that is None."""
+    def ranks(self, column: str, key: Callable[[Any], Any]) -> npt.NDArray[np.float64]:
+        """(n,) where the text of each run stands in the order of ``key``; NaN where it is None."""
         return self._texts[column].ranks(key)
 
-    def where(self, column: str, test: Callable[[Any], bool]) -> npt.NDArray[np.bool_]:
-        """For which runs a test of a column of texts holds; asked once for each distinct one.
+    def where(
+        self, columns: Sequence[str], test: Callable[[Mapping[str, Any]], bool]
+    ) -> npt.NDArray[np.bool_]:
+        """(n,) for which runs a test holds; asked once for each distinct combination.
 
-        Flags and recipes are given decoded, as in ``row``.
+        Args:
+            columns: of texts or integers, with few distinct values.
+            test: is given these columns of a row, as ``row`` has them.
         """
-        return self._texts[column].where(test)
+        codes, size = self._codes(columns)
+        anyone = np.full(size, -1, np.int64)
+        anyone[codes] = np.arange(len(codes))
+        used = np.flatnonzero(anyone >= 0)
+        rows = zip(*(self._column(name, anyone[used])() for name in columns), strict=True)
+        holds: npt.NDArray[np.bool_] = np.zeros(size, np.bool_)
+        holds[used] = [test(dict(zip(columns, row, strict=True))) for row in rows]
+        return cast(npt.NDArray[np.bool_], holds[codes])
+
+    def _codes(self, columns: Sequence[str]) -> tuple[npt.NDArray[Any], int]:
+        """(n,) a number below the second value for each combination of the values of columns."""
+        codes: npt.NDArray[Any] = np.zeros(len(self.ids), np.int64)
+        size = 1
+        for name in columns:
+            more, count = self._code(name)
+            codes, size = codes * count + more, size * count
+            if size > _MOST_CODES:
+                distinct, codes = np.unique(codes, return_inverse=True)
+                size = len(distinct)
+        return codes, size
+
+    def _code(self, name: str) -> tuple[npt.NDArray[Any], int]:
+        if name in self._texts:
+            return self._texts[name].codes, self._texts[name].count()
+        values, codes = np.unique(self._numbers[name], return_inverse=True)
+        return codes, len(values)
+
+    def _column(self, name: str, places: Places) -> Callable[[], list[Any]]:
+        if name == "run_id":
+            return self.ids[places].tolist
+        if name in self._texts:
+            return self._texts[name].take(places)
+        return partial(_values, self._numbers[name][places])
 
     def distinct(self, column: str, places: Places) -> Places:
         """Of these places one for each distinct text of a column."""
@@ -109,8 +151,6 @@ class RunTable:
 
     def shown(self) -> npt.NDArray[np.bool_]:
         """(n,) which runs are not deleted."""
-        if not self._numbers:
-            return np.zeros(0, np.bool_)
         return cast(npt.NDArray[np.bool_], self._numbers["deleted"] == 0)
 
     # -- studies ---------------------------------------------------------------------------
@@ -158,12 +198,8 @@ class RunTable:
 
     def _write(self, name: str, places: Places, part: Part) -> None:
         if isinstance(part, Coded):
-            decode = _flags if name == "flags" else _steps if name == "recipe" else None
-            texts = self._texts.setdefault(name, _Texts(len(self.ids), decode))
-            texts.write(places, part)
+            self._texts[name].write(places, part)
             return
-        if name not in self._numbers:
-            self._numbers[name] = np.zeros(len(self.ids), part.dtype)
         stored = self._numbers[name]
         if stored.dtype.itemsize < part.dtype.itemsize:  # a longer text
             stored = self._numbers[name] = stored.astype(part.dtype)
@@ -192,44 +228,41 @@ class _Texts:
     """A column with few distinct values, as numbers of them.
 
     Args:
-        size: how many runs there are.
         decode: what a value is, once read.
     """
 
-    def __init__(self, size: int = 0, decode: Callable[[str | None], Any] | None = None) -> None:
-        self._codes = np.zeros(size, np.int32)
+    def __init__(self, decode: Callable[[str | None], Any]) -> None:
+        self.codes = np.zeros(0, np.int32)
         self._decode = decode
         self._numbers: dict[str | None, int] = {None: 0}
-        self._values: list[Any] = [decode(None) if decode else None]
+        self._values: list[Any] = [decode(None)]
 
     def grow(self, more: int) -> None:
-        self._codes = np.concatenate([self._codes, np.zeros(more, np.int32)])
+        self.codes = np.concatenate([self.codes, np.zeros(more, np.int32)])
 
     def write(self, places: Places, part: Coded) -> None:
         new = np.array([self._number(value) for value in part.values], np.int32)
-        self._codes[places] = new[part.codes] if len(part.codes) else 0
+        self.codes[places] = new[part.codes] if len(part.codes) else 0
 
     def write_one(self, places: Places, value: str) -> None:
-        self._codes[places] = self._number(value)
+        self.codes[places] = self._number(value)
 
     def _number(self, value: str | None) -> int:
         if value not in self._numbers:
             self._numbers[value] = len(self._values)
-            self._values.append(self._decode(value) if self._decode else value)
+            self._values.append(self._decode(value))
         return self._numbers[value]
 
-    def values(self, places: Places) -> list[Any]:
-        return [self._values[code] for code in self._codes[places].tolist()]
+    def take(self, places: Places) -> Callable[[], list[Any]]:
+        codes, values = self.codes[places], self._values  # which only ever grows
+        return lambda: [values[code] for code in codes.tolist()]
 
     def first(self, places: Places) -> Places:
         """Of these places one for each distinct value."""
-        return places[np.unique(self._codes[places], return_index=True)[1]]
+        return places[np.unique(self.codes[places], return_index=True)[1]]
 
-    def where(self, test: Callable[[Any], bool]) -> npt.NDArray[np.bool_]:
-        holds = np.zeros(len(self._values), np.bool_)
-        for code in self._used():
-            holds[code] = test(self._values[code])
-        return holds[self._codes]
+    def count(self) -> int:
+        return len(self._values)
 
     def ranks(self, key: Callable[[Any], Any]) -> npt.NDArray[np.float64]:
         keys = {code: key(self._values[code]) for code in self._used()}
@@ -238,14 +271,19 @@ class _Texts:
         ranks = np.full(len(self._values), np.nan)
         for code, key_ in keys.items():
             ranks[code] = np.nan if key_ is None else order[key_]
-        return ranks[self._codes]
+        return ranks[self.codes]
 
     def _used(self) -> list[int]:
         """The numbers of the values that some run has now."""
-        return np.flatnonzero(np.bincount(self._codes)).tolist()
+        return np.flatnonzero(np.bincount(self.codes)).tolist()
 
 
 _ORDER = tuple(dict.fromkeys((*RESULT_COLUMNS, *MORE_COLUMNS, *COLUMNS)))
+
+
+def _rows(columns: Sequence[Callable[[], list[Any]]]) -> list[TableRow]:
+    values = zip(*(column() for column in columns), strict=True)
+    return [cast(TableRow, dict(zip(_ORDER, row, strict=True))) for row in values]
 
 
 def _values(stored: npt.NDArray[Any]) -> list[Any]:
@@ -264,3 +302,11 @@ def _flags(text: str | None) -> list[FlagRow]:
 
 def _steps(text: str | None) -> list[StepWords] | None:
     return cast(list[StepWords] | None, json.loads(text)) if text else None
+
+
+def _as_it_is(text: str | None) -> str | None:
+    return text
+
+
+_DECODERS: Mapping[str, Callable[[str | None], Any]] = {"flags": _flags, "recipe": _steps}
+_DTYPES: Mapping[Kind, npt.DTypeLike] = {"integer": np.int64, "real": np.float64, "time": "S1"}

@@ -109,6 +109,11 @@ class Store:
         """How far the studies are that have runs which wait or run; quick at any size."""
         return queue_counts(self.db)
 
+    def study_names(self) -> list[str]:
+        """The names of all studies, each once, that first which was started last."""
+        rows = self._query("SELECT name FROM studies ORDER BY created DESC, id DESC")
+        return list(dict.fromkeys(row["name"] for row in rows))
+
     def study(self, study_id: int) -> Study:
         """The study as it was asked for."""
         rows = self._query("SELECT spec FROM studies WHERE id = ?", (study_id,))

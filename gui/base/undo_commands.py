@@ -9,18 +9,22 @@ from PySide6.QtGui import QUndoCommand
 
 from engine.store import Store
 from gui.base.words import run_count
+from gui.bridge.results_thread import ResultsThread
 
 
 class DeleteRuns(QUndoCommand):
     """Hides runs from every list; undoing brings them back, nothing is erased.
 
     Args:
+        results: writes, and tells what goes wrong.
         changed: called after each write.
     """
 
-    def __init__(self, store: Store, run_ids: Sequence[int], changed: Callable[[], None]) -> None:
+    def __init__(
+        self, results: ResultsThread, run_ids: Sequence[int], changed: Callable[[], None]
+    ) -> None:
         super().__init__(f"delete {run_count(len(run_ids))}")
-        self._store, self._run_ids, self._changed = store, tuple(run_ids), changed
+        self._results, self._run_ids, self._changed = results, tuple(run_ids), changed
 
     def redo(self) -> None:
         self._write(True)
@@ -29,8 +33,10 @@ class DeleteRuns(QUndoCommand):
         self._write(False)
 
     def _write(self, deleted: bool) -> None:
-        self._store.set_deleted(self._run_ids, deleted)
-        self._changed()
+        def write(store: Store) -> None:
+            store.set_deleted(self._run_ids, deleted)
+
+        self._results.write(self._results, write, self._changed)
 
 
 class TagRuns(QUndoCommand):
@@ -39,14 +45,19 @@ class TagRuns(QUndoCommand):
     Args:
         before: the present tags by run id.
         tags: the new ones, separated by commas.
+        results: writes, and tells what goes wrong.
         changed: called after each write.
     """
 
     def __init__(
-        self, store: Store, before: Mapping[int, str], tags: str, changed: Callable[[], None]
+        self,
+        results: ResultsThread,
+        before: Mapping[int, str],
+        tags: str,
+        changed: Callable[[], None],
     ) -> None:
         super().__init__(f"tag {run_count(len(before))}")
-        self._store, self._before, self._tags = store, dict(before), tags
+        self._results, self._before, self._tags = results, dict(before), tags
         self._changed = changed
 
     def redo(self) -> None:
@@ -56,18 +67,22 @@ class TagRuns(QUndoCommand):
         self._write(self._before)
 
     def _write(self, tags: Mapping[int, str]) -> None:
-        self._store.tag(tags)
-        self._changed()
+        self._results.write(self._results, lambda store: store.tag(tags), self._changed)
 
 
 class EditNote(QUndoCommand):
     """Gives a run another note."""
 
     def __init__(
-        self, store: Store, run_id: int, before: str, after: str, changed: Callable[[], None]
+        self,
+        results: ResultsThread,
+        run_id: int,
+        before: str,
+        after: str,
+        changed: Callable[[], None],
     ) -> None:
         super().__init__(f"note of run {run_id}")
-        self._store, self._run_id, self._changed = store, run_id, changed
+        self._results, self._run_id, self._changed = results, run_id, changed
         self._before, self._after = before, after
 
     def redo(self) -> None:
@@ -77,8 +92,10 @@ class EditNote(QUndoCommand):
         self._write(self._before)
 
     def _write(self, text: str) -> None:
-        self._store.annotate(self._run_id, note=text)
-        self._changed()
+        def write(store: Store) -> None:
+            store.annotate(self._run_id, note=text)
+
+        self._results.write(self._results, write, self._changed)
 
 
 class ReplaceDraft(QUndoCommand):

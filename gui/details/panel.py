@@ -201,8 +201,8 @@ class DetailsPanel(QFrame):
         run_id = self._run_ids[0]
         before = str(self._context.store.run(run_id)["tags"])
         if self.tags.text() != before:
-            store, text = self._context.store, self.tags.text()
-            self.change.emit(TagRuns(store, {run_id: before}, text, self.refresh))
+            results, text = self._context.results, self.tags.text()
+            self.change.emit(TagRuns(results, {run_id: before}, text, self.refresh))
 
     def _keep_note(self) -> None:
         if len(self._run_ids) != 1:
@@ -210,7 +210,8 @@ class DetailsPanel(QFrame):
         run_id = self._run_ids[0]
         before, text = str(self._context.store.run(run_id)["note"]), self.note.toPlainText()
         if text != before:
-            self.change.emit(EditNote(self._context.store, run_id, before, text, self.refresh))
+            results = self._context.results
+            self.change.emit(EditNote(results, run_id, before, text, self.refresh))
 
 
 def _inside() -> QWidget:

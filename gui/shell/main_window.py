@@ -117,6 +117,7 @@ class MainWindow(Window):
         self.models.runs_wanted.connect(self._show_runs_of)
         self.models.study_dropped.connect(self.load_study)
         self.models.trouble.connect(self._show_error)
+        self.context.results.refused.connect(self._show_error)
         self.context.client.happened.connect(self._handle)
         self.context.client.rows_changed.connect(self._count_waiting)
 

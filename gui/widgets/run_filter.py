@@ -6,13 +6,17 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
 
 from engine.catalog import as_number
+from engine.store.run_table import RunTable
 from gui.base.model_names import model_title
 
 Row = Mapping[str, Any]
-Test = Callable[[Row], bool]
 
 HELP = (
     "Words match anywhere; comparisons narrow down a column: "
@@ -77,6 +81,8 @@ _TEXTS = (
     "note",
     "flags",
 )
+_BESIDE = {"attack": ("attack_id", "steps"), "compression": ("recipe",)}
+"""What the names of a column are made from, beside it."""
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -101,14 +107,68 @@ class FilterText:
 
 
 @dataclass(frozen=True)
-class RunFilter:
-    """All of its tests must hold for a row."""
+class _Text:
+    """A test of texts.
 
-    tests: tuple[Test, ...] = ()
+    Attributes:
+        groups: columns that are looked at together; one of the groups must hold.
+        holds: is given a row with the columns of a group, and the name of its first.
+    """
+
+    groups: Sequence[tuple[str, ...]]
+    holds: Callable[[Row, str], bool]
+
+    def accepts(self, row: Row) -> bool:
+        return any(self.holds(row, group[0]) for group in self.groups)
+
+    def mask(self, table: RunTable) -> npt.NDArray[np.bool_]:
+        mask = np.zeros(len(table.ids), np.bool_)
+        for group in self.groups:
+            mask |= table.where(group, partial(self._of_group, group[0]))
+        return mask
+
+    def _of_group(self, name: str, row: Row) -> bool:
+        return self.holds(row, name)
+
+
+@dataclass(frozen=True)
+class _Number:
+    """A comparison of a column of numbers; one that is missing never holds."""
+
+    column: str
+    compare: Callable[[Any, Any], Any]
+    wanted: float
+    scale: float
+
+    def accepts(self, row: Row) -> bool:
+        stored = row[self.column]
+        return stored is not None and bool(self._holds(np.float64(stored)))
+
+    def mask(self, table: RunTable) -> npt.NDArray[np.bool_]:
+        stored = table.numbers(self.column)
+        return cast(npt.NDArray[np.bool_], self._holds(stored) & ~np.isnan(stored))
+
+    def _holds(self, stored: Any) -> Any:
+        # Rounded, so that 8/255 or 63.2 % equal what the table shows as such.
+        return self.compare(np.round(stored * self.scale, 9), np.round(self.wanted, 9))
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    """All of its tests must hold for a run."""
+
+    tests: tuple[_Text | _Number, ...] = ()
 
     def accepts(self, row: Row) -> bool:
         """Whether a row of ``Store.results`` passes."""
-        return all(test(row) for test in self.tests)
+        return all(test.accepts(row) for test in self.tests)
+
+    def mask(self, table: RunTable) -> npt.NDArray[np.bool_]:
+        """(n,) which runs pass, those included that are deleted."""
+        passed = np.ones(len(table.ids), np.bool_)
+        for test in self.tests if len(passed) else ():
+            passed &= test.mask(table)
+        return passed
 
 
 def parse(text: str) -> RunFilter:
@@ -120,7 +180,7 @@ def parse(text: str) -> RunFilter:
     return RunFilter(tuple(_test(token) for token in _TOKEN.findall(text)))
 
 
-def _test(token: str) -> Test:
+def _test(token: str) -> _Text | _Number:
     comparison = None if token.startswith('"') else _COMPARISON.fullmatch(token)
     if not comparison:
         return _contains_anywhere(token.replace('"', "").casefold())
@@ -139,35 +199,30 @@ def _test(token: str) -> Test:
     raise FilterError(f"There is no column '{name}'. Known: {known}.")
 
 
-def _contains_anywhere(word: str) -> Test:
-    return lambda row: any(word in text for name in _TEXTS for text in _texts(row, name))
+def _contains_anywhere(word: str) -> _Text:
+    groups = [(name,) for name in _TEXTS]
+    return _Text(groups, lambda row, name: any(word in text for text in _texts(row, name)))
 
 
-def _text_test(name: str, op: str, value: str) -> Test:
+def _text_test(name: str, op: str, value: str) -> _Text:
     if op == ":":
-        return lambda row: any(value in text for text in _texts(row, name))
+        return _Text([(name,)], lambda row, _: any(value in text for text in _texts(row, name)))
+    columns = (name, *_BESIDE.get(name, ()))
     if op == "=":
-        return lambda row: value in _names(row, name)
+        return _Text([columns], lambda row, _: value in _names(row, name))
     if op == "!=":
-        return lambda row: value not in _names(row, name)
+        return _Text([columns], lambda row, _: value not in _names(row, name))
     raise FilterError(f"'{name}' holds text: compare it with =, != or ':' (contains).")
 
 
-def _number_test(label: str, column: str, op: str, value: str, scale: float) -> Test:
+def _number_test(label: str, column: str, op: str, value: str, scale: float) -> _Number:
     if op == ":":
         raise FilterError(f"'{label}' holds numbers: compare it with =, !=, <, <=, > or >=.")
     try:
         wanted = as_number(value.removesuffix("%"))
     except ValueError:
         raise FilterError(f"'{label}{op}{value}': {value!r} is not a number.") from None
-    compare = _COMPARE[op]
-
-    def test(row: Row) -> bool:
-        stored = row[column]
-        # Rounded, so that 8/255 or 63.2 % equal what the table shows as such.
-        return stored is not None and compare(round(stored * scale, 9), round(wanted, 9))
-
-    return test
+    return _Number(column, _COMPARE[op], wanted, scale)
 
 
 def _texts(row: Row, name: str) -> list[str]:

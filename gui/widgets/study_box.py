@@ -35,7 +35,7 @@ class StudyBox(QComboBox):
 
     def read(self, store: Store) -> None:
         """Fill in the studies; the choice stays."""
-        names = dict.fromkeys(row["name"] for row in store.studies())
+        names = store.study_names()
         before = self.study()
         fill_box(self, [("All studies", None), *((name, name) for name in names)])
         self.choose(before)

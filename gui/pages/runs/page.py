@@ -16,17 +16,16 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from engine.errors import CrumpleError
 from engine.report.tables import results_text
-from engine.store import ResultRow
+from engine.store import Store
 from gui.base import file_dialogs, theme
 from gui.base.model_names import titles
 from gui.base.page_context import PageContext
 from gui.base.undo_commands import DeleteRuns, TagRuns
 from gui.base.words import run_count
-from gui.bridge.store_version import Version, store_version
 from gui.pages.base import Page
 from gui.pages.runs.run_columns import COLUMNS
-from gui.pages.runs.runs_model import ROW_ROLE
 from gui.pages.runs.runs_table import RunsTable
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.filter_line import FilterLine
@@ -45,11 +44,12 @@ class RunsPage(Page):
 
     def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
         super().__init__(context, parent)
-        self._seen: tuple[Version, str | None] | None = None
+        self._seen: tuple[int, str | None] | None = None
+        self._wanted: list[int] = []  # runs to select, once they have been read
         self.studies = StudyBox()
         self.filter_line = FilterLine("attack=pgd robust>30")
         self.filter_note = NoteLine("Filter message")
-        self.table = RunsTable(context.settings)
+        self.table = RunsTable(context.runs.table, context.settings)
         self.note = NoteLine("Runs message")
         self.tag_line = LineEdit()
         self.stack = QStackedWidget()
@@ -63,6 +63,7 @@ class RunsPage(Page):
             "No run matches the filter and the study.",
             (("Show all runs", self.clear_filter),),
         )
+        self.reading = EmptyState("runs", "Reading the runs…")
         self._build()
         self._connect()
         self._restore()
@@ -78,7 +79,7 @@ class RunsPage(Page):
         top.addWidget(self.studies, 1)
         top.addWidget(self.filter_line, 2)
         top.addWidget(columns)
-        for widget in (self.table, self.empty, self.no_match):
+        for widget in (self.table, self.empty, self.no_match, self.reading):
             self.stack.addWidget(widget)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -114,7 +115,7 @@ class RunsPage(Page):
 
     def _connect(self) -> None:
         self.studies.chosen.connect(self._study_chosen)
-        self.filter_line.textChanged.connect(self._filter)
+        self.filter_line.settled.connect(self._filter)
         self.table.selectionModel().selectionChanged.connect(self._selection_changed)
         self.table.activated.connect(lambda _: self._inspect())
         self.table.horizontalHeader().customContextMenuRequested.connect(self._header_menu)
@@ -131,7 +132,7 @@ class RunsPage(Page):
         settings = self.context.settings
         self.studies.read(self.context.store)
         self.studies.choose(str(settings.value("runs/study") or "") or None)
-        self.filter_line.setText(str(settings.value("runs/filter") or ""))
+        self.filter_line.set_now(str(settings.value("runs/filter") or ""))
 
     def save_state(self) -> None:
         settings = self.context.settings
@@ -140,21 +141,28 @@ class RunsPage(Page):
         self.table.save_state()
 
     def refresh(self) -> None:
-        state = (store_version(self.context.store), self.studies.study())
+        self.context.runs.refresh()
+        state = (self.context.runs.version, self.studies.study())
         if state != self._seen:
             self._seen = state
-            self._read()
+            self._arrange()
 
-    def _read(self) -> None:
+    def _arrange(self) -> None:
         self.studies.read(self.context.store)
-        self.table.set_rows(self.context.store.results(self.studies.study()))
+        self.table.runs.set_study(self.studies.study())
+        self.table.runs.arrange()
+        if self._wanted:
+            self.table.select(self._wanted)
+        if self.context.runs.complete:
+            self._wanted = []
         self._show_table_or_reason()
         self._selection_changed()
 
     def _show_table_or_reason(self) -> None:
-        rows, shown = self.table.runs.rowCount(), self.table.proxy.rowCount()
+        runs, shown = len(self.context.runs.table), self.table.runs.rowCount()
         hidden = bool(self.filter_line.text().strip()) or self.studies.study() is not None
-        reason = self.no_match if rows or hidden else self.empty
+        reason = self.no_match if runs or hidden else self.empty
+        reason = reason if self.context.runs.complete else self.reading
         self.stack.setCurrentWidget(self.table if shown else reason)
         self.buttons["export"].setEnabled(shown > 0)
 
@@ -167,11 +175,11 @@ class RunsPage(Page):
         elif isinstance(payload, FilterText):
             self.studies.choose(None)
             self.refresh()
-            self.filter_line.setText(payload.text)
+            self.filter_line.set_now(payload.text)
         elif isinstance(payload, list | tuple):
+            self._wanted = [int(run_id) for run_id in payload]
             self.clear_filter()
-            self.refresh()
-            self.table.select(payload)
+            self._arrange()
 
     # -- choosing what is shown ------------------------------------------------------------
 
@@ -181,7 +189,7 @@ class RunsPage(Page):
     def clear_filter(self) -> None:
         """Show all runs of all studies."""
         self.studies.choose(None)
-        self.filter_line.clear()
+        self.filter_line.set_now("")
         self.refresh()
 
     def _filter(self, text: str) -> None:
@@ -193,9 +201,8 @@ class RunsPage(Page):
             return
         self.filter_note.tell("")
         self._mark_filter(False)
-        self.table.set_filter(run_filter)
-        self._show_table_or_reason()
-        self._selection_changed()
+        self.table.runs.set_filter(run_filter)
+        self._arrange()
 
     def _mark_filter(self, invalid: bool) -> None:
         if self.filter_line.property("invalid") != invalid:
@@ -234,14 +241,14 @@ class RunsPage(Page):
     # -- what the selection can do ---------------------------------------------------------
 
     def selected_runs(self) -> list[int]:
-        return [row["run_id"] for row in self.table.selected()]
+        return self.table.selected_ids()
 
     def _selection_changed(self, *_: object) -> None:
         run_ids = self.selected_runs()
         for name in ("inspect", "tag", "delete"):
             self.buttons[name].setEnabled(bool(run_ids))
-        self.buttons["compare"].setEnabled(self.table.proxy.rowCount() > 0)
-        shown = self.table.proxy.rowCount()
+        shown = self.table.runs.rowCount()
+        self.buttons["compare"].setEnabled(shown > 0)
         text = f"{run_count(len(run_ids))} of {shown} selected" if run_ids else f"{shown} shown"
         self.note.tell(text if shown else "")
         if not run_ids:
@@ -249,14 +256,13 @@ class RunsPage(Page):
         self.selected.emit(run_ids)
 
     def _compare(self) -> None:
-        chosen = self.selected_runs() or [row["run_id"] for row in self.table.proxy.shown()]
-        self.go.emit("compare", chosen)
+        self.go.emit("compare", self.selected_runs() or self.table.shown_ids())
 
     def _inspect(self) -> None:
-        current = self.table.currentIndex().data(ROW_ROLE)
+        current = self.table.currentIndex()
         run_ids = self.selected_runs()
-        if current is not None and current["run_id"] in run_ids:
-            self.go.emit("inspector", current["run_id"])
+        if current.isValid() and self.table.selectionModel().isRowSelected(current.row()):
+            self.go.emit("inspector", self.table.runs.row(current.row())["run_id"])
         elif run_ids:
             self.go.emit("inspector", run_ids[0])
 
@@ -282,7 +288,7 @@ class RunsPage(Page):
         parts = (tag.strip() for tag in self.tag_line.text().split(","))
         tags = ", ".join(dict.fromkeys(tag for tag in parts if tag))
         self._stop_tagging()
-        self.change.emit(TagRuns(self.context.store, before, tags, self._written))
+        self.change.emit(TagRuns(self.context.results, before, tags, self._written))
 
     def _hide(self) -> None:
         rows = self.table.selected()
@@ -291,16 +297,13 @@ class RunsPage(Page):
             return
         if rows:
             run_ids = [row["run_id"] for row in rows]
-            self.change.emit(DeleteRuns(self.context.store, run_ids, self._written))
+            self.change.emit(DeleteRuns(self.context.results, run_ids, self._written))
             self.note.tell(f"{run_count(len(run_ids))} deleted; Ctrl+Z brings back.")
 
     def _written(self) -> None:
         self.context.client.rows_changed.emit()
 
     # -- taking it elsewhere ---------------------------------------------------------------
-
-    def _rows_to_export(self) -> list[ResultRow]:
-        return self.table.selected() or self.table.proxy.shown()
 
     def copy(self) -> None:
         """Copy the selected rows, as shown, as tab-separated text."""
@@ -316,14 +319,25 @@ class RunsPage(Page):
         path = file_dialogs.ask_save(self, f"Export results as {title}", kinds, name)
         if path is None:
             return
-        rows = self._rows_to_export()
-        try:
-            path.write_text(results_text(rows, _FORMATS[suffix], titles()), "utf-8")
-        except OSError as error:
-            reason = f"{path} cannot be written: {error.strerror}."
-            self.notify.emit(Message(reason, "Choose another folder.", "error"))
-        else:
-            self.notify.emit(Message(f"{run_count(len(rows))} written to {path}.", level="ok"))
+        lines = self.table.lines()
+        places = self.table.runs.order[lines] if len(lines) else self.table.runs.order
+        rows, words = self.context.runs.table.take(places), titles()
+
+        def write(_: Store) -> None:
+            try:
+                path.write_text(results_text(rows(), _FORMATS[suffix], words), "utf-8")
+            except OSError as error:
+                reason = f"{path} cannot be written: {error.strerror}."
+                raise CrumpleError(reason, "Choose another folder.") from None
+
+        text = f"{run_count(len(places))} written to {path}."
+        self.context.results.ask(
+            self,
+            f"export {path}",
+            write,
+            lambda _: self.notify.emit(Message(text, level="ok")),
+            lambda error: self.notify.emit(Message.of(error)),
+        )
 
 
 def _button(text: str, hint: str, slot: Any) -> QPushButton:

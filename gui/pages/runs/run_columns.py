@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from engine.catalog import format_number
+from engine.flags import FlagRow
 from engine.report.tables import with_interval
 from engine.statistics.words import in_percent
 from engine.store import Columns
+from engine.store.run_table import RunTable
 from gui.base.model_names import model_title
 
-Key = tuple[bool, Any]
+Sort = Callable[[RunTable], npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class RunColumn:
     Attributes:
         id: name in the settings.
         text: what the cell shows.
-        key: value to sort by; None sorts last.
+        sort: numbers to sort all runs by; NaN sorts last.
         number: whether cells stand at the right.
         shown: whether it is shown unless the person chose otherwise.
     """
@@ -32,7 +37,7 @@ class RunColumn:
     title: str
     hint: str
     text: Callable[[Columns], str]
-    key: Callable[[Columns], Any]
+    sort: Sort
     number: bool = True
     shown: bool = True
 
@@ -49,30 +54,37 @@ def _share(name: str) -> Callable[[Columns], str]:
     return lambda row: in_percent(row[name])
 
 
-def _value(name: str) -> Callable[[Columns], Any]:
-    return lambda row: row[name]
+def _by_number(name: str) -> Sort:
+    return lambda table: table.numbers(name)
+
+
+def _by_text(name: str, words: Callable[[Any], str] = str) -> Sort:
+    def key(value: Any) -> str | None:
+        return words(value).casefold() if value else None
+
+    return lambda table: table.ranks(name, key)
 
 
 def _text(id_: str, title: str, hint: str, *, shown: bool = True) -> RunColumn:
-    def key(row: Columns) -> Any:
-        return str(row[id_]).casefold() if row[id_] else None
-
-    return RunColumn(id_, title, hint, _plain(id_), key, number=False, shown=shown)
+    return RunColumn(id_, title, hint, _plain(id_), _by_text(id_), number=False, shown=shown)
 
 
 def _number(id_: str, title: str, hint: str, spec: str, *, shown: bool = True) -> RunColumn:
-    return RunColumn(id_, title, hint, _format(id_, spec), _value(id_), shown=shown)
+    return RunColumn(id_, title, hint, _format(id_, spec), _by_number(id_), shown=shown)
 
 
 def _percent(id_: str, title: str, hint: str, *, shown: bool = True) -> RunColumn:
-    return RunColumn(id_, title, hint, _share(id_), _value(id_), shown=shown)
+    return RunColumn(id_, title, hint, _share(id_), _by_number(id_), shown=shown)
 
 
 def _when(id_: str, title: str, hint: str) -> RunColumn:
     def text(row: Columns) -> str:
         return str(row[id_] or "")[:16].replace("T", " ")
 
-    return RunColumn(id_, title, hint, text, _value(id_), number=False, shown=False)
+    def sort(table: RunTable) -> npt.NDArray[np.float64]:
+        return table.moments(id_)
+
+    return RunColumn(id_, title, hint, text, sort, number=False, shown=False)
 
 
 def size_text(count: float | None) -> str:
@@ -93,8 +105,8 @@ def flag_words(row: Columns) -> str:
     return "\n".join(flag["text"] for flag in row["flags"])
 
 
-def _flag_ids(row: Columns) -> str:
-    return ", ".join(flag["id"] for flag in row["flags"])
+def _flag_ids(flags: Iterable[FlagRow]) -> str:
+    return ", ".join(flag["id"] for flag in flags)
 
 
 COLUMNS: tuple[RunColumn, ...] = (
@@ -104,7 +116,7 @@ COLUMNS: tuple[RunColumn, ...] = (
         "Model",
         "The base model; its id stands in the tool tip, in study files and in filters.",
         lambda row: model_title(row["model"]),
-        lambda row: model_title(row["model"]).casefold(),
+        _by_text("model", model_title),
         number=False,
     ),
     _text("compression", "Compression", "The steps from the base model to the variant."),
@@ -116,7 +128,7 @@ COLUMNS: tuple[RunColumn, ...] = (
         "Share of all images that hold under attack, with its 95 % Wilson interval; of an attack "
         "without eps the median distance of its examples, in its norm.",
         with_interval,
-        _value("robust_accuracy"),
+        _by_number("robust_accuracy"),
     ),
     _number("compression_rate", "Rate", "Size of the base model over size of the variant.", ".2f"),
     RunColumn(
@@ -124,7 +136,7 @@ COLUMNS: tuple[RunColumn, ...] = (
         "Size",
         "Packed size of the variant's weights.",
         lambda row: size_text(row["size_bytes"]),
-        _value("size_bytes"),
+        _by_number("size_bytes"),
     ),
     _text("status", "Status", "Waiting, running, finished, failed or cancelled."),
     _text("tags", "Tags", "Your own words for this run."),
@@ -133,14 +145,14 @@ COLUMNS: tuple[RunColumn, ...] = (
         "Model id",
         "The base model as study files name it.",
         lambda row: str(row["model"]),
-        _value("model"),
+        _by_text("model"),
         number=False,
         shown=False,
     ),
     _text("study", "Study", "The study the run belongs to.", shown=False),
     _text("dataset", "Dataset", "Where the images come from.", shown=False),
     _number("n", "Images", "Images attacked.", "d", shown=False),
-    RunColumn("eps", "eps", "Radius of the threat model.", _eps, _value("eps"), shown=False),
+    RunColumn("eps", "eps", "Radius of the threat model.", _eps, _by_number("eps"), shown=False),
     _text("norm", "Norm", "Norm that eps is measured in.", shown=False),
     _number("parameters", "Parameters", "Parameters of the variant.", ",d", shown=False),
     _number("nonzero_parameters", "Nonzero", "Parameters that are not zero.", ",d", shown=False),
@@ -184,7 +196,13 @@ COLUMNS: tuple[RunColumn, ...] = (
     ),
     _number("seconds", "Seconds", "Time of the attack.", ".1f", shown=False),
     RunColumn(
-        "flags", "Flags", "What speaks against the number.", _flag_ids, _flag_ids, False, False
+        "flags",
+        "Flags",
+        "What speaks against the number.",
+        lambda row: _flag_ids(row["flags"]),
+        _by_text("flags", _flag_ids),
+        number=False,
+        shown=False,
     ),
     _number("seed", "Seed", "Seed of the run.", "d", shown=False),
     _text("note", "Note", "Your note on this run.", shown=False),

@@ -1,62 +1,119 @@
-"""The results as a table model, and the proxy that sorts and filters it."""
+"""The results as a table model that sorts and filters itself, by whole columns."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from PySide6.QtCore import (
     QAbstractTableModel,
+    QItemSelection,
     QModelIndex,
     QObject,
     QPersistentModelIndex,
-    QSortFilterProxyModel,
     Qt,
 )
 from PySide6.QtGui import QColor
 
 from engine.report.evidence import LEVEL_ROLES, worst
 from engine.report.naming import shortened
-from engine.store import ResultRow
+from engine.store.columns import TableRow
+from engine.store.run_table import Places, RunTable
 from gui.base import theme
 from gui.pages.runs.run_columns import COLUMNS, RunColumn, flag_words
 from gui.widgets.run_filter import RunFilter
 
 Index = QModelIndex | QPersistentModelIndex
-ROW_ROLE = Qt.ItemDataRole.UserRole
 _NOWHERE = QModelIndex()
 _ROLE = Qt.ItemDataRole
 _STATUS_COLOURS = {"failed": "danger", "cancelled": "muted", "waiting": "muted", "running": "ok"}
 
 
 class RunsModel(QAbstractTableModel):
-    """Rows of ``Store.results``; ``ROW_ROLE`` gives the whole row.
+    """Which runs of a table are shown, and in which order: line k is the run at ``order[k]``.
 
-    Variants are named without spelled-out parameters where that tells them apart; the tooltip
-    has all of them.
+    Numbers sort as numbers, and what is missing comes last in either direction. Variants are
+    named without spelled-out parameters where that tells them apart; the tool tip has all.
     """
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, table: RunTable, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.rows: list[ResultRow] = []
+        self.table = table
+        self.order: Places = np.array([], np.int64)
+        self._study: str | None = None
+        self._filter = RunFilter()
+        self._column, self._downwards = 0, True
         self._short: dict[str, str] = {}
 
-    def set_rows(self, rows: Sequence[ResultRow]) -> None:
-        """Show these; cells change in place while the runs stay the same."""
-        self._short = shortened(rows)
-        old = [row["run_id"] for row in self.rows]
-        if [row["run_id"] for row in rows] != old:
-            self.beginResetModel()
-            self.rows = list(rows)
-            self.endResetModel()
+    # -- what is shown ---------------------------------------------------------------------
+
+    def set_study(self, study: str | None) -> None:
+        """Show the runs of one study only, or of all; ``arrange`` does it."""
+        self._study = study
+
+    def set_filter(self, run_filter: RunFilter) -> None:
+        """Show only the runs that it lets through; ``arrange`` does it."""
+        self._filter = run_filter
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Sort by a column, runs that are equal by their number."""
+        self._column, self._downwards = column, order == Qt.SortOrder.DescendingOrder
+        self.arrange()
+
+    def arrange(self) -> None:
+        """Look anew which runs are shown, and in which order."""
+        order = self._sorted(self._chosen())
+        self._short = shortened(self.table.rows(self.table.distinct("compression", order)))
+        if np.array_equal(order, self.order):
+            if len(order):
+                last = self.index(len(order) - 1, len(COLUMNS) - 1)
+                self.dataChanged.emit(self.index(0, 0), last)
             return
-        changed = [i for i, row in enumerate(rows) if row != self.rows[i]]
-        self.rows = list(rows)
-        for i in changed:
-            self.dataChanged.emit(self.index(i, 0), self.index(i, len(COLUMNS) - 1))
+        self.beginResetModel()
+        self.order = order
+        self.endResetModel()
+
+    def _chosen(self) -> Places:
+        places = (
+            np.flatnonzero(self.table.shown())
+            if self._study is None
+            else np.sort(self.table.members(self._study))
+        )
+        return places[self._filter.mask(self.table)[places]]
+
+    def _sorted(self, places: Places) -> Places:
+        keys = COLUMNS[self._column].sort(self.table)[places] if len(places) else np.array([])
+        known = ~np.isnan(keys)
+        parts = [places[known][np.argsort(keys[known], kind="stable")], places[~known]]
+        return np.concatenate([part[::-1] if self._downwards else part for part in parts])
+
+    def run_ids(self, lines: npt.NDArray[np.int64]) -> list[int]:
+        """The ids of the runs in these lines."""
+        ids: list[int] = self.table.ids[self.order[lines]].tolist()
+        return ids
+
+    def selection(self, run_ids: Iterable[int]) -> QItemSelection:
+        """Whole lines of these runs, as few ranges as they make."""
+        among = np.zeros(len(self.table.ids), np.bool_)
+        among[self.table.places(run_ids)] = True
+        wanted = among[self.order]
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], wanted, [False]])))
+        selection = QItemSelection()
+        for first, after in edges.reshape(-1, 2).tolist():
+            last = self.index(after - 1, len(COLUMNS) - 1)
+            selection.select(self.index(first, 0), last)
+        return selection
+
+    def row(self, line: int) -> TableRow:
+        """The run in a line."""
+        return self.table.row(int(self.order[line]))
+
+    # -- what the view asks ----------------------------------------------------------------
 
     def rowCount(self, parent: Index = _NOWHERE) -> int:
-        return 0 if parent.isValid() else len(self.rows)
+        return 0 if parent.isValid() else len(self.order)
 
     def columnCount(self, parent: Index = _NOWHERE) -> int:
         return 0 if parent.isValid() else len(COLUMNS)
@@ -74,13 +131,14 @@ class RunsModel(QAbstractTableModel):
         return column.hint if role == _ROLE.ToolTipRole else None
 
     def data(self, index: Index, role: int = _ROLE.DisplayRole) -> Any:
-        row, column = self.rows[index.row()], COLUMNS[index.column()]
+        column = COLUMNS[index.column()]
+        if role == _ROLE.TextAlignmentRole:
+            return _alignment(column)
+        row = self.row(index.row())
         match role:
             case _ROLE.DisplayRole:
                 text = column.text(row)
-                return self._short[text] if column.id == "compression" else text
-            case _ROLE.TextAlignmentRole:
-                return _alignment(column)
+                return self._short.get(text, text) if column.id == "compression" else text
             case _ROLE.ToolTipRole | _ROLE.AccessibleDescriptionRole:
                 return _words(row, column)
             case _ROLE.DecorationRole if column.id == "robust_accuracy" and row["flags"]:
@@ -88,47 +146,7 @@ class RunsModel(QAbstractTableModel):
                 return theme.icon(f"light-{level}", LEVEL_ROLES[level])
             case _ROLE.ForegroundRole if column.id == "status":
                 return _status_colour(row)
-            case _ if role == ROW_ROLE:
-                return row
         return None
-
-
-class RunsProxy(QSortFilterProxyModel):
-    """Sorts by value (numbers as numbers, missing last) and filters by the filter line."""
-
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._filter = RunFilter()
-
-    def set_filter(self, run_filter: RunFilter) -> None:
-        """Show only what it accepts."""
-        self.beginFilterChange()
-        self._filter = run_filter
-        self.endFilterChange()
-
-    def filterAcceptsRow(self, source_row: int, source_parent: Index) -> bool:
-        return self._filter.accepts(self._rows()[source_row])
-
-    def lessThan(self, left: Index, right: Index) -> bool:
-        key = COLUMNS[left.column()].key
-        rows = self._rows()
-        row, other = rows[left.row()], rows[right.row()]
-        a, b = key(row), key(other)
-        if a == b:
-            return bool(row["run_id"] < other["run_id"])
-        if a is None or b is None:
-            # Qt reverses the answer when it sorts downwards; missing values stay last.
-            up = self.sortOrder() == Qt.SortOrder.AscendingOrder
-            return (b is None and a is not None) if up else (a is None and b is not None)
-        return bool(a < b)
-
-    def shown(self) -> list[ResultRow]:
-        """The rows in the order they are seen."""
-        return [self.index(i, 0).data(ROW_ROLE) for i in range(self.rowCount())]
-
-    def _rows(self) -> list[ResultRow]:
-        model = self.sourceModel()
-        return model.rows if isinstance(model, RunsModel) else []
 
 
 def _alignment(column: RunColumn) -> Qt.AlignmentFlag:
@@ -136,7 +154,7 @@ def _alignment(column: RunColumn) -> Qt.AlignmentFlag:
     return side | Qt.AlignmentFlag.AlignVCenter
 
 
-def _words(row: ResultRow, column: RunColumn) -> str | None:
+def _words(row: TableRow, column: RunColumn) -> str | None:
     if column.id in ("robust_accuracy", "flags") and row["flags"]:
         return flag_words(row)
     if column.id == "model":
@@ -144,6 +162,6 @@ def _words(row: ResultRow, column: RunColumn) -> str | None:
     return column.text(row) or None
 
 
-def _status_colour(row: ResultRow) -> QColor | None:
+def _status_colour(row: TableRow) -> QColor | None:
     role = _STATUS_COLOURS.get(row["status"])
     return theme.colour(role) if role else None

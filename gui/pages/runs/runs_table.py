@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from PySide6.QtCore import QItemSelectionModel, QModelIndex, QSettings, Qt
+import numpy as np
+import numpy.typing as npt
+from PySide6.QtCore import QItemSelectionModel, QSettings, Qt
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from engine.report.cells import cell
-from engine.store import ResultRow
+from engine.store.columns import TableRow
+from engine.store.run_table import RunTable
 from gui.pages.runs.run_columns import COLUMNS
-from gui.pages.runs.runs_model import ROW_ROLE, RunsModel, RunsProxy
-from gui.widgets.run_filter import RunFilter
+from gui.pages.runs.runs_model import RunsModel
 from gui.widgets.tables import set_up_table
 
 _FLAGS = QItemSelectionModel.SelectionFlag
@@ -40,15 +42,16 @@ QHeaderView::up-arrow, QHeaderView::down-arrow {
 
 
 class RunsTable(QTableView):
-    """A view of ``Store.results``; whole rows are selected."""
+    """A view of all runs; whole lines are selected, and stay so wherever their runs move."""
 
-    def __init__(self, settings: QSettings, parent: QWidget | None = None) -> None:
+    def __init__(self, table: RunTable, settings: QSettings, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._settings = settings
-        self.runs = RunsModel(self)
-        self.proxy = RunsProxy(self)
-        self.proxy.setSourceModel(self.runs)
-        self.setModel(self.proxy)
+        self._kept: tuple[list[int], list[int], int] = ([], [], 0)
+        self.runs = RunsModel(table, self)
+        self.setModel(self.runs)
+        self.runs.modelAboutToBeReset.connect(self._keep)
+        self.runs.modelReset.connect(self._bring_back)
         self.setStyleSheet(_STYLE)
         set_up_table(self, "Results", 28)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -89,36 +92,50 @@ class RunsTable(QTableView):
             self.setColumnHidden(number, not shown)
             self.save_state()
 
-    def set_rows(self, rows: Sequence[ResultRow]) -> None:
-        """Show these rows; the selection stays with its runs."""
-        chosen = [row["run_id"] for row in self.selected()]
-        self.runs.set_rows(rows)
-        if chosen != [row["run_id"] for row in self.selected()]:
-            self.select(chosen)
+    def lines(self) -> npt.NDArray[np.int64]:
+        """The selected lines, downwards."""
+        selection = self.selectionModel().selection()
+        parts = [selection.at(number) for number in range(selection.count())]
+        ranges = [np.arange(part.top(), part.bottom() + 1, dtype=np.int64) for part in parts]
+        return np.unique(np.concatenate(ranges)) if ranges else np.array([], np.int64)
 
-    def set_filter(self, run_filter: RunFilter) -> None:
-        """Show only the rows it accepts."""
-        self.proxy.set_filter(run_filter)
+    def selected_ids(self) -> list[int]:
+        """The ids of the selected runs, in the order they are seen."""
+        return self.runs.run_ids(self.lines())
 
-    def selected(self) -> list[ResultRow]:
-        """The selected rows, in the order they are seen."""
-        rows = sorted(index.row() for index in self.selectionModel().selectedRows())
-        return [self.proxy.index(row, 0).data(ROW_ROLE) for row in rows]
+    def selected(self) -> list[TableRow]:
+        """The selected runs, in the order they are seen."""
+        return self.runs.table.rows(self.runs.order[self.lines()])
+
+    def shown_ids(self) -> list[int]:
+        """The ids of all runs that are shown, in the order they are seen."""
+        return self.runs.run_ids(np.arange(len(self.runs.order)))
 
     def select(self, run_ids: Iterable[int]) -> None:
         """Select these runs and bring the first one into view."""
-        wanted = set(run_ids)
-        model = self.selectionModel()
-        model.clearSelection()
-        first = QModelIndex()
-        for line in range(self.proxy.rowCount()):
-            index = self.proxy.index(line, 0)
-            if index.data(ROW_ROLE)["run_id"] in wanted:
-                model.select(index, _FLAGS.Select | _FLAGS.Rows)
-                first = first if first.isValid() else index
-        if first.isValid():
-            model.setCurrentIndex(first, _FLAGS.NoUpdate)
+        selection = self.runs.selection(run_ids)
+        self.selectionModel().select(selection, _FLAGS.ClearAndSelect | _FLAGS.Rows)
+        if not selection.isEmpty():
+            first = self.runs.index(selection.first().top(), 0)
+            self.selectionModel().setCurrentIndex(first, _FLAGS.NoUpdate)
             self.scrollTo(first)
+
+    def _keep(self) -> None:
+        current = self.currentIndex()
+        at = [current.row()] if current.isValid() else []
+        current_id = self.runs.run_ids(np.array(at, np.int64))
+        self._kept = self.selected_ids(), current_id, self.verticalScrollBar().value()
+
+    def _bring_back(self) -> None:
+        chosen, current_id, scrolled = self._kept
+        current = self.runs.selection(current_id)
+        if not current.isEmpty():
+            index = self.runs.index(current.first().top(), 0)
+            self.selectionModel().setCurrentIndex(index, _FLAGS.NoUpdate)
+        if chosen:
+            selection = self.runs.selection(chosen)
+            self.selectionModel().select(selection, _FLAGS.Select | _FLAGS.Rows)
+        self.verticalScrollBar().setValue(scrolled)
 
     def as_tsv(self) -> str:
         """The selected rows with their visible columns, with a header line; names in full."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -201,11 +201,14 @@ def test_columns_are_what_the_rows_say(results: FakeResults) -> None:
         for name in ("run_id", "robust_accuracy", "n", "seed"):
             stored = [None if number != number else number for number in table.numbers(name)]
             assert stored == column(name)
-        assert [text.decode() or None for text in table.times("finished")] == column("finished")
-        assert table.where("attack", lambda text: "fgsm" in text).tolist() == [
-            "fgsm" in text for text in column("attack")
-        ]
-        assert table.where("flags", bool).tolist() == [bool(flags) for flags in column("flags")]
+        for test in (lambda row: "fgsm" in row["attack"], lambda row: bool(row["flags"])):
+            for columns in (("attack", "flags"), ("flags", "seed", "attack", "steps")):
+                assert table.where(columns, test).tolist() == [test(row) for row in rows]
+        moments = table.moments("finished")
+        order = np.argsort(moments[~np.isnan(moments)], kind="stable")
+        times = [time for time in column("finished") if time]
+        assert [times[place] for place in order] == sorted(times)
+        assert np.isnan(moments).tolist() == [time is None for time in column("finished")]
         ranks = table.ranks("compression", str.casefold)
         assert sorted(column("compression"), key=str.casefold) == [
             rows[place]["compression"] for place in np.argsort(ranks, kind="stable")
@@ -214,6 +217,25 @@ def test_columns_are_what_the_rows_say(results: FakeResults) -> None:
         assert sorted(rows[place]["compression"] for place in first) == sorted(
             set(column("compression"))
         )
+
+
+@pytest.mark.parametrize("most", [1, 10**6])
+def test_a_test_is_asked_once_for_each_combination(
+    results: FakeResults, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("engine.store.run_table._MOST_CODES", most)
+    with Store(results.path) as store:
+        table = _whole(store)
+    asked: list[tuple[str, int]] = []
+
+    def test(row: Mapping[str, Any]) -> bool:
+        asked.append((row["attack_id"], row["steps"]))
+        return bool(row["steps"])
+
+    mask = table.where(("attack_id", "steps"), test)
+    assert len(asked) == len(set(asked)) == 2
+    rows = table.rows(range(len(table.ids)))
+    assert mask.tolist() == [bool(row["steps"]) for row in rows]
 
 
 def test_a_text_longer_than_those_before_is_kept_whole(results: FakeResults) -> None:

@@ -81,7 +81,7 @@ def test_every_page_of_results_says_the_title(
 
 def test_the_id_is_in_the_tool_tip_and_in_a_column(window: MainWindow) -> None:
     page = window.page()
-    proxy = page.table.proxy
+    proxy = page.table.runs
     cells = [proxy.index(row, 1) for row in range(proxy.rowCount())]
     titled = next(cell for cell in cells if cell.data() == TITLE)
     assert "mine" in str(titled.data(Qt.ItemDataRole.ToolTipRole)).splitlines()

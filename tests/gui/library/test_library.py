@@ -296,7 +296,7 @@ def test_its_runs_are_shown(window: MainWindow) -> None:
     assert window.page_id == "runs"
     page = window.page()
     assert isinstance(page, RunsPage)
-    shown = page.table.proxy.shown()
+    shown = page.table.runs.table.rows(page.table.runs.order)
     assert len(shown) == 10
     assert {row["model"] for row in shown} == {"digits-resnet-at"}
 

@@ -43,7 +43,8 @@ KEYS = (
     *("Left", "Right", "Up", "Down", "Home", "End", "PgUp", "PgDown"),
     *("Ctrl+A", "Ctrl+C", "Ctrl+X", "Ctrl+V", "Ctrl+Z", "Ctrl+Shift+Z", "Ctrl+Y", "Shift+Return"),
 )
-ON_PURPOSE = {("Search", "Return"), ("Search", "Enter"), ("Tags of the selected runs", "Return")}
+_APPLIES = [("Tags of the selected runs", key) for key in ("Return", "Enter", "Shift+Return")]
+ON_PURPOSE = {("Search", "Return"), ("Search", "Enter"), *_APPLIES}
 """Fields by the beginning of their names in which a key is announced to do more."""
 
 _ASKED = ("model", "compression", "attack")

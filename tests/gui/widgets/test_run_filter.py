@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.store import Store
+from engine.store.run_changes import read_changes
+from engine.store.run_table import RunTable
 from gui.widgets.run_filter import FilterError, parse
+from tests.helpers.fake_results import fill
 
 PGD = ("pgd-40 8/255", "pgd", 40)
 L2 = ("pgd-l2 0.5", "pgd-l2", 40)
@@ -127,3 +132,45 @@ def test_any_text_is_a_filter_or_refused_in_words(text: str) -> None:
     except FilterError:
         return
     assert all(isinstance(run_filter.accepts(row), bool) for row in ROWS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "pgd",
+        "attack=pgd",
+        "attack!=pgd-20",
+        "attack=pgd-20",
+        "compression=magnitude",
+        'compression="magnitude 50%"',
+        "robust>30 model=digits-resnet-at",
+        "robust!=12",
+        "clean=97",
+        "eps=0.15",
+        "flags:mask",
+        "flags=stronger-attack",
+        "tags=paper",
+        "seconds>0",
+        "steps=20",
+        "status!=finished",
+        "id<=7",
+        "note:x",
+    ],
+)
+def test_whole_columns_are_filtered_as_single_rows_are(tmp_path: Path, text: str) -> None:
+    results = fill(tmp_path / "results.db")
+    with Store(results.path) as store:
+        store.tag({2: "paper, x", 3: "Paper"})
+        table = RunTable()
+        for part in read_changes(store.db, None):
+            table.apply(part)
+        passed = parse(text).mask(table)
+        stored = store.results()
+    assert table.ids[passed].tolist() == [
+        row["run_id"] for row in stored if parse(text).accepts(row)
+    ]
+
+
+def test_a_table_without_runs_can_be_filtered() -> None:
+    assert parse("pgd robust>3 tags=x").mask(RunTable()).tolist() == []

@@ -9,21 +9,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSettings, Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtTest import QTest
 
+from engine.store import Store
 from gui.base import file_dialogs
+from gui.base.model_names import model_title
+from gui.base.page_context import make_context
+from gui.bridge.engine_client import QtEngineClient
 from gui.pages.runs.run_columns import COLUMNS, size_text
-from gui.pages.runs.runs_model import ROW_ROLE, RunsModel
-from tests.helpers.fake_results import MASKED
+from tests.helpers.fake_results import MASKED, FakeResults
+from tests.helpers.fakes import FakeEngineClient
+from tests.helpers.inline import Held
 from tests.helpers.page_kit import PageHarness
+from tests.helpers.patient_bot import PatientBot
 
 PLACE = {column.id: place for place, column in enumerate(COLUMNS)}
 
 
+def rows(page: Any) -> list[Any]:
+    return page.table.runs.table.rows(page.table.runs.order)  # type: ignore[no-any-return]
+
+
 def shown(page: Any, column: str) -> list[Any]:
-    return [row[column] for row in page.table.proxy.shown()]
+    return [row[column] for row in rows(page)]
 
 
 @pytest.mark.parametrize("column", ["robust_accuracy", "size_bytes", "run_id", "compression_rate"])
@@ -43,7 +53,7 @@ def test_numbers_sort_as_numbers_and_missing_ones_last(
 
 def test_the_filter_line_narrows_and_refuses_in_words(harness: PageHarness) -> None:
     page = harness.page("runs")
-    page.filter_line.setText("attack=pgd robust>30 model=digits-resnet-at")
+    page.filter_line.set_now("attack=pgd robust>30 model=digits-resnet-at")
     expected = {
         row["run_id"]
         for row in harness.context.store.results()
@@ -55,11 +65,11 @@ def test_the_filter_line_narrows_and_refuses_in_words(harness: PageHarness) -> N
     assert set(shown(page, "run_id")) == expected
     assert 0 < len(expected) < 20
 
-    page.filter_line.setText("attack=pgd bogus=1")
+    page.filter_line.set_now("attack=pgd bogus=1")
     assert "bogus" in page.filter_note.text()
     assert set(shown(page, "run_id")) == expected, "a mistake must not empty the table"
 
-    page.filter_line.setText("nothing-is-called-so")
+    page.filter_line.set_now("nothing-is-called-so")
     assert page.stack.currentWidget() is page.no_match
     page.clear_filter()
     assert len(shown(page, "run_id")) == 20
@@ -107,11 +117,11 @@ def test_tags_are_set_for_all_selected_runs_and_come_back(harness: PageHarness) 
     page.tag_line.setText(" paper,paper , table 2,")
     QTest.keyClick(page.tag_line, Qt.Key.Key_Return)
 
-    tags = {row["run_id"]: row["tags"] for row in page.table.proxy.shown()}
+    tags = {row["run_id"]: row["tags"] for row in rows(page)}
     assert (tags[2], tags[5], tags[6]) == ("paper, table 2", "paper, table 2", "")
 
     harness.undo.undo()
-    tags = {row["run_id"]: row["tags"] for row in page.table.proxy.shown()}
+    tags = {row["run_id"]: row["tags"] for row in rows(page)}
     assert (tags[2], tags[5]) == ("old", "")
 
 
@@ -120,9 +130,9 @@ def test_a_flag_shows_as_icon_and_in_words(harness: PageHarness) -> None:
     page = harness.page("runs")
     column = PLACE["robust_accuracy"]
     flagged = {
-        page.table.proxy.index(line, column).data(ROW_ROLE)["run_id"]
+        page.table.runs.row(line)["run_id"]
         for line in range(20)
-        if page.table.proxy.index(line, column).data(Qt.ItemDataRole.DecorationRole)
+        if page.table.runs.index(line, column).data(Qt.ItemDataRole.DecorationRole)
     }
     stored = harness.context.store.results()
     assert flagged == {row["run_id"] for row in stored if row["flags"]}
@@ -165,28 +175,31 @@ def test_an_export_that_cannot_be_written_says_so(
     assert harness.messages[-1].level == "error"
 
 
-def test_variants_have_short_names_where_these_tell_them_apart() -> None:
-    model = RunsModel()
+def test_variants_have_short_names_where_these_tell_them_apart(harness: PageHarness) -> None:
     long = "hydra 10% prune_epochs=6 batch_size=64"
     twins = ["kd 5ep lr=0.1", "kd 5ep lr=0.2"]
-    names = [long, *twins]
-    usual = {column.id: None for column in COLUMNS} | {"flags": (), "status": "finished"}
     briefs = ("hydra 10%", "kd 5ep", "kd 5ep")
-    rows = [
-        usual | {"run_id": i, "compression": name, "recipe": [{"brief": brief}]}
-        for i, (name, brief) in enumerate(zip(names, briefs, strict=True))
-    ]
-    model.set_rows(rows)
+    store = harness.context.store
+    for run_id, (name, brief) in enumerate(zip([long, *twins], briefs, strict=True), 1):
+        store.db.execute(
+            "UPDATE runs SET compression = ?, recipe = ? WHERE id = ?",
+            (name, json.dumps([{"brief": brief}]), run_id),
+        )
+    store.set_deleted(range(4, 21))
+    page = harness.page("runs")
+    page.table.sortByColumn(PLACE["run_id"], Qt.SortOrder.AscendingOrder)
 
     def cells(role: Qt.ItemDataRole) -> list[Any]:
+        model = page.table.runs
         column = PLACE["compression"]
         return [model.index(i, column).data(role) for i in range(model.rowCount())]
 
     assert cells(Qt.ItemDataRole.DisplayRole) == ["hydra 10%", *twins]
-    assert cells(Qt.ItemDataRole.ToolTipRole) == names
+    assert cells(Qt.ItemDataRole.ToolTipRole) == [long, *twins]
 
     # One of the twins is gone, so the other needs no more words.
-    model.set_rows(rows[:2])
+    store.set_deleted([3])
+    page.refresh()
     assert cells(Qt.ItemDataRole.DisplayRole) == ["hydra 10%", "kd 5ep"]
 
 
@@ -211,7 +224,7 @@ def test_columns_filter_and_order_survive_a_restart(harness: PageHarness) -> Non
     page = harness.page("runs")
     page.table.show_column(PLACE["seconds"], True)
     page.table.show_column(PLACE["tags"], False)
-    page.filter_line.setText("attack=pgd")
+    page.filter_line.set_now("attack=pgd")
     page.table.sortByColumn(PLACE["size_bytes"], Qt.SortOrder.AscendingOrder)
     page.save_state()
 
@@ -233,12 +246,79 @@ def test_enter_inspects_and_compare_takes_the_selection(harness: PageHarness) ->
     assert (where, sorted(run_ids)) == ("compare", [11, 13])
 
 
-def test_refreshing_reads_only_what_changed(
+def test_refreshing_arranges_only_what_changed(
     harness: PageHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = harness.page("runs")
-    monkeypatch.setattr(page.context.store, "results", lambda *_: pytest.fail("read for nothing"))
+    arranged: list[str] = []
+    monkeypatch.setattr(page.table.runs, "arrange", lambda: arranged.append("again"))
     page.refresh()
+    assert arranged == []
+    harness.context.store.annotate(3, note="new")
+    page.refresh()
+    assert arranged == ["again"]
+
+
+def test_what_moves_keeps_its_selection_and_the_place_that_is_seen(harness: PageHarness) -> None:
+    page = harness.page("runs")
+    page.table.sortByColumn(PLACE["run_id"], Qt.SortOrder.AscendingOrder)
+    page.table.select([15])
+    seen = page.table.verticalScrollBar().value()
+    page.table.select([3, 4, 5, 15])
+    page.table.verticalScrollBar().setValue(seen)
+    harness.context.store.set_deleted([1])
+    page.refresh()
+    assert page.selected_runs() == [3, 4, 5, 15]
+    assert page.table.verticalScrollBar().value() == seen
+    assert page.table.runs.row(page.table.currentIndex().row())["run_id"] == 3
+
+
+def test_any_order_is_that_of_the_values_shown(harness: PageHarness) -> None:
+    """Whatever column, either way: equal to sorting the rows themselves."""
+    page = harness.page("runs")
+    harness.context.store.tag({3: "b", 5: "A", 7: "c"})
+    page.refresh()
+    stored = {row["run_id"]: row for row in harness.context.store.results()}
+    words = {"model": lambda row: model_title(row["model"]), "model_id": lambda row: row["model"]}
+    for number, column in enumerate(COLUMNS):
+
+        def key(row: Any, column: Any = column) -> Any:
+            if column.id in words:
+                return words[column.id](row).casefold()
+            value = row[column.id]
+            value = ", ".join(flag["id"] for flag in value) if column.id == "flags" else value
+            return (value.casefold() or None) if isinstance(value, str) else value
+
+        up = sorted((row for row in stored.values() if key(row) is not None), key=key)
+        missing = [row for row in stored.values() if key(row) is None]
+        for order, expected in (
+            (Qt.SortOrder.AscendingOrder, [*up, *missing]),
+            (Qt.SortOrder.DescendingOrder, [*up[::-1], *missing[::-1]]),
+        ):
+            page.table.sortByColumn(number, order)
+            assert shown(page, "run_id") == [row["run_id"] for row in expected], column.id
+
+
+def test_runs_that_are_not_read_yet_are_selected_when_they_are(
+    results: FakeResults, engine: FakeEngineClient, settings: QSettings, qtbot: PatientBot
+) -> None:
+    thread = Held()
+    store = Store(results.path)
+    context = make_context(store, QtEngineClient(engine), settings, executor=thread)
+    page = PageHarness(qtbot, context).page("runs")
+    page.open([4, 99])
+    assert page.stack.currentWidget() is page.reading
+    assert page.selected_runs() == []
+    thread.go_on()
+    assert page.stack.currentWidget() is page.table
+    assert page.selected_runs() == [4]
+    page.table.clearSelection()
+    store.annotate(4, note="later")
+    page.refresh()
+    thread.go_on()
+    assert page.selected_runs() == []
+    context.close()
+    thread.go_on()
 
 
 @pytest.mark.parametrize(
