@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -99,6 +100,7 @@ class Series:
     name: str
     points: tuple[Point, ...]
 
+    @cached_property
     def lines(self) -> list[tuple[Point, ...]]:
         """What lines may join: variants that differ only in degree, from the base model on.
 

@@ -71,7 +71,7 @@ def tradeoff(rows: Sequence[ResultRow], x: Axis = X_AXES[0], y: Axis = Y_AXES[0]
 
 def _series(axes: Axes, series: Series, markers: Mapping[str, Any]) -> None:
     style = {"color": colour_of(series.number), "linestyle": dash_of(series.number)}
-    for line in series.lines():
+    for line in series.lines:
         axes.plot([point.x for point in line], [100 * point.y for point in line], **style)
     for point in series.points:
         _point(axes, point, series.number, markers.get(point.method, marker_of(series.number)))

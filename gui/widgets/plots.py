@@ -132,6 +132,11 @@ class Band:
         for item in (self._low, self._high, self._area):
             plot.addItem(item)
 
+    def remove(self, plot: Plot) -> None:
+        """Take it out of its chart."""
+        for item in (self._area, self._low, self._high):
+            plot.removeItem(item)
+
     def set_data(self, x: Numbers, low: Numbers, high: Numbers) -> None:
         """Move the band."""
         self._low.setData(x, low)

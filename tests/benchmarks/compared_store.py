@@ -100,9 +100,8 @@ def _measured(runs: Sequence[Run], ids: Sequence[int]) -> Iterator[dict[str, Any
     for run, run_id in zip(runs, ids, strict=True):
         removed = sum(step.params.get("sparsity") or step.params["ratio"] for step in run.recipe)
         eps = run.attack.eps
-        held = int(
-            IMAGES * np.clip(0.95 - 2 * (eps or 0.2) - removed / 4 + draw.normal() / 30, 0, 1)
-        )
+        share = 0.95 - 2 * min(eps or 0.2, 0.25) - removed / 4 + draw.normal() / 30
+        held = int(IMAGES * np.clip(share, 0, 1))
         low, high = wilson(held, IMAGES)
         yield {
             "id": run_id,

@@ -6,19 +6,25 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QEvent, QPointF, Signal
-from PySide6.QtGui import QColor, QPen
+from PySide6.QtCore import QEvent, QPointF, Qt, Signal
 
 from engine.report.identity import attack_name
-from engine.report.naming import is_flagged
 from engine.report.security import CheckedRun, Panel, SecurityLine
 from engine.report.series import Point
 from gui.base import theme
-from gui.widgets.plots import Band, Plot, faint, line_pen, pg
+from gui.pages.compare.cloud import Floats, cloud_of
+from gui.pages.compare.layers import SIZE, Bars, Chosen, Line, Lines, Spots
+from gui.widgets.plots import Band, Plot, line_pen, pg
 
-_SIZE, _CHOSEN_SIZE, _RING_SIZE = 10, 15, 21
-_REACH = 12
+_RING_SIZE = 21
+_REACH = 6
 """Pixels beside a curve that still count as on it."""
+MOST_BANDS = 12
+"""More than that lie over each other to one grey."""
+_FEW = 50
+
+Shown = tuple[int, SecurityLine]
+"""A curve with its number of series."""
 
 
 class SecurityChart(Plot):
@@ -36,19 +42,22 @@ class SecurityChart(Plot):
         super().__init__("eps", "robust accuracy (%)", "Security curves")
         self.percent_axis()
         self._panel: Panel | None = None
-        self._shown: tuple[tuple[int, SecurityLine], ...] = ()
+        self._shown: tuple[Shown, ...] = ()
         self._points: tuple[tuple[int, CheckedRun, Point], ...] = ()
-        self._chosen: set[int] = set()
-        self.curves: list[pg.PlotDataItem] = []
-        self.scatter: pg.ScatterPlotItem | None = None
-        self.rings: pg.ScatterPlotItem | None = None
+        self._chosen: frozenset[int] = frozenset()
+        self.bands: list[Band] = []
+        self.bars, self.lines, self.thick = Bars(self), Lines(self, 1, 1.4), Lines(self, 2, 3)
+        self.hollow, self.rings = (_signs(self, height) for height in (3, 4))
+        self.spots, self.chosen = Spots(self, 5), Chosen(self, 6)
+        self.spots.picked.connect(self.clicked)
         self.scene().sigMouseMoved.connect(self._on_move)
+        self.scene().sigMouseClicked.connect(self._on_click)
         theme.current().changed.connect(self._paint)
 
     def show_panel(
         self,
         panel: Panel | None,
-        shown: Sequence[tuple[int, SecurityLine]],
+        shown: Sequence[Shown],
         points: Sequence[tuple[int, CheckedRun, Point]],
     ) -> None:
         """Replace what is drawn: of a panel these curves and points, by number of series."""
@@ -61,100 +70,89 @@ class SecurityChart(Plot):
 
     def choose(self, run_ids: Iterable[int]) -> None:
         """Make these curves and points stand out."""
-        # In place: this is called by a click on an item, which must outlive its own event.
-        self._chosen = set(run_ids)
-        for item, (number, line) in zip(self.curves, self._shown, strict=True):
-            item.setPen(self._pen(number, line))
-        if self.scatter is not None:
-            self.scatter.setData([self._spot(*checked) for checked in self._points])
+        self._chosen = frozenset(run_ids)
+        chosen = [one for one in self._shown if one[1].row["run_id"] in self._chosen]
+        self.thick.show(map(_line, chosen))
+        if self.spots.cloud is not None:
+            self.chosen.show(self.spots.cloud.only(self._chosen))
 
     def _paint(self) -> None:
-        self.plotItem.clear()
-        self.curves, self.scatter, self.rings = [], None, None
-        for number, line in self._shown:
-            self._paint_line(number, line)
-        if self._points:
-            self._paint_points()
+        self._paint_bands()
+        self.lines.show(map(_line, self._shown), smooth=len(self._shown) <= _FEW)
+        self._paint_hollow()
+        self._paint_points()
+        self.choose(self._chosen)
 
-    def _paint_line(self, number: int, line: SecurityLine) -> None:
-        style, curve = theme.series(number), line.curve
+    def _paint_bands(self) -> None:
+        for band in self.bands:
+            band.remove(self)
+        few = len(self._shown) <= MOST_BANDS
+        self.bands = [self._band(*one) for one in self._shown] if few else []
+
+    def _band(self, number: int, line: SecurityLine) -> Band:
         band = Band(self)
-        band.set_data(curve.eps, curve.ci_low, curve.ci_high)
-        band.set_colour(style.colour)
-        item = pg.PlotDataItem(curve.eps, curve.robust_accuracy, pen=self._pen(number, line))
-        item.setCurveClickable(True, _REACH)
-        item.sigClicked.connect(lambda *_: self.clicked.emit(line.row["run_id"]))
-        self.addItem(item)
-        self.curves.append(item)
-        if line.flagged:
-            self._paint_hollow(style, line)
+        band.set_data(line.curve.eps, line.curve.ci_low, line.curve.ci_high)
+        band.set_colour(theme.series(number).colour)
+        return band
 
-    def _pen(self, number: int, line: SecurityLine) -> QPen:
-        style = theme.series(number)
-        chosen = line.row["run_id"] in self._chosen
-        return line_pen(style.colour, 3 if chosen else 1.4, style.dash)
-
-    def _paint_hollow(self, style: theme.SeriesStyle, line: SecurityLine) -> None:
+    def _paint_hollow(self) -> None:
         """Flagged curves carry hollow markers."""
-        some = np.linspace(0, len(line.curve.eps) - 1, 9).astype(int)[1:-1]
-        paper = QColor(theme.plot_colours().background)
-        hollow = pg.ScatterPlotItem(
-            line.curve.eps[some],
-            line.curve.robust_accuracy[some],
-            symbol="o",
-            size=_SIZE - 2,
-            pen=line_pen(style.colour, 1.4),
-            brush=paper,
+        flagged = [(number, line.curve) for number, line in self._shown if line.flagged]
+        some = [np.linspace(0, len(curve.eps) - 1, 9).astype(int)[1:-1] for _, curve in flagged]
+        pens = {number: line_pen(theme.series(number).colour, 1.4) for number, _ in flagged}
+        self.hollow.setData(
+            x=_joined([curve.eps[at] for (_, curve), at in zip(flagged, some, strict=True)]),
+            y=_joined(
+                [curve.robust_accuracy[at] for (_, curve), at in zip(flagged, some, strict=True)]
+            ),
+            size=SIZE - 2,
+            pen=[pens[n] for (n, _), at in zip(flagged, some, strict=True) for _ in at],
+            brush=pg.mkBrush(theme.plot_colours().background),
         )
-        self.addItem(hollow)
 
     def _paint_points(self) -> None:
-        for number, _, point in self._points:
-            bar = pg.ErrorBarItem(
-                x=np.array([point.x]),
-                y=np.array([point.y]),
-                top=np.array([point.high - point.y]),
-                bottom=np.array([point.y - point.low]),
-                beam=0,
-                pen=line_pen(faint(theme.series(number).colour, 150)),
-            )
-            self.addItem(bar)
-        ink = theme.plot_colours().foreground
+        points = [point for _, _, point in self._points]
+        cloud = cloud_of(
+            points,
+            np.array([point.x for point in points], float),
+            [theme.series(number).colour for number, _, _ in self._points],
+            [self.marker(check) for _, check, _ in self._points],
+        )
+        self.bars.show(cloud)
+        self.spots.show(cloud)
         doubted = [point for _, check, point in self._points if check.too_optimistic]
-        self.rings = pg.ScatterPlotItem(
-            [point.x for point in doubted],
-            [point.y for point in doubted],
+        self.rings.setData(
+            x=[point.x for point in doubted],
+            y=[point.y for point in doubted],
             size=_RING_SIZE,
-            symbol="o",
-            pen=line_pen(ink, 1.4),
+            pen=line_pen(theme.plot_colours().foreground, 1.4),
             brush=pg.mkBrush(None),
         )
-        self.addItem(self.rings)
-        self.scatter = pg.ScatterPlotItem(hoverable=True, hoverSize=_CHOSEN_SIZE, tip=_tip)
-        self.scatter.addPoints([self._spot(*checked) for checked in self._points])
-        self.scatter.sigClicked.connect(self._on_click)
-        self.addItem(self.scatter)
-
-    def _spot(self, number: int, check: CheckedRun, point: Point) -> dict[str, Any]:
-        colours, style = theme.plot_colours(), theme.series(number)
-        chosen = point.run_id in self._chosen
-        return {
-            "pos": (point.x, point.y),
-            "size": _CHOSEN_SIZE if chosen else _SIZE,
-            "symbol": self.marker(check),
-            "pen": line_pen(colours.foreground if chosen else style.colour, 2 if chosen else 1.5),
-            "brush": QColor(colours.background if is_flagged(check.row) else style.colour),
-            "data": point,
-        }
 
     def marker(self, check: CheckedRun) -> str:
         """The marker of the attack of a point, as pyqtgraph names it."""
         assert self._panel is not None
         return theme.series(self._panel.attacks.index(attack_name(check.row))).symbol
 
-    def _on_click(self, _item: object, spots: Sequence[Any], _event: object = None) -> None:
-        if len(spots):
-            self.clicked.emit(spots[0].data().run_id)
+    def curve_at(self, position: QPointF) -> SecurityLine | None:
+        """The curve that is next to a position in the scene; None if none is near."""
+        box = self.plotItem.getViewBox()
+        if not box.sceneBoundingRect().contains(position):
+            return None
+        at = box.mapSceneToView(position)
+        width, height = box.viewPixelSize()
+        reaches = [(_distance(line, at, width, height), line) for _, line in self._shown]
+        pixels, nearest = min(reaches, key=lambda one: one[0], default=(np.inf, None))
+        return nearest if pixels <= _REACH else None
+
+    def _on_click(self, event: Any) -> None:
+        # A point that lies on a curve has taken its click already.
+        if event.isAccepted() or event.button() != Qt.MouseButton.LeftButton:
+            return
+        line = self.curve_at(event.scenePos())
+        if line is not None:
+            event.accept()
+            self.clicked.emit(line.row["run_id"])
 
     def _on_move(self, position: QPointF) -> None:
         box = self.plotItem.getViewBox()
@@ -167,5 +165,40 @@ class SecurityChart(Plot):
         self.pointed.emit(-1.0)
 
 
-def _tip(x: float, y: float, data: Point) -> str:
-    return data.words
+def _signs(plot: Plot, height: float) -> pg.ScatterPlotItem:
+    """Marks that nothing can be done with."""
+    item = pg.ScatterPlotItem(symbol="o")
+    item.setZValue(height)
+    plot.addItem(item)
+    return item
+
+
+def _joined(parts: Sequence[Floats]) -> Floats:
+    return np.concatenate(parts) if parts else np.array([])
+
+
+def _line(shown: Shown) -> Line:
+    """A curve without the points in the middle of its level pieces."""
+    number, line = shown
+    style, curve = theme.series(number), line.curve
+    bends = np.ones(len(curve.eps), bool)
+    steps = np.diff(curve.robust_accuracy) != 0
+    bends[1:-1] = steps[:-1] | steps[1:]
+    return Line((style.colour, style.dash), curve.eps[bends], curve.robust_accuracy[bends])
+
+
+def _distance(line: SecurityLine, at: QPointF, width: float, height: float) -> float:
+    """Pixels from a place in the chart to a curve; inf beside its ends."""
+    curve = line.curve
+    near = np.abs(curve.eps - at.x()) <= 2 * _REACH * width
+    if not near.any():
+        return np.inf
+    # The pieces of the curve around the place, and the next one at each side.
+    first, last = (int(end) for end in np.flatnonzero(near)[[0, -1]])
+    around = slice(max(first - 1, 0), last + 2)
+    x = (curve.eps[around] - at.x()) / width
+    y = (curve.robust_accuracy[around] - at.y()) / height
+    along_x, along_y = np.diff(x), np.diff(y)
+    share = -(x[:-1] * along_x + y[:-1] * along_y) / (along_x**2 + along_y**2)
+    share = np.clip(share, 0, 1)
+    return float(np.hypot(x[:-1] + share * along_x, y[:-1] + share * along_y).min())

@@ -13,6 +13,7 @@ from engine.statistics.words import in_percent, percent
 
 _MARKS = {"o": "●", "s": "■", "t1": "▲", "d": "◆", "t": "▼", "star": "★", "p": "⬟", "+": "✚"}
 _MOST_DOUBTS = 3
+_MOST_VALUES = 12
 
 
 def series_of_panel(panel: Panel) -> list[Series]:
@@ -46,13 +47,14 @@ def _point(check: CheckedRun) -> Point:
 
 
 def values_at(lines: Sequence[SecurityLine], eps: float) -> str:
-    """The curves at one radius, a line of text each."""
+    """The curves at one radius, a line of text each; of many only the first."""
     texts = [f"At eps {eps:.4g}:"]
-    for line in lines:
+    for line in lines[:_MOST_VALUES]:
         here = line.at(eps)
         share, low, high = here.robust_accuracy[0], here.ci_low[0], here.ci_high[0]
         texts.append(f"{line.name}: {percent(share)} [{in_percent(low)}, {in_percent(high)}]")
-    return "\n".join(texts)
+    more = len(lines) - _MOST_VALUES
+    return "\n".join([*texts, *([f"And {more} more curves."] if more > 0 else [])])
 
 
 def note_of(lines: Sequence[SecurityLine], marks: Sequence[tuple[str, str]]) -> tuple[str, str]:

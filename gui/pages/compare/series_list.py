@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from PySide6.QtCore import QSize, Qt, Signal
@@ -13,10 +13,15 @@ from engine.report.naming import BASE
 from engine.report.series import Series
 from gui.base import theme
 from gui.base.words import run_count
-from gui.pages.compare.compare_chart import marker_icon, series_icon
+from gui.pages.compare.markers import marker_icon, series_icon
 
 _METHOD = Qt.ItemDataRole.UserRole
 _BASE_WORDS = "uncompressed"
+
+
+def _without(series: Series, methods: Collection[str]) -> Series:
+    left = tuple(point for point in series.points if point.method not in methods)
+    return series if len(left) == len(series.points) else replace(series, points=left)
 
 
 class SeriesList(QListWidget):
@@ -62,7 +67,7 @@ class SeriesList(QListWidget):
         left = [
             (
                 series,
-                replace(series, points=tuple(p for p in series.points if p.method not in hidden)),
+                _without(series, hidden),
             )
             for series in shown
         ]

@@ -94,7 +94,7 @@ def test_lines_join_variants_that_differ_in_degree_alone() -> None:
     ]
     rows = [row(number, pgd, steps=recipe) for number, recipe in enumerate(steps)]
     (series,) = series_of(rows, RATE, ROBUST)
-    assert [[point.run_id for point in line] for line in series.lines()] == [[0, 1, 2]]
+    assert [[point.run_id for point in line] for line in series.lines] == [[0, 1, 2]]
 
 
 def test_a_series_is_named_once_however_many_runs_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +150,7 @@ def test_lines_are_those_of_their_definition(drawn: list[tuple[str, int]]) -> No
         for kind in kinds
         if len({point.x for point in points if point.family == kind}) > 1
     ]
-    assert Series(0, "s", points).lines() == expected
+    assert Series(0, "s", points).lines == expected
 
 
 def test_labels_are_never_read() -> None:

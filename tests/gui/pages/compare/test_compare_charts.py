@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PySide6.QtCore import QPointF, QSettings, Qt
 from PySide6.QtGui import QColor, QImage
@@ -100,12 +101,13 @@ def test_curves_bands_and_points_are_drawn(harness: PageHarness) -> None:
     page = page_with(harness, "security")
     chart, panel = page.security.chart, page.security.panel()
     assert [line.row["run_id"] for line in panel.lines] == [1, 4]
-    for item, line in zip(chart.curves, panel.lines, strict=True):
+    for item, line in zip(chart.lines.items.values(), panel.lines, strict=True):
         x, y = item.getData()
-        assert list(x) == list(line.curve.eps)
-        assert list(y) == list(line.curve.robust_accuracy)
+        assert set(x) <= set(line.curve.eps), "without the middles of level pieces"
+        assert list(np.interp(line.curve.eps, x, y)) == pytest.approx(line.curve.robust_accuracy)
+    assert len(chart.bands) == 2
     stored = {row["run_id"]: row for row in harness.context.store.results()}
-    spots = chart.scatter.points()
+    spots = chart.spots.points()
     assert {spot.data().run_id for spot in spots} == {2, 3, 5, 6}
     for spot in spots:
         row = stored[spot.data().run_id]
@@ -122,15 +124,14 @@ def test_a_flagged_curve_is_hollow_in_both_themes(harness: PageHarness) -> None:
     for mode in ("dark", "light"):
         theme.current().use(mode)
         paper = QColor(theme.plot_colours().background)
-        items = [
-            item
-            for item in page.security.chart.plotItem.items
-            if hasattr(item, "points") and item not in (page.security.chart.scatter,)
-        ]
-        hollow = [
-            item for item in items if item.opts.get("brush") and item.opts["brush"].color() == paper
-        ]
-        assert len(hollow) == 1
+        signs = page.security.chart.hollow.points()
+        assert len(signs) == 7
+        curve = page.security.panel().lines[1].curve
+        for sign in signs:
+            assert sign.brush().color() == paper
+            assert sign.pen().color() == QColor(theme.series(1).colour)
+            place = list(curve.eps).index(sign.pos().x())
+            assert sign.pos().y() == curve.robust_accuracy[place]
 
 
 def test_the_values_under_the_pointer_are_those_of_the_curves(harness: PageHarness) -> None:
@@ -150,12 +151,12 @@ def test_the_values_under_the_pointer_are_those_of_the_curves(harness: PageHarne
 def test_a_click_on_a_curve_or_a_point_selects_its_run(harness: PageHarness) -> None:
     page = page_with(harness, "security")
     chart = page.security.chart
-    spot = chart.scatter.points()[1]
-    place = chart.mapFromScene(chart.scatter.mapToScene(spot.pos()))
+    spot = chart.spots.points()[1]
+    place = chart.mapFromScene(chart.spots.mapToScene(spot.pos()))
     QTest.mouseClick(chart.viewport(), Qt.MouseButton.LeftButton, pos=place)
     assert harness.selections[-1] == [spot.data().run_id]
-    x, y = chart.curves[0].getData()
-    middle = QPointF(x[200], y[200])
+    curve = page.security.panel().lines[0].curve
+    middle = QPointF(curve.eps[200], curve.robust_accuracy[200])
     box = chart.plotItem.getViewBox()
     where = chart.mapFromScene(box.mapViewToScene(middle))
     QTest.mouseClick(chart.viewport(), Qt.MouseButton.LeftButton, pos=where)
@@ -166,7 +167,7 @@ def test_unticking_a_curve_takes_it_and_its_points_away(harness: PageHarness) ->
     page = page_with(harness, "security")
     page.security.series.item(0).setCheckState(Qt.CheckState.Unchecked)
     assert set(page.drawn_runs()) == {4, 5, 6}
-    assert len(page.security.chart.curves) == 1
+    assert len(page.security.chart.lines.items) == 1
     page.security.series.item(1).setCheckState(Qt.CheckState.Unchecked)
     assert page.drawn_runs() == []
     assert not page.export_button.isEnabled()
@@ -305,7 +306,7 @@ def test_curves_without_a_check_are_drawn(harness: PageHarness) -> None:
     page = harness.page("compare")
     page.open([1, 4])
     show(harness, page, "security")
-    assert len(page.security.chart.curves) == 2
+    assert len(page.security.chart.lines.items) == 2
     assert page.drawn_runs() == [1, 4]
     page.security.series.item(0).setCheckState(Qt.CheckState.Unchecked)
     assert page.drawn_runs() == [4]

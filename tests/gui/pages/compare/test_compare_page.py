@@ -20,7 +20,7 @@ from engine.store import RunKeys, Writer
 from gui.base import file_dialogs, theme
 from gui.bridge.picture_process import PictureProcess
 from gui.pages.compare.chart_data import baselines
-from gui.pages.compare.compare_chart import shape
+from gui.pages.compare.markers import shape
 from tests.helpers.fake_results import STUDY
 from tests.helpers.page_kit import PageHarness
 
@@ -125,7 +125,7 @@ def test_lines_join_only_variants_of_one_kind_and_the_base_model(harness: PageHa
         for group in series_of(list(rows.values()), RATE, ROBUST)
         if "at" in group.name and "pgd" in group.name
     )
-    lines = {tuple(rows[point.run_id]["compression"] for point in line) for line in pgd.lines()}
+    lines = {tuple(rows[point.run_id]["compression"] for point in line) for line in pgd.lines}
 
     assert lines == {("none", "magnitude 50%", "magnitude 90%"), ("none", "ptq w4", "ptq w2")}
 
@@ -154,7 +154,7 @@ def test_every_choice_of_axes_draws_all_runs(harness: PageHarness, x: int, y: in
     page.tradeoff.y_box.setCurrentIndex(y)
 
     assert len(page.drawn_runs()) == 18
-    assert sum(len(scatter.points()) for scatter in page.tradeoff.chart.scatters) == 18
+    assert len(page.tradeoff.chart.spots.points()) == 18
 
 
 def test_flagged_points_are_hollow_in_both_themes(harness: PageHarness) -> None:
@@ -163,7 +163,7 @@ def test_flagged_points_are_hollow_in_both_themes(harness: PageHarness) -> None:
     for mode in ("dark", "light"):
         theme.current().use(mode)
         paper = QColor(theme.plot_colours().background)
-        spots = [spot for scatter in page.tradeoff.chart.scatters for spot in scatter.points()]
+        spots = page.tradeoff.chart.spots.points()
         hollow = {spot.data().run_id for spot in spots if spot.brush().color() == paper}
         assert harness.results.flagged in hollow
         assert hollow == {row["run_id"] for row in harness.context.store.results() if row["flags"]}
@@ -184,14 +184,13 @@ def test_unticking_a_series_takes_it_out_of_chart_and_exports(harness: PageHarne
         for point in group.points
     }
     assert set(page.drawn_runs()) == before - hidden
-    assert len(page.tradeoff.chart.scatters) == 3
     page.tradeoff.series.item(0).setCheckState(Qt.CheckState.Checked)
     assert set(page.drawn_runs()) == before
 
 
 def shapes(page: Any) -> dict[str, set[object]]:
     """The markers in the chart by method."""
-    spots = [spot for scatter in page.tradeoff.chart.scatters for spot in scatter.points()]
+    spots = page.tradeoff.chart.spots.points()
     found: dict[str, set[object]] = {}
     for spot in spots:
         found.setdefault(spot.data().method, set()).add(spot.symbol())
@@ -240,9 +239,10 @@ def test_one_method_alone_leaves_markers_to_the_attacks(harness: PageHarness) ->
 
 def test_a_click_on_a_point_selects_its_row(harness: PageHarness) -> None:
     page = settled(harness)
-    spot = page.tradeoff.chart.scatters[1].points()[2]
-    place = page.tradeoff.chart.mapFromScene(page.tradeoff.chart.scatters[1].mapToScene(spot.pos()))
-    QTest.mouseClick(page.tradeoff.chart.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    chart = page.tradeoff.chart
+    spot = next(spot for spot in chart.spots.points() if spot.data().run_id == 8)
+    place = chart.mapFromScene(chart.spots.mapToScene(spot.pos()))
+    QTest.mouseClick(chart.viewport(), Qt.MouseButton.LeftButton, pos=place)
 
     assert harness.selections[-1] == [spot.data().run_id]
     assert page.table.selected() == [spot.data().run_id]
