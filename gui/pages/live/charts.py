@@ -14,7 +14,8 @@ from gui.pages.live.training_state import Marks, Points
 from gui.widgets.plots import Band, Plot, colour_legend, faint, line_pen, pg
 
 _MARKED = 60
-_LOWEST_NAME, _NAME_GAP = 0.06, 0.075
+_MARGIN, _NAME_GAP, _HIGHEST_NAME = 14, 18, 0.95
+"""Pixels around a legend, and from the name of one part to the next; a share of the height."""
 _LATE = 0.6
 
 
@@ -36,17 +37,19 @@ def _columns(points: Points) -> tuple[np.ndarray, np.ndarray]:
 class PartMarks:
     """Vertical lines where the attacks of a row begin, with their names.
 
-    The names stand one below the other, as the first parts may be short beside the last.
+    The names stand one below the other, as the first parts may be short beside the last, and
+    above the legend at the lower edge.
 
     Args:
         plot: to be marked.
-        lowest: where the last name stands, as a share of the height.
+        legend: of the plot.
     """
 
-    def __init__(self, plot: Plot, lowest: float = _LOWEST_NAME) -> None:
-        self._plot, self._lowest, self.lines = plot, lowest, list[pg.InfiniteLine]()
+    def __init__(self, plot: Plot, legend: pg.LegendItem) -> None:
+        self._plot, self._legend, self.lines = plot, legend, list[pg.InfiniteLine]()
         self.parts: Marks = ()
         self._span = 0
+        plot.plotItem.getViewBox().sigResized.connect(self.place)
 
     def show_parts(self, parts: Marks, span: int = 0) -> None:
         """Mark these (see ``LiveState``); names near the end of the axis stand left of theirs."""
@@ -60,10 +63,9 @@ class PartMarks:
             self._plot.removeItem(line)
         ink = theme.plot_colours().foreground
         self.lines = []
-        for number, (step, name) in enumerate(self.parts):
+        for step, name in self.parts:
             side = 1 if self._span and step > _LATE * self._span else 0
             label = {
-                "position": self._lowest + _NAME_GAP * (len(self.parts) - 1 - number),
                 "anchors": [(side, 0.5), (side, 0.5)],
                 "color": ink,
                 "fill": faint(theme.plot_colours().background, 200),
@@ -72,6 +74,17 @@ class PartMarks:
             line = pg.InfiniteLine(step, pen=pen, label=name, labelOpts=label)
             self._plot.addItem(line, ignoreBounds=True)
             self.lines.append(line)
+        self.place()
+
+    def place(self, *_: object) -> None:
+        """Put the names above the legend; ask again when its height has changed."""
+        height = max(self._plot.plotItem.getViewBox().height(), 1.0)
+        below = self._legend.height() + _MARGIN if self._legend.isVisible() else 0.0
+        lowest = min((below + _MARGIN) / height, _HIGHEST_NAME)
+        above = max(len(self.lines) - 1, 1)
+        gap = min(_NAME_GAP / height, (_HIGHEST_NAME - lowest) / above)
+        for number, line in enumerate(reversed(self.lines)):
+            line.label.setPosition(lowest + gap * number)
 
 
 class CurveChart(Plot):
@@ -85,7 +98,7 @@ class CurveChart(Plot):
         self._earlier: tuple[Earlier, ...] = ()
         self._name = ""
         self._span = 0
-        self.marks = PartMarks(self)
+        self.marks = PartMarks(self, self.legend)
         self.line = pg.PlotDataItem(symbolSize=5, symbol="o")
         self.line.setZValue(10)
         self.addItem(self.line)
@@ -137,6 +150,7 @@ class CurveChart(Plot):
                 self.legend.addItem(item, earlier.name)
         if others:
             self.legend.addItem(others[0], "other variants, same attack")
+        self.marks.place()
 
     def _add(self, earlier: Earlier) -> pg.PlotDataItem:
         ink = theme.plot_colours().foreground

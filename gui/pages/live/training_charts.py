@@ -14,7 +14,6 @@ from gui.widgets.plots import Plot, colour_legend, line_pen, pg
 
 _MARKED = 60
 _LONGEST_NAME = 44
-_ABOVE_LEGEND = 0.2
 
 
 class EpochLine(NamedTuple):
@@ -45,7 +44,7 @@ class EpochChart(Plot):
         self._drawn: Training | None = None
         self.legend = self.addLegend(offset=(-12, -12), labelTextSize="8.5pt")
         self.legend.setVisible(len(self._lines) > 1)
-        self.marks = PartMarks(self, _ABOVE_LEGEND)
+        self.marks = PartMarks(self, self.legend)
         self.curves = {line.key: pg.PlotDataItem(symbolSize=5) for line in self._lines}
         for line in self._lines:
             self.addItem(self.curves[line.key])
@@ -87,6 +86,7 @@ class EpochChart(Plot):
             curve.setSymbolBrush(style.colour)
             curve.setSymbolPen(None)
             self.legend.addItem(curve, line.name)
+        self.marks.place()
 
 
 def _short(name: str) -> str:
