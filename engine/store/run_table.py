@@ -95,8 +95,12 @@ class RunTable:
 
     def moments(self, column: str) -> npt.NDArray[np.float64]:
         """(n,) where the time of each run stands in their order; NaN where there is none."""
-        times, ranks = np.unique(self._numbers[column], return_inverse=True)
-        return np.where(times == b"", np.nan, np.arange(len(times)))[ranks]
+        times = self._numbers[column]
+        order = np.argsort(times, kind="stable")  # quick, since runs end nearly in their order
+        later = np.concatenate([[False], times[order][1:] != times[order][:-1]])[: len(times)]
+        ranks = np.empty(len(times))
+        ranks[order] = np.cumsum(later)
+        return np.where(times == b"", np.nan, ranks)
 
     def ranks(self, column: str, key: Callable[[Any], Any]) -> npt.NDArray[np.float64]:
         """(n,) where the text of each run stands in the order of ``key``; NaN where it is None."""
@@ -144,6 +148,10 @@ class RunTable:
         if name in self._texts:
             return self._texts[name].take(places)
         return partial(_values, self._numbers[name][places])
+
+    def counts(self, column: str) -> dict[str | None, int]:
+        """How many runs, of those that are not deleted, have each of the texts of a column."""
+        return self._texts[column].counts(self.shown())
 
     def distinct(self, column: str, places: Places) -> Places:
         """Of these places one for each distinct text of a column."""
@@ -263,6 +271,10 @@ class _Texts:
 
     def count(self) -> int:
         return len(self._values)
+
+    def counts(self, among: npt.NDArray[np.bool_]) -> dict[str | None, int]:
+        numbers = np.bincount(self.codes[among]).tolist()
+        return {self._values[code]: number for code, number in enumerate(numbers) if number}
 
     def ranks(self, key: Callable[[Any], Any]) -> npt.NDArray[np.float64]:
         keys = {code: key(self._values[code]) for code in self._used()}

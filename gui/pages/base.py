@@ -27,7 +27,7 @@ class Page(QWidget):
             None clears it.
     """
 
-    selected = Signal(list)
+    selected = Signal(object)  # a list, which as such would be copied to C++ and back
     go = Signal(str, object)
     change = Signal(object)
     notify = Signal(object)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from PySide6.QtCore import QItemSelectionModel
 from PySide6.QtWidgets import QTableView
 
 
@@ -11,6 +12,8 @@ def set_up_table(table: QTableView, name: str, row_height: int) -> None:
     Args:
         name: what it shows, for screen readers.
         row_height: in pixels.
+
+    Call it after the table has its model.
     """
     table.setAccessibleName(name)
     table.setAlternatingRowColors(True)
@@ -18,4 +21,9 @@ def set_up_table(table: QTableView, name: str, row_height: int) -> None:
     table.setWordWrap(False)
     table.verticalHeader().hide()
     table.verticalHeader().setDefaultSectionSize(row_height)
-    table.horizontalHeader().setHighlightSections(False)
+    header = table.horizontalHeader()
+    header.setHighlightSections(False)
+    if model := table.model():
+        # Asked to draw a title, the header looks whether its whole column is selected, line by
+        # line; of a selection of its own, which stays empty, it knows at once.
+        header.setSelectionModel(QItemSelectionModel(model, header))

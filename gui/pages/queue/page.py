@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QCheckBox,
     QHBoxLayout,
     QHeaderView,
     QLabel,
     QStackedWidget,
-    QTableView,
     QVBoxLayout,
     QWidget,
 )
 
 from engine import events
 from engine.host import paths
-from engine.store import QueueRow
+from engine.store.columns import TableRow
 from gui.base import theme
 from gui.base.page_context import PageContext
-from gui.bridge.store_version import Version, store_version
 from gui.pages.base import Page
 from gui.pages.queue.progress_delegate import ProgressDelegate
 from gui.pages.queue.queue_model import NAME, PROGRESS, REASON, STUDY, QueueModel
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.icon_button import TextButton
 from gui.widgets.inputs import add_key
+from gui.widgets.run_lines import RunView
 from gui.widgets.tables import set_up_table
 
 _HIDE = "queue/hide_finished"
 _WIDTHS = (48, 264, 216, 112, 112, 88, 264)
 _WORDS = ("running", "waiting", "failed", "cancelled", "finished")
 _EMPTY = "No runs yet. A study puts its runs here."
+_READING = "Reading the runs…"
 _RETRIED = ("failed", "cancelled")
+_CANCELLED = ("waiting", "running")
 _MOVES = events.RunProgress | events.EpochFinished | events.CheckProgress | events.StageStarted
 """Events that move the bar of a run."""
 
@@ -47,10 +46,9 @@ class QueuePage(Page):
 
     def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
         super().__init__(context, parent)
-        self.model = QueueModel(self)
-        self._seen: Version | None = None
-        self._rows: list[QueueRow] = []
-        self.table = QTableView()
+        self.model = QueueModel(context.runs.table, self)
+        self._seen: int | None = None
+        self.table = RunView(self.model)
         self.summary = QLabel()
         self.pause_button = TextButton("pause", "Pause")
         self.cancel_button = TextButton("stop", "Cancel")
@@ -74,12 +72,7 @@ class QueuePage(Page):
 
     def _set_up_table(self) -> None:
         table = self.table
-        table.setModel(self.model)
         set_up_table(table, "Queue of runs", 30)
-        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-        table.setTabKeyNavigation(False)
         table.setItemDelegateForColumn(PROGRESS, ProgressDelegate(table))
         header = table.horizontalHeader()
         for column, width in enumerate(_WIDTHS):
@@ -137,48 +130,54 @@ class QueuePage(Page):
     # -- what is shown ---------------------------------------------------------------------
 
     def refresh(self) -> None:
-        version = store_version(self.context.store)
-        if version != self._seen:
-            self._seen = version
-            self._rows = self.context.store.queue()
+        self.context.runs.refresh()
+        if self.context.runs.version != self._seen:
+            self._seen = self.context.runs.version
             self._show()
         self._show_buttons()
 
     def _show_summary(self) -> None:
-        counts = Counter[str](row["status"] for row in self._rows)
         plan = self.context.client.planning.words()
-        parts = [f"{counts[word]} {word}" for word in _WORDS if counts[word]]
+        counts = self.context.runs.table.counts("status")
+        parts = [f"{counts[word]} {word}" for word in _WORDS if counts.get(word)]
         self.summary.setText(", ".join([*([f"{plan}…"] if plan else []), *parts]))
-        self.empty.text.setText(f"{plan[0].upper()}{plan[1:]}…" if plan else _EMPTY)
+        empty = _EMPTY if self.context.runs.complete else _READING
+        self.empty.text.setText(f"{plan[0].upper()}{plan[1:]}…" if plan else empty)
 
     def _show(self) -> None:
-        hidden = self.hide_finished.isChecked()
-        shown = [row for row in self._rows if not (hidden and row["status"] == "finished")]
-        self.model.update(shown, self.context.client.progress)
+        table = self.context.runs.table
+        self.model.arrange(
+            self.context.client.progress, hide_finished=self.hide_finished.isChecked()
+        )
         # Where nothing failed, its room is better spent on the names.
-        self.table.setColumnHidden(REASON, not any(row["message"] for row in shown))
-        self.table.setColumnHidden(STUDY, len({row["study"] for row in shown}) < 2)
-        self._stack.setCurrentIndex(0 if self._rows else 1)
+        messages = table.rows(table.distinct("message", self.model.order))
+        self.table.setColumnHidden(REASON, not any(row["message"] for row in messages))
+        self.table.setColumnHidden(STUDY, len(table.distinct("study", self.model.order)) < 2)
+        self._stack.setCurrentIndex(0 if len(table) else 1)
         self._show_summary()
 
     def handle(self, event: events.Event) -> None:
         if isinstance(event, _MOVES) and self.isVisible():
             self.model.touch(event.run_id)
 
-    def _selected(self) -> list[QueueRow]:
-        indexes = self.table.selectionModel().selectedRows(NAME)
-        return [self.model.row(index.row()) for index in sorted(indexes, key=lambda i: i.row())]
-
     def selected_runs(self) -> list[int]:
-        return [row["run_id"] for row in self._selected()]
+        return self.table.selected_ids()
+
+    def _selected_in(self, states: Collection[str]) -> list[int]:
+        """The selected runs that are in one of these states."""
+        places = self.table.selected_places()
+        among = self.model.table.where(("status",), lambda row: row["status"] in states)
+        ids: list[int] = self.model.table.ids[places[among[places]]].tolist()
+        return ids
 
     def _selection_changed(self) -> None:
         self._show_buttons()
         self.selected.emit(self.selected_runs())
 
     def _show_buttons(self) -> None:
-        states = {row["status"] for row in self._selected()}
-        self.cancel_button.setEnabled(bool(states & {"waiting", "running"}))
+        table, places = self.model.table, self.table.selected_places()
+        states = {row["status"] for row in table.rows(table.distinct("status", places))}
+        self.cancel_button.setEnabled(bool(states & set(_CANCELLED)))
         self.retry_button.setEnabled(bool(states & set(_RETRIED)))
         for button in (self.front_button, self.end_button):
             button.setEnabled("waiting" in states)
@@ -189,7 +188,7 @@ class QueuePage(Page):
             "Go on with the queue" if paused else "Finish the running run, then wait"
         )
 
-    def _open_run(self, row: QueueRow) -> None:
+    def _open_run(self, row: TableRow) -> None:
         page = {"running": "live", "finished": "inspector"}.get(row["status"])
         if page:
             self.go.emit(page, row["run_id"])
@@ -198,19 +197,19 @@ class QueuePage(Page):
 
     def cancel(self) -> None:
         """Cancel the selected runs that wait or run."""
-        self._ask(self.context.client.cancel, ("waiting", "running"))
+        self._ask(self.context.client.cancel, _CANCELLED)
 
     def retry(self) -> None:
         """Queue the selected failed or cancelled runs again."""
         self._ask(self.context.client.retry, _RETRIED)
 
     def _ask(self, command: Callable[[list[int]], None], states: tuple[str, ...]) -> None:
-        run_ids = [row["run_id"] for row in self._selected() if row["status"] in states]
+        run_ids = self._selected_in(states)
         if run_ids:
             command(run_ids)
 
     def _move(self, *, to_front: bool) -> None:
-        waiting = [row["run_id"] for row in self._selected() if row["status"] == "waiting"]
+        waiting = self._selected_in(("waiting",))
         if waiting:
             self.context.client.move(waiting, to_front)
 

@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 from engine.errors import CrumpleError
 from engine.report.tables import results_text
 from engine.store import Store
+from engine.store.columns import TableRow
 from gui.base import file_dialogs, theme
 from gui.base.model_names import titles
 from gui.base.page_context import PageContext
@@ -243,6 +244,9 @@ class RunsPage(Page):
     def selected_runs(self) -> list[int]:
         return self.table.selected_ids()
 
+    def _selected(self) -> list[TableRow]:
+        return self.context.runs.table.rows(self.table.selected_places())
+
     def _selection_changed(self, *_: object) -> None:
         run_ids = self.selected_runs()
         for name in ("inspect", "tag", "delete"):
@@ -267,7 +271,7 @@ class RunsPage(Page):
             self.go.emit("inspector", run_ids[0])
 
     def _start_tagging(self) -> None:
-        rows = self.table.selected()
+        rows = self._selected()
         if not rows:
             return
         tags = {row["tags"] for row in rows}
@@ -284,14 +288,14 @@ class RunsPage(Page):
             self.table.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _tag(self) -> None:
-        before = {row["run_id"]: row["tags"] for row in self.table.selected()}
+        before = {row["run_id"]: row["tags"] for row in self._selected()}
         parts = (tag.strip() for tag in self.tag_line.text().split(","))
         tags = ", ".join(dict.fromkeys(tag for tag in parts if tag))
         self._stop_tagging()
         self.change.emit(TagRuns(self.context.results, before, tags, self._written))
 
     def _hide(self) -> None:
-        rows = self.table.selected()
+        rows = self._selected()
         if any(row["status"] == "running" for row in rows):
             self.note.tell("A running run cannot be deleted; stop it first.", "warning")
             return
@@ -319,8 +323,8 @@ class RunsPage(Page):
         path = file_dialogs.ask_save(self, f"Export results as {title}", kinds, name)
         if path is None:
             return
-        lines = self.table.lines()
-        places = self.table.runs.order[lines] if len(lines) else self.table.runs.order
+        selected = self.table.selected_places()
+        places = selected if len(selected) else self.table.runs.order
         rows, words = self.context.runs.table.take(places), titles()
 
         def write(_: Store) -> None:

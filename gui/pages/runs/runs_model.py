@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from PySide6.QtCore import (
-    QAbstractTableModel,
-    QItemSelection,
-    QModelIndex,
-    QObject,
-    QPersistentModelIndex,
-    Qt,
-)
+from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QColor
 
 from engine.report.evidence import LEVEL_ROLES, worst
@@ -24,24 +15,21 @@ from engine.store.run_table import Places, RunTable
 from gui.base import theme
 from gui.pages.runs.run_columns import COLUMNS, RunColumn, flag_words
 from gui.widgets.run_filter import RunFilter
+from gui.widgets.run_lines import NOWHERE, Index, RunLines
 
-Index = QModelIndex | QPersistentModelIndex
-_NOWHERE = QModelIndex()
 _ROLE = Qt.ItemDataRole
 _STATUS_COLOURS = {"failed": "danger", "cancelled": "muted", "waiting": "muted", "running": "ok"}
 
 
-class RunsModel(QAbstractTableModel):
-    """Which runs of a table are shown, and in which order: line k is the run at ``order[k]``.
+class RunsModel(RunLines):
+    """The runs of a study, or of all, that the filter lets through.
 
     Numbers sort as numbers, and what is missing comes last in either direction. Variants are
     named without spelled-out parameters where that tells them apart; the tool tip has all.
     """
 
     def __init__(self, table: RunTable, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self.table = table
-        self.order: Places = np.array([], np.int64)
+        super().__init__(table, parent)
         self._study: str | None = None
         self._filter = RunFilter()
         self._column, self._downwards = 0, True
@@ -66,14 +54,7 @@ class RunsModel(QAbstractTableModel):
         """Look anew which runs are shown, and in which order."""
         order = self._sorted(self._chosen())
         self._short = shortened(self.table.rows(self.table.distinct("compression", order)))
-        if np.array_equal(order, self.order):
-            if len(order):
-                last = self.index(len(order) - 1, len(COLUMNS) - 1)
-                self.dataChanged.emit(self.index(0, 0), last)
-            return
-        self.beginResetModel()
-        self.order = order
-        self.endResetModel()
+        self.show(order)
 
     def _chosen(self) -> Places:
         places = (
@@ -89,33 +70,9 @@ class RunsModel(QAbstractTableModel):
         parts = [places[known][np.argsort(keys[known], kind="stable")], places[~known]]
         return np.concatenate([part[::-1] if self._downwards else part for part in parts])
 
-    def run_ids(self, lines: npt.NDArray[np.int64]) -> list[int]:
-        """The ids of the runs in these lines."""
-        ids: list[int] = self.table.ids[self.order[lines]].tolist()
-        return ids
-
-    def selection(self, run_ids: Iterable[int]) -> QItemSelection:
-        """Whole lines of these runs, as few ranges as they make."""
-        among = np.zeros(len(self.table.ids), np.bool_)
-        among[self.table.places(run_ids)] = True
-        wanted = among[self.order]
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], wanted, [False]])))
-        selection = QItemSelection()
-        for first, after in edges.reshape(-1, 2).tolist():
-            last = self.index(after - 1, len(COLUMNS) - 1)
-            selection.select(self.index(first, 0), last)
-        return selection
-
-    def row(self, line: int) -> TableRow:
-        """The run in a line."""
-        return self.table.row(int(self.order[line]))
-
     # -- what the view asks ----------------------------------------------------------------
 
-    def rowCount(self, parent: Index = _NOWHERE) -> int:
-        return 0 if parent.isValid() else len(self.order)
-
-    def columnCount(self, parent: Index = _NOWHERE) -> int:
+    def columnCount(self, parent: Index = NOWHERE) -> int:
         return 0 if parent.isValid() else len(COLUMNS)
 
     def headerData(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from PySide6.QtCore import QItemSelectionModel, QSortFilterProxyModel, Qt
 from PySide6.QtTest import QAbstractItemModelTester
@@ -183,19 +184,45 @@ def test_nothing_is_announced_when_nothing_changed(page: QueuePage) -> None:
 
 
 def test_model_keeps_the_rules_of_qt(page: QueuePage, results: FakeResults) -> None:
-    model = QueueModel()
+    table = page.context.runs.table
+    model = QueueModel(table)
     proxy = QSortFilterProxyModel()
     proxy.setSourceModel(model)
     tester = QAbstractItemModelTester(
         model, QAbstractItemModelTester.FailureReportingMode.Fatal, model
     )
-    rows = page.context.store.queue()
-    for shown in (rows, rows[5:], rows[::-1], rows[3:9], [], rows):
-        model.update(shown, {})
-        assert {model.row(i)["run_id"] for i in range(model.rowCount())} == {
-            row["run_id"] for row in shown
-        }
+    places = np.arange(len(table.ids))
+    for shown in (places, places[5:], places[::-1], places[3:9], places[:0], places):
+        model.show(shown)
+        assert [model.row(i)["run_id"] for i in range(model.rowCount())] == [
+            table.ids[place] for place in shown
+        ]
     assert tester.model() is model
+
+
+def test_runs_stand_in_the_order_in_which_they_run(page: QueuePage, results: FakeResults) -> None:
+    """By state, then by their position, whatever was moved, stopped and queued again."""
+    order = ("running", "waiting", "failed", "cancelled", "finished")
+    with Writer(results.path, exclusive=False) as writer:
+        writer.set_status([3, 9, 4], "waiting", ("finished",))
+        writer.set_status([5, 12], "cancelled", ("finished",))
+        writer.start_run(9, 60)
+        writer.move([4, results.waiting], to_front=True)
+        stored = writer.queue()
+    page.refresh()
+    shown = [page.model.row(i)["run_id"] for i in range(page.model.rowCount())]
+    stored.sort(key=lambda row: order.index(row["status"]))
+    assert shown == [row["run_id"] for row in stored]
+    assert shown[:3] == [9, 4, results.waiting]
+
+
+def test_the_reason_is_seen_when_all_failed_alike(page: QueuePage) -> None:
+    page.context.store.db.execute("UPDATE runs SET status = 'failed', message = 'The same.'")
+    page.refresh()
+    assert not page.table.isColumnHidden(REASON)
+    page.context.store.db.execute("UPDATE runs SET status = 'finished', message = NULL")
+    page.refresh()
+    assert page.table.isColumnHidden(REASON)
 
 
 def test_finished_runs_can_be_hidden_for_good(page: QueuePage, qtbot: QtBot) -> None:
@@ -234,23 +261,17 @@ def test_an_empty_queue_offers_the_example(qtbot: QtBot, context: PageContext) -
     assert gone.args == ["new", paths.example_study()]
 
 
-def test_a_queue_that_did_not_change_is_not_read_again(
+def test_a_queue_that_did_not_change_is_not_arranged_again(
     page: QueuePage, results: FakeResults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads: list[None] = []
-    read = page.context.store.queue
-
-    def counted() -> object:
-        reads.append(None)
-        return read()
-
-    monkeypatch.setattr(page.context.store, "queue", counted)
+    arranged: list[None] = []
+    monkeypatch.setattr(page.model, "arrange", lambda *_, **__: arranged.append(None))
     page.refresh()
-    assert not reads
+    assert not arranged
     page.context.store.set_deleted([results.waiting])
     page.refresh()
     page.refresh()
-    assert len(reads) == 1
+    assert len(arranged) == 1
 
 
 def test_the_column_of_reasons_is_there_when_something_failed(
