@@ -157,6 +157,18 @@ class RunTable:
         """Of these places one for each distinct text of a column."""
         return self._texts[column].first(places)
 
+    def latest(self, places: Places, column: str, most: int) -> Places:
+        """Of these places those with the latest times, the latest first."""
+        order = np.argsort(self._numbers[column][places], kind="stable")[::-1]
+        return places[order[:most]]
+
+    def like(self, row: Mapping[str, Any], columns: Iterable[str]) -> npt.NDArray[np.bool_]:
+        """(n,) which runs have the same texts in these columns as a row; none deleted."""
+        same = self.shown()
+        for name in columns if len(same) else ():
+            same = same & self.where((name,), lambda other, name=name: other[name] == row[name])  # type: ignore[misc]
+        return same
+
     def shown(self) -> npt.NDArray[np.bool_]:
         """(n,) which runs are not deleted."""
         return cast(npt.NDArray[np.bool_], self._numbers["deleted"] == 0)

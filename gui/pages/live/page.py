@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PySide6.QtCore import QTimer
 from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QHBoxLayout,
     QMenu,
     QPushButton,
@@ -23,26 +23,26 @@ from PySide6.QtWidgets import (
 
 from engine import events
 from engine.report.cells import csv_text
-from engine.report.naming import shortened
-from engine.store import QueueRow
+from engine.report.naming import BASE, shortened
+from engine.store.columns import TableRow
 from gui.base import file_dialogs
 from gui.base.model_names import model_title
 from gui.base.page_context import PageContext
-from gui.bridge.store_version import Version, store_version
 from gui.pages.base import Page
 from gui.pages.live.board import TRAINING, LiveBoard
 from gui.pages.live.charts import Earlier
-from gui.pages.live.state import LiveState, curve_points, stored_state
+from gui.pages.live.run_reader import READING, RunReader
+from gui.pages.live.state import LiveState
 from gui.pages.live.training_state import (
     COLUMNS,
+    NO_TRAINING,
     Points,
     Training,
-    expected_epochs,
-    of_records,
 )
 from gui.widgets.empty_state import EmptyState
-from gui.widgets.fill_box import fill_box
 from gui.widgets.message_bar import Message
+from gui.widgets.recent_runs import Mask, recent
+from gui.widgets.run_box import RunBox
 
 FRAME_MS = 70
 _MOST_EARLIER = 8
@@ -60,17 +60,14 @@ class LivePage(Page):
         self.run_id: int | None = None
         self._states: dict[int, LiveState] = {}
         self._trained: dict[int, Training] = {}
-        self._before: dict[int, Training] = {}
-        self._asked: dict[int, bool] = {}
-        self._stored: dict[int, tuple[str, LiveState]] = {}
-        self._curves: dict[int, Points] = {}
-        self._rows: dict[int, QueueRow] = {}
-        self._seen: Version | None = None
+        self.reader = RunReader(context.results, self)
+        self._neighbours: tuple[tuple[int, int | None], list[TableRow]] | None = None
+        self._seen: tuple[int, int | None] | None = None
         self._dirty = True
         self.timer = QTimer(self)
         self.timer.setInterval(FRAME_MS)
         self.timer.timeout.connect(self.draw)
-        self.runs = QComboBox()
+        self.runs = RunBox(context.runs.table, self._offered, _full_title)
         self.follow = QCheckBox("Follow newest")
         self.pause = QPushButton("Pause drawing")
         self.export_button = QPushButton("Export")
@@ -91,10 +88,6 @@ class LivePage(Page):
             self._take(event)
 
     def _build(self) -> None:
-        self.runs.setAccessibleName("Run")
-        self.runs.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
         self.follow.setToolTip("Always show the run that started last.")
         self.pause.setCheckable(True)
         self.pause.setToolTip("Hold the charts still; the run goes on.")
@@ -114,9 +107,10 @@ class LivePage(Page):
         layout.addWidget(self.stack, 1)
 
     def _connect(self) -> None:
-        self.runs.activated.connect(self._chosen)
+        self.runs.chosen.connect(self._chosen)
         self.follow.toggled.connect(self._follow_toggled)
         self.pause.toggled.connect(self._mark)
+        self.reader.arrived.connect(self._mark)
         self.context.client.planned.connect(self._show_board_or_why_not)
 
     # -- following -------------------------------------------------------------------------
@@ -136,7 +130,7 @@ class LivePage(Page):
         before = self._states.get(event.run_id) or LiveState(event.run_id)
         if isinstance(event, events.RunStarted):
             # A try before this one may have stored steps that it now finds.
-            self._before.pop(event.run_id, None)
+            self.reader.forget_steps(event.run_id)
             self._trained.pop(event.run_id, None)
         if isinstance(event, events.RunFinished):
             self._states.pop(event.run_id, None)
@@ -146,23 +140,31 @@ class LivePage(Page):
             self._trained[event.run_id] = before.training.rested()
 
     def refresh(self) -> None:
-        version = store_version(self.context.store)
-        if version == self._seen:
+        state = (self.context.runs.version, self.context.client.running)
+        if state == self._seen:
             return
-        self._seen = version
-        states = self._states  # a run that was stopped waits again, and stays in sight
-        rows = [
-            row
-            for row in self.context.store.queue()
-            if row["status"] != "waiting" or row["run_id"] in states
-        ]
-        self._rows = {row["run_id"]: row for row in rows}
+        self._seen = state
+        table = self.context.runs.table
+        rows = table.rows(recent(table, self._offered()))
         self._forget_what_ended()
-        self._fill(sorted(rows, key=lambda row: row["started"] or "", reverse=True))
+        self._fill(rows)
         self._show_board_or_why_not()
         for widget in (self.runs, self.pause, self.export_button):
-            widget.setEnabled(bool(rows))
+            widget.setEnabled(self.run_id is not None)
         self._mark()
+
+    def _offered(self) -> Mask:
+        """What began; a run that was stopped waits again, and stays in sight."""
+        table = self.context.runs.table
+        shown = table.shown()
+        if not len(shown):
+            return shown
+        begun = table.where(("status",), lambda row: row["status"] != "waiting")
+        begun[table.places(self._states)] = True
+        return begun & shown
+
+    def _row(self, run_id: int | None) -> TableRow | None:
+        return None if run_id is None else self.context.runs.table.run(run_id)
 
     def _show_board_or_why_not(self) -> None:
         """Before the first event of a new run, say what is done meanwhile."""
@@ -170,24 +172,28 @@ class LivePage(Page):
         if plan and not self.context.client.busy and self.follow.isChecked():
             self.planning.text.setText(f"{plan[0].upper()}{plan[1:]}…")
             self.stack.setCurrentWidget(self.planning)
+        elif self.run_id is None and not self.context.runs.complete:
+            self.planning.text.setText(READING)
+            self.stack.setCurrentWidget(self.planning)
         else:
-            self.stack.setCurrentWidget(self.board if self._rows else self.empty)
+            self.stack.setCurrentWidget(self.empty if self.run_id is None else self.board)
 
     def _forget_what_ended(self) -> None:
         """Drop live states whose runs are complete: the store knows them better."""
         for run_id in list(self._states):
-            row = self._rows.get(run_id)
+            row = self._row(run_id)
             ended = row is not None and row["status"] not in ("running", "waiting")
             if run_id != self.context.client.running and ended:
                 del self._states[run_id]
 
-    def _fill(self, rows: list[QueueRow]) -> None:
+    def _fill(self, rows: Sequence[TableRow]) -> None:
         short = shortened(rows)
-        titles = [(_run_title(row, short[row["compression"]]), row["run_id"]) for row in rows]
-        fill_box(self.runs, titles)
-        if self.follow.isChecked() or self.run_id not in self._rows:
+        self.runs.fill(
+            [(_run_title(row, short[row["compression"]]), row["run_id"]) for row in rows]
+        )
+        if self.follow.isChecked() or self._row(self.run_id) is None:
             self.run_id = self.context.client.running or (rows[0]["run_id"] if rows else None)
-        self.runs.setCurrentIndex(self.runs.findData(self.run_id))
+        self.runs.show_run(self.run_id)
 
     def open(self, payload: Any) -> None:
         """Show a run by its id."""
@@ -195,9 +201,10 @@ class LivePage(Page):
             self.follow.setChecked(payload == self.context.client.running)
             self._show(payload)
 
-    def _chosen(self, line: int) -> None:
+    def _chosen(self, run_id: int) -> None:
         self.follow.setChecked(False)
-        self._show(int(self.runs.itemData(line)))
+        self._show(run_id)
+        self.setFocus()  # out of the line, whose keys would be typed
 
     def _follow_toggled(self, follow: bool) -> None:
         self._show_board_or_why_not()
@@ -207,12 +214,10 @@ class LivePage(Page):
 
     def _show(self, run_id: int) -> None:
         self.run_id = run_id
-        line = self.runs.findData(run_id)
-        if line < 0:
-            self._seen = None
-            if self.isVisible():
-                self.refresh()
-        self.runs.setCurrentIndex(self.runs.findData(run_id))
+        self._seen = None
+        if self.isVisible():
+            self.refresh()
+        self.runs.show_run(run_id)
         self.selected.emit([run_id])
         self._mark()
 
@@ -239,73 +244,50 @@ class LivePage(Page):
             return
         self._dirty = False
         state = self.state()
-        row = self._rows.get(self.run_id or -1)
+        row = self._row(self.run_id)
         self.curve.set_earlier(*self._names_and_curves(row))
-        self.board.show_state(state, trains=bool(row and self._trains(row["run_id"])))
+        self.board.show_state(state, trains=bool(row and self.reader.trains(row["run_id"])))
 
     def state(self) -> LiveState | None:
         """What is known of the run that is shown."""
         if self.run_id is None:
             return None
         if self.run_id in self._states:
-            return self._with_earlier_steps(self._states[self.run_id])
-        row = self._rows.get(self.run_id)
+            state = self._states[self.run_id]
+            if self._row(self.run_id) is None:
+                return state
+            # Steps that were found in the store tell nothing; their records do.
+            return replace(state, training=state.training.behind(self.reader.steps(self.run_id)))
+        row = self._row(self.run_id)
         if row is None:
             return None
-        stamp = f"{row['status']} {row['finished']}"
-        if self._stored.get(self.run_id, ("",))[0] != stamp:
-            state = stored_state(self.context.store, self.run_id)
-            training = self._trained.get(self.run_id, Training())
-            state = replace(state, training=training.behind(state.training))
-            self._stored[self.run_id] = stamp, state
-        return self._stored[self.run_id][1]
+        state = self.reader.state(row["run_id"], f"{row['status']} {row['finished']}")
+        trained = self._trained.get(row["run_id"], NO_TRAINING)
+        return replace(state, training=trained.behind(state.training))
 
-    def _with_earlier_steps(self, state: LiveState) -> LiveState:
-        """Steps that were found in the store tell nothing; their records do."""
-        run_id = state.run_id
-        if run_id not in self._before:
-            known = run_id in self._rows
-            records = self.context.store.step_records(run_id) if known else []
-            self._before[run_id] = of_records(records)
-        return replace(state, training=state.training.behind(self._before[run_id]))
-
-    def _trains(self, run_id: int) -> bool:
-        if run_id not in self._asked:
-            recipe = self.context.store.run(run_id)["spec"]["recipe"]
-            self._asked[run_id] = expected_epochs(recipe) > 0
-        return self._asked[run_id]
-
-    def _names_and_curves(self, row: QueueRow | None) -> tuple[str, list[Earlier]]:
+    def _names_and_curves(self, row: TableRow | None) -> tuple[str, list[Earlier]]:
         """The name of a run; finished ones like it but for compression, the base model first."""
         if row is None:
             return "", []
-        same = [
-            other
-            for other in self._rows.values()
-            if other["status"] == "finished"
-            and other["run_id"] != row["run_id"]
-            and all(other[key] == row[key] for key in ("study", "model", "attack"))
-        ]
-        same.sort(key=lambda other: (other["compression"] != "none", -other["run_id"]))
-        shown = same[:_MOST_EARLIER]
-        self._read_one_curve([other["run_id"] for other in shown])
+        shown = self._like(row)
+        curves = self.reader.curves([other["run_id"] for other in shown])
         short = shortened([row, *shown])
-        drawn = [other for other in shown if other["run_id"] in self._curves]
-        return short[str(row["compression"])], [self._curve_of(other, short) for other in drawn]
+        drawn = [other for other in shown if other["run_id"] in curves]
+        earlier = [_earlier(other, curves[other["run_id"]], short) for other in drawn]
+        return short[str(row["compression"])], earlier
 
-    def _read_one_curve(self, run_ids: list[int]) -> None:
-        """Read the next curve that is missing: one a frame, so that no frame takes long."""
-        missing = [run_id for run_id in run_ids if run_id not in self._curves]
-        if missing:
-            points = self.context.store.curve(missing[0])
-            self._curves[missing[0]] = curve_points(points)
-        self._dirty = self._dirty or len(missing) > 1
-
-    def _curve_of(self, row: QueueRow, short: Mapping[str, str]) -> Earlier:
-        run_id = row["run_id"]
-        baseline = row["compression"] == "none"
-        name = "none (baseline)" if baseline else short[str(row["compression"])]
-        return Earlier(name, self._curves[run_id], baseline)
+    def _like(self, row: TableRow) -> list[TableRow]:
+        """Looked for when the runs changed, and not at every frame."""
+        state = (self.context.runs.version, row["run_id"])
+        if self._neighbours is None or self._neighbours[0] != state:
+            table = self.context.runs.table
+            same = table.like(row, ("study", "model", "attack"))
+            same &= table.where(("status",), lambda other: other["status"] == "finished")
+            same[table.places([row["run_id"]])] = False
+            base = same & table.where(("compression",), lambda other: other["compression"] == BASE)
+            places = [*np.flatnonzero(base)[::-1], *np.flatnonzero(same & ~base)[::-1]]
+            self._neighbours = state, table.rows(places[:_MOST_EARLIER])
+        return self._neighbours[1]
 
     # -- leaving ---------------------------------------------------------------------------
 
@@ -346,6 +328,16 @@ class LivePage(Page):
         path.write_text(text, "utf-8")
 
 
-def _run_title(row: QueueRow, compression: str) -> str:
+def _earlier(row: TableRow, curve: Points, short: Mapping[str, str]) -> Earlier:
+    baseline = row["compression"] == BASE
+    name = "none (baseline)" if baseline else short[str(row["compression"])]
+    return Earlier(name, curve, baseline)
+
+
+def _full_title(row: TableRow) -> str:
+    return _run_title(row, str(row["compression"]))
+
+
+def _run_title(row: TableRow, compression: str) -> str:
     name = f"{row['run_id']}  {model_title(row['model'])}, {compression}, {row['attack']}"
     return name if row["status"] == "finished" else f"{name}  ({row['status']})"

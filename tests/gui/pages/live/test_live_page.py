@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,15 +16,22 @@ from PySide6.QtWidgets import QApplication, QLabel
 from pytestqt.qtbot import QtBot
 
 from engine import events
+from engine.errors import StoreError
 from engine.statistics.intervals import wilson
+from engine.store import SampleRow, Store
 from gui.base import file_dialogs, theme
-from gui.base.page_context import PageContext
+from gui.base.page_context import PageContext, make_context
 from gui.base.words import duration
+from gui.bridge.engine_client import QtEngineClient
 from gui.pages.live.charts import CurveChart, Earlier
+from gui.pages.live.run_reader import READING
 from gui.pages.live.state import LiveState, _marks, figures, stored_state
 from tests.helpers.fake_results import MASKED, FakeResults
+from tests.helpers.fakes import FakeEngineClient
+from tests.helpers.inline import Held
 from tests.helpers.live_events import epoch_finished, progress, start
 from tests.helpers.page_kit import PageHarness, Tell
+from tests.helpers.patient_bot import PatientBot
 
 
 def test_progress_is_drawn_by_the_timer_and_not_by_the_event(
@@ -237,7 +246,8 @@ def test_a_stored_run_shows_its_curve_flags_and_neighbours(harness: PageHarness)
     page = harness.page("live")
     page.open(harness.results.flagged)
     # The other variants of the same model under the same attack: none, two prunings, ptq w4.
-    harness.qtbot.waitUntil(lambda: len(page.curve._earlier) == 4)
+    page.draw()
+    assert len(page.curve._earlier) == 4
 
     stored = [
         point["robust_accuracy"] for point in harness.context.store.curve(harness.results.flagged)
@@ -250,7 +260,7 @@ def test_a_stored_run_shows_its_curve_flags_and_neighbours(harness: PageHarness)
     assert {len(curve.curve) for curve in page.curve._earlier} == {21}, "of the same attack"
     recipe = [{"brief": "kd 10ep"}]
     long = {
-        **page._rows[harness.results.flagged],
+        **page._row(harness.results.flagged),
         "compression": "kd 10ep lr=0.05",
         "recipe": recipe,
     }
@@ -363,3 +373,93 @@ def test_a_check_after_the_attack_is_named_with_its_time() -> None:
     assert texts["phase"] == "attacking what is left: square 0.1, 25%"
     assert texts["left"] == "1:05"
     assert state.after(check).curve == state.curve
+
+
+def test_a_run_is_being_read_until_it_has_been_and_the_newest_wins(
+    results: FakeResults, engine: FakeEngineClient, settings: QSettings, qtbot: PatientBot
+) -> None:
+    thread = Held()
+    store = Store(results.path)
+    context = make_context(store, QtEngineClient(engine), settings, executor=thread)
+    page = PageHarness(qtbot, context).page("live")
+    assert page.planning.text.text() == READING
+    assert page.stack.currentWidget() is page.planning
+    thread.go_on()
+    first, second = (results.ids["digits-resnet", "none", attack] for attack in ("pgd", "fgsm"))
+    read: list[int] = []
+    real = Store.samples
+
+    def samples(self: Store, run_id: int) -> list[SampleRow]:
+        read.append(run_id)
+        return real(self, run_id)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "samples", samples)
+        for run_id in (first, second):
+            page.open(run_id)
+            page.draw()
+        assert page.stack.currentWidget() is page.board
+        assert page.figures.values["phase"].text() == READING
+        thread.go_on()
+        page.draw()
+    assert page.figures.values["phase"].text() == "finished"
+    assert read == [second], "what nobody looks at any more is not read"
+    context.close()
+    thread.go_on()
+
+
+def test_what_cannot_be_read_is_said_once(harness: PageHarness) -> None:
+    page = harness.page("live")
+    run_id = harness.run("digits-resnet", "none", "pgd")
+    asked: list[int] = []
+
+    def refuse(self: Store, run_id: int) -> list[SampleRow]:
+        asked.append(run_id)
+        raise StoreError("The table of samples is damaged.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "samples", refuse)
+        page.open(run_id)
+        for _ in range(3):
+            page._mark()
+            page.draw()
+    assert page.figures.values["phase"].text() == (
+        "cannot be read: The table of samples is damaged."
+    )
+    assert asked == [run_id]
+
+
+def test_a_frame_and_a_change_look_at_few_of_many_runs(
+    harness: PageHarness, tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gui.widgets.recent_runs.recent.__defaults__", (3,))
+    page = harness.page("live")
+    run_id = start(harness, tell)
+    page.draw()
+    assert 3 <= page.runs.count() <= 4, "the list is as long as asked, and the run that runs"
+    assert page.runs.currentData() == run_id
+    table = harness.context.runs.table
+    counted: Counter[str] = Counter()
+
+    def count(name: str) -> None:
+        real = getattr(table, name)
+
+        def counting(*args: Any) -> Any:
+            counted[name] += 1
+            return real(*args)
+
+        monkeypatch.setattr(table, name, counting)
+
+    for name in ("rows", "where", "like"):
+        count(name)
+    monkeypatch.setattr(Store, "queue", None)
+    monkeypatch.setattr(Store, "results", None)
+    for step in range(2, 12):
+        tell(harness.context, progress(run_id, step))
+        page.draw()
+    assert not counted, "a frame looks at no run but its own"
+    harness.context.store.annotate(1, note="new")
+    harness.context.runs.refresh()
+    page.draw()
+    assert counted["rows"] <= 3
+    assert counted["like"] == 1

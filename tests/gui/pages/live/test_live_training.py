@@ -141,8 +141,7 @@ def test_curves_survive_leaving_the_page_and_come_to_one_opened_late(
         assert shown_page.board.view == TRAINING
     tell(harness.context, events.RunFailed(run_id=run_id, message="Training diverged."))
     harness.context.store.db.execute("UPDATE runs SET status = 'failed' WHERE id = ?", (run_id,))
-    page._seen = None
-    page.refresh()
+    harness.context.runs.refresh()
     page.draw()
     assert run_id not in page._states
     assert len(page.board.accuracy.curves["clean"].getData()[0]) == 5, "what failed was seen"

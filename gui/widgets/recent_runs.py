@@ -1,0 +1,47 @@
+"""Which of very many runs are listed, and which are found by words; no widgets."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.store.run_table import Places, RunTable
+from gui.widgets.run_filter import FilterError, parse
+
+MOST_LISTED = 200
+MOST_FOUND = 50
+
+Mask = npt.NDArray[np.bool_]
+
+
+def recent(table: RunTable, wanted: Mask, most: int = MOST_LISTED) -> Places:
+    """Of the wanted runs those of the studies that were started last, the latest run first.
+
+    Args:
+        wanted: (n,) which runs of the table may be listed.
+    """
+    gathered: list[Places] = []
+    for study in table.studies():
+        places = table.places(study.run_ids)
+        gathered.append(places[wanted[places]])
+        if sum(map(len, gathered)) >= most:
+            break
+    places = np.unique(np.concatenate(gathered)) if gathered else np.array([], np.int64)
+    return table.latest(places, "started", most)
+
+
+def found(table: RunTable, wanted: Mask, text: str, most: int = MOST_FOUND) -> Places:
+    """Of the wanted runs those that a filter line or a number means, the newest first.
+
+    A line that is not understood, or not yet, means none.
+    """
+    try:
+        mask = parse(text).mask(table) & wanted
+    except FilterError:
+        return np.array([], np.int64)
+    places = np.flatnonzero(mask)[::-1][:most]
+    if text.strip().isascii() and text.strip().isdigit():
+        named = table.places([int(text)])
+        named = named[wanted[named]]
+        places = np.concatenate([named, places[~np.isin(places, named)]])
+    return places
