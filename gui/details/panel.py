@@ -247,8 +247,9 @@ def _result(row: RunRow) -> list[Fact]:
         if value is not None:
             facts.append((f"mean {norm}", f"{value:.4g}", "over successful examples only"))
     if row["seconds"] is not None:
-        queries = f"{row['queries_per_sample']:.4g} queries an image"
-        facts.append(("time", f"{row['seconds']:.1f} s", queries))
+        queries = row["queries_per_sample"]
+        note = "" if queries is None else f"{queries:.4g} queries an image"
+        facts.append(("time", f"{row['seconds']:.1f} s", note))
     return facts
 
 

@@ -88,8 +88,8 @@ def _finish(store: Writer, wanted: Study) -> tuple[int, ...]:
             "clean_accuracy = 0.97 - :removed / 5, robust_accuracy = :robust, ci_low = :low, "
             "ci_high = :high, compression_rate = 1 / (1 - :removed), size_bytes = "
             "1000000 * (1 - :removed), achieved_sparsity = :removed, nonzero_parameters = "
-            "250000 * (1 - :removed), seconds = 1.5, flags = :flags, verdict = '{}', "
-            "checks = '{}', started = created, finished = created WHERE id = :id",
+            "250000 * (1 - :removed), seconds = 1.5, queries_per_sample = 41, flags = :flags, "
+            "verdict = '{}', checks = '{}', started = created, finished = created WHERE id = :id",
             _measured(wanted.runs(), ids),
         )
     return ids

@@ -1,0 +1,58 @@
+"""How long the window's thread is busy: with a call, and with what the call leaves to the loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from PySide6.QtWidgets import QApplication
+
+from tests.helpers.patience import HANG
+
+
+@dataclass
+class WindowLoop:
+    """Does steps and prints what they cost, in CPU seconds of this thread.
+
+    Attributes:
+        blocks: how long each turn of the loop, and each call, kept the thread.
+    """
+
+    app: QApplication
+    blocks: list[float] = field(default_factory=list)
+
+    def step(
+        self,
+        what: str,
+        goal: float,
+        do: Callable[[], object],
+        done: Callable[[], object] = lambda: True,
+    ) -> None:
+        """Do it, let the loop run until it is done, and print both.
+
+        Args:
+            what: for the line that is printed.
+            goal: CPU seconds of the window's thread.
+            do: the call.
+            done: whether everything that comes of it has come.
+        """
+        begun, wall = time.thread_time(), time.perf_counter()
+        longest = self._block(do)
+        while not done():
+            assert time.perf_counter() < wall + HANG, what
+            longest = max(longest, self._block(self.app.processEvents))
+            time.sleep(0.001)
+        for _ in range(3):
+            longest = max(longest, self._block(self.app.processEvents))
+        spent, waited = time.thread_time() - begun, time.perf_counter() - wall
+        print(
+            f"{what:36} {spent:6.3f} s (goal {goal} s), longest block {longest * 1000:4.0f} ms, "
+            f"after {waited:.2f} s"
+        )
+
+    def _block(self, do: Callable[[], object]) -> float:
+        begun = time.thread_time()
+        do()
+        self.blocks.append(time.thread_time() - begun)
+        return self.blocks[-1]
