@@ -269,7 +269,9 @@ def chart(
         rows = store.with_specs(_chosen(store, study, runs))
         details = chart_details(kind, rows, store)
     axes = _axis(X_AXES, x), _axis(Y_AXES, y)
-    save_chart(draw_chart(kind, rows, details, axes), out)
+    catalog.use_library(models_of(db))
+    titles = catalog.models.cards.titles()
+    save_chart(draw_chart(kind, rows, details, axes, titles), out)
     click.echo(f"Wrote {out}.", err=True)
 
 

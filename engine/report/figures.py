@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrumpleError, SpecError
+from engine.report.naming import titled, titled_pairs
 from engine.report.series import X_AXES, Y_AXES, Axis
 from engine.store import ResultRow, Store, TransferRow
 
@@ -74,6 +75,7 @@ def draw_chart(
     rows: Sequence[ResultRow],
     details: Details | None = None,
     axes: tuple[Axis, Axis] = (X_AXES[0], Y_AXES[0]),
+    titles: Mapping[str, str] | None = None,
 ) -> Figure:
     """Draw one of ``KINDS``.
 
@@ -85,6 +87,7 @@ def draw_chart(
         details: what ``chart_details`` gives: for ``curve`` the points of each run, for
             ``security`` its samples, for ``transfer`` the pairs it is the source of.
         axes: of pareto, x and y.
+        titles: what models are called, by id; None leaves the ids.
 
     Returns:
         A figure 3.5 inches wide. Runs with a flag of level danger are drawn hollow.
@@ -96,11 +99,14 @@ def draw_chart(
 
     if kind not in KINDS:
         raise SpecError(f"There is no chart {kind!r}.", f"Known: {', '.join(KINDS)}.")
+    rows = titled(rows, titles) if titles is not None else rows
     finished = [row for row in rows if row["clean_accuracy"] is not None]
     robust = [row for row in finished if row["robust_accuracy"] is not None]
     if not (finished if kind in ("security", "transfer") else robust):
         raise CrumpleError("There is nothing to draw: no run is finished.", "Finish a run first.")
     more = details or {}
+    if kind == "transfer" and titles is not None:
+        more = {run: titled_pairs(pairs, titles) for run, pairs in more.items()}
     painters: dict[str, Callable[[], Figure]] = {
         "pareto": lambda: tradeoff_chart.tradeoff(finished, *axes),
         "curve": lambda: charts.curve(robust, more),

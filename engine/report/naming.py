@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 from engine.report.cells import one_line
-from engine.store import Columns
+from engine.store import Columns, ResultRow, TransferRow
 
 Namer = Callable[[Columns], str]
 T = TypeVar("T")
@@ -16,6 +16,33 @@ BASE = "none"
 """The variant that is the base model itself."""
 
 _CONTEXT = ("study", "dataset", "n", "seed")
+
+
+def titled(rows: Iterable[ResultRow], titles: Mapping[str, str]) -> list[ResultRow]:
+    """The rows with what their models are called, which then stands in names for the id.
+
+    Args:
+        titles: by id of the model; one that is missing keeps its id.
+    """
+    return [
+        cast(ResultRow, {**row, "model_title": titles.get(row["model"], row["model"])})
+        for row in rows
+    ]
+
+
+def titled_pairs(rows: Iterable[TransferRow], titles: Mapping[str, str]) -> list[TransferRow]:
+    """As ``titled``, for both ends of pairs."""
+
+    def ends(row: Columns) -> dict[str, str]:
+        models = {end: str(row[f"{end}_model"]) for end in ("source", "target")}
+        return {f"{end}_model_title": titles.get(model, model) for end, model in models.items()}
+
+    return [cast(TransferRow, {**row, **ends(row)}) for row in rows]
+
+
+def called(row: Columns) -> str:
+    """What the model of a row is called: by its title, if it was given one (``titled``)."""
+    return str(row.get("model_title") or row.get("model"))
 
 
 def namer(rows: Sequence[Columns], fields: Sequence[str]) -> Namer:
@@ -31,7 +58,11 @@ def namer(rows: Sequence[Columns], fields: Sequence[str]) -> Namer:
     def name(row: Columns) -> str:
         values = (row.get(field) for field in shown)
         words = ", ".join(
-            short.get(str(value), str(value)) if field == "compression" else _text(field, value)
+            short.get(str(value), str(value))
+            if field == "compression"
+            else called(row)
+            if field == "model"
+            else _text(field, value)
             for field, value in zip(shown, values, strict=True)
         )
         return one_line(words)

@@ -22,7 +22,7 @@ from engine.report.identity import (
     names_of,
     variant_key,
 )
-from engine.report.naming import BASE, in_order, is_flagged, known, namer
+from engine.report.naming import BASE, called, in_order, is_flagged, known, namer
 from engine.report.tables import result_words
 from engine.statistics.intervals import wilson
 from engine.statistics.words import in_percent
@@ -184,7 +184,7 @@ def methods_of(series: Sequence[Series], x: Axis) -> tuple[str, ...]:
 def describe(row: ResultRow) -> str:
     """A run in words, for a tip beside the pointer."""
     lines = [
-        f"Run {row['run_id']}: {row['model']}, {row['compression']}, {row['attack']}",
+        f"Run {row['run_id']}: {called(row)}, {row['compression']}, {row['attack']}",
         f"{result_words(row)}, clean {in_percent(row['clean_accuracy'])} %",
     ]
     lines += [f"Flag: {flag['text']}" for flag in row["flags"]]

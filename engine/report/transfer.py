@@ -116,7 +116,8 @@ def _table(rows: Sequence[TransferRow]) -> str:
 
 def _end(row: Columns, end: str) -> Columns:
     """Run, model, compression and recipe at one end of a pair."""
-    return {name: row.get(f"{end}_{name}") for name in ("run", "model", "compression", "recipe")}
+    names = ("run", "model", "model_title", "compression", "recipe")
+    return {name: row.get(f"{end}_{name}") for name in names}
 
 
 def _end_words(end: Columns) -> str:

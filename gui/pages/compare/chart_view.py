@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from PySide6.QtCore import QSettings, Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSplitter, QVBoxLayout, QWidget
 
-from engine.store import ResultRow
+from engine.store import ResultRow, Store
+from gui.bridge.results_thread import ResultsThread
+
+T = TypeVar("T")
 
 
 class ChartView(QWidget):
     """A chart with what is needed beside it; ``controls`` stands above it in the page.
+
+    What it shows is made on the thread of the results; ``told`` says when it is there, and what
+    was asked for before something newer is never shown.
 
     Attributes:
         id: in the settings.
@@ -36,8 +42,10 @@ class ChartView(QWidget):
     new_study = Signal()
     told = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, results: ResultsThread, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._results = results
+        self.waiting = False
         self.controls = QWidget()
         row = QHBoxLayout(self.controls)
         row.setContentsMargins(0, 0, 0, 0)
@@ -55,6 +63,16 @@ class ChartView(QWidget):
     def show_rows(self, rows: Sequence[ResultRow]) -> None:
         """Draw these finished runs."""
         raise NotImplementedError
+
+    def ask(self, job: Callable[[Store], T], show: Callable[[T], None]) -> None:
+        """Do a job beside the window, and show what it gives unless something newer is asked."""
+
+        def answer(result: T) -> None:
+            self.waiting = False
+            show(result)
+
+        self.waiting = True
+        self._results.ask(self, "chart", job, answer)
 
     def choose(self, run_ids: Iterable[int]) -> None:
         """Make these runs stand out."""

@@ -1,23 +1,57 @@
-"""The table of paired differences; it fills row by row, so that the window never waits."""
+"""The table of paired differences; it fills from the thread that reads."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from PySide6.QtCore import QItemSelectionModel, Qt, QTimer, Signal
+from PySide6.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, Qt, Signal
 from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
 
+from engine.report.naming import BASE
 from engine.statistics.intervals import PairedDifference, paired_difference
 from engine.store import ResultRow, Store
-from gui.pages.compare.chart_data import Baseline
+from gui.bridge.results_thread import ResultsThread
+from gui.pages.compare.compared_runs import References
 from gui.pages.compare.difference_model import Comparison, DifferenceModel
 from gui.widgets.tables import set_up_table
 
 _FLAGS = QItemSelectionModel.SelectionFlag
 _WIDTHS = (48, 160, 196, 132, 144, 160, 96, 88, 112)
 
+_WAITS = "..."
+_AT_ONCE = 40
+"""Differences that are computed before others have their turn."""
+
+Pair = tuple[int, int]
+"""A run and the one it is compared with."""
 Verdicts = tuple[tuple[int, ...], tuple[bool, ...]]
+
+
+class DifferenceReader:
+    """Computes differences from stored images; what it has read of a run it keeps."""
+
+    def __init__(self) -> None:
+        self._verdicts: dict[int, Verdicts] = {}
+
+    def of(self, store: Store, pairs: Sequence[Pair]) -> dict[Pair, PairedDifference | None]:
+        """The differences of these pairs; None where they saw other images."""
+        return {pair: self._difference(store, *pair) for pair in pairs}
+
+    def _difference(self, store: Store, run_id: int, reference: int) -> PairedDifference | None:
+        images, broken = self._read(store, run_id)
+        other_images, other_broken = self._read(store, reference)
+        if not images or images != other_images:
+            return None
+        return paired_difference(broken, other_broken)
+
+    def _read(self, store: Store, run_id: int) -> Verdicts:
+        if run_id not in self._verdicts:
+            samples = store.samples(run_id)
+            self._verdicts[run_id] = (
+                tuple(sample["index"] for sample in samples),
+                tuple(sample["broken"] for sample in samples),
+            )
+        return self._verdicts[run_id]
 
 
 class DifferenceTable(QTableView):
@@ -29,15 +63,12 @@ class DifferenceTable(QTableView):
 
     chosen = Signal(list)
 
-    def __init__(self, store: Store, parent: QWidget | None = None) -> None:
+    def __init__(self, results: ResultsThread, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._store = store
-        self._verdicts: dict[int, Verdicts] = {}
-        self._found: dict[tuple[int, int], PairedDifference | None] = {}
-        self._waiting: deque[tuple[int, ResultRow, ResultRow]] = deque()
-        self._timer = QTimer(self)
-        self._timer.setInterval(0)
-        self._timer.timeout.connect(self._work)
+        self._results = results
+        self._reader = DifferenceReader()
+        self._found: dict[Pair, PairedDifference | None] = {}
+        self._waiting: list[tuple[int, ResultRow]] = []
         self.model_ = DifferenceModel(self)
         self.setModel(self.model_)
         set_up_table(self, "Differences to the uncompressed model", 26)
@@ -48,59 +79,52 @@ class DifferenceTable(QTableView):
             self.setColumnWidth(column, width)
         self.selectionModel().selectionChanged.connect(self._on_selection)
 
-    def show_rows(self, rows: Sequence[ResultRow], baseline: Baseline) -> None:
+    def show_rows(self, rows: Sequence[ResultRow], references: References) -> None:
         """Show these runs; differences that are not known yet come in the background."""
         before = self.selected()
-        comparisons: list[Comparison] = []
-        self._waiting.clear()
-        for row in rows:
-            reference = baseline(row)
-            comparison = self._known(row, reference)
-            if reference is not None and comparison.reason == "...":
-                self._waiting.append((len(comparisons), row, reference))
-            comparisons.append(comparison)
+        comparisons = [self._known(row, references.get(row["run_id"])) for row in rows]
+        self._waiting = [
+            (line, references[one.row["run_id"]])
+            for line, one in enumerate(comparisons)
+            if one.reason == _WAITS
+        ]
         self.model_.set_comparisons(comparisons)
         self.choose(before)
-        if self._waiting:
-            self._timer.start()
+        self._ask()
+
+    def settled(self) -> bool:
+        """Whether every difference is there."""
+        return not self._waiting
 
     def _known(self, row: ResultRow, reference: ResultRow | None) -> Comparison:
         if reference is None:
-            baseline = row["compression"] == "none"
+            baseline = row["compression"] == BASE
             return Comparison(row, reason="baseline" if baseline else "no baseline")
         if row["robust_accuracy"] is None:
             return Comparison(row, reason="–")  # distances: no share of images to compare
         pair = row["run_id"], reference["run_id"]
         if pair not in self._found:
-            return Comparison(row, reason="...")
+            return Comparison(row, reason=_WAITS)
         difference = self._found[pair]
         return Comparison(row, difference, "" if difference else "other images")
 
-    def _work(self) -> None:
-        """Compute one difference; called when the window has nothing else to do."""
-        if not self._waiting:
-            self._timer.stop()
-            return
-        line, row, reference = self._waiting.popleft()
-        pair = row["run_id"], reference["run_id"]
-        self._found[pair] = self._difference(*pair)
-        self.model_.replace(line, self._known(row, reference))
-
-    def _difference(self, run_id: int, reference: int) -> PairedDifference | None:
-        images, broken = self._read(run_id)
-        other_images, other_broken = self._read(reference)
-        if not images or images != other_images:
-            return None
-        return paired_difference(broken, other_broken)
-
-    def _read(self, run_id: int) -> Verdicts:
-        if run_id not in self._verdicts:
-            samples = self._store.samples(run_id)
-            self._verdicts[run_id] = (
-                tuple(sample["index"] for sample in samples),
-                tuple(sample["broken"] for sample in samples),
+    def _ask(self) -> None:
+        """Have the next few differences computed, so that others have their turn between."""
+        few = self._waiting[:_AT_ONCE]
+        rows = [self.model_.comparisons[line].row for line, _ in few]
+        pairs = [(row["run_id"], base["run_id"]) for row, (_, base) in zip(rows, few, strict=True)]
+        if pairs:
+            reader = self._reader
+            self._results.ask(
+                self, "differences", lambda store: reader.of(store, pairs), self._take
             )
-        return self._verdicts[run_id]
+
+    def _take(self, found: Mapping[Pair, PairedDifference | None]) -> None:
+        self._found.update(found)
+        few, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
+        for line, reference in few:
+            self.model_.replace(line, self._known(self.model_.comparisons[line].row, reference))
+        self._ask()
 
     def selected(self) -> list[int]:
         """The run ids of the selected rows."""
@@ -109,14 +133,17 @@ class DifferenceTable(QTableView):
 
     def choose(self, run_ids: Sequence[int]) -> None:
         """Select the rows of these runs."""
-        model = self.selectionModel()
-        model.clearSelection()
-        for line, comparison in enumerate(self.model_.comparisons):
-            if comparison.row["run_id"] in run_ids:
+        wanted = frozenset(run_ids)
+        selection = QItemSelection()
+        index = QModelIndex()
+        for line, comparison in enumerate(self.model_.comparisons if wanted else ()):
+            if comparison.row["run_id"] in wanted:
                 index = self.model_.index(line, 0)
-                model.select(index, _FLAGS.Select | _FLAGS.Rows)
-                model.setCurrentIndex(index, _FLAGS.NoUpdate)
-                self.scrollTo(index)
+                selection.select(index, index)
+        self.selectionModel().select(selection, _FLAGS.ClearAndSelect | _FLAGS.Rows)
+        if index.isValid():
+            self.selectionModel().setCurrentIndex(index, _FLAGS.NoUpdate)
+            self.scrollTo(index)
 
     def _on_selection(self, *_: object) -> None:
         self.chosen.emit(self.selected())

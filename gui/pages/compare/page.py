@@ -21,13 +21,14 @@ from PySide6.QtWidgets import (
 
 from engine.store import ResultRow
 from gui.base import file_dialogs
+from gui.base.model_names import titles
 from gui.base.page_context import PageContext
 from gui.base.words import run_count
 from gui.bridge.picture_process import PictureProcess, chart_arguments
 from gui.bridge.store_version import Version, store_version
 from gui.pages.base import Page
-from gui.pages.compare.chart_data import baselines
 from gui.pages.compare.chart_view import ChartView
+from gui.pages.compare.compared_runs import ComparedRuns, Selection, reader
 from gui.pages.compare.difference_table import DifferenceTable
 from gui.pages.compare.security_view import SecurityView
 from gui.pages.compare.tradeoff_view import TradeoffView
@@ -47,8 +48,10 @@ class ComparePage(Page):
 
     def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
         super().__init__(context, parent)
-        self._seen: Version | None = None
-        self._rows: list[ResultRow] = []
+        self._asked: tuple[Selection, Version, int, dict[str, str]] | None = None
+        self._runs: ComparedRuns | None = None
+        self._compared: list[ResultRow] = []
+        self._drawn: dict[ChartView, Selection] = {}
         self._only: tuple[int, ...] = ()
         self._by_hand = False
         self._filter = RunFilter()
@@ -58,13 +61,13 @@ class ComparePage(Page):
         self.only_button = QPushButton()
         self.export_button = QPushButton("Export")
         self.export_menu = QMenu(self)
-        self.tradeoff = TradeoffView()
-        self.security = SecurityView(context.store)
-        self.transfer = TransferView(context.store)
+        self.tradeoff = TradeoffView(context.results)
+        self.security = SecurityView(context.results)
+        self.transfer = TransferView(context.results)
         self.views: tuple[ChartView, ...] = (self.tradeoff, self.security, self.transfer)
         self.switch = QButtonGroup(self)
         self.charts, self.controls = QStackedWidget(), QStackedWidget()
-        self.table = DifferenceTable(context.store)
+        self.table = DifferenceTable(context.results)
         self.stack = QStackedWidget()
         self.empty = EmptyState(
             "compare",
@@ -76,6 +79,7 @@ class ComparePage(Page):
             "No finished run matches the filter and the study.",
             (("Show all runs", self.show_all),),
         )
+        self.reading = EmptyState("compare", "Reading the runs…")
         self._build()
         self._connect()
         self._restore()
@@ -88,7 +92,8 @@ class ComparePage(Page):
         top.addWidget(self.studies, 1)
         top.addWidget(self.filter_line, 2)
         top.addWidget(self.only_button)
-        for widget in (self._content(), self.empty, self.no_match):
+        self.content = self._content()
+        for widget in (self.reading, self.content, self.empty, self.no_match):
             self.stack.addWidget(widget)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -147,7 +152,7 @@ class ComparePage(Page):
         for view in self.views:
             view.picked.connect(self.table.choose)
             view.new_study.connect(lambda: self.go.emit("new", None))
-            view.told.connect(self._enable_export)
+            view.told.connect(partial(self._told, view))
         self.table.chosen.connect(self._on_chosen)
         self.table.activated.connect(self._inspect)
 
@@ -174,9 +179,10 @@ class ComparePage(Page):
     # -- what is compared ------------------------------------------------------------------
 
     def refresh(self) -> None:
-        version = store_version(self.context.store)
-        if version != self._seen:
-            self._read()
+        self.studies.read(self.context.store)
+        if not self._by_hand:
+            self.studies.choose_newest()
+        self._read()
 
     def open(self, payload: Any) -> None:
         """Compare these runs, or the runs of a study by its name."""
@@ -210,38 +216,78 @@ class ComparePage(Page):
             self.filter_note.tell(str(error), "error")
             return
         self.filter_note.tell("")
-        self._show()
+        if self._runs is not None:
+            self._show()
 
     def _read(self) -> None:
-        self.studies.read(self.context.store)
-        if not self._by_hand:
-            self.studies.choose_newest()
-        rows = self.context.store.results(self.studies.study())
-        self._rows = self.context.store.with_specs(
-            row for row in rows if row["status"] == "finished"
-        )
-        self._seen = store_version(self.context.store)
-        self._show()
+        """Read what is selected, unless it is as it was when it was read last."""
+        runs, selection = self.context.runs, Selection(self.studies.study(), self._only)
+        self._name_selection()
+        if not runs.complete:
+            self._wait_for(selection)
+            return
+        words = titles()
+        state = selection, store_version(self.context.store), runs.version, words
+        if state == self._asked:
+            return
+        self._asked = state
+        self._wait_for(selection)
+        job = reader(runs.table, selection, words, self._runs)
+        self.context.results.ask(self, "runs", job, self._take)
+
+    def _wait_for(self, selection: Selection) -> None:
+        """Take away what is not of this selection; what is, is shown until the news are there."""
+        if self._runs is not None and self._runs.selection == selection:
+            return
+        self._runs = None
+        self._show_state()
+
+    def _take(self, runs: ComparedRuns) -> None:
+        if runs is not self._runs:
+            self._runs = runs
+            self._show()
+        elif self.view() is self.transfer:  # pairs are judged without a change of their runs
+            self._draw()
 
     def compared(self) -> list[ResultRow]:
         """The finished runs that are compared."""
-        return [
-            row
-            for row in self._rows
-            if row["status"] == "finished"
-            and (not self._only or row["run_id"] in self._only)
-            and self._filter.accepts(row)
-        ]
+        if self._runs is None:
+            return []
+        table = self.context.runs.table
+        return self._runs.passing(table, self._filter.mask(table))
 
     def _show(self) -> None:
-        rows = self.compared()
+        assert self._runs is not None
+        rows = self._compared = self.compared()
+        self._draw()
+        self.table.show_rows(rows, self._runs.references)
+
+    def _name_selection(self) -> None:
         self.only_button.setText(f"Chosen: {run_count(len(self._only))}  ×")
         self.only_button.setVisible(bool(self._only))
+
+    def _show_state(self) -> None:
+        """The chart, or why there is none."""
         narrowed = self.filter_line.text() or self.studies.study() or self._only
         reason = self.no_match if narrowed else self.empty
-        self.stack.setCurrentIndex(0 if rows else self.stack.indexOf(reason))
-        self._draw()
-        self.table.show_rows(rows, baselines(self._rows))
+        if self._runs is None or (self._drawn.get(self.view()) != self._runs.selection):
+            shown: QWidget = self.reading
+        else:
+            shown = self.content if self._compared else reason
+        self.stack.setCurrentWidget(shown)
+        self._enable_export()
+
+    def _told(self, view: ChartView) -> None:
+        """A view has drawn what it was given last, or another choice of it."""
+        if self._runs is not None and not view.waiting:
+            self._drawn[view] = self._runs.selection
+        if view is self.view():
+            view.choose(self.selected_runs())
+            self._show_state()
+
+    def settled(self) -> bool:
+        """Whether everything that was asked for is there."""
+        return self._runs is not None and not self.view().waiting and self.table.settled()
 
     def view(self) -> ChartView:
         """The chart in sight."""
@@ -254,12 +300,13 @@ class ComparePage(Page):
             self._draw()
 
     def _draw(self) -> None:
-        self.view().show_rows(self.compared())
-        self.view().choose(self.selected_runs())
-        self._enable_export()
+        if self._runs is not None:
+            self.view().show_rows(self._compared)
+        self._show_state()
 
     def _enable_export(self) -> None:
-        self.export_button.setEnabled(bool(self.drawn_runs()))
+        shown = self.stack.currentWidget() is self.content
+        self.export_button.setEnabled(shown and bool(self.drawn_runs()))
 
     def _on_chosen(self, run_ids: list[int]) -> None:
         self.view().choose(run_ids)

@@ -7,13 +7,42 @@ from pathlib import Path
 
 from engine.report.cells import csv_text
 from engine.report.naming import is_flagged, known
-from engine.report.security import CheckedRun, Panel, SecurityLine
+from engine.report.security import CheckedRun, Panel, SecurityLine, needed, panels
 from engine.report.series import Point, Series
 from engine.statistics.words import in_percent, percent
+from engine.store import DistanceRow, ResultRow, Store
 
 _MARKS = {"o": "●", "s": "■", "t1": "▲", "d": "◆", "t": "▼", "star": "★", "p": "⬟", "+": "✚"}
 _MOST_DOUBTS = 3
+_AT_ONCE = 100
+"""Runs whose images are read before others have their turn."""
 _MOST_VALUES = 12
+
+
+NamedPanel = tuple[Panel, Sequence[Series]]
+"""The curves of a norm, and what the legend lists."""
+
+
+def read_panels(
+    store: Store, rows: Sequence[ResultRow], samples: dict[int, Sequence[DistanceRow]]
+) -> list[NamedPanel] | None:
+    """The curves of these runs; None if there is more to read.
+
+    Args:
+        store: where their images are.
+        rows: finished runs.
+        samples: by run, what was read before; it is added to.
+    """
+    missing = [run_id for run_id in needed(rows) if run_id not in samples]
+    for run_id in missing[:_AT_ONCE]:
+        # Of many runs with many images only what is drawn is kept.
+        samples[run_id] = [
+            {"index": one["index"], "broken": one["broken"], "l2": one["l2"], "linf": one["linf"]}
+            for one in store.samples(run_id)
+        ]
+    if len(missing) > _AT_ONCE:
+        return None
+    return [(panel, series_of_panel(panel)) for panel in panels(rows, samples)]
 
 
 def series_of_panel(panel: Panel) -> list[Series]:

@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QSettings, QTimer
+from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QComboBox, QStackedWidget, QVBoxLayout, QWidget
 
 from engine.report.identity import attack_name
-from engine.report.security import Panel, SecurityLine, needed, panels
-from engine.store import DistanceRow, ResultRow, Store
+from engine.report.security import Panel, SecurityLine
+from engine.store import DistanceRow, ResultRow
+from gui.bridge.results_thread import ResultsThread
 from gui.pages.compare.chart_view import ChartView, beside
 from gui.pages.compare.picture import save_picture
 from gui.pages.compare.security_chart import SecurityChart
-from gui.pages.compare.security_data import note_of, series_of_panel, values_at, write_security_csv
+from gui.pages.compare.security_data import (
+    NamedPanel,
+    note_of,
+    read_panels,
+    values_at,
+    write_security_csv,
+)
 from gui.pages.compare.series_list import SeriesList
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.note_line import NoteLine
@@ -22,24 +29,19 @@ from gui.widgets.plots import card
 
 
 class SecurityView(ChartView):
-    """One norm at a time; distances are read run by run, so that the window never waits."""
+    """One norm at a time."""
 
     id = "security"
     title = "Security curve"
     kind = "security"
     figure = "security curves"
 
-    def __init__(self, store: Store, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._store = store
-        self._rows: tuple[ResultRow, ...] = ()
-        self._samples: dict[int, list[DistanceRow]] = {}
-        self._waiting: list[int] = []
-        self._panels: list[Panel] = []
+    def __init__(self, results: ResultsThread, parent: QWidget | None = None) -> None:
+        super().__init__(results, parent)
+        self._rows: Sequence[ResultRow] = ()
+        self._samples: dict[int, Sequence[DistanceRow]] = {}  # of the thread that reads
+        self._panels: list[NamedPanel] = []
         self._norm = ""
-        self._timer = QTimer(self)
-        self._timer.setInterval(0)
-        self._timer.timeout.connect(self._read)
         self.norm_box = QComboBox()
         self.norm_box.setAccessibleName("Norm")
         self.chart = SecurityChart()
@@ -65,39 +67,19 @@ class SecurityView(ChartView):
         self.chart.pointed.connect(self._tell_values)
 
     def show_rows(self, rows: Sequence[ResultRow]) -> None:
-        self._rows = tuple(rows)
-        self._waiting = [run_id for run_id in needed(rows) if run_id not in self._samples]
-        if self._waiting:
-            self._timer.start()
-        else:
-            self._build()
+        self._rows = rows
+        self._ask()
 
-    def _read(self) -> None:
-        """Read one run; called when the window has nothing else to do."""
-        if self._waiting:
-            run_id = self._waiting.pop()
-            samples = self._store.samples(run_id)
-            # Of many runs with many images only what is drawn is kept.
-            self._samples[run_id] = [
-                {
-                    "index": sample["index"],
-                    "broken": sample["broken"],
-                    "l2": sample["l2"],
-                    "linf": sample["linf"],
-                }
-                for sample in samples
-            ]
-        if not self._waiting:
-            self._timer.stop()
-            self._build()
+    def _ask(self) -> None:
+        rows, samples = self._rows, self._samples
+        self.ask(lambda store: read_panels(store, rows, samples), self._take)
 
-    def settled(self) -> bool:
-        """Whether everything is read and drawn."""
-        return not self._timer.isActive()
-
-    def _build(self) -> None:
-        self._panels = panels(self._rows, self._samples)
-        norms = [panel.norm for panel in self._panels]
+    def _take(self, panels: list[NamedPanel] | None) -> None:
+        if panels is None:  # there is more to read, after what others wait for
+            self._ask()
+            return
+        self._panels = panels
+        norms = [panel.norm for panel, _ in panels]
         self.norm_box.blockSignals(True)
         self.norm_box.clear()
         self.norm_box.addItems(norms)
@@ -115,11 +97,11 @@ class SecurityView(ChartView):
     def panel(self) -> Panel | None:
         """What is shown."""
         current = self.norm_box.currentIndex()
-        return self._panels[current] if 0 <= current < len(self._panels) else None
+        return self._panels[current][0] if 0 <= current < len(self._panels) else None
 
     def _list(self) -> None:
-        panel = self.panel()
-        self.series.show_series(series_of_panel(panel) if panel else [])
+        current = self.norm_box.currentIndex()
+        self.series.show_series(self._panels[current][1] if current >= 0 else [])
         self._draw()
 
     def _draw(self) -> None:

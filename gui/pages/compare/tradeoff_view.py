@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
-from engine.report.series import X_AXES, Y_AXES, Axis, methods_of, series_of
+from engine.report.series import X_AXES, Y_AXES, Axis, Series, methods_of, series_of
 from engine.store import ResultRow
 from gui.base import theme
 from gui.base.words import run_count
-from gui.pages.compare.chart_data import write_csv
+from gui.bridge.results_thread import ResultsThread
 from gui.pages.compare.chart_view import ChartView, beside
 from gui.pages.compare.compare_chart import CompareChart
 from gui.pages.compare.picture import save_picture
 from gui.pages.compare.series_list import SeriesList
+from gui.pages.compare.tradeoff_csv import write_csv
 from gui.widgets.note_line import NoteLine
 from gui.widgets.plots import card
+
+
+@dataclass(frozen=True)
+class Tradeoff:
+    """Runs along two axes: their series, and the methods that markers tell apart."""
+
+    x: Axis
+    y: Axis
+    series: Sequence[Series]
+    methods: Sequence[str]
+
+
+def tradeoff_of(rows: Sequence[ResultRow], x: Axis, y: Axis) -> Tradeoff:
+    """Everything that takes time with many runs."""
+    series = series_of(rows, x, y)
+    for one in series:
+        one.lines  # noqa: B018  found here, not where it is drawn
+    return Tradeoff(x, y, series, methods_of(series, x))
 
 
 class TradeoffView(ChartView):
@@ -29,9 +49,10 @@ class TradeoffView(ChartView):
     kind = "pareto"
     figure = "trade-off"
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._rows: tuple[ResultRow, ...] = ()
+    def __init__(self, results: ResultsThread, parent: QWidget | None = None) -> None:
+        super().__init__(results, parent)
+        self._rows: Sequence[ResultRow] = ()
+        self._drawn = Tradeoff(X_AXES[0], Y_AXES[0], [], ())
         self._markers: dict[str, str] = {}
         self.x_box, self.y_box = _axis_box("X axis", X_AXES), _axis_box("Y axis", Y_AXES)
         self.chart = CompareChart()
@@ -43,40 +64,42 @@ class TradeoffView(ChartView):
         self.add_control("&x", self.x_box)
         self.add_control("&y", self.y_box)
         for box in (self.x_box, self.y_box):
-            box.currentIndexChanged.connect(self._draw)
+            box.currentIndexChanged.connect(self._ask)
         self.series.changed.connect(self._draw_ticked)
         self.chart.clicked.connect(lambda run_id: self.picked.emit([run_id]))
 
     def show_rows(self, rows: Sequence[ResultRow]) -> None:
-        self._rows = tuple(rows)
-        self._draw()
+        self._rows = rows
+        self._ask()
 
-    def _draw(self, *_: object) -> None:
-        x, y = self._axes()
-        series = series_of(self._rows, x, y)
-        self._markers = theme.method_markers(methods_of(series, x))
-        self.series.show_series(series, self._markers)
+    def _ask(self, *_: object) -> None:
+        rows, (x, y) = self._rows, self._axes()
+        self.ask(lambda _: tradeoff_of(rows, x, y), self._draw)
+
+    def _draw(self, drawn: Tradeoff) -> None:
+        self._drawn = drawn
+        self._markers = theme.method_markers(drawn.methods)
+        self.series.show_series(drawn.series, self._markers)
         self._draw_ticked()
 
     def _draw_ticked(self) -> None:
         ticked = self.series.ticked()
-        self.chart.show_series(ticked, *self._axes(), self._markers)
+        self.chart.show_series(ticked, self._drawn.x, self._drawn.y, self._markers)
         flagged = sum(point.flagged for series in ticked for point in series.points)
         text = "Bars are 95 % Wilson intervals."
         if flagged:
             text += f" Hollow: flagged ({run_count(flagged)}), not evidence of robustness."
         self.note.tell(text, "warning" if flagged else "muted")
+        self.told.emit()
 
     def _axes(self) -> tuple[Axis, Axis]:
         return self.x_box.currentData(), self.y_box.currentData()
 
     def figure_words(self) -> str:
-        x, y = self._axes()
-        return f"{y.name}, {x.title}"
+        return f"{self._drawn.y.name}, {self._drawn.x.title}"
 
     def figure_axes(self) -> tuple[str, ...]:
-        x, y = self._axes()
-        return ("--x", x.id, "--y", y.id)
+        return ("--x", self._drawn.x.id, "--y", self._drawn.y.id)
 
     def choose(self, run_ids: Iterable[int]) -> None:
         self.chart.choose(run_ids)
@@ -88,7 +111,7 @@ class TradeoffView(ChartView):
         save_picture(self.chart, self.series.entries(), path)
 
     def write_csv(self, path: Path) -> None:
-        write_csv(path, self.series.ticked(), *self._axes())
+        write_csv(path, self.series.ticked(), self._drawn.x, self._drawn.y)
 
     def restore(self, settings: QSettings) -> None:
         for name, box in (("x", self.x_box), ("y", self.y_box)):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from PySide6.QtCore import QModelIndex, QPoint, QRect, QSettings, Qt
@@ -18,9 +19,11 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from engine.report.naming import is_flagged
+from engine.report.naming import is_flagged, titled_pairs
 from engine.report.transfer import Matrix, matrices, transfers_text
 from engine.store import ResultRow, Store
+from gui.base.model_names import titles
+from gui.bridge.results_thread import ResultsThread
 from gui.pages.compare.chart_view import ChartView
 from gui.pages.compare.transfer_model import MEASURES, TransferModel
 from gui.widgets.empty_state import EmptyState
@@ -36,6 +39,30 @@ _NOT_JUDGED = (
 )
 
 
+@dataclass(frozen=True)
+class Transfers:
+    """The pairs of some runs.
+
+    Attributes:
+        matrices: of each attack.
+        flagged: the runs that are no evidence of robustness.
+        several: whether an attack has several of the runs.
+    """
+
+    matrices: list[Matrix]
+    flagged: set[int]
+    several: bool
+
+
+def read_transfers(store: Store, rows: Sequence[ResultRow], words: Mapping[str, str]) -> Transfers:
+    """The pairs among these runs; ``words`` are the titles of models by id."""
+    pairs = store.transfers(among=[row["run_id"] for row in rows])
+    attacks = [(row["dataset"], row["attack"]) for row in rows]
+    flagged = {row["run_id"] for row in rows if is_flagged(row)}
+    several = len(attacks) > len(set(attacks))
+    return Transfers(matrices(titled_pairs(pairs, words)), flagged, several)
+
+
 class TransferView(ChartView):
     """Sources down, targets across; numbers on colour."""
 
@@ -44,9 +71,8 @@ class TransferView(ChartView):
     kind = "transfer"
     figure = "transfer rates"
 
-    def __init__(self, store: Store, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._store = store
+    def __init__(self, results: ResultsThread, parent: QWidget | None = None) -> None:
+        super().__init__(results, parent)
         self._matrices: list[Matrix] = []
         self._flagged: set[int] = set()
         self._attack = ""
@@ -81,20 +107,21 @@ class TransferView(ChartView):
         self.add_control("&measure", self.measure_box)
 
     def show_rows(self, rows: Sequence[ResultRow]) -> None:
-        self._flagged = {row["run_id"] for row in rows if is_flagged(row)}
-        pairs = self._store.transfers(among=(row["run_id"] for row in rows))
-        self._matrices = matrices(pairs)
-        titles = [matrix.title for matrix in self._matrices]
+        words = titles()
+        self.ask(lambda store: read_transfers(store, rows, words), self._take)
+
+    def _take(self, found: Transfers) -> None:
+        self._matrices, self._flagged = found.matrices, found.flagged
+        attacks = [matrix.title for matrix in self._matrices]
         self.attack_box.blockSignals(True)
         self.attack_box.clear()
-        self.attack_box.addItems(titles)
-        if self._attack in titles:
-            self.attack_box.setCurrentIndex(titles.index(self._attack))
+        self.attack_box.addItems(attacks)
+        if self._attack in attacks:
+            self.attack_box.setCurrentIndex(attacks.index(self._attack))
         self.attack_box.blockSignals(False)
-        self.controls.setEnabled(bool(titles))
-        attacks = [(row["dataset"], row["attack"]) for row in rows]
-        self.empty.text.setText(_NOT_JUDGED if len(attacks) > len(set(attacks)) else _ALONE)
-        self.stack.setCurrentIndex(0 if titles else 1)
+        self.controls.setEnabled(bool(attacks))
+        self.empty.text.setText(_NOT_JUDGED if found.several else _ALONE)
+        self.stack.setCurrentIndex(0 if attacks else 1)
         self._draw()
 
     def _attack_chosen(self) -> None:

@@ -70,9 +70,7 @@ def show(harness: PageHarness, page: Any, chart: str) -> None:
 
 
 def settle(harness: PageHarness, page: Any) -> None:
-    comparisons = page.table.model_.comparisons
-    harness.qtbot.waitUntil(page.security.settled)
-    harness.qtbot.waitUntil(lambda: all(comparison.reason != "..." for comparison in comparisons))
+    harness.qtbot.waitUntil(page.settled)
 
 
 def test_the_switch_is_reached_and_moved_by_keys_and_remembered(harness: PageHarness) -> None:

@@ -13,13 +13,15 @@ from PySide6.QtGui import QColor, QPainterPath
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
+from engine.report.naming import titled
 from engine.report.series import X_AXES, Y_AXES, methods_of, series_of, wants_log
 from engine.specs.study import Study
 from engine.statistics.intervals import paired_difference
 from engine.store import RunKeys, Writer
 from gui.base import file_dialogs, theme
+from gui.base.model_names import model_title, titles
 from gui.bridge.picture_process import PictureProcess
-from gui.pages.compare.chart_data import baselines
+from gui.pages.compare.compared_runs import references
 from gui.pages.compare.markers import shape
 from tests.helpers.fake_results import STUDY
 from tests.helpers.page_kit import PageHarness
@@ -36,8 +38,7 @@ def settled(harness: PageHarness) -> Any:
 
 
 def wait(harness: PageHarness, page: Any) -> None:
-    comparisons = page.table.model_.comparisons
-    harness.qtbot.waitUntil(lambda: all(comparison.reason != "..." for comparison in comparisons))
+    harness.qtbot.waitUntil(page.settled)
 
 
 def finished(harness: PageHarness) -> list[dict[str, Any]]:
@@ -92,9 +93,9 @@ def test_runs_on_other_images_are_not_compared(harness: PageHarness) -> None:
 
 def test_a_baseline_has_the_same_model_and_attack(harness: PageHarness) -> None:
     rows = finished(harness)
-    baseline = baselines(rows)
+    baseline = references(rows, rows)
     for row in rows:
-        reference = baseline(row)
+        reference = baseline.get(row["run_id"])
         if row["compression"] == "none":
             assert reference is None
         else:
@@ -179,7 +180,7 @@ def test_unticking_a_series_takes_it_out_of_chart_and_exports(harness: PageHarne
 
     hidden = {
         point.run_id
-        for group in series_of(finished(harness), RATE, ROBUST)
+        for group in series_of(titled(finished(harness), titles()), RATE, ROBUST)
         if group.name == name
         for point in group.points
     }
@@ -292,7 +293,10 @@ def test_the_figure_is_drawn_in_another_process(
 
     assert str(target) in harness.messages[-1].text
     text = "".join(ElementTree.parse(target).getroot().itertext())
-    assert "digits-resnet-at" in text
+    legend = page.tradeoff.series
+    names = [legend.item(row).text() for row in range(legend.count())]
+    assert any(model_title("digits-resnet-at") in name for name in names)
+    assert all(name in text for name in names), "the figure and the window name alike"
 
 
 def test_a_figure_that_cannot_be_written_says_why(
