@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from PySide6.QtCore import QModelIndex, QStringListModel, Signal
 from PySide6.QtWidgets import QComboBox, QCompleter, QLineEdit, QWidget
 
-from engine.store.columns import TableRow
+from engine.store.columns import RunRow, TableRow
 from engine.store.run_table import RunTable
 from gui.widgets.fill_box import fill_box
 from gui.widgets.recent_runs import Mask, found
 
-Title = Callable[[TableRow], str]
+Row = TableRow | RunRow
+Title = Callable[[Any], str]
 
 
 class RunBox(QComboBox):
@@ -72,10 +74,14 @@ class RunBox(QComboBox):
         if self._typed is not None:
             self.line.setText(self._typed)
 
-    def show_run(self, run_id: int | None) -> None:
-        """Show a run as the chosen one, without telling anybody; list it if it is not listed."""
+    def show_run(self, run_id: int | None, row: Row | None = None) -> None:
+        """Show a run as the chosen one, without telling anybody; list it if it is not listed.
+
+        Args:
+            row: of a run that is not in the table.
+        """
         if self.findData(run_id) < 0 and run_id is not None:
-            row = self._table.run(run_id)
+            row = row or self._table.run(run_id)
             if row is not None:
                 self.insertItem(0, self._title(row), run_id)
         self.setCurrentIndex(self.findData(run_id))

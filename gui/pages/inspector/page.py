@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from PySide6.QtCore import QModelIndex, QSize, Qt
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
@@ -18,23 +19,24 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from engine.errors import StoreError
-from engine.report.evidence import lights, summarise
-from engine.store import QueueRow, RunRow
+from engine.errors import CrumpleError
+from engine.report.evidence import Summary, lights, summarise
+from engine.store import RunRow, Store
+from engine.store.columns import TableRow
 from gui.base import file_dialogs
 from gui.base.model_names import model_title
 from gui.base.page_context import PageContext
-from gui.bridge.store_version import Version, store_version
 from gui.pages.base import Page
 from gui.pages.inspector.example_panel import ExamplePanel
 from gui.pages.inspector.example_sheet import MOST, save_sheet
 from gui.pages.inspector.examples_model import GAP, SIDE, ExamplesModel
 from gui.pages.inspector.kept_images import ORDERS, SHOWN, KeptImages, figures, read_examples
-from gui.pages.inspector.same_image import SameImageTable
+from gui.pages.inspector.same_image import MOST_RUNS, SameImageTable
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.figures_panel import FiguresPanel
-from gui.widgets.fill_box import fill_box
 from gui.widgets.message_bar import Message
+from gui.widgets.recent_runs import Mask, recent
+from gui.widgets.run_box import RunBox
 from gui.widgets.traffic_light import SummaryBanner
 
 _FIGURES = {
@@ -47,6 +49,7 @@ _FIGURES = {
     "forwards": "Forwards",
     "backwards": "Backwards",
 }
+READING = "Reading…"
 _STEPS = {
     Qt.Key.Key_Left: -1,
     Qt.Key.Key_K: -1,
@@ -82,12 +85,14 @@ class InspectorPage(Page):
 
     def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
         super().__init__(context, parent)
-        self._seen: Version | None = None
-        self._rows: dict[int, QueueRow | RunRow] = {}
+        self.run_id: int | None = None
+        self._seen: int | None = None
+        self._beside: dict[int, RunRow] = {}
         self._stamp: tuple[Any, ...] = ()
+        self._trouble = ""
         self.examples: KeptImages | None = None
         self.place: int | None = None
-        self.runs = QComboBox()
+        self.runs = RunBox(context.runs.table, self._offered, _title)
         self.shown, self.order = QComboBox(), QComboBox()
         self.previous, self.next = QPushButton("Previous"), QPushButton("Next")
         self.position = QLabel()
@@ -97,7 +102,7 @@ class InspectorPage(Page):
         self.evidence = SummaryBanner()
         self.panel = ExamplePanel()
         self.figures = FiguresPanel(_FIGURES)
-        self.same = SameImageTable(context.store)
+        self.same = SameImageTable(context.results)
         self.stack, self.grid_stack = QStackedWidget(), QStackedWidget()
         self.no_images = EmptyState(
             "inspector",
@@ -109,6 +114,7 @@ class InspectorPage(Page):
             "No run has images yet. Finished runs keep examples that can be looked at here.",
             (("New study", lambda: self.go.emit("new", None)),),
         )
+        self.reading = EmptyState("inspector", READING)
         self.no_match = QLabel("No image of this kind.")
         self._build()
         self._connect()
@@ -118,7 +124,6 @@ class InspectorPage(Page):
 
     def _build(self) -> None:
         for box, name, hint in (
-            (self.runs, "Run", "Whose images are shown."),
             (self.shown, "Images shown", "Which images are listed."),
             (
                 self.order,
@@ -128,9 +133,6 @@ class InspectorPage(Page):
         ):
             box.setAccessibleName(name)
             box.setToolTip(hint)
-        self.runs.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
         for box, entries in ((self.shown, SHOWN), (self.order, ORDERS)):
             for key, (text, _) in entries.items():
                 box.addItem(text, key)
@@ -145,7 +147,7 @@ class InspectorPage(Page):
         for widget in (self.shown, self.order, self.previous, self.position, self.next):
             top.addWidget(widget)
         top.addWidget(self.sheet_button)
-        for part in (self._content(), self.no_images, self.no_runs):
+        for part in (self._content(), self.no_images, self.no_runs, self.reading):
             self.stack.addWidget(part)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -180,7 +182,7 @@ class InspectorPage(Page):
         return content
 
     def _connect(self) -> None:
-        self.runs.activated.connect(lambda line: self.open(self.runs.itemData(line)))
+        self.runs.chosen.connect(self._chosen)
         self.shown.currentIndexChanged.connect(self._list)
         self.order.currentIndexChanged.connect(self._list)
         self.previous.clicked.connect(lambda: self.step(-1))
@@ -205,18 +207,29 @@ class InspectorPage(Page):
     # -- which run -------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        version = store_version(self.context.store)
-        if version == self._seen:
+        if self.context.runs.version == self._seen:
             return
-        self._seen = version
-        rows = [row for row in self.context.store.queue() if row["done"]]
-        self._rows = {row["run_id"]: row for row in rows}
-        wanted = self.runs.currentData()
-        fill_box(self.runs, [(_title(row), row["run_id"]) for row in reversed(rows)])
-        if wanted not in self._rows:
-            wanted = rows[-1]["run_id"] if rows else None
-        self.runs.setCurrentIndex(self.runs.findData(wanted))
-        self._load(wanted)
+        self._seen = self.context.runs.version
+        table = self.context.runs.table
+        rows = table.rows(recent(table, self._offered()))
+        self.runs.fill([(_title(row), row["run_id"]) for row in rows])
+        if self._row() is None:
+            self.run_id = rows[0]["run_id"] if rows else None
+        self._show_run()
+
+    def _offered(self) -> Mask:
+        """Runs of which images have been judged."""
+        table = self.context.runs.table
+        return table.shown() & (table.numbers("done") > 0)
+
+    def _row(self) -> TableRow | RunRow | None:
+        if self.run_id is None:
+            return None
+        return self.context.runs.table.run(self.run_id) or self._beside.get(self.run_id)
+
+    def _chosen(self, run_id: int) -> None:
+        self.open(run_id)
+        self.setFocus()  # out of the line, which would take the keys that step through images
 
     def open(self, payload: Any) -> None:
         """Show the images of a run by its id, staying on the same image if it has it."""
@@ -225,70 +238,95 @@ class InspectorPage(Page):
         if not isinstance(payload, int):
             return
         self.refresh()
-        if self.runs.findData(payload) < 0:
-            self._add_run(payload)
-        self.runs.setCurrentIndex(self.runs.findData(payload))
-        self._load(self.runs.currentData())
+        if self.context.runs.table.run(payload) is None:  # deleted, or not read yet
+            self.context.results.ask(
+                self, "run", lambda store: store.run(payload), self._show_beside, self._say
+            )
+        else:
+            self.run_id = payload
+            self._show_run()
 
-    def _add_run(self, run_id: int) -> None:
-        """List a run that has no images, so that the page can say so."""
-        try:
-            row = self.context.store.run(run_id)
-        except StoreError as error:
-            self.notify.emit(Message.of(error))
-            return
-        self._rows[run_id] = row
-        self.runs.insertItem(0, _title(row), run_id)
+    def _show_beside(self, row: RunRow) -> None:
+        self.run_id = row["run_id"]
+        self._beside[self.run_id] = row
+        self._show_run()
 
-    def _load(self, run_id: int | None) -> None:
-        row = self._rows.get(run_id) if run_id is not None else None
-        stamp = (run_id, row["done"] if row else 0)
+    def _say(self, error: CrumpleError) -> None:
+        self.notify.emit(Message.of(error))
+
+    def _show_run(self) -> None:
+        row = self._row()
+        self.runs.show_run(self.run_id, row)
+        stamp = (self.run_id, row["done"] if row else 0)
         if stamp != self._stamp:
-            other_run = stamp[0] != (self._stamp or (None,))[0]
-            self._stamp = stamp
-            self.examples = self._read(row["run_id"]) if row else None
-            if self.examples and other_run:
-                self.panel.fit_amplification(self.examples)
-            self._list()
-        reason = self.no_images if row else self.no_runs
-        self.no_images.text.setText(_why_none(row))
-        self.stack.setCurrentIndex(0 if self.examples else self.stack.indexOf(reason))
-        for widget in (self.shown, self.order, self.sheet_button):
-            widget.setEnabled(bool(self.examples))
+            if stamp[0] != (self._stamp or (None,))[0]:
+                self._show_examples(None)
+                self.evidence.show_summary(Summary("unknown", READING) if row else None)
+            self._stamp, self._trouble = stamp, ""
+            if row:
+                self._read(row["run_id"])
+        if row:
+            self._judge(row["run_id"])
+        self._tell_what_is_there()
         self.same.set_runs(self._others(row))
-        self._judge(run_id if row else None)
         self.selected.emit(self.selected_runs())
 
-    def _read(self, run_id: int) -> KeptImages | None:
-        try:
-            return read_examples(self.context.store, run_id)
-        except StoreError as error:  # a file of theirs is missing or damaged
-            self.notify.emit(Message.of(error))
-            return None
+    def _read(self, run_id: int) -> None:
+        def refused(error: CrumpleError) -> None:  # a file of theirs is missing or damaged
+            self._say(error)
+            self._trouble = error.message
+            self._show_examples(None)
+            self._tell_what_is_there()
 
-    def _judge(self, run_id: int | None) -> None:
+        def take(examples: KeptImages) -> None:
+            if self.examples is None:
+                self.panel.fit_amplification(examples)
+            self._trouble = _why_none(self._row())
+            self._show_examples(examples)
+            self._tell_what_is_there()
+
+        self.context.results.ask(
+            self, "images", lambda store: read_examples(store, run_id), take, refused
+        )
+
+    def _show_examples(self, examples: KeptImages | None) -> None:
+        self.examples = examples
+        self._list()
+
+    def _tell_what_is_there(self) -> None:
+        """Images, or why there are none; a run of which nothing is known yet is being read."""
+        shown: QWidget | None = self.stack.widget(0)
+        if self._row() is None:
+            shown = self.no_runs if self.context.runs.complete else self.reading
+        elif not self.examples:
+            shown = self.no_images if self._trouble else self.reading
+        assert shown is not None
+        self.no_images.text.setText(self._trouble)
+        self.stack.setCurrentWidget(shown)
+        for widget in (self.shown, self.order, self.sheet_button):
+            widget.setEnabled(bool(self.examples))
+
+    def _judge(self, run_id: int) -> None:
         """Say whether the number behind these images can be quoted."""
-        if run_id is None:
-            self.evidence.show_summary(None)
-            return
-        row = self.context.store.run(run_id)
-        checks = lights(row, self.context.store.checks(row["run_id"]))
-        self.evidence.show_summary(summarise(row, checks))
 
-    def _others(self, row: QueueRow | RunRow | None) -> list[QueueRow | RunRow]:
+        def summary(store: Store) -> Summary:
+            row = store.run(run_id)
+            return summarise(row, lights(row, store.checks(run_id)))
+
+        self.context.results.ask(self, "evidence", summary, self.evidence.show_summary)
+
+    def _others(self, row: TableRow | RunRow | None) -> list[TableRow]:
         if row is None:
             return []
-        return [
-            other
-            for other in self._rows.values()
-            if other["run_id"] != row["run_id"]
-            and other["status"] == "finished"
-            and all(other[key] == row[key] for key in ("study", "dataset", "attack"))
-        ]
+        table = self.context.runs.table
+        same = table.like(row, ("study", "dataset", "attack"))
+        if len(same):
+            same &= table.where(("status",), lambda other: other["status"] == "finished")
+            same[table.places([row["run_id"]])] = False
+        return table.rows(np.flatnonzero(same)[:MOST_RUNS])
 
     def selected_runs(self) -> list[int]:
-        run_id = self.runs.currentData()
-        return [] if run_id is None else [int(run_id)]
+        return [] if self.run_id is None else [self.run_id]
 
     # -- which image -----------------------------------------------------------------------
 
@@ -357,11 +395,11 @@ class InspectorPage(Page):
             self.notify.emit(Message(f"{path} cannot be written.", hint, "error"))
 
 
-def _title(row: QueueRow | RunRow) -> str:
+def _title(row: TableRow | RunRow) -> str:
     return f"{row['run_id']}  {model_title(row['model'])}, {row['compression']}, {row['attack']}"
 
 
-def _why_none(row: QueueRow | RunRow | None) -> str:
+def _why_none(row: TableRow | RunRow | None) -> str:
     if row and row["status"] != "finished":
         return f"This run is {row['status']} and has no images yet."
     return "This run kept no images. Set keep_images above 0 in the study and run it again."

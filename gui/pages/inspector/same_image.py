@@ -5,33 +5,33 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem, QWidget
 
-from engine.store import QueueRow, RunRow, SampleRow, Store
+from engine.store import SampleRow
+from engine.store.columns import TableRow
 from gui.base import theme
 from gui.base.model_names import model_title
+from gui.bridge.results_thread import ResultsThread
 from gui.pages.inspector.kept_images import KeptImages, prediction, verdict
 from gui.widgets.tables import set_up_table
 
 _HEADS = ("Run", "Model", "Compression", "Prediction", "Verdict")
 _WIDTHS = (48, 128, 128, 96, 128)
-_MOST = 40
+MOST_RUNS = 40
+"""More would not be looked through."""
 
 
 class SameImageTable(QTableWidget):
     """One row per other run under the same attack; samples are read one run at a time."""
 
-    def __init__(self, store: Store, parent: QWidget | None = None) -> None:
+    def __init__(self, results: ResultsThread, parent: QWidget | None = None) -> None:
         super().__init__(0, len(_HEADS), parent)
-        self._store = store
+        self._results = results
         self._samples: dict[int, dict[int, SampleRow]] = {}
-        self._runs: list[QueueRow | RunRow] = []
+        self._runs: list[TableRow] = []
         self._image: tuple[KeptImages, int] | None = None
         self._waiting: deque[int] = deque()
-        self._timer = QTimer(self)
-        self._timer.setInterval(0)
-        self._timer.timeout.connect(self._work)
         set_up_table(self, "The same image in the other runs", 24)
         self.setHorizontalHeaderLabels(_HEADS)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -45,14 +45,13 @@ class SameImageTable(QTableWidget):
             self.setColumnWidth(column, width)
         theme.current().changed.connect(self._show)
 
-    def set_runs(self, runs: Sequence[QueueRow | RunRow]) -> None:
+    def set_runs(self, runs: Sequence[TableRow]) -> None:
         """The finished runs to look the image up in."""
-        self._runs = list(runs[:_MOST])
-        self._waiting = deque(
-            row["run_id"] for row in self._runs if row["run_id"] not in self._samples
-        )
-        if self._waiting:
-            self._timer.start()
+        self._runs = list(runs[:MOST_RUNS])
+        ids = [row["run_id"] for row in self._runs]
+        self._samples = {id_: self._samples[id_] for id_ in ids if id_ in self._samples}
+        self._waiting = deque(id_ for id_ in ids if id_ not in self._samples)
+        self._read_next()
         self._show()
 
     def show_image(self, examples: KeptImages, index: int) -> None:
@@ -64,13 +63,20 @@ class SameImageTable(QTableWidget):
         """The run that a line speaks of."""
         return int(self._runs[line]["run_id"])
 
-    def _work(self) -> None:
+    def _read_next(self) -> None:
+        """One run after the other, so that another question need not wait for all."""
         if not self._waiting:
-            self._timer.stop()
-            self._show()
             return
-        run_id = self._waiting.popleft()
-        self._samples[run_id] = {row["index"]: row for row in self._store.samples(run_id)}
+        run_id = self._waiting[0]
+
+        def take(samples: list[SampleRow]) -> None:
+            self._samples[run_id] = {row["index"]: row for row in samples}
+            if self._waiting and self._waiting[0] == run_id:
+                self._waiting.popleft()
+            self._show()
+            self._read_next()
+
+        self._results.ask(self, "samples", lambda store: store.samples(run_id), take)
 
     def _show(self) -> None:
         if self._image is None:

@@ -8,14 +8,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSettings, Qt
 from PySide6.QtGui import QImage
 from PySide6.QtTest import QTest
 
+from engine.store import Store
 from gui.base import file_dialogs
+from gui.base.page_context import make_context
+from gui.bridge.engine_client import QtEngineClient
 from gui.pages.inspector.kept_images import confidence_drop, flipped, read_examples, verdict
+from gui.pages.inspector.page import READING
 from gui.pages.inspector.pixels import fitting_scale, perturbation, picture
+from tests.helpers.fake_results import FakeResults
+from tests.helpers.fakes import FakeEngineClient
+from tests.helpers.inline import Held
 from tests.helpers.page_kit import PageHarness
+from tests.helpers.patient_bot import PatientBot
 
 RUN = ("digits-resnet-at", "magnitude 90%", "pgd")
 
@@ -219,7 +227,7 @@ def test_the_same_image_in_other_runs(harness: PageHarness) -> None:
     page = harness.page("inspector")
     page.open(harness.run(*RUN))
     page.step(4)
-    harness.qtbot.waitUntil(lambda: not page.same._timer.isActive())
+    assert not page.same._waiting
     index = page.examples.samples[page.place]["index"]
 
     assert page.same.rowCount() == 9
@@ -270,3 +278,85 @@ def test_images_that_the_attack_flipped_come_first(harness: PageHarness) -> None
     assert 0 < len(flips) < len(samples)
     assert shown == flips + [place for place in range(len(samples)) if place not in flips]
     assert page.place == flips[0]
+
+
+def test_images_are_being_read_until_they_have_been_and_the_newest_wins(
+    results: FakeResults,
+    engine: FakeEngineClient,
+    settings: QSettings,
+    qtbot: PatientBot,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    thread = Held()
+    store = Store(results.path)
+    context = make_context(store, QtEngineClient(engine), settings, executor=thread)
+    harness = PageHarness(qtbot, context, results)
+    page = harness.page("inspector")
+    assert page.stack.currentWidget() is page.reading
+    thread.go_on()
+    read: list[int] = []
+    real = Store.images
+
+    def images(self: Store, run_id: int) -> Any:
+        read.append(run_id)
+        return real(self, run_id)
+
+    monkeypatch.setattr(Store, "images", images)
+    first, second = harness.run(*RUN), harness.run("digits-resnet", "none", "pgd")
+    for run_id in (first, second):
+        page.open(run_id)
+        assert page.stack.currentWidget() is page.reading
+        assert page.evidence.text.text() == READING, "not what is known of another run"
+        assert not page.examples
+    thread.go_on()
+    assert page.examples.run_id == second
+    assert page.stack.currentWidget() is page.stack.widget(0)
+    assert page.evidence.text.text() != READING
+    assert read == [second], "what nobody looks at any more is not read"
+    context.close()
+    thread.go_on()
+
+
+def test_a_run_that_is_in_no_list_is_shown_all_the_same(harness: PageHarness) -> None:
+    run_id = harness.run(*RUN)
+    harness.context.store.set_deleted([run_id])
+    harness.context.runs.refresh()
+    page = harness.page("inspector")
+    assert page.runs.findData(run_id) < 0
+    page.open(run_id)
+    assert page.examples.run_id == run_id
+    assert page.runs.currentData() == run_id
+    page.open(12345)
+    assert "12345" in harness.messages[-1].text
+    assert page.examples.run_id == run_id, "what was shown stays"
+
+
+def test_a_change_looks_at_few_of_many_runs(
+    harness: PageHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gui.widgets.recent_runs.recent.__defaults__", (3,))
+    monkeypatch.setattr(Store, "queue", None)
+    monkeypatch.setattr(Store, "results", None)
+    page = harness.page("inspector")
+    page.open(harness.run(*RUN))
+    assert page.runs.count() == 4, "the list is as long as asked, and the run that is shown"
+    read: list[int] = []
+    monkeypatch.setattr(Store, "samples", lambda self, run_id: read.append(run_id))
+    monkeypatch.setattr(Store, "images", lambda self, run_id: read.append(run_id))
+    harness.context.store.annotate(1, note="new")
+    harness.context.runs.refresh()
+    assert read == [], "the images of this run are the same"
+    assert page.runs.currentData() == page.run_id == harness.run(*RUN)
+
+
+def test_a_run_is_found_by_its_words(harness: PageHarness) -> None:
+    page = harness.page("inspector")
+    wanted = harness.run("digits-resnet", "ptq w4", "fgsm")
+    page.runs.line.setFocus()
+    page.runs.line.selectAll()
+    QTest.keyClicks(page.runs.line, "model=digits-resnet ptq w4 fgsm")
+    QTest.keyClick(page.runs.line, Qt.Key.Key_Return)
+    assert page.examples.run_id == wanted
+    before = page.place
+    QTest.keyClick(page, Qt.Key.Key_J)
+    assert page.place != before, "the keys step through images again"
