@@ -36,7 +36,7 @@ from engine.store.result_rows import VALUES, read_json, result_row, result_value
 from engine.store.stages import checks_of, read_stage, records_of
 from engine.store.telemetry import read_telemetry
 from engine.store.transfers import transfer_rows
-from engine.store.usage import ModelUsage, model_usage
+from engine.store.usage import ModelUsage, count_active, model_usage
 from engine.store.verdicts import refresh_around
 
 _OBJECTS = ("spec", "environment", "verdict", "checks")
@@ -277,6 +277,10 @@ class Store:
     def model_usage(self) -> dict[str, ModelUsage]:
         """Which models the runs use, by id; models that none uses are left out."""
         return model_usage(self.db)
+
+    def active_users(self, model: str) -> int:
+        """How many runs that wait or run use a model (``ModelUsage.active``)."""
+        return count_active(self.db, model)
 
     # -- images ----------------------------------------------------------------------------
 

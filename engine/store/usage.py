@@ -23,13 +23,15 @@ class ModelUsage:
 
 
 _USERS = """
-    WITH users AS (
-        SELECT id AS run_id, status, model AS name FROM runs
-        UNION
-        SELECT runs.id, status, param.value
-        FROM runs, json_each(spec, '$.recipe') AS step, json_each(step.value, '$.params') AS param
-        WHERE spec LIKE '%"teacher%' AND param.key LIKE 'teacher%' AND param.type = 'text'
-    )
+    SELECT id AS run_id, status, model AS name FROM runs WHERE {which}
+    UNION
+    SELECT runs.id, status, param.value
+    FROM runs, json_each(spec, '$.recipe') AS step, json_each(step.value, '$.params') AS param
+    WHERE {which} AND spec LIKE '%"teacher%' AND param.key LIKE 'teacher%' AND param.type = 'text'
+"""
+
+_USAGE = f"""
+    WITH users AS ({_USERS.format(which="1")})
     SELECT name,
         count(DISTINCT CASE WHEN coalesce(deleted, 0) = 0 THEN users.run_id END) AS runs,
         count(DISTINCT CASE WHEN coalesce(deleted, 0) = 0 THEN study_id END) AS studies,
@@ -45,5 +47,13 @@ def model_usage(db: Database) -> dict[str, ModelUsage]:
     """By model id; models that no run uses are left out."""
     return {
         row["name"]: ModelUsage(row["runs"], row["studies"], row["active"])
-        for row in db.query(_USERS)
+        for row in db.query(_USAGE)
     }
+
+
+def count_active(db: Database, model: str) -> int:
+    """How many runs that wait or run use a model, deleted or not; quick at any size."""
+    active = _USERS.format(which="status IN ('waiting', 'running')")
+    sql = f"SELECT count(DISTINCT run_id) AS n FROM ({active}) WHERE name = ?"
+    (row,) = db.query(sql, (model,))
+    return int(row["n"])

@@ -25,6 +25,7 @@ from engine.errors import CrumpleError
 from engine.store import ModelUsage
 from gui.base import theme
 from gui.base.page_context import PageContext
+from gui.base.seldom import Seldom
 from gui.library.favourites import Favourites
 from gui.library.library_model import ROW_ROLE, STAR, LibraryFilter, LibraryModel, LibraryRow
 from gui.library.model_commands import DeleteModel, EditModel, RestoreModel, check_unused
@@ -46,6 +47,8 @@ ORIGINS = (
     ("To download (torchvision)", "published"),
     ("Deleted", "deleted"),
 )
+USAGE_MS = 3000
+"""Where models are used is told from every run, so not at each change while a study runs."""
 _WIDTHS = (28, 200, 92, 64, 92, 100, 108, 56)
 
 
@@ -76,6 +79,8 @@ class LibraryWindow(Dialog):
         super().__init__(parent)
         self._context, self._undo, self._changed = context, undo, changed
         self._favourites = Favourites(context.settings)
+        self._usage: dict[str, ModelUsage] = {}
+        self._usage_due = Seldom(self._read_usage, USAGE_MS, self)
         self.search, self.origin = LineEdit(), QComboBox()
         self.message, self.card = OverlayBar(self), ModelView()
         self.table, self.model = QTableView(), LibraryModel(self)
@@ -159,8 +164,19 @@ class LibraryWindow(Dialog):
 
     def refresh(self) -> None:
         """Look at the library, the trash and the runs again; the selection stays."""
+        self._usage_due.ask()
+        self._show_models()
+
+    def _read_usage(self) -> None:
+        def take(usage: dict[str, ModelUsage]) -> None:
+            self._usage = usage
+            self._show_models()
+
+        self._context.results.ask(self, "usage", lambda store: store.model_usage(), take)
+
+    def _show_models(self) -> None:
         chosen = self.selected()
-        usage, stars = self._context.store.model_usage(), self._favourites.ids()
+        usage, stars = self._usage, self._favourites.ids()
         known = cards.cards()
         rows = [
             LibraryRow(card, usage.get(id_, ModelUsage()), id_ in stars)

@@ -126,11 +126,10 @@ def check_unused(card: ModelCard, store: Store) -> None:
     Raises:
         ModelError: runs that use the model wait or run.
     """
-    usage = store.model_usage().get(card.id)
-    if usage is not None and usage.active:
-        verb = "waits or is running" if usage.active == 1 else "wait or are running"
+    if active := store.active_users(card.id):
+        verb = "waits or is running" if active == 1 else "wait or are running"
         raise ModelError(
-            f"The model {card.id!r} cannot be deleted: {run_count(usage.active)} that "
-            f"{'uses' if usage.active == 1 else 'use'} it {verb}.",
+            f"The model {card.id!r} cannot be deleted: {run_count(active)} that "
+            f"{'uses' if active == 1 else 'use'} it {verb}.",
             "Cancel these in the queue first.",
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import platform
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from engine.specs.sweeps import steps_of
 from engine.store import PaceRow, StepPaceRow, Store
 from gui.base import file_dialogs
 from gui.base.page_context import PageContext
+from gui.base.seldom import Seldom
 from gui.base.undo_commands import ReplaceDraft
 from gui.bridge.store_version import Version, store_version
 from gui.pages.base import Page
@@ -36,8 +36,8 @@ MOST_RUNS = 5000
 _DRAFT = "new/draft"
 _UNNAMED = "Study"
 
-_PACES_KEPT = 10.0
-"""Seconds after which the times of stored runs are read again, if there are new ones."""
+PACES_MS = 10_000
+"""While a study runs the times of stored runs hardly change, and reading them takes a while."""
 
 
 class NewPage(Page):
@@ -64,7 +64,7 @@ class NewPage(Page):
         self.count, self.verdict, self.estimate = QLabel(), QLabel(), QLabel()
         self._paces = Paces()
         self._planned: dict[str, Any] | None = None
-        self._paces_read: float | None = None
+        self._paces_due = Seldom(self._read_paces, PACES_MS, self)
         self._seen: Version | None = None
         self.example = TextButton("crumple", "Load example")
         self.open_button = TextButton("folder", "Open…")
@@ -207,14 +207,13 @@ class NewPage(Page):
         self._offer_anew()
         self.data.model_list.refresh()
         version = store_version(self.context.store)
-        if version != self._seen and self._may_read():
-            self._seen, self._paces_read = version, time.monotonic()
-            here = self.context.client.device
-            self.context.results.ask(self, "paces", lambda store: _paces(store, here), self._know)
+        if version != self._seen:
+            self._seen = version
+            self._paces_due.ask()
 
-    def _may_read(self) -> bool:
-        """While a study runs the times hardly change, and reading all of them takes a while."""
-        return self._paces_read is None or time.monotonic() - self._paces_read > _PACES_KEPT
+    def _read_paces(self) -> None:
+        here = self.context.client.device
+        self.context.results.ask(self, "paces", lambda store: _paces(store, here), self._know)
 
     def _know(self, paces: Paces) -> None:
         self._paces = paces

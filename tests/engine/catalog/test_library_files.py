@@ -121,6 +121,8 @@ def test_usage_counts_runs_studies_and_what_waits(tmp_path: Path) -> None:
         store.set_deleted(run_ids[:2])
         store.db.execute("UPDATE runs SET status = 'waiting' WHERE id = ?", (run_ids[0],))
         assert store.model_usage() == {"digits-resnet": ModelUsage(4, 1, 1)}
+        assert store.active_users("digits-resnet") == 1
+        assert store.active_users("another") == 0
 
 
 def test_a_teacher_is_used_too(tmp_path: Path) -> None:
@@ -133,3 +135,6 @@ def test_a_teacher_is_used_too(tmp_path: Path) -> None:
         )
         found = store.model_usage()
         assert found == {"digits-resnet": ModelUsage(6, 1, 0), "big": ModelUsage(2, 1, 0)}
+        assert store.active_users("big") == 0
+        store.db.execute("UPDATE runs SET status = 'running' WHERE id = ?", (run_ids[1],))
+        assert store.active_users("big") == store.model_usage()["big"].active == 1
