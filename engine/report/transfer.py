@@ -52,12 +52,13 @@ def matrices(rows: Sequence[TransferRow]) -> list[Matrix]:
     # Without n: in a result it is the number of images, here those that a rate is over.
     titles = [{key: group[0][key] for key in ("dataset", "attack")} for group in groups]
     return [
-        _matrix(namer(titles, ("dataset", "attack"))(title), group)
+        matrix_of(namer(titles, ("dataset", "attack"))(title), group)
         for title, group in zip(titles, groups, strict=True)
     ]
 
 
-def _matrix(title: str, group: Sequence[TransferRow]) -> Matrix:
+def matrix_of(title: str, group: Sequence[TransferRow]) -> Matrix:
+    """These pairs as one matrix."""
     variants = {
         end["run"]: end for row in group for end in (_end(row, "source"), _end(row, "target"))
     }

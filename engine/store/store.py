@@ -35,7 +35,7 @@ from engine.store.queue_counts import QueueCounts, queue_counts
 from engine.store.result_rows import VALUES, read_json, result_row, result_values
 from engine.store.stages import checks_of, read_stage, records_of
 from engine.store.telemetry import read_telemetry
-from engine.store.transfers import transfer_rows
+from engine.store.transfers import has_transfers, transfer_rows
 from engine.store.usage import ModelUsage, count_active, model_usage
 from engine.store.verdicts import refresh_around
 
@@ -273,6 +273,10 @@ class Store:
         """
         study_id = None if study is None else self._study_id(study)
         return transfer_rows(self.db, study_id, among)
+
+    def has_transfers(self, *, among: Iterable[int]) -> bool:
+        """Whether there is a pair of two of these runs."""
+        return has_transfers(self.db, among)
 
     def model_usage(self) -> dict[str, ModelUsage]:
         """Which models the runs use, by id; models that none uses are left out."""

@@ -73,6 +73,18 @@ def transfer_rows(
     return _with_shares(list(found))
 
 
+def has_transfers(db: Database, among: Iterable[int]) -> bool:
+    """Whether there is a pair of two of these runs."""
+    if "transfers" not in db.table_names():
+        return False
+    found = db.execute(
+        "SELECT 1 FROM transfers WHERE source_run IN (SELECT value FROM json_each(:runs)) "
+        "AND target_run IN (SELECT value FROM json_each(:runs)) LIMIT 1",
+        {"runs": json.dumps(list(among))},
+    )
+    return found.fetchone() is not None
+
+
 def _with_shares(rows: Sequence[Payload]) -> list[TransferRow]:
     held = [
         None if None in (row["kept"], row["broken"]) else row["kept"] - row["broken"]

@@ -281,6 +281,7 @@ def _inspect(person: Person) -> None:
 
 def _export(person: Person, path: Path) -> None:
     person.press("Ctrl+5")
+    person.until(lambda: person.window.page().export_button.isEnabled(), "a chart to export")
     person.answer_file_dialog(path)
     QTimer.singleShot(100, lambda: _choose_from_popup("Figure as SVG"))
     person.press("Ctrl+E")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
 from PySide6.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, Qt, Signal
 from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
 
@@ -18,13 +20,15 @@ from gui.widgets.tables import set_up_table
 _FLAGS = QItemSelectionModel.SelectionFlag
 _WIDTHS = (48, 160, 196, 132, 144, 160, 96, 88, 112)
 
+_MARGINS = 20
 _WAITS = "..."
 _AT_ONCE = 40
 """Differences that are computed before others have their turn."""
 
 Pair = tuple[int, int]
 """A run and the one it is compared with."""
-Verdicts = tuple[tuple[int, ...], tuple[bool, ...]]
+Verdicts = tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]
+"""The images of a run, and which of them are broken."""
 
 
 class DifferenceReader:
@@ -40,7 +44,7 @@ class DifferenceReader:
     def _difference(self, store: Store, run_id: int, reference: int) -> PairedDifference | None:
         images, broken = self._read(store, run_id)
         other_images, other_broken = self._read(store, reference)
-        if not images or images != other_images:
+        if not len(images) or not np.array_equal(images, other_images):
             return None
         return paired_difference(broken, other_broken)
 
@@ -48,8 +52,8 @@ class DifferenceReader:
         if run_id not in self._verdicts:
             samples = store.samples(run_id)
             self._verdicts[run_id] = (
-                tuple(sample["index"] for sample in samples),
-                tuple(sample["broken"] for sample in samples),
+                np.array([sample["index"] for sample in samples], np.int64),
+                np.array([sample["broken"] for sample in samples], bool),
             )
         return self._verdicts[run_id]
 
@@ -89,8 +93,14 @@ class DifferenceTable(QTableView):
             if one.reason == _WAITS
         ]
         self.model_.set_comparisons(comparisons)
+        self._fit_numbers(max((row["run_id"] for row in rows), default=0))
         self.choose(before)
         self._ask()
+
+    def _fit_numbers(self, largest: int) -> None:
+        """Room for the number of a run, which tells nothing when it is cut."""
+        width = self.fontMetrics().horizontalAdvance(str(largest)) + _MARGINS
+        self.setColumnWidth(0, max(_WIDTHS[0], width))
 
     def settled(self) -> bool:
         """Whether every difference is there."""

@@ -44,6 +44,7 @@ class SecurityView(ChartView):
         self._norm = ""
         self.norm_box = QComboBox()
         self.norm_box.setAccessibleName("Norm")
+        self.norm_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.chart = SecurityChart()
         self.series = SeriesList(markers=False)
         self.values = NoteLine("Values under the pointer")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QModelIndex, QPoint, QRect, QSettings, Qt
@@ -19,14 +18,15 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from engine.report.naming import is_flagged, titled_pairs
-from engine.report.transfer import Matrix, matrices, transfers_text
-from engine.store import ResultRow, Store
+from engine.report.transfer import Matrix, transfers_text
+from engine.store import ResultRow
 from gui.base.model_names import titles
 from gui.bridge.results_thread import ResultsThread
 from gui.pages.compare.chart_view import ChartView
+from gui.pages.compare.transfer_data import Transfers, read_transfers
 from gui.pages.compare.transfer_model import MEASURES, TransferModel
 from gui.widgets.empty_state import EmptyState
+from gui.widgets.fill_box import fill_box
 from gui.widgets.note_line import NoteLine
 
 _ALONE = (
@@ -39,30 +39,6 @@ _NOT_JUDGED = (
 )
 
 
-@dataclass(frozen=True)
-class Transfers:
-    """The pairs of some runs.
-
-    Attributes:
-        matrices: of each attack.
-        flagged: the runs that are no evidence of robustness.
-        several: whether an attack has several of the runs.
-    """
-
-    matrices: list[Matrix]
-    flagged: set[int]
-    several: bool
-
-
-def read_transfers(store: Store, rows: Sequence[ResultRow], words: Mapping[str, str]) -> Transfers:
-    """The pairs among these runs; ``words`` are the titles of models by id."""
-    pairs = store.transfers(among=[row["run_id"] for row in rows])
-    attacks = [(row["dataset"], row["attack"]) for row in rows]
-    flagged = {row["run_id"] for row in rows if is_flagged(row)}
-    several = len(attacks) > len(set(attacks))
-    return Transfers(matrices(titled_pairs(pairs, words)), flagged, several)
-
-
 class TransferView(ChartView):
     """Sources down, targets across; numbers on colour."""
 
@@ -73,11 +49,12 @@ class TransferView(ChartView):
 
     def __init__(self, results: ResultsThread, parent: QWidget | None = None) -> None:
         super().__init__(results, parent)
-        self._matrices: list[Matrix] = []
-        self._flagged: set[int] = set()
+        self._rows: Sequence[ResultRow] = ()
+        self._found = Transfers()
         self._attack = ""
         self.attack_box, self.measure_box = QComboBox(), QComboBox()
         self.attack_box.setAccessibleName("Attack")
+        self.attack_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.measure_box.setAccessibleName("Measure")
         for measure in MEASURES:
             self.measure_box.addItem(measure.title, measure)
@@ -107,37 +84,38 @@ class TransferView(ChartView):
         self.add_control("&measure", self.measure_box)
 
     def show_rows(self, rows: Sequence[ResultRow]) -> None:
-        words = titles()
-        self.ask(lambda store: read_transfers(store, rows, words), self._take)
+        self._rows = rows
+        self._ask()
+
+    def _ask(self) -> None:
+        rows, words, attack = self._rows, titles(), self._attack
+        self.ask(lambda store: read_transfers(store, rows, words, attack), self._take)
 
     def _take(self, found: Transfers) -> None:
-        self._matrices, self._flagged = found.matrices, found.flagged
-        attacks = [matrix.title for matrix in self._matrices]
+        self._found = found
         self.attack_box.blockSignals(True)
-        self.attack_box.clear()
-        self.attack_box.addItems(attacks)
-        if self._attack in attacks:
-            self.attack_box.setCurrentIndex(attacks.index(self._attack))
+        fill_box(self.attack_box, [(attack, None) for attack in found.attacks])
+        if found.matrix:
+            self.attack_box.setCurrentText(found.matrix.title)
         self.attack_box.blockSignals(False)
-        self.controls.setEnabled(bool(attacks))
+        self.controls.setEnabled(bool(found.attacks))
         self.empty.text.setText(_NOT_JUDGED if found.several else _ALONE)
-        self.stack.setCurrentIndex(0 if attacks else 1)
+        self.stack.setCurrentIndex(0 if found.matrix else 1)
         self._draw()
 
     def _attack_chosen(self) -> None:
         self._attack = self.attack_box.currentText()
-        self._draw()
+        self._ask()
 
     def matrix(self) -> Matrix | None:
         """What is shown."""
-        current = self.attack_box.currentIndex()
-        return self._matrices[current] if 0 <= current < len(self._matrices) else None
+        return self._found.matrix
 
     def _draw(self) -> None:
-        matrix = self.matrix()
-        self.model.show_matrix(matrix, self.measure_box.currentData(), self._flagged)
+        matrix, flagged = self._found.matrix, self._found.flagged
+        self.model.show_matrix(matrix, self.measure_box.currentData(), flagged)
         if matrix:
-            self.note.tell(*_note(matrix, self._flagged))
+            self.note.tell(*_note(matrix, flagged))
         self.told.emit()
 
     def _pick(self, index: QModelIndex) -> None:
@@ -202,7 +180,7 @@ def _whole(table: QTableView) -> QRect:
     return table.rect().intersected(QRect(0, 0, width + 2, height + 2))
 
 
-def _note(matrix: Matrix, flagged: set[int]) -> tuple[str, str]:
+def _note(matrix: Matrix, flagged: Collection[int]) -> tuple[str, str]:
     text = (
         "Down: the source, whose kept examples are judged; across: the target that judges them. "
         "Bold: white-box, source = target. The rate counts images that the attack broke on the "
@@ -211,7 +189,7 @@ def _note(matrix: Matrix, flagged: set[int]) -> tuple[str, str]:
     failed = [row["message"] for row in matrix.cells.values() if row["status"] == "failed"]
     if failed:
         text += f" {len(failed)} pairs failed: {failed[0]}"
-    doubted = not flagged.isdisjoint(matrix.runs)
+    doubted = any(run in flagged for run in matrix.runs)
     if doubted:
         text += " In parentheses: a flagged run takes part."
     return text, "warning" if failed or doubted else "muted"
