@@ -141,7 +141,7 @@ def panels(rows: Sequence[ResultRow], samples: Samples) -> list[Panel]:
         rows: finished runs.
         samples: of the runs ``needed``: rows with ``index``, ``broken``, ``l2``, ``linf``.
     """
-    curves = [row for row in rows if is_curve(row) and samples.get(row["run_id"])]
+    curves = [row for row in rows if is_curve(row) and len(samples.get(row["run_id"], ()))]
     if not curves:
         return []
     rivals = grouped((row for row in rows if row["eps"] is not None), _variant)
