@@ -258,7 +258,8 @@ def run_study(
         with Writer(path) as store:
             store.recover()
             run(wanted, store, emit, should_stop or (lambda: False), options)
-            return [_scalars(store, store.result(run_id)) for run_id in queued]
+            messages = store.messages()
+            return [_scalars(store.result(one), messages.get(one)) for one in queued]
     finally:
         torch.set_num_threads(threads)
 
@@ -285,13 +286,13 @@ def results(db: Location | None = None, study: str | None = None) -> list[dict[s
     True
     """
     with Store(_database(db), readonly=True) as store:
-        return [_scalars(store, row) for row in store.results(study)]
+        messages = store.messages()
+        return [_scalars(row, messages.get(row["run_id"])) for row in store.results(study)]
 
 
-def _scalars(store: Store, row: ResultRow) -> dict[str, Scalar]:
+def _scalars(row: ResultRow, message: str | None) -> dict[str, Scalar]:
     scalars: dict[str, Any] = {name: value for name, value in row.items() if name != "recipe"}
-    told = {"flags": flag_ids(row), "message": store.run(row["run_id"])["message"]}
-    return {**scalars, **told}
+    return {**scalars, "flags": flag_ids(row), "message": message}
 
 
 def _options(device: str, precision: str, resume: bool) -> Options:

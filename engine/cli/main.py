@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,17 +134,25 @@ def list_(section: str, as_json: bool, db: Path) -> None:
 )
 def results(db: Path, study: str | None, format_: str) -> None:
     """Print one row per run."""
-    from engine.report.tables import results_text
+    from engine.report.tables import csv_of_values, result_pieces
     from engine.store import Store
+    from engine.store.result_rows import result_row
 
-    with Store(db, readonly=True) as store:
-        rows = store.results(study)
-    if not rows:
-        click.echo(f"No runs are stored in {db}.", err=True)
     catalog.use_library(models_of(db))
     # In a terminal the ids are shorter, and what study files and filters take.
     titles = None if format_ == "table" else catalog.models.cards.titles()
-    click.echo(results_text(rows, format_, titles), nl=False)
+    with Store(db, readonly=True) as store:
+        values = store.result_values(study)
+        first = list(itertools.islice(values, 1))
+        if not first:
+            click.echo(f"No runs are stored in {db}.", err=True)
+        values = itertools.chain(first, values)
+        if format_ == "csv":
+            pieces = csv_of_values(values, titles)
+        else:
+            pieces = result_pieces(map(result_row, values), format_, titles)
+        for piece in pieces:
+            click.echo(piece, nl=False)
 
 
 @main.command()

@@ -338,7 +338,7 @@ class Runner:
 
     def study_summary(self, study_id: int) -> StudySummary:
         """Count the runs of a study; if none is left, say so and let its transfers wait."""
-        row = next(row for row in self.store.studies() if row["id"] == study_id)
+        (row,) = self.store.studies(study_id)
         still = row["waiting"] + row["running"]
         summary = StudySummary(row["finished"], row["failed"], row["cancelled"], still)
         if not still:

@@ -119,7 +119,7 @@ class _Worker:
 
     def recover(self, last_words: str) -> None:
         """Take over what the process before left running, and tell of what it died of."""
-        left = [row["run_id"] for row in self._store.queue() if row["status"] == "running"]
+        left = self._store.ids("running")
         waiting = self._store.recover()
         for run_id in left:
             if run_id not in waiting:

@@ -8,17 +8,22 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 FORMULA = tuple("=+-@＝＋－＠")
 """What a cell may begin with to be taken for a formula by one spreadsheet or another."""
+
+PIECE = 1 << 16
+"""Characters that are written at a time, about."""
 
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|~&]|(?<!\w)_|_(?!\w)")
 
 
 def one_line(text: str) -> str:
     """The text without line ends and other characters that are not seen or that steer a screen."""
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
@@ -28,7 +33,7 @@ def cell(value: Any) -> Any:
     Numbers stay numbers. Text that would be a formula gets an apostrophe in front, which
     spreadsheets take for "this is text".
     """
-    if not isinstance(value, str):
+    if not isinstance(value, str) or (value[:1].isalnum() and value.isprintable()):
         return value
     text = one_line(value)
     if not text.lstrip().startswith(FORMULA) or _is_number(text):
@@ -56,10 +61,33 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any] | Mapping[str,
         columns: their names.
         rows: each has the values in this order, or by these names and perhaps more.
     """
+    return "".join(csv_pieces(columns, rows))
+
+
+def csv_pieces(
+    columns: Sequence[str], rows: Iterable[Sequence[Any] | Mapping[str, Any]]
+) -> Iterator[str]:
+    """As ``csv_text``, in pieces of whole lines; rows are taken one by one as these are asked."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
         values = [row[name] for name in columns] if isinstance(row, Mapping) else row
-        writer.writerow([cell(value) for value in values])
-    return text.getvalue()
+        writer.writerow([cell(value) if type(value) is str else value for value in values])
+        if text.tell() > PIECE:
+            yield text.getvalue()
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue()
+
+
+def in_pieces(texts: Iterable[str]) -> Iterator[str]:
+    """Short texts put together, so that each is worth a write."""
+    waiting, size = [], 0
+    for text in texts:
+        waiting.append(text)
+        size += len(text)
+        if size > PIECE:
+            yield "".join(waiting)
+            waiting, size = [], 0
+    yield "".join(waiting)

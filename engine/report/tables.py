@@ -5,26 +5,29 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from json.encoder import encode_basestring
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import SpecError
-from engine.report.cells import csv_text, markdown, one_line
+from engine.report.cells import csv_pieces, csv_text, in_pieces, markdown, one_line
 from engine.report.naming import shortened
 from engine.statistics.words import in_percent
-from engine.store import MORE_COLUMNS, RESULT_COLUMNS, SAMPLE_COLUMNS, Columns, ResultRow, SampleRow
+from engine.store import SAMPLE_COLUMNS, Columns, SampleRow
+from engine.store.result_rows import VALUES
 
 RESULT_FORMATS = ("table", "csv", "json", "latex", "markdown")
+_TITLE = "model_title"
 SAMPLE_FORMATS = ("csv", "json", "npz")
 
 _TABULATE = {"table": "simple", "latex": "latex_booktabs", "markdown": "github"}
 
 
 def results_text(
-    rows: Sequence[ResultRow], format_: str, titles: Mapping[str, str] | None = None
+    rows: Iterable[Columns], format_: str, titles: Mapping[str, str] | None = None
 ) -> str:
     """Results in one of ``RESULT_FORMATS``, ending in a newline.
 
@@ -32,7 +35,7 @@ def results_text(
     seconds. The others are for reading: percent, the robust accuracy with its 95 % interval.
 
     Args:
-        rows: of ``Store.results``.
+        rows: of ``Store.results``; ``json`` holds what else they have, too.
         format_: which.
         titles: what models are called, by id: a column ``model_title`` of ``csv`` and ``json``,
             and the model in the others. None leaves the ids.
@@ -40,17 +43,46 @@ def results_text(
     Raises:
         SpecError: no such format.
     """
-    told: Sequence[Columns] = rows
-    if titles is not None:
-        told = [{**row, "model_title": titles.get(row["model"], row["model"])} for row in rows]
+    return "".join(result_pieces(rows, format_, titles))
+
+
+def result_pieces(
+    rows: Iterable[Columns], format_: str, titles: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """As ``results_text``, in pieces: of ``csv`` and ``json`` no row is kept."""
     if format_ == "csv":
-        more = () if titles is None else ("model_title",)
-        return csv_text((*RESULT_COLUMNS, *MORE_COLUMNS, *more), map(_flat, told))
+        columns = VALUES[:-1] if titles is None else (*VALUES[:-1], _TITLE)
+        return csv_pieces(
+            columns, ({**row, "flags": flag_ids(row)} for row in _titled(rows, titles))
+        )
     if format_ == "json":
-        return _json(told)
+        return in_pieces(_json(_titled(rows, titles)))
     if format_ in _TABULATE:
-        return _for_reading(told, _TABULATE[format_])
+        return iter((_for_reading(_titled(rows, titles), _TABULATE[format_]),))
     raise _unknown(format_, RESULT_FORMATS)
+
+
+def csv_of_values(values: Iterable[list[Any]], titles: Mapping[str, str] | None) -> Iterator[str]:
+    """The ``csv`` of ``result_pieces`` from lists of ``VALUES``, which it uses up."""
+    flags, model = VALUES.index("flags"), VALUES.index("model")
+
+    def told(row: list[Any]) -> list[Any]:
+        row.pop()  # the recipe
+        row[flags] = ";".join([flag["id"] for flag in row[flags]])
+        if titles is not None:
+            row.append(titles.get(row[model], row[model]))
+        return row
+
+    columns = VALUES[:-1] if titles is None else (*VALUES[:-1], _TITLE)
+    return csv_pieces(columns, map(told, values))
+
+
+def _titled(rows: Iterable[Columns], titles: Mapping[str, str] | None) -> Iterator[Columns]:
+    for row in rows:
+        if titles is None:
+            yield row
+        else:
+            yield {**row, _TITLE: titles.get(row["model"], row["model"])}
 
 
 def samples_bytes(
@@ -69,7 +101,7 @@ def samples_bytes(
     if format_ == "csv":
         return csv_text(SAMPLE_COLUMNS, rows).encode()
     if format_ == "json":
-        return _json(rows).encode()
+        return "".join(_json(rows)).encode()
     if format_ == "npz":
         return _npz(rows, images)
     raise _unknown(format_, SAMPLE_FORMATS)
@@ -79,23 +111,31 @@ def _unknown(format_: str, known: Sequence[str]) -> SpecError:
     return SpecError(f"There is no format {format_!r}.", f"Known: {', '.join(known)}.")
 
 
-def _flat(row: Columns) -> dict[str, Any]:
-    return {**row, "flags": flag_ids(row)}
-
-
 def flag_ids(row: Columns) -> str:
     """The ids of a run's flags, joined by semicolons."""
     return ";".join(flag["id"] for flag in row["flags"])
 
 
-def _json(rows: Sequence[Columns]) -> str:
-    # NaN and infinity are no JSON; readers other than Python's refuse the whole file.
-    finite = [{key: _finite(value) for key, value in row.items()} for row in rows]
-    return json.dumps(finite, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def _json(rows: Iterable[Columns]) -> Iterator[str]:
+    """The list as ``json.dumps(..., indent=2)`` writes it, row by row."""
+    begin = "[\n"
+    for row in rows:
+        pairs = (f"    {_encoded(name)}: {_encoded(value)}" for name, value in row.items())
+        yield f"{begin}  {{\n" + ",\n".join(pairs) + "\n  }"
+        begin = ",\n"
+    yield "[]\n" if begin == "[\n" else "\n]\n"
 
 
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _encoded(value: Any) -> str:
+    """A value of a row. NaN and infinity are no JSON; other readers would refuse the file."""
+    if isinstance(value, str):
+        return encode_basestring(value)
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "null"
+    if type(value) in (int, float):
+        return repr(value)
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    return text.replace("\n", "\n    ")
 
 
 def _npz(rows: Sequence[SampleRow], images: Mapping[str, NDArray[Any]]) -> bytes:
@@ -174,21 +214,29 @@ _COLUMNS: dict[str, Callable[[Columns], str]] = {
 }
 
 
+_VARIANT = list(_COLUMNS).index("compression")
 _NUMERIC = {"run", "n", "rate", "bytes", "clean %", "robust % [95 %]", "queries", "seconds"}
 
 
-def _for_reading(rows: Sequence[Columns], style: str) -> str:
+def _for_reading(rows: Iterable[Columns], style: str) -> str:
     from tabulate import tabulate
 
-    short = shortened(rows)
-    rows = [{**row, "compression": short.get(row["compression"], "")} for row in rows]
-    cells = [[cell(row) for cell in _COLUMNS.values()] for row in rows]
+    lines: list[list[str]] = []
+    variants: dict[str, Columns] = {}
+    for row in rows:
+        label = row["compression"] or ""
+        variants.setdefault(label, {"compression": label, "recipe": row.get("recipe")})
+        lines.append([cell(row) for cell in _COLUMNS.values()])
+        lines[-1][_VARIANT] = label
+    short = shortened(variants.values())
     numeric = [name in _NUMERIC for name in _COLUMNS]
-    if style == "github":
-        cells = [
-            [text if number else markdown(text) for text, number in zip(line, numeric, strict=True)]
-            for line in cells
-        ]
+    for line in lines:
+        line[_VARIANT] = one_line(short.get(line[_VARIANT], ""))
+        if style == "github":
+            line[:] = [
+                text if number else markdown(text)
+                for text, number in zip(line, numeric, strict=True)
+            ]
     align = ["right" if number else "left" for number in numeric]
-    text: str = tabulate(cells, list(_COLUMNS), style, disable_numparse=True, colalign=align)
+    text: str = tabulate(lines, list(_COLUMNS), style, disable_numparse=True, colalign=align)
     return text + "\n"

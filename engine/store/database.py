@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,11 @@ class ResultsDatabase(Database):
         except sqlite3.Error as error:
             self.rollback()
             raise in_words(error, self._path) from error
+
+    @cached_property
+    def run_columns(self) -> frozenset[str]:
+        """Of ``runs``; a database of an earlier version, which is only read, lacks later ones."""
+        return frozenset(name for _, name, *_ in self.conn.execute("PRAGMA table_info(runs)"))
 
     @property
     def supports_on_conflict(self) -> bool:

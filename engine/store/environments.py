@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
 from sqlite_utils import Database
 
 from engine.store.columns import Payload
+
+if TYPE_CHECKING:
+    from engine.store.database import ResultsDatabase
 
 CREATE = """
     CREATE TABLE environments (
@@ -37,24 +41,24 @@ def environment_id(db: Database, environment: Payload) -> int:
     return int(db.execute("SELECT id FROM environments WHERE digest = ?", (key,)).fetchone()[0])
 
 
-def environment_column(db: Database, runs: str = "runs") -> str:
+def environment_column(db: ResultsDatabase) -> str:
     """SQL for the environment of a row of ``runs`` as JSON, ``{}`` where there is none.
 
     A database of an earlier version, which is only read, has it in the row itself.
     """
-    if "environment" in db["runs"].columns_dict:
-        return f"{runs}.environment"
-    of_run = f"SELECT content FROM environments WHERE environments.id = {runs}.environment_id"
+    if "environment" in db.run_columns:
+        return "runs.environment"
+    of_run = "SELECT content FROM environments WHERE environments.id = runs.environment_id"
     return f"coalesce(({of_run}), '{{}}')"
 
 
-def machines(db: Database) -> tuple[str, str]:
+def machines(db: ResultsDatabase) -> tuple[str, str]:
     """SQL for a table ``machines`` (``platform``, ``device``), and how runs are joined to it."""
     named = (
         "json_extract({0}, '$.platform') AS platform, "
         "json_extract({0}, '$.device_description') AS device"
     )
-    if "environment" in db["runs"].columns_dict:
+    if "environment" in db.run_columns:
         table, key, content = "runs", "runs.id", "environment"
     else:
         table, key, content = "environments", "environment_id", "content"

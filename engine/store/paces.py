@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, TypedDict, cast
 
-from sqlite_utils import Database
-
+from engine.store.database import ResultsDatabase
 from engine.store.environments import machines
 
 
@@ -35,7 +34,7 @@ class StepPaceRow(TypedDict):
     device: str | None
 
 
-def run_paces(db: Database) -> list[PaceRow]:
+def run_paces(db: ResultsDatabase) -> list[PaceRow]:
     """What finished runs took: dataset, model, attack, n, seconds, platform, device.
 
     The time is that of the whole run without the training of its variant (``step_paces``),
@@ -61,7 +60,7 @@ def run_paces(db: Database) -> list[PaceRow]:
     return cast(list[PaceRow], rows)
 
 
-def step_paces(db: Database) -> list[StepPaceRow]:
+def step_paces(db: ResultsDatabase) -> list[StepPaceRow]:
     """What steps that train took: dataset, model, name, params, epochs, seconds, platform,
     device.
 

@@ -1,9 +1,9 @@
-"""Rows of results, read one after the other as tuples: only the columns that are shown."""
+"""Rows of results, read one after the other as lists: only the columns that are shown."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 from engine.errors import StoreError
@@ -36,7 +36,7 @@ _AT = {name: place for place, name in enumerate(VALUES)}
 
 def result_values(
     db: ResultsDatabase, *, study_id: int | None = None, run_id: int | None = None
-) -> Iterator[tuple[Any, ...]]:
+) -> Iterator[list[Any]]:
     """The ``VALUES`` of each run that is not deleted, in order; read as they are asked for.
 
     Args:
@@ -67,7 +67,8 @@ def result_values(
             "WHERE coalesce(deleted, 0) = 0 ORDER BY runs.id"
         )
     for *values, verdict, spec in db.tuples(sql, given):
-        yield _told(values, verdict, spec, decoded)
+        _complete(values, verdict, spec, decoded)
+        yield values
 
 
 def _columns(db: ResultsDatabase, study: str) -> str:
@@ -75,7 +76,7 @@ def _columns(db: ResultsDatabase, study: str) -> str:
 
     A database of an earlier version, which is only read, lacks the columns that came later.
     """
-    known = set(db["runs"].columns_dict)
+    known = db.run_columns
     elsewhere = {
         "run_id": "runs.id",
         "study": study,
@@ -165,10 +166,10 @@ _FORMS: dict[str, Callable[[Any], bool]] = {
 """What the JSON of a column has to be; of the others an object."""
 
 
-def _told(
+def _complete(
     values: list[Any], verdict_text: str | None, spec: str | None, decoded: _Decoded
-) -> tuple[Any, ...]:
-    """A row with its own flags followed by those of its rivals, and the worst case."""
+) -> None:
+    """Read the JSON of a row; its own flags come before those of its rivals."""
     run_id, n = values[0], values[_AT["n"]]
     verdict = decoded(verdict_text or "{}", run_id, "verdict")
     own = decoded(values[_AT["flags"]], run_id, "flags")
@@ -181,10 +182,9 @@ def _told(
         if without_limit({**attack, "spec": spec}):
             for name in _JUDGED:
                 values[_AT[name]] = None
-    return tuple(values)
 
 
-def result_row(values: tuple[Any, ...]) -> ResultRow:
+def result_row(values: Sequence[Any]) -> ResultRow:
     """``VALUES`` by their names; lists in it are its own."""
     row = dict(zip(VALUES, values, strict=True))
     row["recipe"] = row["recipe"] and [dict(step) for step in row["recipe"]]

@@ -87,8 +87,8 @@ class Store:
 
     # -- studies ---------------------------------------------------------------------------
 
-    def studies(self) -> list[StudyRow]:
-        """All studies, newest first: id, name, created, runs, and a count per status.
+    def studies(self, study_id: int | None = None) -> list[StudyRow]:
+        """All studies, or one, newest first: id, name, created, runs, and a count per status.
 
         A deleted run that waits is in no queue, and not counted as waiting.
         """
@@ -100,8 +100,10 @@ class Store:
                 sum(status = 'finished') AS finished, sum(status = 'failed') AS failed,
                 sum(status = 'cancelled') AS cancelled
             FROM studies JOIN study_runs ON study_id = studies.id JOIN runs ON runs.id = run_id
+            {"" if study_id is None else "WHERE studies.id = ?"}
             GROUP BY studies.id ORDER BY studies.created DESC, studies.id DESC
-            """
+            """,
+            () if study_id is None else (study_id,),
         )
         return cast(list[StudyRow], rows)
 
@@ -152,8 +154,8 @@ class Store:
         """
         return [result_row(values) for values in self.result_values(study)]
 
-    def result_values(self, study: str | None = None) -> Iterator[tuple[Any, ...]]:
-        """As ``results``, but tuples of ``result_rows.VALUES``, read as they are asked for."""
+    def result_values(self, study: str | None = None) -> Iterator[list[Any]]:
+        """As ``results``, but lists of ``result_rows.VALUES``, read as they are asked for."""
         study_id = None if study is None else self._study_id(study)
         return result_values(self.db, study_id=study_id)
 
@@ -218,6 +220,16 @@ class Store:
             row["study"] = newest.get(row["run_id"])
             row["recipe"] = json.loads(row["recipe"])
         return cast(list[QueueRow], rows)
+
+    def ids(self, status: str) -> list[int]:
+        """The ids of all runs in a state, deleted ones too."""
+        rows = self._query("SELECT id FROM runs WHERE status = ? ORDER BY position", (status,))
+        return [row["id"] for row in rows]
+
+    def messages(self) -> dict[int, str]:
+        """Why runs failed, by their ids."""
+        rows = self._query("SELECT id, message FROM runs WHERE message IS NOT NULL")
+        return {row["id"]: row["message"] for row in rows}
 
     def count(self, status: str) -> int:
         """How many runs that are not deleted are in a state; quick, also with many runs."""

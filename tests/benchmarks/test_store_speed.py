@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,3 +38,33 @@ def test_queueing_and_moving_among_many_runs(tmp_path: Path) -> None:
         timed("delete 1,000", 0.3, lambda: store.set_deleted(ids[:1000]))
         timed("bring them back", 0.3, lambda: store.set_deleted(ids[:1000], deleted=False))
         timed("all results", 1.0, store.results)
+        for name in ("studies", "paces", "step_paces", "model_usage", "queue"):
+            timed(name, 0.5, getattr(store, name))
+    for format_, seconds, megabytes in (("csv", 1.5, 150), ("json", 5, 150), ("table", 8, 400)):
+        _export(path, format_, seconds, megabytes)
+
+
+_IN_A_PROCESS = """
+import sys, resource
+from engine.cli.main import main
+main(["results", "--db", sys.argv[1], "--format", sys.argv[2]], standalone_mode=False)
+used = resource.getrusage(resource.RUSAGE_SELF)
+lines = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(used.ru_utime + used.ru_stime, lines["VmHWM"].split()[0], file=sys.stderr)
+"""
+
+
+def _export(path: Path, format_: str, seconds: float, megabytes: float) -> None:
+    """``crumple results`` in a process of its own, its start included."""
+    with (path.parent / format_).open("wb") as out:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _IN_A_PROCESS, str(path), format_],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            check=True,
+        )
+    cpu, peak = map(float, done.stderr.split())
+    print(
+        f"crumple results {format_}: {cpu:.2f} s (goal {seconds} s), "
+        f"{peak / 1000:.0f} MB (goal {megabytes} MB)"
+    )
