@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import CrumpleError
-from tests.campaign import archives, checkpoints, current_folder, pictures, studies
+from tests.campaign import archives, checkpoints, current_folder, pictures, studies, two_writers
 from tests.campaign.tally import Attempt, campaign
 
 SHORT: dict[str, tuple[Attempt, int]] = {
@@ -27,6 +27,20 @@ def test_damaged_input_is_refused_in_one_sentence_or_used_as_what_it_says(name: 
     assert not tally.crashes, tally.report()
     assert tally.tried == rounds
     assert tally.accepted > 0 or name == "current_folder"  # its few rounds may all be refused
+
+
+def test_two_processes_write_at_once_and_nothing_is_refused_or_lost(tmp_path: Path) -> None:
+    for folder in ("study", "queue"):
+        (tmp_path / folder).mkdir()
+    study = two_writers.tags_beside_a_study(
+        tmp_path / "study" / "lab.db", lambda rounds: rounds >= 4, two_writers.store_study
+    )
+    queued = two_writers.tags_beside_queueing(
+        tmp_path / "queue" / "lab.db", lambda rounds: rounds >= 4, runs=400
+    )
+    for writes in (study, queued):
+        assert writes.clean, writes.report()
+        assert writes.tried > 4
 
 
 def _outside(rng: random.Random, folder: Path) -> str:

@@ -38,7 +38,7 @@ def fill(path: Path) -> list[int]:
 
 def _run(store: Writer, run_id: int, compression: str, broken: int) -> None:
     store.start_run(run_id, N)
-    samples = [_sample(index, index < broken) for index in range(N)]
+    samples = [sample(index, index < broken) for index in range(N)]
     telemetry = [{"step": 1, "active": N, "loss": 1.0, "margin": 0.5}]
     batch = {"start": 0, "size": N, "seconds": 0.1, "telemetry": telemetry, "notes": {}}
     kept = {
@@ -61,7 +61,8 @@ def _run(store: Writer, run_id: int, compression: str, broken: int) -> None:
     )
 
 
-def _sample(index: int, broken: bool) -> dict[str, Any]:
+def sample(index: int, broken: bool) -> dict[str, Any]:
+    """What an attack says of an image."""
     return {
         "index": 100 + index,
         "label": index % 10,
