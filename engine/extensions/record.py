@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engine.errors import StoreError
@@ -67,6 +66,8 @@ def change(how: Callable[[Record], Record]) -> None:
     Raises:
         StoreError: it cannot be read or written.
     """
+    from filelock import FileLock  # seldom wanted, and slow to import
+
     path = paths.methods()
     partial = path.with_name(f"{path.name}.partial")
     try:

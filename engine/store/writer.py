@@ -7,9 +7,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, cast
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from engine.errors import StoreError
 from engine.flags import FlagRow
@@ -26,6 +24,9 @@ from engine.store.store import NOT_DELETED, Store
 from engine.store.telemetry import packed
 from engine.store.transfers import TransferQueue
 from engine.store.verdicts import refresh_verdicts
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _NO_FAILURE = ", ".join(
     f"{name} = NULL" for name in ("message", "hint", "reason", "stage", "traceback")
@@ -59,6 +60,8 @@ def _locked(path: Path) -> FileLock:
     Raises:
         StoreError: another process has it, or its file cannot be made.
     """
+    from filelock import FileLock, Timeout  # the window imports this module, and never locks
+
     lock = FileLock(f"{path.resolve()}.lock", timeout=0)
     try:
         lock.acquire()

@@ -43,6 +43,7 @@ __main__.main(["--db", sys.argv[1], "--page", sys.argv[2], "--screenshot", "x"])
 
 LATER = (
     "engine.importing",
+    "filelock",
     "gui.library",
     "gui.shell.help_window",
     "matplotlib",

@@ -50,7 +50,6 @@ class DataColumn(StudyColumn):
         self.renew()
         self._lay_out()
         self._connect()
-        self.put({})
 
     def renew(self) -> None:
         """Offer datasets that came since; one that went says so when it is wanted."""

@@ -29,7 +29,7 @@ _FEW = 8
 
 
 class MethodColumn(StudyColumn):
-    """All methods of a section of the catalogue, to search, to tick and to set.
+    """All methods of a section of the catalogue, to search, to tick and to set; ``put`` fills it.
 
     What the study uses stands first, in its order; below it the families, which build their
     methods when they are opened.
@@ -76,7 +76,6 @@ class MethodColumn(StudyColumn):
         self.search.moved.connect(self._move)
         self.search.accepted.connect(self._accept)
         self.changed.connect(self._tell_groups)
-        self.put([])
 
     def _recipe_buttons(self) -> QHBoxLayout:
         """An empty recipe, or a well-known one to start from."""

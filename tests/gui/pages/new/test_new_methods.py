@@ -40,6 +40,7 @@ KEY = Qt.Key
 @pytest.fixture
 def column(qtbot: QtBot, context: PageContext) -> MethodColumn:
     column = MethodColumn("3  Attacks", "attacks")
+    column.put([])
     qtbot.addWidget(column)
     column.resize(360, 700)
     column.show()
@@ -189,6 +190,7 @@ def test_a_further_instance_stands_below_the_first(column: MethodColumn) -> None
 
 def test_few_methods_need_neither_search_nor_groups(qtbot: QtBot, context: PageContext) -> None:
     column = MethodColumn("2  Compressions", "compressions")
+    column.put([])
     qtbot.addWidget(column)
     column.show()
     few = len(catalog.section("compressions")) <= 9
@@ -383,6 +385,7 @@ def test_times_of_trainings_stored_before_still_count() -> None:
 
 def test_the_steps_of_qat_are_its_own_and_no_recipe(qtbot: QtBot, context: PageContext) -> None:
     steps = MethodColumn("2  Compressions", "compressions")
+    steps.put([])
     qtbot.addWidget(steps)
     steps.put([{"name": "qat", "bits": 4, "method": "lsq", "steps": "channel"}])
     (told,) = steps.tables()

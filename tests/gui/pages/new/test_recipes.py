@@ -32,6 +32,7 @@ KEY, CONTROL = Qt.Key, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier
 @pytest.fixture
 def column(qtbot: QtBot, context: PageContext) -> MethodColumn:
     column = MethodColumn("2  Compressions", "compressions")
+    column.put([])
     qtbot.addWidget(column)
     column.resize(400, 800)
     with qtbot.waitActive(column):
