@@ -37,13 +37,17 @@ def _described(found: click.Command, name: str, parent: click.Context) -> Iterat
 
 
 def _option(option: click.Option, context: click.Context) -> tuple[str, str, str]:
-    value = "" if option.is_flag else f" {option.make_metavar(context)}"
+    choices = option.type.choices if isinstance(option.type, click.Choice) else ()
+    value = "" if option.is_flag or choices else f" {option.make_metavar(context)}"
     default = option.get_default(context, call=False)
     told = isinstance(default, str | int) and not isinstance(default, bool)
     shown = f"`{default}`" if told else ""
     if option.required:
         shown = "required"
     words = option.help or ""
+    if choices:  # beside each other they would be wider than a page
+        start = "One of" if len(choices) > 1 else "Only"
+        words += f" {start} {', '.join(f'`{choice}`' for choice in choices)}."
     return f"`{', '.join(option.opts)}{value}`", shown, words
 
 
