@@ -127,8 +127,9 @@ class ImageSet:
 def stratified_order(labels: Labels, seed: int) -> Labels:
     """A seeded permutation in which every prefix holds all classes in nearly equal share.
 
-    Within a class the order is random; the classes are interleaved by rank. A prefix holds of
-    each class its proportional share, give or take one image.
+    Within a class the order is random; the classes are interleaved by rank. Of a class with n of
+    the N images of K classes, a prefix holds its proportional share, give or take
+    (1 + K n / N) / 2 images: one, where all classes are of one size.
 
     Args:
         labels: (N,) class of each image.
