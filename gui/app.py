@@ -6,6 +6,7 @@ import argparse
 import gc
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from engine.store.artifacts import models_of
 from gui.base import error_hooks, file_dialogs, theme
 from gui.base.page_context import PageContext, make_context
 from gui.bridge.engine_client import QtEngineClient
-from gui.pages import PAGES
+from gui.pages import PAGES, import_pages
 from gui.shell.main_window import USUAL, MainWindow
 from gui.shell.queue_controller import DEVICE, PRECISION
 
@@ -88,7 +89,14 @@ def _run(app: QApplication, context: PageContext, options: argparse.Namespace) -
     signal.signal(signal.SIGINT, lambda *_: _leave(app, window))
     window.status.set_starting()
     window.ready.connect(context.client.start)
-    return app.exec()
+    # The libraries of the charts take long to import; whoever opens a page has them already.
+    pages = threading.Thread(target=import_pages, name="pages")
+    window.ready.connect(pages.start)
+    try:
+        return app.exec()
+    finally:
+        if pages.ident is not None:
+            pages.join()
 
 
 def _collect_garbage() -> None:

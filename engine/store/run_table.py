@@ -44,6 +44,7 @@ class RunTable:
         }
         names = ("study", *(name for name, kind in kinds.items() if kind not in _DTYPES))
         self._texts = {name: _Texts(_DECODERS.get(name, _as_it_is)) for name in names}
+        self._ranks: dict[str, npt.NDArray[np.float64]] = {}
         self._studies: dict[int, StudyMembers] = {}
         self._rows: dict[int, TableRow] = {}
 
@@ -95,12 +96,15 @@ class RunTable:
 
     def moments(self, column: str) -> npt.NDArray[np.float64]:
         """(n,) where the time of each run stands in their order; NaN where there is none."""
+        if column in self._ranks:
+            return self._ranks[column]
         times = self._numbers[column]
         order = np.argsort(times, kind="stable")  # quick, since runs end nearly in their order
         later = np.concatenate([[False], times[order][1:] != times[order][:-1]])[: len(times)]
         ranks = np.empty(len(times))
         ranks[order] = np.cumsum(later)
-        return np.where(times == b"", np.nan, ranks)
+        self._ranks[column] = np.where(times == b"", np.nan, ranks)
+        return self._ranks[column]
 
     def ranks(self, column: str, key: Callable[[Any], Any]) -> npt.NDArray[np.float64]:
         """(n,) where the text of each run stands in the order of ``key``; NaN where it is None."""
@@ -209,6 +213,7 @@ class RunTable:
             self.ids = np.concatenate([self.ids, fresh])
             if len(fresh) < len(self.ids) and fresh[0] < self.ids[-len(fresh) - 1]:
                 raise ValueError("Runs are numbered upwards.")
+            self._ranks.clear()
             for texts in self._texts.values():
                 texts.grow(len(fresh))
             for name, stored in self._numbers.items():
@@ -221,6 +226,9 @@ class RunTable:
             self._texts[name].write(places, part)
             return
         stored = self._numbers[name]
+        if np.array_equal(stored[places], part):
+            return
+        self._ranks.pop(name, None)
         if stored.dtype.itemsize < part.dtype.itemsize:  # a longer text
             stored = self._numbers[name] = stored.astype(part.dtype)
         stored[places] = part

@@ -55,3 +55,9 @@ def page_class(page_id: str) -> type[Page]:
     """Import the class of a page."""
     module, name = PAGES[page_id].target.split(":")
     return cast("type[Page]", getattr(importlib.import_module(module), name))
+
+
+def import_pages() -> None:
+    """Import all pages, so that none has to be when it is opened."""
+    for page_id in PAGES:
+        page_class(page_id)

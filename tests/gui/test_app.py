@@ -18,6 +18,7 @@ from gui import __main__ as program
 from gui import app as app_module
 from gui.base import error_hooks
 from gui.shell.main_window import MainWindow
+from tests.helpers.fresh_process import printed
 from tests.helpers.patience import HANG
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -188,3 +189,42 @@ def test_the_page_that_is_asked_for_wins_over_the_study(
     assert "20 runs" in seen[0]._new_page().count.text()
     for widget in qapp.topLevelWidgets():
         widget.deleteLater()
+
+
+def test_pages_are_imported_beside_the_window_and_work(tmp_path: Path) -> None:
+    """Whoever opens a page soon after the start waits for no library; nothing hangs at the end."""
+    code = (
+        "import sys, threading\n"
+        "from PySide6.QtCore import QTimer\n"
+        "from PySide6.QtWidgets import QApplication\n"
+        "from gui import app\n"
+        "from gui.pages import PAGES\n"
+        "from gui.shell.main_window import MainWindow\n"
+        "def look():\n"
+        "    if any(thread.name == 'pages' for thread in threading.enumerate()):\n"
+        "        return\n"
+        "    timer.stop()\n"
+        "    tops = QApplication.topLevelWidgets()\n"
+        "    window = next(top for top in tops if isinstance(top, MainWindow))\n"
+        "    missing = [p for p in PAGES if f'gui.pages.{p}.page' not in sys.modules]\n"
+        "    for page in PAGES:\n"
+        "        window.show_page(page)\n"
+        "    print('missing', missing, 'seen', window.page_id)\n"
+        "    window.may_close = True\n"
+        "    window.close()\n"
+        "def begin(self):\n"
+        "    timer.start()\n"
+        "    self.planning.starting = True\n"
+        "app.QtEngineClient.start = begin\n"
+        "if __name__ == '__main__':\n"
+        "    qt = QApplication([])\n"
+        "    timer = QTimer(interval=20)\n"
+        "    timer.timeout.connect(look)\n"
+        f"    sys.exit(app.main(['--db', {str(tmp_path / 'a.db')!r}]))\n"
+    )
+    assert printed(code, without=(), chosen={"QT_QPA_PLATFORM": "offscreen"}) == [
+        "missing",
+        "[]",
+        "seen",
+        "inspector",
+    ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QButtonGroup, QGridLayout, QHBoxLayout, QPushButton, QWidget
 
 from gui.pages.live.charts import CurveChart, HistoryChart, LossChart
 from gui.pages.live.state import LiveState, figures, training_figures
-from gui.pages.live.training_charts import accuracy_chart, loss_chart, rate_chart
+from gui.pages.live.training_charts import EpochChart, accuracy_chart, loss_chart, rate_chart
 from gui.pages.live.training_state import Training
 from gui.widgets.figures_panel import FiguresPanel
 from gui.widgets.plots import Plot, card
@@ -73,42 +75,64 @@ class LiveBoard(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.curve, self.history, self.loss = CurveChart(), HistoryChart(), LossChart()
-        self.accuracy, self.rate, self.training_loss = accuracy_chart(), rate_chart(), loss_chart()
         self.figures = FiguresPanel(_FIGURES, big="robust")
-        self.training_figures = FiguresPanel(_TRAINING_FIGURES, big="robust")
         self.switch = ViewSwitch()
         self.view = ATTACK
         self._due: tuple[int, str] | None = None
-        self._parts: dict[str, list[QWidget]] = {TRAINING: [], ATTACK: []}
-        self._lay_out()
+        self._parts: dict[str, list[QWidget]] = {}
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(8)
+        for column, stretch in enumerate((3, 2)):
+            self._grid.setColumnStretch(column, stretch)
+        for row, stretch in enumerate((0, 5, 3)):
+            self._grid.setRowStretch(row, stretch)
         self.switch.chosen.connect(self.show_view)
         self.show_view(ATTACK)
 
-    def _lay_out(self) -> None:
-        grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setSpacing(8)
-        for view, large, side, below, panel in (
-            (ATTACK, self.curve, self.history, self.loss, self.figures),
-            (TRAINING, self.accuracy, self.rate, self.training_loss, self.training_figures),
-        ):
-            cards = [card(large), card(side), card(below)]
-            # What is hidden takes no room, so two widgets can share a place.
-            grid.addWidget(cards[0], 0, 0, 2, 1)
-            grid.addWidget(panel, 0, 1, Qt.AlignmentFlag.AlignTop)
-            grid.addWidget(cards[1], 1, 1)
-            grid.addWidget(cards[2], 2, 0, 1, 2)
-            panel.setMinimumWidth(340)
-            self._parts[view] = [*cards, panel]
-        grid.setColumnStretch(0, 3)
-        grid.setColumnStretch(1, 2)
-        grid.setRowStretch(1, 5)
-        grid.setRowStretch(2, 3)
+    # Charts take long to make, and many a run has no step that trains.
+
+    @cached_property
+    def accuracy(self) -> EpochChart:
+        """Accuracy by epoch."""
+        return accuracy_chart()
+
+    @cached_property
+    def rate(self) -> EpochChart:
+        """Learning rate by epoch."""
+        return rate_chart()
+
+    @cached_property
+    def training_loss(self) -> EpochChart:
+        """Loss by epoch."""
+        return loss_chart()
+
+    @cached_property
+    def training_figures(self) -> FiguresPanel:
+        """The figures of the training."""
+        return FiguresPanel(_TRAINING_FIGURES, big="robust")
+
+    def _make(self, view: str) -> list[QWidget]:
+        if view == ATTACK:
+            plots, panel = (self.curve, self.history, self.loss), self.figures
+        else:
+            plots = self.accuracy, self.rate, self.training_loss
+            panel = self.training_figures
+        cards = [card(plot) for plot in plots]
+        # What is hidden takes no room, so two widgets can share a place.
+        self._grid.addWidget(cards[0], 0, 0, 2, 1)
+        self._grid.addWidget(panel, 0, 1, Qt.AlignmentFlag.AlignTop)
+        self._grid.addWidget(cards[1], 1, 1)
+        self._grid.addWidget(cards[2], 2, 0, 1, 2)
+        panel.setMinimumWidth(340)
+        return [*cards, panel]
 
     def show_view(self, view: str) -> None:
         """Show the training or the attack."""
         self.view = view
         self.switch.show_view(view)
+        if view not in self._parts:
+            self._parts[view] = self._make(view)
         for name, parts in self._parts.items():
             for part in parts:
                 part.setVisible(name == view)
@@ -132,10 +156,12 @@ class LiveBoard(QWidget):
             self._follow(state, trains)
         for chart in (self.curve, self.history, self.loss):
             chart.show_state(state)
-        for plot in (self.accuracy, self.rate, self.training_loss):
-            plot.show_training(training)
         self.figures.tell(figures(state) if state else {})
-        self.training_figures.tell(training_figures(training, state.phase) if state else {})
+        if trains or TRAINING in self._parts:
+            for plot in (self.accuracy, self.rate, self.training_loss):
+                plot.show_training(training)
+            told = training_figures(training, state.phase) if state else {}
+            self.training_figures.tell(told)
 
     def _follow(self, state: LiveState, trains: bool) -> None:
         due = state.run_id, TRAINING if trains and not state.curve else ATTACK

@@ -144,7 +144,9 @@ class RunsPage(Page):
     def refresh(self) -> None:
         self.context.runs.refresh()
         state = (self.context.runs.version, self.studies.study())
-        if state != self._seen:
+        # Of the chunks of the first reading one shows that it goes on, and the last one all.
+        chunk = len(self.context.runs.table) > 0 and not self.context.runs.complete
+        if state != self._seen and not (chunk and self.table.runs.rowCount()):
             self._seen = state
             self._arrange()
 

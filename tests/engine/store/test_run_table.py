@@ -44,6 +44,13 @@ def _agrees(table: RunTable, store: Store) -> None:
     assert [{name: row[name] for name in _COLUMNS} for row in rows] == store.results()
     queue = sorted(rows, key=lambda row: row["position"])
     assert [{name: row[name] for name in QUEUE_COLUMNS} for row in queue] == store.queue()
+    for name in ("created", "finished"):
+        moments = table.moments(name)[table.shown()]
+        times = [row[name] for row in rows]  # type: ignore[literal-required]
+        assert np.isnan(moments).tolist() == [time is None for time in times]
+        assert [times[at] for at in np.argsort(moments, kind="stable") if times[at]] == sorted(
+            filter(None, times)
+        )
     names = dict.fromkeys(row["name"] for row in store.studies())
     assert list(dict.fromkeys(study.name for study in table.studies())) == list(names)
     for name in names:
