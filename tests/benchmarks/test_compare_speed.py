@@ -66,31 +66,27 @@ def test_compare_with_many_runs(page: Any, qapp: QApplication) -> None:
     loop, chart = WindowLoop(qapp), page.tradeoff.chart
     name_of, sizes, curves = compared_store.name_of, compared_store.SIZES, compared_store.CURVES
 
-    def shown() -> bool:
-        return page.stack.currentWidget() is not page.reading and not page.view().waiting
-
     def opens(name: str) -> Callable[[], None]:
         return lambda: page.open(name)
 
     def filtered(text: str) -> Callable[[], None]:
         return lambda: page.filter_line.set_now(text)
 
-    loop.step("Compare opens", 0.5, page.show, shown)
+    loop.step("Compare opens", 0.5, page.show, page.settled)
     for size in sizes:
-        loop.step(f"study of {size} opens", 0.5, opens(name_of(size)), shown)
-        loop.step("  its differences", 0.5, lambda: None, page.settled)
+        loop.step(f"study of {size} opens", 0.5, opens(name_of(size)), page.settled)
     pan("  panning with bars", chart, qapp)
-    loop.step("  along eps", 0.5, lambda: page.tradeoff.x_box.setCurrentIndex(4), shown)
+    loop.step("  along eps", 0.5, lambda: page.tradeoff.x_box.setCurrentIndex(4), page.settled)
     pan("  panning with bars", chart, qapp)
-    loop.step("  filter", 0.2, filtered("attack:fgsm robust>20"), shown)
-    loop.step("  filter cleared", 0.2, filtered(""), shown)
+    loop.step("  filter", 0.2, filtered("attack:fgsm robust>20"), page.settled)
+    loop.step("  filter cleared", 0.2, filtered(""), page.settled)
     picked = page.drawn_runs()[77]
-    loop.step("  a point picked", 0.016, lambda: chart.clicked.emit(picked), shown)
+    loop.step("  a point picked", 0.016, lambda: chart.clicked.emit(picked), page.settled)
     tick = partial(page.tradeoff.series.item(0).setCheckState, Qt.CheckState.Unchecked)
-    loop.step("  a series unticked", 0.05, tick, shown)
-    loop.step(f"{curves} curves", 0.5, opens(f"{curves} curves"), shown)
-    loop.step("  as curves", 0.5, partial(page.switch.button(1).setChecked, True), shown)
+    loop.step("  a series unticked", 0.05, tick, page.settled)
+    loop.step(f"{curves} curves", 0.5, opens(f"{curves} curves"), page.settled)
+    loop.step("  as curves", 0.5, partial(page.switch.button(1).setChecked, True), page.settled)
     pan("  panning", page.security.chart, qapp)
     page.switch.button(2).setChecked(True)
-    loop.step("Transfer of a study of 40", 0.2, opens(name_of(sizes[0])), shown)
-    loop.step("  filter", 0.05, filtered("attack:pgd"), shown)
+    loop.step("Transfer of a study of 40", 0.2, opens(name_of(sizes[0])), page.settled)
+    loop.step("  filter", 0.05, filtered("attack:pgd"), page.settled)

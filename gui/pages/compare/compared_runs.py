@@ -57,39 +57,33 @@ class ComparedRuns:
     """What was read of a selection.
 
     Attributes:
-        places: where its finished runs stand in the table of all.
-        rows: of these, with their specs and the titles of their models.
+        rows: of its finished runs, with their specs and the titles of their models.
         references: what each is compared with.
         known: all that was read: the rows, and more that they are compared with.
     """
 
     selection: Selection
-    places: Places
     rows: Sequence[ResultRow]
     references: References
     known: Sequence[ResultRow]
-
-    def passing(self, table: RunTable, mask: npt.NDArray[np.bool_]) -> list[ResultRow]:
-        """The rows of those runs that a filter lets through, and that are still there."""
-        passed = (mask & table.shown())[self.places].tolist()
-        return [row for row, passes in zip(self.rows, passed, strict=True) if passes]
 
 
 def reader(
     table: RunTable,
     selection: Selection,
+    places: Places,
     words: Mapping[str, str],
     before: ComparedRuns | None = None,
 ) -> Callable[[Store], ComparedRuns]:
-    """What reads a selection, on the thread that a store is given to.
+    """What reads runs of a selection, on the thread that a store is given to.
 
     Args:
         table: all runs; read here and now.
         selection: which of them.
+        places: where those of it stand that are wanted.
         words: the titles of models by id.
         before: what was read last, given back itself where nothing is different.
     """
-    places = selection.places(table)
     bases = selection.bases(table, places)
     more = bases[~np.isin(bases, places)]
     take, take_more = table.take(places), table.take(more)
@@ -101,7 +95,7 @@ def reader(
         mine = rows[: len(places)]
         if before is not None and _same(mine, before.rows) and _same(rows, before.known):
             return before
-        return ComparedRuns(selection, places, mine, references(rows, mine), rows)
+        return ComparedRuns(selection, mine, references(rows, mine), rows)
 
     return read
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,14 +45,37 @@ from gui.widgets.study_box import StudyBox
 _FIGURES = {".svg": "SVG", ".pdf": "PDF", ".png": "PNG"}
 
 
+MOST_RUNS = 10_000
+"""More are no picture for anybody, and would keep the window waiting for each frame of it."""
+_TOO_MANY = (
+    "{count:,} runs are too many for one chart; {most:,} are drawn at most. "
+    "Choose a study, or narrow them down by the filter."
+)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What was to be read, and of when."""
+
+    selection: Selection
+    filter: RunFilter
+    version: tuple[Version, int]
+    words: dict[str, str]
+
+    def alike(self, other: _Asked) -> bool:
+        """Whether only time lies between the two; while one is read the other one waits."""
+        return replace(self, version=other.version) == other
+
+
 class ComparePage(Page):
     """Charts and paired differences of the runs of a study, or of those chosen elsewhere."""
 
     def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
         super().__init__(context, parent)
-        self._asked: tuple[Selection, Version, int, dict[str, str]] | None = None
+        self._asked: _Asked | None = None
+        self._pending = False
+        self._too_many = 0
         self._runs: ComparedRuns | None = None
-        self._compared: list[ResultRow] = []
         self._drawn: dict[ChartView, Selection] = {}
         self._only: tuple[int, ...] = ()
         self._by_hand = False
@@ -80,6 +105,7 @@ class ComparePage(Page):
             (("Show all runs", self.show_all),),
         )
         self.reading = EmptyState("compare", "Reading the runs…")
+        self.too_many = EmptyState("filter", "")
         self._build()
         self._connect()
         self._restore()
@@ -93,7 +119,7 @@ class ComparePage(Page):
         top.addWidget(self.filter_line, 2)
         top.addWidget(self.only_button)
         self.content = self._content()
-        for widget in (self.reading, self.content, self.empty, self.no_match):
+        for widget in (self.reading, self.content, self.empty, self.no_match, self.too_many):
             self.stack.addWidget(widget)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -216,51 +242,51 @@ class ComparePage(Page):
             self.filter_note.tell(str(error), "error")
             return
         self.filter_note.tell("")
-        if self._runs is not None:
-            self._show()
+        self._read()
 
     def _read(self) -> None:
         """Read what is selected, unless it is as it was when it was read last."""
         runs, selection = self.context.runs, Selection(self.studies.study(), self._only)
         self._name_selection()
-        if not runs.complete:
-            self._wait_for(selection)
-            return
-        words = titles()
-        state = selection, store_version(self.context.store), runs.version, words
-        if state == self._asked:
-            return
-        self._asked = state
-        self._wait_for(selection)
-        job = reader(runs.table, selection, words, self._runs)
-        self.context.results.ask(self, "runs", job, self._take)
-
-    def _wait_for(self, selection: Selection) -> None:
-        """Take away what is not of this selection; what is, is shown until the news are there."""
-        if self._runs is not None and self._runs.selection == selection:
-            return
-        self._runs = None
+        if self._runs is not None and self._runs.selection != selection:
+            self._runs = None  # what is of this selection is shown until the news are there
+        if runs.complete:
+            words = titles()
+            version = store_version(self.context.store), runs.version
+            self._ask(_Asked(selection, self._filter, version, words))
         self._show_state()
 
-    def _take(self, runs: ComparedRuns) -> None:
+    def _ask(self, asked: _Asked) -> None:
+        if asked == self._asked or (self._asked and self._pending and asked.alike(self._asked)):
+            return
+        self._asked, table = asked, self.context.runs.table
+        self._pending = False
+        places = asked.selection.places(table)
+        places = places[asked.filter.mask(table)[places]]
+        self._too_many = len(places) if len(places) > MOST_RUNS else 0
+        if self._too_many:
+            self._runs = None
+            self.too_many.text.setText(_TOO_MANY.format(count=self._too_many, most=MOST_RUNS))
+            return
+        job = reader(table, asked.selection, places, asked.words, self._runs)
+        self._pending = True
+        self.context.results.ask(self, "runs", job, partial(self._take, asked))
+
+    def _take(self, asked: _Asked, runs: ComparedRuns) -> None:
+        if asked != self._asked:
+            return
+        self._pending = False
         if runs is not self._runs:
             self._runs = runs
-            self._show()
+            self._draw()
+            self.table.show_rows(runs.rows, runs.references)
         elif self.view() is self.transfer:  # pairs are judged without a change of their runs
             self._draw()
+        self._read()  # what changed meanwhile, if anything did
 
-    def compared(self) -> list[ResultRow]:
+    def compared(self) -> Sequence[ResultRow]:
         """The finished runs that are compared."""
-        if self._runs is None:
-            return []
-        table = self.context.runs.table
-        return self._runs.passing(table, self._filter.mask(table))
-
-    def _show(self) -> None:
-        assert self._runs is not None
-        rows = self._compared = self.compared()
-        self._draw()
-        self.table.show_rows(rows, self._runs.references)
+        return self._runs.rows if self._runs is not None else ()
 
     def _name_selection(self) -> None:
         self.only_button.setText(f"Chosen: {run_count(len(self._only))}  ×")
@@ -270,10 +296,12 @@ class ComparePage(Page):
         """The chart, or why there is none."""
         narrowed = self.filter_line.text() or self.studies.study() or self._only
         reason = self.no_match if narrowed else self.empty
-        if self._runs is None or (self._drawn.get(self.view()) != self._runs.selection):
-            shown: QWidget = self.reading
+        if self._too_many:
+            shown: QWidget = self.too_many
+        elif self._runs is None or self._drawn.get(self.view()) != self._runs.selection:
+            shown = self.reading
         else:
-            shown = self.content if self._compared else reason
+            shown = self.content if self._runs.rows else reason
         self.stack.setCurrentWidget(shown)
         self._enable_export()
 
@@ -287,7 +315,9 @@ class ComparePage(Page):
 
     def settled(self) -> bool:
         """Whether everything that was asked for is there."""
-        return self._runs is not None and not self.view().waiting and self.table.settled()
+        if self._pending or self.view().waiting:
+            return False
+        return self._too_many > 0 or (self._runs is not None and self.table.settled())
 
     def view(self) -> ChartView:
         """The chart in sight."""
@@ -301,7 +331,7 @@ class ComparePage(Page):
 
     def _draw(self) -> None:
         if self._runs is not None:
-            self.view().show_rows(self._compared)
+            self.view().show_rows(self._runs.rows)
         self._show_state()
 
     def _enable_export(self) -> None:

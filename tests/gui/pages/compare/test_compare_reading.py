@@ -14,6 +14,7 @@ from gui.base import theme
 from gui.base.page_context import PageContext, make_context
 from gui.bridge.engine_client import QtEngineClient
 from gui.pages.compare import compared_runs
+from gui.pages.compare import page as compare_page
 from gui.pages.compare.compared_runs import Selection
 from tests.helpers import curve_store
 from tests.helpers.fake_results import STUDY, FakeResults
@@ -144,6 +145,44 @@ def test_runs_that_did_not_change_are_neither_read_nor_drawn_again(
     assert len(drawn) == 1
 
 
+def test_what_changes_while_it_is_read_does_not_keep_the_page_waiting(
+    harness: PageHarness, held: Held
+) -> None:
+    """While a study works, changes may come faster than they are read."""
+    page = harness.page("compare")
+    held.go_on()
+    page.open(STUDY)
+    before = page._asked
+    harness.context.store.annotate(harness.results.waiting, tags="of another")
+    harness.context.runs.refresh()
+    page.refresh()
+    assert page._asked is before, "it would be too late again and again"
+    held.go_on()
+    assert shown(page) is page.content
+    assert page._asked is not before
+
+
+def test_too_many_runs_are_neither_read_nor_drawn(
+    harness: PageHarness, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = harness.page("compare")
+    page.open(STUDY)
+    held.go_on()
+    monkeypatch.setattr(compare_page, "MOST_RUNS", 17)
+    asked: list[object] = []
+    monkeypatch.setattr(Store, "with_specs", lambda *given: asked.append(given))
+    page.show_all()
+    held.go_on()
+    assert shown(page) is page.too_many
+    assert "24 runs are too many" in page.too_many.text.text()
+    assert (asked, page.export_button.isEnabled()) == ([], False)
+    monkeypatch.undo()
+    page.filter_line.set_now("attack=fgsm")
+    held.go_on()
+    assert shown(page) is page.content
+    assert len(page.drawn_runs()) == 8
+
+
 def test_the_database_is_asked_for_the_runs_of_the_selection_alone(
     harness: PageHarness, held: Held
 ) -> None:
@@ -156,7 +195,8 @@ def test_the_database_is_asked_for_the_runs_of_the_selection_alone(
         for id_, row in rows.items()
         if row["compression"] == "magnitude 50%" and row["robust_accuracy"] is not None
     )
-    read = compared_runs.reader(table, Selection(only=(compressed,)), {})
+    selection = Selection(only=(compressed,))
+    read = compared_runs.reader(table, selection, selection.places(table), {})
     found = read(harness.context.store)
     assert [row["run_id"] for row in found.rows] == [compressed]
     base = found.references[compressed]
