@@ -180,13 +180,23 @@ class Store:
         return cast(RunRow, {**row, **found[0]})
 
     def with_specs(self, rows: Iterable[ResultRow]) -> list[ResultRow]:
-        """Rows of results with ``spec``: what each run does, every parameter named."""
+        """Rows of results with ``spec``: what each run does, every parameter named.
+
+        Parts that are alike in several runs are one object, not to be changed.
+        """
         found = list(rows)
         ids = json.dumps([row["run_id"] for row in found])
         specs = self._query(
             "SELECT id, spec FROM runs WHERE id IN (SELECT value FROM json_each(?))", (ids,)
         )
-        known = {row["id"]: json.loads(row["spec"]) for row in specs}
+        parts: dict[str, Any] = {}
+        known = {
+            row["id"]: {
+                name: parts.setdefault(f"{name} {part}", part)
+                for name, part in read_json(row["spec"], row["id"], "spec").items()
+            }
+            for row in specs
+        }
         return [{**row, "spec": known[row["run_id"]]} for row in found]
 
     def run_spec(self, run_id: int) -> Run:

@@ -9,6 +9,7 @@ from typing import ClassVar, TypeVar
 from PySide6.QtCore import QSettings, Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSplitter, QVBoxLayout, QWidget
 
+from engine.errors import CrumpleError
 from engine.store import ResultRow, Store
 from gui.bridge.results_thread import ResultsThread
 
@@ -31,6 +32,7 @@ class ChartView(QWidget):
         picked: the run ids of what was clicked.
         new_study: the button of an empty chart was pressed.
         told: other data or another choice is shown.
+        refused: a ``CrumpleError``, in place of what was to be shown.
     """
 
     id: ClassVar[str]
@@ -41,6 +43,7 @@ class ChartView(QWidget):
     picked = Signal(list)
     new_study = Signal()
     told = Signal()
+    refused = Signal(object)
 
     def __init__(self, results: ResultsThread, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -71,8 +74,12 @@ class ChartView(QWidget):
             self.waiting = False
             show(result)
 
+        def refuse(error: CrumpleError) -> None:
+            self.waiting = False
+            self.refused.emit(error)
+
         self.waiting = True
-        self._results.ask(self, "chart", job, answer)
+        self._results.ask(self, "chart", job, answer, refuse)
 
     def choose(self, run_ids: Iterable[int]) -> None:
         """Make these runs stand out."""

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PySide6.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, Qt, Signal
 from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
 
+from engine.errors import CrumpleError
 from engine.report.naming import BASE
 from engine.statistics.intervals import PairedDifference, paired_difference
 from engine.store import ResultRow, Store
@@ -63,9 +64,11 @@ class DifferenceTable(QTableView):
 
     Signals:
         chosen: the run ids of the selected rows.
+        refused: a ``CrumpleError``: some images cannot be read.
     """
 
     chosen = Signal(list)
+    refused = Signal(object)
 
     def __init__(self, results: ResultsThread, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -126,8 +129,17 @@ class DifferenceTable(QTableView):
         if pairs:
             reader = self._reader
             self._results.ask(
-                self, "differences", lambda store: reader.of(store, pairs), self._take
+                self, "differences", lambda store: reader.of(store, pairs), self._take, self._refuse
             )
+
+    def _refuse(self, error: CrumpleError) -> None:
+        """What cannot be read says so where the difference would stand."""
+        for line, _ in self._waiting:
+            self.model_.replace(
+                line, Comparison(self.model_.comparisons[line].row, reason="unread")
+            )
+        self._waiting = []
+        self.refused.emit(error)
 
     def _take(self, found: Mapping[Pair, PairedDifference | None]) -> None:
         self._found.update(found)

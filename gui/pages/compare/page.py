@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QButtonGroup,
     QHBoxLayout,
-    QMenu,
     QPushButton,
     QSizePolicy,
     QSplitter,
@@ -21,17 +19,17 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from engine.errors import CrumpleError
 from engine.store import ResultRow
-from gui.base import file_dialogs
 from gui.base.model_names import titles
 from gui.base.page_context import PageContext
 from gui.base.words import run_count
-from gui.bridge.picture_process import PictureProcess, chart_arguments
 from gui.bridge.store_version import Version, store_version
 from gui.pages.base import Page
 from gui.pages.compare.chart_view import ChartView
 from gui.pages.compare.compared_runs import ComparedRuns, Selection, reader
 from gui.pages.compare.difference_table import DifferenceTable
+from gui.pages.compare.export_menu import ExportMenu
 from gui.pages.compare.security_view import SecurityView
 from gui.pages.compare.tradeoff_view import TradeoffView
 from gui.pages.compare.transfer_view import TransferView
@@ -41,9 +39,6 @@ from gui.widgets.message_bar import Message
 from gui.widgets.note_line import NoteLine
 from gui.widgets.run_filter import FilterError, RunFilter, parse
 from gui.widgets.study_box import StudyBox
-
-_FIGURES = {".svg": "SVG", ".pdf": "PDF", ".png": "PNG"}
-
 
 MOST_RUNS = 10_000
 """More are no picture for anybody, and would keep the window waiting for each frame of it."""
@@ -75,6 +70,7 @@ class ComparePage(Page):
         self._asked: _Asked | None = None
         self._pending = False
         self._too_many = 0
+        self._trouble = ""
         self._runs: ComparedRuns | None = None
         self._drawn: dict[ChartView, Selection] = {}
         self._only: tuple[int, ...] = ()
@@ -85,7 +81,7 @@ class ComparePage(Page):
         self.filter_note = NoteLine("Filter message")
         self.only_button = QPushButton()
         self.export_button = QPushButton("Export")
-        self.export_menu = QMenu(self)
+        self.export_menu = ExportMenu(context.store.path, self.view, self)
         self.tradeoff = TradeoffView(context.results)
         self.security = SecurityView(context.results)
         self.transfer = TransferView(context.results)
@@ -105,7 +101,7 @@ class ComparePage(Page):
             (("Show all runs", self.show_all),),
         )
         self.reading = EmptyState("compare", "Reading the runs…")
-        self.too_many = EmptyState("filter", "")
+        self.too_many, self.trouble = EmptyState("filter", ""), EmptyState("failed", "")
         self._build()
         self._connect()
         self._restore()
@@ -119,7 +115,14 @@ class ComparePage(Page):
         top.addWidget(self.filter_line, 2)
         top.addWidget(self.only_button)
         self.content = self._content()
-        for widget in (self.reading, self.content, self.empty, self.no_match, self.too_many):
+        for widget in (
+            self.reading,
+            self.content,
+            self.empty,
+            self.no_match,
+            self.too_many,
+            self.trouble,
+        ):
             self.stack.addWidget(widget)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -155,31 +158,20 @@ class ComparePage(Page):
         content.setChildrenCollapsible(False)
         return content
 
-    def _fill_export_menu(self) -> None:
-        """What the chart in sight can be written as."""
-        menu = self.export_menu
-        menu.clear()
-        menu.addSection(f"Figure for a paper: {self.view().figure_words()}")
-        for suffix, name in _FIGURES.items():
-            menu.addAction(f"Figure as {name}...", partial(self._export_figure, suffix))
-        menu.addSection("This chart")
-        for suffix in (".png", ".svg"):
-            action = partial(self._export_here, suffix)
-            menu.addAction(f"Picture as {suffix[1:].upper()}...", action)
-        menu.addAction("Data as CSV...", partial(self._export_here, ".csv"))
-
     def _connect(self) -> None:
         self.studies.chosen.connect(self._study_chosen)
         self.filter_line.settled.connect(self._filter_changed)
         self.only_button.clicked.connect(self.show_all)
         self.export_button.setMenu(self.export_menu)
-        self.export_menu.aboutToShow.connect(self._fill_export_menu)
+        self.export_menu.notify.connect(self.notify)
         self.switch.idToggled.connect(self._switched)
         for view in self.views:
             view.picked.connect(self.table.choose)
             view.new_study.connect(lambda: self.go.emit("new", None))
             view.told.connect(partial(self._told, view))
+            view.refused.connect(lambda error: self._tell_trouble(str(error)))
         self.table.chosen.connect(self._on_chosen)
+        self.table.refused.connect(lambda error: self.notify.emit(Message.of(error)))
         self.table.activated.connect(self._inspect)
 
     def _restore(self) -> None:
@@ -260,7 +252,7 @@ class ComparePage(Page):
         if asked == self._asked or (self._asked and self._pending and asked.alike(self._asked)):
             return
         self._asked, table = asked, self.context.runs.table
-        self._pending = False
+        self._pending, self._trouble = False, ""
         places = asked.selection.places(table)
         places = places[asked.filter.mask(table)[places]]
         self._too_many = len(places) if len(places) > MOST_RUNS else 0
@@ -270,7 +262,18 @@ class ComparePage(Page):
             return
         job = reader(table, asked.selection, places, asked.words, self._runs)
         self._pending = True
-        self.context.results.ask(self, "runs", job, partial(self._take, asked))
+        take = partial(self._take, asked)
+        self.context.results.ask(self, "runs", job, take, self._refuse)
+
+    def _refuse(self, error: CrumpleError) -> None:
+        """What cannot be read is told in place of the chart; other runs are asked for as before."""
+        self._pending, self._runs = False, None
+        self._tell_trouble(str(error))
+
+    def _tell_trouble(self, text: str) -> None:
+        self._trouble = text
+        self.trouble.text.setText(text)
+        self._show_state()
 
     def _take(self, asked: _Asked, runs: ComparedRuns) -> None:
         if asked != self._asked:
@@ -296,8 +299,10 @@ class ComparePage(Page):
         """The chart, or why there is none."""
         narrowed = self.filter_line.text() or self.studies.study() or self._only
         reason = self.no_match if narrowed else self.empty
-        if self._too_many:
-            shown: QWidget = self.too_many
+        if self._trouble:
+            shown: QWidget = self.trouble
+        elif self._too_many:
+            shown = self.too_many
         elif self._runs is None or self._drawn.get(self.view()) != self._runs.selection:
             shown = self.reading
         else:
@@ -315,6 +320,8 @@ class ComparePage(Page):
 
     def settled(self) -> bool:
         """Whether everything that was asked for is there."""
+        if self._trouble:
+            return True
         if self._pending or self.view().waiting:
             return False
         return self._too_many > 0 or (self._runs is not None and self.table.settled())
@@ -331,6 +338,7 @@ class ComparePage(Page):
 
     def _draw(self) -> None:
         if self._runs is not None:
+            self._trouble = ""
             self.view().show_rows(self._runs.rows)
         self._show_state()
 
@@ -362,45 +370,3 @@ class ComparePage(Page):
     def drawn_runs(self) -> list[int]:
         """The runs that are drawn."""
         return self.view().drawn_runs()
-
-    def _export_figure(self, suffix: str) -> None:
-        name = _FIGURES[suffix]
-        kind = self.view().kind
-        path = file_dialogs.ask_save(
-            self, f"Export the figure as {name}", f"{name} (*{suffix})", f"crumple-{kind}{suffix}"
-        )
-        if path is None:
-            return
-        axes = self.view().figure_axes()
-        arguments = chart_arguments(self.context.store.path, kind, self.drawn_runs(), path, axes)
-        process = PictureProcess(arguments, path, self)
-        process.written.connect(self._written)
-        process.refused.connect(self._refused)
-        process.start()
-        self.notify.emit(Message(f"Drawing {path}..."))
-
-    def _export_here(self, suffix: str) -> None:
-        kind = suffix[1:].upper()
-        path = file_dialogs.ask_save(
-            self, f"Export as {kind}", f"{kind} (*{suffix})", f"crumple-{self.view().id}{suffix}"
-        )
-        if path is None:
-            return
-        try:
-            if suffix == ".csv":
-                self.view().write_csv(path)
-            else:
-                self.view().save(path)
-        except OSError as error:
-            self._refused(f"{path} cannot be written: {error.strerror}.")
-        else:
-            self._written(path)
-
-    def _written(self, path: Path) -> None:
-        self.notify.emit(Message(f"Written to {path}.", level="ok"))
-
-    def _refused(self, reason: str) -> None:
-        if not reason:  # stopped, since the window closes
-            return
-        hint = "Choose another folder or format."
-        self.notify.emit(Message(f"The export failed: {reason}", hint, "error"))

@@ -233,7 +233,7 @@ def test_data_picture_and_figure_of_each_chart(
         monkeypatch.setattr(
             file_dialogs, "ask_save", lambda *_, end=suffix: tmp_path / f"chart{end}"
         )
-        page._export_here(suffix)
+        page.export_menu.write_here(suffix)
         assert harness.messages[-1].level == "ok"
     with (tmp_path / "chart.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -250,7 +250,7 @@ def test_data_picture_and_figure_of_each_chart(
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
     target = tmp_path / "figure.svg"
     monkeypatch.setattr(file_dialogs, "ask_save", lambda *_: target)
-    page._export_figure(".svg")
+    page.export_menu.write_figure(".svg")
     harness.qtbot.waitUntil(lambda: str(target) in harness.messages[-1].text and target.exists())
     harness.qtbot.waitUntil(lambda: harness.messages[-1].level == "ok")
     assert "magnitude 50%" in "".join(ElementTree.parse(target).getroot().itertext())

@@ -269,7 +269,7 @@ def test_data_and_picture_of_the_chart(
         monkeypatch.setattr(
             file_dialogs, "ask_save", lambda *_, end=suffix: tmp_path / f"chart{end}"
         )
-        page._export_here(suffix)
+        page.export_menu.write_here(suffix)
 
     with (tmp_path / "chart.csv").open() as file:
         rows = {int(row["run_id"]): row for row in csv.DictReader(file)}
@@ -288,7 +288,7 @@ def test_the_figure_is_drawn_in_another_process(
     target = tmp_path / "figure.svg"
     monkeypatch.setattr(file_dialogs, "ask_save", lambda *_: target)
     page = harness.page("compare")
-    page._export_figure(".svg")
+    page.export_menu.write_figure(".svg")
     harness.qtbot.waitUntil(lambda: harness.messages[-1].level == "ok")
 
     assert str(target) in harness.messages[-1].text
@@ -304,7 +304,7 @@ def test_a_figure_that_cannot_be_written_says_why(
 ) -> None:
     monkeypatch.setattr(file_dialogs, "ask_save", lambda *_: tmp_path / "missing" / "figure.svg")
     page = harness.page("compare")
-    page._export_figure(".svg")
+    page.export_menu.write_figure(".svg")
     harness.qtbot.waitUntil(lambda: harness.messages[-1].level == "error")
 
     assert "cannot be written" in harness.messages[-1].text
@@ -325,7 +325,7 @@ def test_stopping_an_export_leaves_no_process(qtbot: QtBot, tmp_path: Path) -> N
 def test_a_stopped_export_is_no_failure(harness: PageHarness) -> None:
     page = harness.page("compare")
     before = list(harness.messages)
-    page._refused("")
+    page.export_menu._refused("")
     assert harness.messages == before
 
 

@@ -9,6 +9,7 @@ import pytest
 from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QApplication
 
+from engine.errors import StoreError
 from engine.store import ResultRow, Store
 from gui.base import theme
 from gui.base.page_context import PageContext, make_context
@@ -203,3 +204,57 @@ def test_the_database_is_asked_for_the_runs_of_the_selection_alone(
     assert base["compression"] == "none"
     assert {row["model"] for row in found.known} == {rows[compressed]["model"]}
     assert {row["attack"] for row in found.known} == {rows[compressed]["attack"]}
+
+
+def test_what_cannot_be_read_is_told_in_place_of_the_chart(
+    harness: PageHarness, held: Held
+) -> None:
+    page = harness.page("compare")
+    page.open(STUDY)
+    held.go_on()
+    store = harness.context.store
+    run_id = page.drawn_runs()[0]
+    page.open("curves")
+    held.go_on()
+    (spec,) = store.db.execute("SELECT spec FROM runs WHERE id = ?", (run_id,)).fetchone()
+
+    def write(text: str) -> None:
+        with store.db.atomic():
+            store.db.execute("UPDATE runs SET spec = ? WHERE id = ?", (text, run_id))
+        harness.context.runs.refresh()
+        held.go_on()
+
+    write("{")
+    page.open(STUDY)
+    held.go_on()
+    assert shown(page) is page.trouble
+    assert f"run {run_id}" in page.trouble.text.text()
+    assert not page.export_button.isEnabled()
+    page.open("curves")
+    held.go_on()
+    assert shown(page) is page.content, "other runs are drawn as before"
+    write(spec)
+    page.open(STUDY)
+    held.go_on()
+    assert shown(page) is page.content
+
+
+@pytest.mark.parametrize("chart", [1, 2])
+def test_a_chart_that_cannot_be_read_is_told_of(
+    harness: PageHarness, held: Held, monkeypatch: pytest.MonkeyPatch, chart: int
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise StoreError("The disk is gone.")
+
+    page = harness.page("compare")
+    page.open("curves")
+    held.go_on()
+    for name in ("samples", "has_transfers"):
+        monkeypatch.setattr(Store, name, broken)
+    page.switch.button(chart).setChecked(True)
+    held.go_on()
+    assert shown(page) is page.trouble
+    assert page.trouble.text.text() == "The disk is gone."
+    page.switch.button(0).setChecked(True)
+    held.go_on()
+    assert shown(page) is page.content, "the trade-off needs neither images nor pairs"
