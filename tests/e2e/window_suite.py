@@ -25,6 +25,8 @@ from PySide6.QtWidgets import (
 
 from engine import events
 from engine.process.client import EngineClient
+from engine.report.evidence import lights, summarise
+from engine.statistics.words import percent
 from engine.store import Store
 from gui.base import theme
 from gui.base.page_context import make_context
@@ -218,7 +220,11 @@ def _watch(person: Person, live: Any) -> list[tuple[str, str, str, int]]:
 def _read_the_evidence(person: Person) -> None:
     person.press("Ctrl+I")
     shown = person.until(lambda: person.find("Diagnostics", QLabel).text(), "the verdict")
-    assert "vidence" in shown
+    store = person.window.context.store
+    (run_id,) = (row["run_id"] for row in store.queue())
+    row = store.run(run_id)
+    assert shown == summarise(row, lights(row, store.checks(run_id))).text
+    assert f"{percent(row['robust_accuracy'])} held against autoattack" in shown
     titles = {label.text() for label in person.window.details.findChildren(QLabel)}
     assert {"Gradient exists", "Output is deterministic", "Attack note"} <= titles
 

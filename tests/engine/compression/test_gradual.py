@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from engine import catalog, compression, data, models
+from engine import catalog, data, models
 from engine.catalog.compressions.pruning import MagnitudeParams
 from engine.catalog.training import StandardParams, TradesParams
 from engine.compression.layers import on_weight, weight_layers
 from engine.compression.methods.gradual import Gradual, sparsity_at
 from engine.compression.parts.mask import Mask
-from engine.errors import Cancelled, SpecError
+from engine.errors import SpecError
 from engine.events import Epoch
 from engine.specs.study import make_step
 from engine.training import Checkpoint, Watch
 from engine.training.objectives import Standard
+from tests.helpers.trained_steps import (
+    Table,
+    apply,
+    assert_ends_the_same,
+    assert_views_and_files_agree,
+)
 
-Table = dict[str, Any]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 QUICK: Table = {
     "name": "magnitude",
@@ -36,29 +39,9 @@ QUICK: Table = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def digits() -> data.ImageSet:
-    all_digits = data.training_images("digits")
-    few = {name: getattr(all_digits, name)[:160] for name in ("images", "labels", "indices")}
-    return replace(all_digits, **few)
-
-
 @pytest.fixture
 def base() -> nn.Module:
     return models.load(catalog.model_card("digits-resnet"))
-
-
-def apply(model: nn.Module, *tables: Table, **context: Any) -> compression.Variant:
-    steps = tuple(map(make_step, tables))
-    return compression.apply(model, steps, compression.Context(**context))
 
 
 def zeros(model: nn.Module) -> list[int]:
@@ -168,16 +151,7 @@ def test_zeros_of_an_earlier_mask_count_and_stay(base: nn.Module, digits: data.I
 def test_interrupted_anywhere_it_ends_the_same(
     base: nn.Module, digits: data.ImageSet, tmp_path: Path
 ) -> None:
-    expected = models.fingerprint(apply(base, QUICK, training=digits).live)
-    for stop in (1, 2, 3):
-        seen: list[Epoch] = []
-        file = Checkpoint(tmp_path / str(stop), "key")
-        given: Table = {"training": digits, "checkpoint": lambda _, file=file: file}
-        stopped = Watch(seen.append, lambda seen=seen, stop=stop: len(seen) == stop)
-        with pytest.raises(Cancelled):
-            apply(base, QUICK, watch=stopped, **given)
-        found = apply(base, QUICK, **given)
-        assert models.fingerprint(found.live) == expected
+    assert_ends_the_same(base, QUICK, digits, tmp_path, (1, 2, 3))
 
 
 def test_attack_view_agrees_and_files_give_the_same_bits(
@@ -185,12 +159,7 @@ def test_attack_view_agrees_and_files_give_the_same_bits(
 ) -> None:
     variant = apply(base, QUICK, {"name": "finetune", "epochs": 1}, training=digits)
     assert sum(zeros(variant.deployed())) == round(0.8 * weights(base))
-    compression.check_agreement(variant.deployed(), variant.attack_view(), digits.images[:50])
-    compression.save(variant, catalog.model_card("digits-resnet"), tmp_path)
-    again = compression.load(tmp_path)
-    with torch.no_grad():
-        found = again.deployed()(digits.images[:50])
-        assert torch.equal(found, variant.deployed()(digits.images[:50]))
+    assert_views_and_files_agree(variant, "digits-resnet", digits.images[:50], tmp_path)
 
 
 def test_without_training_images_it_is_refused(base: nn.Module) -> None:

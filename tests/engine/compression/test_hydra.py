@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,21 +11,27 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from engine import catalog, compression, data, models
+from engine import catalog, data, models
 from engine.catalog.compressions.trained_pruning import HydraParams
 from engine.catalog.training import PgdAtParams, TradesParams
 from engine.compression.layers import attach, on_weight, weight_layers
 from engine.compression.methods.hydra import cosine, first_scores
 from engine.compression.parts.mask import Mask
 from engine.compression.parts.score_mask import ScoreMask, allowed_weights, chosen, kept_weights
-from engine.errors import Cancelled, SpecError
+from engine.errors import SpecError
 from engine.events import Epoch
 from engine.specs.study import make_step
-from engine.training import Checkpoint, Watch
+from engine.training import Watch
 from engine.training.objectives import trades_loss
 from tests.helpers.studies import small_study
+from tests.helpers.trained_steps import (
+    Table,
+    apply,
+    assert_ends_the_same,
+    assert_views_and_files_agree,
+)
 
-Table = dict[str, Any]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 QUICK: Table = {
     "name": "hydra",
@@ -40,33 +43,14 @@ QUICK: Table = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def all_digits() -> data.ImageSet:
     return data.training_images("digits")
 
 
-@pytest.fixture(scope="module")
-def digits(all_digits: data.ImageSet) -> data.ImageSet:
-    few = {name: getattr(all_digits, name)[:160] for name in ("images", "labels", "indices")}
-    return replace(all_digits, **few)
-
-
 @pytest.fixture
 def base() -> nn.Module:
     return models.load(catalog.model_card("digits-resnet-at"))
-
-
-def apply(model: nn.Module, *tables: Table, **context: Any) -> compression.Variant:
-    steps = tuple(map(make_step, tables))
-    return compression.apply(model, steps, compression.Context(**context))
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -308,21 +292,7 @@ def test_interrupted_in_either_stage_it_ends_the_same(
     base: nn.Module, digits: data.ImageSet, tmp_path: Path
 ) -> None:
     table = {**QUICK, "prune_epochs": 2, "finetune_epochs": 2}
-    expected = models.fingerprint(apply(base, table, training=digits).live)
-    for stop in (1, 2, 3):
-        folder = tmp_path / str(stop)
-        seen: list[Epoch] = []
-        given: Table = {
-            "training": digits,
-            "checkpoint": lambda stage, folder=folder: Checkpoint(folder / stage, "key"),
-        }
-        watch = Watch(seen.append, lambda seen=seen, stop=stop: len(seen) == stop)
-        with pytest.raises(Cancelled):
-            apply(base, table, watch=watch, **given)
-        again: list[Epoch] = []
-        found = apply(base, table, watch=Watch(again.append), **given)
-        assert models.fingerprint(found.live) == expected
-        assert len(again) == 4
+    assert_ends_the_same(base, table, digits, tmp_path, (1, 2, 3))
 
 
 # --- around it ---
@@ -332,13 +302,7 @@ def test_attack_view_agrees_and_files_give_the_same_bits(
     base: nn.Module, digits: data.ImageSet, tmp_path: Path
 ) -> None:
     variant = apply(base, {"name": "magnitude", "sparsity": 0.3}, QUICK, training=digits)
-    compression.check_agreement(variant.deployed(), variant.attack_view(), digits.images[:50])
-    compression.save(variant, catalog.model_card("digits-resnet-at"), tmp_path)
-    again = compression.load(tmp_path)
-    assert models.fingerprint(again.live) == models.fingerprint(variant.live)
-    with torch.no_grad():
-        found = again.deployed()(digits.images[:50])
-        assert torch.equal(found, variant.deployed()(digits.images[:50]))
+    assert_views_and_files_agree(variant, "digits-resnet-at", digits.images[:50], tmp_path)
 
 
 def test_a_search_that_caches_what_acts_on_weights_finds_the_same(base: nn.Module) -> None:

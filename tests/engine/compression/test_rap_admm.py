@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -16,20 +14,26 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from engine import catalog, compression, data, models
+from engine import catalog, data, models
 from engine.compression.layers import on_weight, weight_layers
 from engine.compression.methods.admm import Admm, Penalty
 from engine.compression.methods.patterns import Pattern, pattern_mask, project
 from engine.compression.methods.rap_admm import periodic, two_drops
 from engine.compression.parts.mask import Mask
-from engine.errors import Cancelled, SpecError, TrainingError
+from engine.errors import SpecError, TrainingError
 from engine.events import Epoch
 from engine.specs.study import make_step
-from engine.training import Checkpoint, Watch
+from engine.training import Watch
 from engine.training.objectives import InnerSearch
 from tests.helpers.studies import small_study
+from tests.helpers.trained_steps import (
+    Table,
+    apply,
+    assert_ends_the_same,
+    assert_views_and_files_agree,
+)
 
-Table = dict[str, Any]
+pytestmark = pytest.mark.usefixtures("one_thread")
 PATTERNS: tuple[Pattern, ...] = ("irregular", "filter", "column")
 
 QUICK: Table = {
@@ -43,29 +47,9 @@ QUICK: Table = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def digits() -> data.ImageSet:
-    all_digits = data.training_images("digits")
-    few = {name: getattr(all_digits, name)[:160] for name in ("images", "labels", "indices")}
-    return replace(all_digits, **few)
-
-
 @pytest.fixture
 def base() -> nn.Module:
     return models.load(catalog.model_card("digits-resnet-at"))
-
-
-def apply(model: nn.Module, *tables: Table, **context: Any) -> compression.Variant:
-    steps = tuple(map(make_step, tables))
-    return compression.apply(model, steps, compression.Context(**context))
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -350,21 +334,7 @@ def test_interrupted_anywhere_it_ends_the_same(
     base: nn.Module, digits: data.ImageSet, tmp_path: Path
 ) -> None:
     table = {**QUICK, "admm_epochs": 3, "retrain_epochs": 2, "dual_gradient": "as coded"}
-    expected = models.fingerprint(apply(base, table, training=digits).live)
-    for stop in (1, 2, 3, 4):
-        folder = tmp_path / str(stop)
-        seen: list[Epoch] = []
-        given: Table = {
-            "training": digits,
-            "checkpoint": lambda stage, folder=folder: Checkpoint(folder / stage, "key"),
-        }
-        stopped = Watch(seen.append, lambda seen=seen, stop=stop: len(seen) == stop)
-        with pytest.raises(Cancelled):
-            apply(base, table, watch=stopped, **given)
-        again: list[Epoch] = []
-        found = apply(base, table, watch=Watch(again.append), **given)
-        assert models.fingerprint(found.live) == expected
-        assert len(again) == 5
+    assert_ends_the_same(base, table, digits, tmp_path, (1, 2, 3, 4))
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -373,12 +343,7 @@ def test_attack_view_agrees_and_files_give_the_same_bits(
 ) -> None:
     table = {**QUICK, "admm_epochs": 1, "rate": 2, "pattern": pattern}
     variant = apply(base, table, training=digits)
-    compression.check_agreement(variant.deployed(), variant.attack_view(), digits.images[:50])
-    compression.save(variant, catalog.model_card("digits-resnet-at"), tmp_path)
-    again = compression.load(tmp_path)
-    with torch.no_grad():
-        found = again.deployed()(digits.images[:50])
-        assert torch.equal(found, variant.deployed()(digits.images[:50]))
+    assert_views_and_files_agree(variant, "digits-resnet-at", digits.images[:50], tmp_path)
 
 
 def test_a_network_without_convolutions_is_refused(digits: data.ImageSet) -> None:
