@@ -27,8 +27,9 @@ def store(tmp_path: Path) -> Iterator[Writer]:
         yield writer
 
 
-def study(*recipes: list[dict[str, Any]]) -> Study:
-    return small_study(compression=[{"steps": steps} for steps in recipes])
+def study(*recipes: list[dict[str, Any]], train_limit: int | None = 320) -> Study:
+    few = {"name": "digits", "limit": 30, "train_limit": train_limit}
+    return small_study(dataset=few, compression=[{"steps": steps} for steps in recipes])
 
 
 def run(store: Writer, asked: Study) -> list[Event]:
@@ -62,7 +63,7 @@ def test_recipes_that_begin_alike_compute_their_beginning_once(store: Writer) ->
 
 def test_each_step_is_looked_at(store: Writer) -> None:
     ruin = {"name": "magnitude", "sparsity": 0.99}
-    run(store, study([{"name": "magnitude", "sparsity": 0.0}], [ruin, TUNE]))
+    run(store, study([{"name": "magnitude", "sparsity": 0.0}], [ruin, TUNE], train_limit=None))
     nothing, (ruined, tuned) = (steps_of(store, row["compression"]) for row in store.results()[1:])
     assert not nothing[0]["changed"]
     assert [flag["id"] for flag in nothing[0]["flags"]] == ["unchanged"]
