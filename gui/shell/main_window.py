@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from PySide6.QtCore import QByteArray, QSize, QTimer, Signal
-from PySide6.QtGui import QCloseEvent, QGuiApplication, QPaintEvent, QUndoCommand, QUndoStack
+from PySide6.QtGui import (
+    QCloseEvent,
+    QGuiApplication,
+    QPaintEvent,
+    QShowEvent,
+    QUndoCommand,
+    QUndoStack,
+)
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -48,6 +55,8 @@ _LEAST_HEIGHT = 600
 USUAL = QSize(1280, 720)
 _FRAME = QSize(8, 40)
 """What a window manager puts around a window, at most."""
+_READY_MS = 2000
+"""A window that is minimised, or behind a lock, is not painted; it works all the same."""
 _GEOMETRY, _PAGE, _DETAILS = "window/geometry", "window/page", "window/details"
 
 
@@ -59,7 +68,8 @@ class MainWindow(Window):
         page: the page to show first; the one of last time if empty.
 
     Signals:
-        ready: the first frame is painted; what that did not need may be done now.
+        ready: the first frame is painted, or nobody sees the window; what that did not need may be
+            done now.
 
     Attributes:
         may_close: close without asking, whatever works.
@@ -69,7 +79,9 @@ class MainWindow(Window):
 
     def __init__(self, context: PageContext, page: str = "") -> None:
         super().__init__()
-        self._painted = False
+        self._latest = QTimer(self, singleShot=True, interval=_READY_MS)
+        self._latest.timeout.connect(self._be_ready)
+        self._is_ready = False
         self.context = context
         self.page_id = ""
         self.may_close = False
@@ -133,9 +145,18 @@ class MainWindow(Window):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         super().paintEvent(event)
-        if not self._painted:
-            self._painted = True
-            QTimer.singleShot(0, self.ready.emit)
+        if not self._is_ready:
+            self._latest.start(0)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if not self._is_ready:
+            self._latest.start()
+
+    def _be_ready(self) -> None:
+        if not self._is_ready:
+            self._is_ready = True
+            self.ready.emit()
 
     # -- pages -----------------------------------------------------------------------------
 

@@ -244,3 +244,23 @@ def test_a_message_offers_no_way_to_where_one_is(
     tell(full_context, died)
     assert window.toast.message.button == "Show Queue"
     window.toast.clear()
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_it_is_ready_once_also_where_nobody_sees_it(
+    qtbot: QtBot, context: PageContext, monkeypatch: pytest.MonkeyPatch, seen: bool
+) -> None:
+    monkeypatch.setattr("gui.shell.main_window._READY_MS", 10 if not seen else 10**6)
+    window = MainWindow(context)
+    qtbot.addWidget(window)
+    told: list[bool] = []
+    window.ready.connect(lambda: told.append(True))
+    window.setUpdatesEnabled(seen)
+    window.show()
+    qtbot.waitUntil(lambda: told == [True])
+    window.hide()
+    window.setUpdatesEnabled(True)
+    window.show()
+    window.grab()
+    assert not window._latest.isActive()
+    assert told == [True]
