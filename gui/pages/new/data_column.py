@@ -50,6 +50,7 @@ class DataColumn(StudyColumn):
         self.renew()
         self._lay_out()
         self._connect()
+        self.put({})  # hides what is not asked for, before its width counts in the window's
 
     def renew(self) -> None:
         """Offer datasets that came since; one that went says so when it is wanted."""

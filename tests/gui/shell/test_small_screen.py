@@ -96,6 +96,19 @@ def test_every_page_fits_a_small_screen(
                 assert area.viewport().width() >= area.widget().minimumSizeHint().width(), page_id
 
 
+def test_a_window_with_details_opens_as_wide_as_the_screen(
+    qtbot: QtBot, full_context: PageContext
+) -> None:
+    """What New hides takes no room, also before the first event."""
+    full_context.settings.setValue("window/details", "true")
+    window = MainWindow(full_context, "new")
+    qtbot.addWidget(window)
+    window.resize(WIDTH, HEIGHT)
+    window.show()
+    assert window.details.isVisible()
+    assert window.width() == WIDTH
+
+
 def test_every_study_that_comes_along_fits_beside_the_details(window: MainWindow) -> None:
     """With all known recipes and every family of methods open, too."""
     window.details.show()
