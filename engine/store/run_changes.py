@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from sqlite_utils import Database
 
+from engine.store.database import ResultsDatabase
 from engine.store.distances import without_limit
 
 Kind = Literal["integer", "real", "text", "time", "json"]
@@ -37,16 +37,29 @@ _KINDS: Mapping[Kind, str] = {
     "time": "created started finished",
 }
 
+_SOUND = (
+    "CASE WHEN coalesce(json_valid(verdict), 1) "
+    "THEN coalesce(json_type(verdict, '$.survivors'), 'null') IN ('integer', 'null') END"
+)
+"""Of a verdict: what is not so is no verdict, and read as damaged flags (``run_table``)."""
+
 COLUMNS: Mapping[str, tuple[Kind, str]] = {
     **{name: (kind, f"runs.{name}") for kind, names in _KINDS.items() for name in names.split()},
     "seed": ("integer", "runs.seed"),
     "steps": ("integer", "runs.steps"),
-    "worst_case": ("real", "json_extract(runs.verdict, '$.survivors') * 1.0 / nullif(runs.n, 0)"),
+    "worst_case": (
+        "real",
+        f"CASE WHEN {_SOUND} THEN json_extract(verdict, '$.survivors') * 1.0 / nullif(n, 0) END",
+    ),
     "tags": ("text", "coalesce(annotations.tags, '')"),
     "note": ("text", "coalesce(annotations.note, '')"),
     "deleted": ("integer", "coalesce(annotations.deleted, 0)"),
     "recipe": ("json", "runs.recipe"),
-    "flags": ("json", "runs.flags || char(10) || coalesce(json_extract(verdict, '$.flags'), '[]')"),
+    "flags": (
+        "json",
+        f"runs.flags || char(10) || CASE WHEN {_SOUND} "
+        "THEN coalesce(json_extract(verdict, '$.flags'), '[]') ELSE verdict END",
+    ),
 }
 """Kind and SQL of each column; ``study`` is not among them, since memberships give it."""
 
@@ -97,7 +110,7 @@ class RunChanges:
     studies: Sequence[StudyMembers] = ()
 
 
-def read_changes(db: Database, since: int | None) -> Iterator[RunChanges]:
+def read_changes(db: ResultsDatabase, since: int | None) -> Iterator[RunChanges]:
     """What came after the change ``since``, in chunks; everything where that is None.
 
     All chunks are of one moment. The studies come with the first one.
@@ -112,7 +125,7 @@ def read_changes(db: Database, since: int | None) -> Iterator[RunChanges]:
 
 
 @contextmanager
-def _one_moment(db: Database) -> Iterator[None]:
+def _one_moment(db: ResultsDatabase) -> Iterator[None]:
     """Everything that is read in here belongs together, whatever others write."""
     db.conn.execute("BEGIN")
     try:
@@ -121,7 +134,7 @@ def _one_moment(db: Database) -> Iterator[None]:
         db.conn.rollback()
 
 
-def _whole(db: Database, version: int) -> Iterator[RunChanges]:
+def _whole(db: ResultsDatabase, version: int) -> Iterator[RunChanges]:
     studies = _studies(db, None)
     last = -1
     while True:
@@ -134,7 +147,7 @@ def _whole(db: Database, version: int) -> Iterator[RunChanges]:
         studies, last = [], rows[-1][0]
 
 
-def _changed(db: Database, since: int, version: int) -> RunChanges:
+def _changed(db: ResultsDatabase, since: int, version: int) -> RunChanges:
     ids = [row["run_id"] for row in db.query("SELECT run_id FROM changes WHERE at > ?", (since,))]
     text = json.dumps(ids)
     rows = _rows(db, "runs.id IN (SELECT value FROM json_each(?)) ORDER BY runs.id", (text,))
@@ -142,24 +155,21 @@ def _changed(db: Database, since: int, version: int) -> RunChanges:
     return _as_columns(rows, version, gone, _studies(db, text))
 
 
-def _rows(db: Database, which: str, given: Sequence[object]) -> list[tuple[Any, ...]]:
+def _rows(db: ResultsDatabase, which: str, given: Sequence[object]) -> list[tuple[Any, ...]]:
     columns = ", ".join(
         f"coalesce({sql}, {MISSING})" if kind == "integer" else sql
         for kind, sql in COLUMNS.values()
     )
-    return db.execute(
-        f"SELECT runs.id, {columns} FROM runs "
-        f"LEFT JOIN annotations ON annotations.run_id = runs.id WHERE {which}",
-        tuple(given),
-    ).fetchall()
+    sql = f"SELECT runs.id, {columns} FROM runs LEFT JOIN annotations ON run_id = runs.id"
+    return list(db.tuples(f"{sql} WHERE {which}", tuple(given)))
 
 
-def _studies(db: Database, run_ids: str | None) -> list[StudyMembers]:
+def _studies(db: ResultsDatabase, run_ids: str | None) -> list[StudyMembers]:
     """All studies, or those of these runs (as a JSON list)."""
     which = "" if run_ids is None else _OF_RUNS
     given = () if run_ids is None else (run_ids,)
     members: dict[tuple[int, str, str], list[int]] = {}
-    for id_, name, created, run_id in db.execute(
+    for id_, name, created, run_id in db.tuples(
         "SELECT studies.id, name, studies.created, run_id FROM studies "
         f"JOIN study_runs ON study_id = studies.id {which} ORDER BY studies.id, position",
         given,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
@@ -10,9 +9,11 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from engine.errors import StoreError
 from engine.flags import FlagRow
 from engine.specs.study import StepWords
 from engine.store.columns import MORE_COLUMNS, RESULT_COLUMNS, TableRow
+from engine.store.result_rows import read_json
 from engine.store.run_changes import COLUMNS, MISSING, Coded, Kind, Part, RunChanges, StudyMembers
 
 Places = npt.NDArray[np.int64]
@@ -327,13 +328,31 @@ def _values(stored: npt.NDArray[Any]) -> list[Any]:
     return [None if value != value else value for value in stored.tolist()]  # only NaN differs
 
 
+DAMAGED: FlagRow = {
+    "id": "damaged",
+    "level": "danger",
+    "text": "What is stored of this run is damaged in part; crumple check names it.",
+}
+"""Of a run of which a text cannot be read: one damaged cell hides no other run."""
+
+
 def _flags(text: str | None) -> list[FlagRow]:
     """A run's own flags, and those that its rivals give it."""
-    return [flag for line in (text or "[]").splitlines() for flag in json.loads(line)]
+    own, _, rivals = (text or "[]").partition("\n")
+    flags: list[FlagRow] = []
+    for part in (own, rivals or "[]"):
+        try:
+            flags += read_json(part, 0, "flags")
+        except StoreError:
+            flags = [DAMAGED, *flags]
+    return flags
 
 
 def _steps(text: str | None) -> list[StepWords] | None:
-    return cast(list[StepWords] | None, json.loads(text)) if text else None
+    try:
+        return cast(list[StepWords], read_json(text, 0, "recipe")) if text else None
+    except StoreError:
+        return None  # as in a database from before there were words of steps
 
 
 def _as_it_is(text: str | None) -> str | None:

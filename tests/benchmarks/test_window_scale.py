@@ -15,6 +15,7 @@ from engine.store import Store
 from gui.base import theme
 from gui.base.page_context import PageContext, make_context
 from gui.bridge.engine_client import QtEngineClient
+from gui.pages import import_pages
 from gui.pages.runs.page import RunsPage
 from gui.pages.runs.run_columns import COLUMNS
 from gui.shell.main_window import MainWindow
@@ -58,6 +59,7 @@ def test_the_window_over_many_runs(tmp_path: Path, qapp: QApplication) -> None:
     print(f"\n{RUNS} runs and {PAIRS} pairs; CPU seconds of the window's thread")
     window = MainWindow(context, "new")
     window.show()
+    import_pages()  # as beside the window of the program
     loop.step("New opens", 0.2, lambda: None)
     before = _memory()
     feed = context.runs

@@ -14,7 +14,7 @@ from engine.specs.study import Study
 from engine.store import RunKeys, Store, Writer
 from engine.store.columns import MORE_COLUMNS, QUEUE_COLUMNS, RESULT_COLUMNS
 from engine.store.run_changes import RunChanges, read_changes
-from engine.store.run_table import RunTable
+from engine.store.run_table import DAMAGED, RunTable
 from tests.helpers.fake_results import FakeResults, fill
 
 _COLUMNS = (*RESULT_COLUMNS, *MORE_COLUMNS, "recipe")
@@ -255,3 +255,34 @@ def test_a_text_longer_than_those_before_is_kept_whole(results: FakeResults) -> 
         row = table.run(4)
         assert row is not None
         assert row["finished"] == long
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        ("flags", "[{"),
+        ("flags", '[{"id": 3}]'),
+        ("flags", "{}"),
+        ("verdict", "{"),
+        ("verdict", '{"survivors": "many"}'),
+        ("verdict", '{"flags": [1]}'),
+        ("recipe", "nonsense"),
+    ],
+)
+def test_a_damaged_cell_is_told_and_hides_no_other_run(
+    results: FakeResults, column: str, text: str
+) -> None:
+    with Writer(results.path) as writer:
+        before = _whole(writer)
+        with writer.db.atomic():
+            writer.db.execute(f"UPDATE runs SET {column} = ? WHERE id = 4", (text,))
+        table = _whole(writer)
+    for place in range(len(table.ids)):
+        row, was = table.row(place), before.row(place)
+        if row["run_id"] != 4:
+            assert row == was
+        elif column == "recipe":
+            assert row["recipe"] is None
+        else:
+            assert row["flags"][0] == DAMAGED
+            assert row["worst_case"] in (None, was["worst_case"])
