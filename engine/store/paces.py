@@ -8,6 +8,8 @@ from typing import Any, TypedDict, cast
 from engine.store.database import ResultsDatabase
 from engine.store.environments import machines
 
+MOST_ALIKE = 20
+
 
 class PaceRow(TypedDict):
     """What a finished run took, in seconds for ``n`` images, and where."""
@@ -38,7 +40,8 @@ def run_paces(db: ResultsDatabase) -> list[PaceRow]:
     """What finished runs took: dataset, model, attack, n, seconds, platform, device.
 
     The time is that of the whole run without the training of its variant (``step_paces``),
-    or of its attack where that is more because the run was interrupted.
+    or of its attack where that is more because the run was interrupted. Of runs that are alike
+    in all this the newest ones, ``MOST_ALIKE`` at most: more tell nothing new.
     """
     table, join = machines(db)
     rows = list(
@@ -53,7 +56,14 @@ def run_paces(db: ResultsDatabase) -> list[PaceRow]:
                 WHERE spec LIKE '%epochs"%' AND stages.key = variant_key
                     AND stages.created BETWEEN started AND finished
             ), 0)) AS seconds, platform, device
-        FROM runs {join} WHERE status = 'finished' AND n > 0 AND seconds IS NOT NULL
+        FROM runs {join} WHERE runs.id IN (
+            SELECT id FROM (
+                SELECT runs.id AS id, row_number() OVER (
+                    PARTITION BY dataset, model, attack, platform, device ORDER BY runs.id DESC
+                ) AS nth
+                FROM runs {join} WHERE status = 'finished' AND n > 0 AND seconds IS NOT NULL
+            ) WHERE nth <= {MOST_ALIKE}
+        )
         """
         )
     )
