@@ -163,6 +163,22 @@ def test_what_changes_while_it_is_read_does_not_keep_the_page_waiting(
     assert page._asked is not before
 
 
+def test_pairs_that_come_while_runs_are_read_are_asked_for_afterwards(
+    harness: PageHarness, held: Held
+) -> None:
+    page = harness.page("compare")
+    held.go_on()
+    page.open(STUDY)
+    before = page._asked
+    store = harness.context.store
+    with store.db.atomic():  # a write that is none of runs, as a judged pair is
+        store.db.execute("UPDATE identity SET id = id")
+    page.refresh()
+    assert page._asked is before
+    held.go_on()
+    assert page._asked is not before
+
+
 def test_too_many_runs_are_neither_read_nor_drawn(
     harness: PageHarness, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
