@@ -6,9 +6,10 @@ against their specs and against the verdicts of their images, and files that no 
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,9 +20,11 @@ from pydantic import ValidationError
 from sqlite_utils import Database
 
 from engine.errors import CrumpleError, StoreError
-from engine.specs.study import Run
+from engine.specs.study import Run, content_key
 from engine.store import artifacts
+from engine.store.database import ResultsDatabase
 from engine.store.kept_images import batch_file, checksums, images_file
+from engine.store.seals import RUN, check_batches, fits, seal_rows
 from engine.store.store import Store
 from engine.store.telemetry import packed, read_telemetry
 from engine.store.writer import Writer
@@ -31,6 +34,9 @@ _TOLERANCE = 1e-9
 
 
 _PASSES = 3
+
+_RESULTS = (*RUN[RUN.index("n") : RUN.index("flags")], "verdict", "checks", "environment_id")
+"""Columns that a run gets when it finishes."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,11 @@ def check(store: Store) -> list[Fault]:
     if broken != ["ok"]:
         return [Fault(f"The file is damaged: {line}.") for line in broken]
     return [
+        *_sealed(store.db),
         *_dangling(store.db),
+        *_studies(store.db),
         *_telemetry(store.db),
+        *_batches(store.db),
         *_files(store),
         *_specs(store.db),
         *_verdicts(store.db),
@@ -96,6 +105,100 @@ def _back_up(store: Writer) -> Path:
             f"The copy {copy} cannot be written: {error}.", "Make room on the disk, or ask there."
         ) from None
     return copy
+
+
+def _sealed(db: ResultsDatabase) -> Iterator[Fault]:
+    """Rows that are not what was written."""
+    columns = db.run_columns
+    for run_id in damaged_runs(db):
+        yield Fault(
+            f"What is stored of run {run_id} is not what was written.",
+            "The run waits, and is computed anew.",
+            partial(_again, run_id=run_id),
+        )
+    for (key,) in db.tuples(f"SELECT key FROM stages WHERE NOT {fits('stages', columns)}"):
+        yield Fault(
+            f"What is stored of the stage {key[:12]} is not what was written.",
+            "It is deleted, and computed anew where it is needed.",
+            partial(_run_sql, sql="DELETE FROM stages WHERE key = ?", given=(key,)),
+        )
+    if "seal" not in columns:
+        return
+    for pair in db.tuples(
+        f"SELECT source_run, target_run FROM transfers WHERE NOT {fits('transfers', columns)}"
+    ):
+        yield Fault(
+            f"What is stored of the examples of run {pair[0]} on run {pair[1]} is not what was "
+            "written.",
+            "The pair waits, and is judged anew.",
+            partial(_run_sql, sql=_JUDGE_AGAIN, given=pair),
+        )
+    for (run_id,) in db.tuples(_OF_ENVIRONMENTS):
+        yield Fault(
+            f"The environment of run {run_id} is not what was written.",
+            "The run forgets it.",
+            partial(_forget_environment, run_id=run_id),
+        )
+
+
+def _batches(db: ResultsDatabase) -> Iterator[Fault]:
+    """Runs whose batches are missing, or whose verdicts are not what was written."""
+    if "seal" not in db.run_columns:
+        return
+    for run_id, judged, size in list(db.tuples(_SIZES)):
+        fault = ""
+        try:
+            check_batches(db, run_id)
+        except StoreError as error:
+            fault = error.message
+        if judged != size:
+            fault = f"Run {run_id} has verdicts on {judged} images and batches of {size}."
+        if fault:
+            yield Fault(
+                fault, "The run waits, and is computed anew.", partial(_again, run_id=run_id)
+            )
+
+
+def _studies(db: Database) -> Iterator[Fault]:
+    """Studies that are not those of their keys."""
+    for row in db.query("SELECT id, name, key, spec FROM studies"):
+        try:
+            spec = json.loads(row["spec"])
+            same = content_key("study", spec) == row["key"] and spec["name"] == row["name"]
+        except (ValueError, TypeError, LookupError):
+            same = False
+        if not same:
+            yield Fault(f"What is stored of study {row['id']} is not what was written.")
+
+
+def damaged_runs(db: ResultsDatabase) -> list[int]:
+    """The runs that do not fit their seals."""
+    rows = db.tuples(f"SELECT id FROM runs WHERE NOT {fits('runs', db.run_columns)} ORDER BY id")
+    return [run_id for (run_id,) in rows]
+
+
+_JUDGE_AGAIN = (
+    "UPDATE transfers SET status = 'waiting', kept = NULL, broken = NULL, n = NULL, "
+    "fooled = NULL, wrong = NULL, seal = NULL WHERE source_run = ? AND target_run = ?"
+)
+_OF_ENVIRONMENTS = (
+    "SELECT runs.id FROM runs LEFT JOIN environments ON environments.id = environment_id "
+    "WHERE environment_id NOT NULL AND (digest IS NULL OR "
+    "digest != crumple_digest(CAST(content AS BLOB)))"
+)
+_SIZES = (
+    "SELECT id, (SELECT count(*) FROM samples WHERE run_id = id), "
+    "(SELECT coalesce(sum(size), 0) FROM batches WHERE run_id = id) FROM runs WHERE done > 0"
+)
+
+
+def _run_sql(store: Writer, sql: str, given: Sequence[object]) -> None:
+    store.db.execute(sql, tuple(given))
+
+
+def _forget_environment(store: Writer, run_id: int) -> None:
+    store.db.execute("UPDATE runs SET environment_id = NULL WHERE id = ?", (run_id,))
+    seal_rows(store.db, "runs", "id = ? AND status = 'finished'", (run_id,))
 
 
 def _dangling(db: Database) -> Iterator[Fault]:
@@ -238,7 +341,12 @@ def _percent(share: float | None) -> str:
 def _again(store: Writer, run_id: int) -> None:
     _remove(store, store.artifacts / "runs" / str(run_id))
     store.clear_batches(run_id)
-    store.db.execute("UPDATE runs SET status = 'waiting', attempts = 0 WHERE id = ?", (run_id,))
+    empty = ", ".join(f"{name} = NULL" for name in _RESULTS)
+    store.db.execute(
+        f"UPDATE runs SET status = 'waiting', attempts = 0, seal = NULL, flags = '[]', {empty} "
+        "WHERE id = ?",
+        (run_id,),
+    )
 
 
 def _orphans(store: Store) -> Iterator[Fault]:

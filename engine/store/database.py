@@ -13,6 +13,8 @@ from typing import Any
 from sqlite_utils import Database
 
 from engine.errors import StoreError
+from engine.store import seals
+from engine.store.environments import digest
 from engine.store.schema import migrations
 
 _MAGIC = b"SQLite format 3\x00"
@@ -40,6 +42,8 @@ class ResultsDatabase(Database):
         super().__init__(connection, execute_plugins=False)  # of packages that lie around
         self._path = path
         self._file = _identity(path)
+        seals.prepare(connection)
+        connection.create_function("crumple_digest", 1, digest, deterministic=True)
 
     @contextmanager
     def atomic(self) -> Generator[Database, None, None]:
@@ -277,6 +281,10 @@ def _is(error: sqlite3.Error, *kinds: str) -> bool:
     return name.removeprefix("SQLITE_").split("_")[0] in kinds
 
 
+_OF_DAMAGE = ("decode to UTF-8", "malformed JSON", "user-defined function raised")
+"""What SQLite and its functions say of cells that are not what was written."""
+
+
 def in_words(error: sqlite3.Error, path: Path) -> StoreError | sqlite3.Error:
     """What an error of SQLite means for a person; one that is a fault of ours stays as it is."""
     if _is(error, "BUSY", "LOCKED"):
@@ -301,7 +309,7 @@ def in_words(error: sqlite3.Error, path: Path) -> StoreError | sqlite3.Error:
         )
     if _is(error, "NOTADB"):
         return StoreError(f"The database {path} cannot be opened: {error}.", ANOTHER)
-    if _is(error, "CORRUPT") or "decode to UTF-8" in str(error):
+    if _is(error, "CORRUPT") or any(words in str(error) for words in _OF_DAMAGE):
         return StoreError(
             f"The database {path} is damaged: {error}.", "Restore it from a copy of the file."
         )

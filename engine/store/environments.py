@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sqlite_utils import Database
 
 from engine.store.columns import Payload
+from engine.store.seals import damaged
 
 if TYPE_CHECKING:
     from engine.store.database import ResultsDatabase
@@ -25,9 +26,9 @@ CREATE = """
 """
 
 
-def digest(content: bytes) -> bytes:
+def digest(content: bytes | None) -> bytes:
     """What tells contents apart."""
-    return hashlib.sha256(content).digest()
+    return hashlib.sha256(content or b"").digest()
 
 
 def environment_id(db: Database, environment: Payload) -> int:
@@ -41,15 +42,32 @@ def environment_id(db: Database, environment: Payload) -> int:
     return int(db.execute("SELECT id FROM environments WHERE digest = ?", (key,)).fetchone()[0])
 
 
-def environment_column(db: ResultsDatabase) -> str:
-    """SQL for the environment of a row of ``runs`` as JSON, ``{}`` where there is none.
+_FITS = "digest = crumple_digest(CAST(content AS BLOB))"
+
+
+def read_environment(db: ResultsDatabase, run_id: int) -> Payload:
+    """That of a run; empty where there is none.
 
     A database of an earlier version, which is only read, has it in the row itself.
+
+    Raises:
+        StoreError: it is damaged.
     """
     if "environment" in db.run_columns:
-        return "runs.environment"
-    of_run = "SELECT content FROM environments WHERE environments.id = runs.environment_id"
-    return f"coalesce(({of_run}), '{{}}')"
+        sql = "SELECT environment, TRUE FROM runs WHERE id = ?"
+    else:
+        sql = (
+            f"SELECT coalesce(content, '{{}}'), environment_id IS NULL OR {_FITS} FROM runs "
+            "LEFT JOIN environments ON environments.id = environment_id WHERE runs.id = ?"
+        )
+    try:
+        ((content, whole),) = db.tuples(sql, (run_id,))
+        found = json.loads(content) if whole else None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise damaged(f"data on the environment of run {run_id}")
+    return found
 
 
 def machines(db: ResultsDatabase) -> tuple[str, str]:
@@ -59,9 +77,9 @@ def machines(db: ResultsDatabase) -> tuple[str, str]:
         "json_extract({0}, '$.device_description') AS device"
     )
     if "environment" in db.run_columns:
-        table, key, content = "runs", "runs.id", "environment"
+        table, key, content = "runs WHERE json_valid(environment)", "runs.id", "environment"
     else:
-        table, key, content = "environments", "environment_id", "content"
+        table, key, content = f"environments WHERE {_FITS}", "environment_id", "content"
     return (
         f"machines AS MATERIALIZED (SELECT id, {named.format(content)} FROM {table})",
         f"LEFT JOIN machines ON machines.id = {key}",

@@ -31,9 +31,9 @@ def kept_images(db: Database, folder: Path, run_id: int, data_key: str) -> Array
         StoreError: a file of them is missing, damaged or of another run.
     """
     artifacts.check_owner(folder, database_id(db))
+    # By the stored batches: a file may lie there whose rows were never committed.
     starts = [
         row["start"]
-        # By the stored batches: a file may lie there whose rows were never committed.
         for row in db.query("SELECT start FROM batches WHERE run_id = ? ORDER BY start", (run_id,))
     ]
     known = checksums(db)
@@ -77,7 +77,7 @@ def database_id(db: Database) -> str:
     """The id that a database got when it was made; empty if it is older and only read."""
     if "identity" not in db.table_names():
         return ""
-    return str(next(iter(db.query("SELECT id FROM identity")))["id"])
+    return next((str(row["id"]) for row in db.query("SELECT id FROM identity")), "")
 
 
 def checksums(db: Database) -> dict[str, str]:

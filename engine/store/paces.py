@@ -53,7 +53,7 @@ def run_paces(db: ResultsDatabase) -> list[PaceRow]:
                 SELECT sum(json_extract(epoch.value, '$.seconds'))
                 FROM stages, json_each(payload, '$.steps') AS step,
                     json_each(step.value, '$.epochs') AS epoch
-                WHERE spec LIKE '%epochs"%' AND stages.key = variant_key
+                WHERE spec LIKE '%epochs"%' AND stages.key = variant_key AND json_valid(payload)
                     AND stages.created BETWEEN started AND finished
             ), 0)) AS seconds, platform, device
         FROM runs {join} WHERE runs.id IN (
@@ -87,7 +87,7 @@ def step_paces(db: ResultsDatabase) -> list[StepPaceRow]:
         WHERE runs.id IN (
             SELECT min(id) FROM runs WHERE status = 'finished' AND spec LIKE '%epochs"%'
             GROUP BY variant_key
-        ) AND json_array_length(payload, '$.steps') > 0
+        ) AND json_valid(payload) AND json_array_length(payload, '$.steps') > 0
         """
     )
     found: list[StepPaceRow] = []

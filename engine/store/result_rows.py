@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 from engine.errors import StoreError
+from engine.flags import FlagRow
 from engine.specs.study import StepWords
 from engine.store.columns import MORE_COLUMNS, RESULT_COLUMNS, ResultRow
 from engine.store.database import ResultsDatabase
 from engine.store.distances import without_limit
+from engine.store.seals import fits
 
 VALUES = (*RESULT_COLUMNS, *MORE_COLUMNS, "recipe")
 """What ``result_values`` gives, in this order."""
@@ -31,6 +33,24 @@ _NEWEST = """
 """
 
 _JUDGED = ("robust_accuracy", "ci_low", "ci_high", "worst_case")
+DAMAGED = FlagRow(
+    id="damaged",
+    level="danger",
+    text="What is stored of this run is not what was written: the database is damaged.",
+)
+_IN_PLACE: dict[str, Any] = {
+    **dict.fromkeys(VALUES),
+    **dict.fromkeys(("dataset", "model", "compression", "attack", "norm"), "?"),
+    **dict.fromkeys(("created", "attack_id"), ""),
+    "flags": [DAMAGED],
+    "status": "failed",
+    "seed": 0,
+}
+"""What is given of a run whose row does not fit its seal, beside what is not in it."""
+
+for _kept in ("run_id", "study", "tags", "note"):
+    del _IN_PLACE[_kept]
+
 _AT = {name: place for place, name in enumerate(VALUES)}
 
 
@@ -66,8 +86,13 @@ def result_values(
             "LEFT JOIN newest ON newest.run_id = runs.id "
             "WHERE coalesce(deleted, 0) = 0 ORDER BY runs.id"
         )
-    for *values, verdict, spec in db.tuples(sql, given):
-        _complete(values, verdict, spec, decoded)
+    for *values, verdict, spec, whole in db.tuples(sql, given):
+        if whole:
+            _complete(values, verdict, spec, decoded)
+        else:
+            values = [
+                _IN_PLACE.get(name, value) for name, value in zip(VALUES, values, strict=True)
+            ]
         yield values
 
 
@@ -89,7 +114,8 @@ def _columns(db: ResultsDatabase, study: str) -> str:
         f"runs.{name}" if name in known else elsewhere.get(name, "NULL")
         for name in (*VALUES, "verdict")
     ]
-    return ", ".join((*told, "NULL" if "attack_id" in known else "runs.spec"))
+    spec = "NULL" if "attack_id" in known else "runs.spec"
+    return ", ".join((*told, spec, fits("runs", known)))
 
 
 class _Decoded:

@@ -9,7 +9,7 @@ from sqlite_utils import Database, Migrations
 
 from engine.errors import CrumpleError
 from engine.specs.study import Step, StepWords, in_words
-from engine.store import environments
+from engine.store import environments, seals
 from engine.store.distances import measure_distance
 from engine.store.telemetry import repacked
 
@@ -241,6 +241,20 @@ def _compact(db: Database) -> None:
         f"seed = {valid.format('$.seed')}, steps = {valid.format('$.attack.params.steps')}"
     )
     db.execute("ALTER TABLE runs DROP COLUMN environment")
+
+
+@migrations(name="0011_seals")
+def _seals(db: Database) -> None:
+    # What is there is taken for what was written; verdicts on images of before have no seal,
+    # since to read them all takes minutes.
+    seals.prepare(db.conn)
+    for table in ("runs", "batches", "stages", "transfers"):
+        db.execute(f"ALTER TABLE {table} ADD COLUMN seal INTEGER")
+    seals.seal_rows(db, "runs", "status = 'finished'")
+    seals.seal_rows(db, "stages", "TRUE")
+    seals.seal_rows(db, "transfers", "status = 'finished'")
+    for trigger in seals.TRIGGERS:
+        db.execute(trigger)
 
 
 _BATCHES = """

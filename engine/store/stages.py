@@ -5,21 +5,33 @@ from __future__ import annotations
 import json
 from itertools import takewhile
 
-from sqlite_utils import Database
-
 from engine.statistics.run_checks import Check, current, run_checks
 from engine.store.columns import Payload, RunRow
+from engine.store.database import ResultsDatabase
+from engine.store.seals import damaged, fits
 from engine.store.stage_keys import diagnostics_key, recipe_key
 
 
-def read_stage(db: Database, key: str) -> Payload | None:
-    """The payload of a stored stage, None if it was never computed."""
-    rows = list(db.query("SELECT payload FROM stages WHERE key = ?", (key,)))
-    payload: Payload | None = json.loads(rows[0]["payload"]) if rows else None
-    return payload
+def read_stage(db: ResultsDatabase, key: str) -> Payload | None:
+    """The payload of a stored stage, None if it was never computed.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    whole = fits("stages", db.run_columns)  # the seals of all tables came together
+    rows = list(db.tuples(f"SELECT payload, kind, {whole} FROM stages WHERE key = ?", (key,)))
+    for text, kind, is_whole in rows:
+        try:
+            payload = json.loads(text) if is_whole else None
+        except (ValueError, TypeError, RecursionError):
+            payload = None
+        if isinstance(payload, dict):
+            return payload
+        raise damaged(f"figures of the stage {kind} {key[:12]}")
+    return None
 
 
-def checks_of(db: Database, row: RunRow) -> list[Check]:
+def checks_of(db: ResultsDatabase, row: RunRow) -> list[Check]:
     """The checks of a run (``Store.run``); where none are stored, from what is stored of it."""
     made = row["checks"].get("made")
     if made is not None:
@@ -27,14 +39,14 @@ def checks_of(db: Database, row: RunRow) -> list[Check]:
     return run_checks(row, _gate(db, row).get("numbers", {}))
 
 
-def _gate(db: Database, row: RunRow) -> Payload:
+def _gate(db: ResultsDatabase, row: RunRow) -> Payload:
     """What the gate measured for a run that was stored without checks; empty if that is lost."""
     version = row["environment"].get("stages", {}).get("diagnostics")
     key = row["checks"].get("gate") or diagnostics_key(row["variant_key"], row["data_key"], version)
     return read_stage(db, key) or {}
 
 
-def records_of(db: Database, variant_key: str) -> list[Payload]:
+def records_of(db: ResultsDatabase, variant_key: str) -> list[Payload]:
     """The records of the steps of a variant: all, or those made before it was stopped."""
     if steps := (read_stage(db, variant_key) or {}).get("steps"):
         return list(steps)

@@ -28,19 +28,27 @@ from engine.store.columns import (
     TransferRow,
 )
 from engine.store.database import PATIENCE, open_database
-from engine.store.environments import environment_column
+from engine.store.environments import read_environment
 from engine.store.kept_images import kept_images
 from engine.store.paces import PaceRow, StepPaceRow, run_paces, step_paces
 from engine.store.queue_counts import QueueCounts, queue_counts
-from engine.store.result_rows import VALUES, read_json, result_row, result_values
+from engine.store.result_rows import DAMAGED, VALUES, read_json, result_row, result_values
+from engine.store.seals import check_batches, damaged, fits
 from engine.store.stages import checks_of, read_stage, records_of
 from engine.store.telemetry import read_telemetry
 from engine.store.transfers import has_transfers, transfer_rows
 from engine.store.usage import ModelUsage, count_active, model_usage
 from engine.store.verdicts import refresh_around
 
-_OBJECTS = ("spec", "environment", "verdict", "checks")
+_OBJECTS = ("spec", "verdict", "checks")
 """Columns of ``RunRow`` that are JSON and no part of ``ResultRow``."""
+
+_UNKNOWN: Payload = {
+    **dict.fromkeys(("dataset", "model", "compression", "attack"), "?"),
+    **dict.fromkeys(("created", "started", "finished"), ""),
+    **{"status": "failed", "recipe": [], "seconds": None, "message": DAMAGED["text"]},
+}
+"""What the queue shows of a run whose row does not fit its seal."""
 
 NOT_DELETED = "runs.id NOT IN (SELECT run_id FROM annotations WHERE deleted)"
 """Of runs: deleted ones are in no list and no queue until they are brought back."""
@@ -121,7 +129,10 @@ class Store:
         rows = self._query("SELECT spec FROM studies WHERE id = ?", (study_id,))
         if not rows:
             raise StoreError(f"There is no study {study_id} in {self.path}.")
-        return Study.from_dict(json.loads(rows[0]["spec"]))
+        try:
+            return Study.from_dict(json.loads(rows[0]["spec"]))
+        except (ValueError, TypeError):
+            raise damaged(f"tables of study {study_id}") from None
 
     def study_runs(self, study_id: int) -> list[int]:
         """The ids of a study's runs, in order."""
@@ -169,14 +180,17 @@ class Store:
         found = [result_row(values) for values in result_values(self.db, run_id=run_id)]
         if not found:
             raise StoreError(f"There is no run {run_id} in {self.path}.")
+        if found[0]["flags"] == [DAMAGED]:
+            raise damaged(f"results of run {run_id}")
         (row,) = self._query(
-            f"SELECT runs.*, coalesce(deleted, 0) AS deleted, {environment_column(self.db)} "
-            "AS content FROM runs LEFT JOIN annotations ON run_id = runs.id WHERE runs.id = ?",
+            "SELECT runs.*, coalesce(deleted, 0) AS deleted FROM runs "
+            "LEFT JOIN annotations ON run_id = runs.id WHERE runs.id = ?",
             (run_id,),
         )
-        row.pop("environment_id", None)
-        row["environment"] = row.pop("content")
+        for name in ("environment_id", "seal"):
+            row.pop(name, None)
         row |= {name: read_json(row.get(name) or "{}", run_id, name) for name in _OBJECTS}
+        row["environment"] = read_environment(self.db, run_id)
         return cast(RunRow, {**row, **found[0]})
 
     def with_specs(self, rows: Iterable[ResultRow]) -> list[ResultRow]:
@@ -217,7 +231,8 @@ class Store:
         """
         columns = ", ".join(f"runs.{name}" for name in QUEUE_COLUMNS[2:])
         rows = self._query(
-            f"SELECT runs.id AS run_id, NULL AS study, {columns} FROM runs "
+            f"SELECT runs.id AS run_id, NULL AS study, {columns}, "
+            f"{fits('runs', self.db.run_columns)} AS whole FROM runs "
             "LEFT JOIN annotations ON annotations.run_id = runs.id "
             "WHERE coalesce(deleted, 0) = 0 ORDER BY position"
         )
@@ -228,7 +243,10 @@ class Store:
         newest = {row["run_id"]: row["name"] for row in names}
         for row in rows:
             row["study"] = newest.get(row["run_id"])
-            row["recipe"] = json.loads(row["recipe"])
+            if row.pop("whole"):
+                row["recipe"] = read_json(row["recipe"], row["run_id"], "recipe")
+            else:
+                row |= _UNKNOWN
         return cast(list[QueueRow], rows)
 
     def ids(self, status: str) -> list[int]:
@@ -311,7 +329,12 @@ class Store:
     # -- images ----------------------------------------------------------------------------
 
     def samples(self, run_id: int) -> list[SampleRow]:
-        """One row per attacked image, in order: ``SAMPLE_COLUMNS``."""
+        """One row per attacked image, in order: ``SAMPLE_COLUMNS``.
+
+        Raises:
+            StoreError: they are not what was written.
+        """
+        self._check_batches(run_id)
         columns = ", ".join(f'"{name}"' for name in SAMPLE_COLUMNS)
         rows = self._query(
             f"SELECT {columns} FROM samples WHERE run_id = ? ORDER BY place", (run_id,)
@@ -326,6 +349,7 @@ class Store:
         Raises:
             StoreError: a file of them is missing, damaged or of another run.
         """
+        self._check_batches(run_id)
         return kept_images(self.db, self.artifacts, run_id, self.run(run_id)["data_key"])
 
     def curve(self, run_id: int) -> list[CurveRow]:
@@ -335,6 +359,7 @@ class Store:
         still under attack, None for steps without stored telemetry. Step 0 is the clean image.
         ``part`` names the attack of several in a row that the step belongs to.
         """
+        self._check_batches(run_id)
         rows = self._query("SELECT broken_at_step FROM samples WHERE run_id = ?", (run_id,))
         if not rows:
             return []
@@ -353,6 +378,10 @@ class Store:
             _curve_row(step, 1 - float(count) / len(rows), points.get(step, []))
             for step, count in zip(steps, broken, strict=True)
         ]
+
+    def _check_batches(self, run_id: int) -> None:
+        if "seal" in self.db.run_columns:
+            check_batches(self.db, run_id)
 
     def _run_folder(self, run_id: int) -> Path:
         return self.artifacts / "runs" / str(run_id)

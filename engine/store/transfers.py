@@ -16,18 +16,31 @@ from sqlite_utils import Database
 
 from engine.statistics.intervals import wilson
 from engine.store.columns import TRANSFER_COLUMNS, Payload, TransferRow
+from engine.store.database import ResultsDatabase
+from engine.store.result_rows import read_json
+from engine.store.seals import fits, seal_rows
 
 _ROWS = """
     SELECT transfers.*, source.dataset, source.attack, source.eps, source.norm,
         source.model AS source_model, source.compression AS source_compression,
         target.model AS target_model, target.compression AS target_compression,
-        {source_recipe} AS source_recipe, {target_recipe} AS target_recipe
+        {source_recipe} AS source_recipe, {target_recipe} AS target_recipe, {whole} AS whole
     FROM transfers
     JOIN runs AS source ON source.id = source_run JOIN runs AS target ON target.id = target_run
     LEFT JOIN annotations AS source_notes ON source_notes.run_id = source_run
     LEFT JOIN annotations AS target_notes ON target_notes.run_id = target_run
     WHERE coalesce(source_notes.deleted, 0) = 0 AND coalesce(target_notes.deleted, 0) = 0
 """
+
+
+_IN_PLACE: Payload = {
+    **dict.fromkeys(("kept", "broken", "n", "fooled", "eps", "source_recipe", "target_recipe")),
+    **dict.fromkeys(("dataset", "attack", "norm", "source_model", "source_compression"), "?"),
+    **dict.fromkeys(("target_model", "target_compression"), "?"),
+    "status": "failed",
+    "message": "What is stored of this pair is not what was written: the database is damaged.",
+}
+"""What is given of a pair that does not fit its seal, or of whose runs one does not."""
 
 
 class Pair(NamedTuple):
@@ -39,7 +52,7 @@ class Pair(NamedTuple):
 
 
 def transfer_rows(
-    db: Database, study_id: int | None, among: Iterable[int] | None = None
+    db: ResultsDatabase, study_id: int | None, among: Iterable[int] | None = None
 ) -> list[TransferRow]:
     """``TRANSFER_COLUMNS`` of every pair of runs that is not deleted.
 
@@ -51,9 +64,13 @@ def transfer_rows(
     """
     if "transfers" not in db.table_names():
         return []  # Opened readonly, a database of an earlier version stays as it is.
-    known = "recipe" in db["runs"].columns_dict
-    ends = {f"{end}_recipe": f"{end}.recipe" if known else "NULL" for end in ("source", "target")}
-    pairs = _ROWS.format(**ends)
+    known = db.run_columns
+    ends = {
+        f"{end}_recipe": f"{end}.recipe" if "recipe" in known else "NULL"
+        for end in ("source", "target")
+    }
+    whole = (fits("transfers", known), *(fits("runs", known, end) for end in ("source", "target")))
+    pairs = _ROWS.format(**ends, whole=" AND ".join(whole))
     if among is not None:
         pairs += (
             " AND source_run IN (SELECT value FROM json_each(:runs))"
@@ -70,7 +87,7 @@ def transfer_rows(
             "ORDER BY a.position, b.position",
             given,
         )
-    return _with_shares(list(found))
+    return _with_shares([row if row["whole"] else {**row, **_IN_PLACE} for row in found])
 
 
 def has_transfers(db: Database, among: Iterable[int]) -> bool:
@@ -102,7 +119,10 @@ def _with_shares(rows: Sequence[Payload]) -> list[TransferRow]:
     for row, *shares in zip(rows, accuracy, rate, strict=True):
         whole = {**row, **shares[0], **shares[1]}
         recipes = {
-            name: json.loads(row[name] or "null") for name in ("source_recipe", "target_recipe")
+            f"{end}_recipe": read_json(row[f"{end}_recipe"], row[f"{end}_run"], "recipe")
+            if row[f"{end}_recipe"] is not None
+            else None
+            for end in ("source", "target")
         }
         told.append(
             cast(TransferRow, {**{name: whole[name] for name in TRANSFER_COLUMNS}, **recipes})
@@ -115,7 +135,9 @@ def _shares(
 ) -> list[Payload]:
     """Shares with their 95 % Wilson intervals, under these names; None without images."""
     none: Payload = dict.fromkeys(names)
-    there = [bool(n) and k is not None for k, n in zip(hits, totals, strict=True)]
+    there = [
+        bool(n) and k is not None and 0 <= k <= (n or 0) for k, n in zip(hits, totals, strict=True)
+    ]
     counts = np.array([k if has else 0 for k, has in zip(hits, there, strict=True)], float)
     trials = np.array([n if has else 1 for n, has in zip(totals, there, strict=True)], float)
     columns = ((counts / trials).tolist(), *(end.tolist() for end in wilson(counts, trials)))
@@ -176,7 +198,9 @@ class TransferQueue:
     def finish(self, pair: Pair, counts: Payload) -> None:
         """Store ``kept``, ``broken``, ``n``, ``fooled`` and ``seconds`` of a pair."""
         columns = ", ".join(f"{name} = ?" for name in counts)
-        self._end([pair], "finished", f", {columns}", tuple(counts.values()))
+        with self._db.atomic():
+            self._end([pair], "finished", f", {columns}", tuple(counts.values()))
+            seal_rows(self._db, "transfers", "source_run = ? AND target_run = ?", pair[:2])
 
     def fail(self, pairs: Sequence[Pair], message: str) -> None:
         """These pairs cannot be judged."""

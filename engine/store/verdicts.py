@@ -17,6 +17,7 @@ from sqlite_utils import Database
 
 from engine.statistics.intervals import FloatArray
 from engine.statistics.run_verdict import Finding, judge, strong_kinds
+from engine.store.seals import fits, seal_rows
 
 Row = dict[str, Any]
 """What a query gave."""
@@ -30,7 +31,7 @@ _SIBLINGS = """
     LEFT JOIN environments AS elsewhere ON elsewhere.id = other.environment_id
     WHERE one.id = ? AND other.status = 'finished' AND (other.data_key = one.data_key
         OR json_extract(elsewhere.content, '$.data_fingerprint')
-            = json_extract(there.content, '$.data_fingerprint'))
+            = json_extract(there.content, '$.data_fingerprint')) AND {whole}
     ORDER BY other.id
 """
 
@@ -53,7 +54,7 @@ def refresh_verdicts(db: Database, run_id: int) -> set[int]:
     Returns:
         The ids of the runs that were judged.
     """
-    siblings = list(db.query(_SIBLINGS, (run_id,)))
+    siblings = list(db.query(_SIBLINGS.format(whole=fits("runs", ("seal",), "other")), (run_id,)))
     distances = _distances(db, siblings)
     length = len(distances.get(run_id, ()))
     siblings = [row for row in siblings if length and len(distances[row["id"]]) == length]
@@ -69,6 +70,8 @@ def refresh_verdicts(db: Database, run_id: int) -> set[int]:
                 "UPDATE runs SET verdict = ? WHERE id = ?",
                 (json.dumps(verdict.to_dict()), number),
             )
+        for number in {*own, run_id}:
+            seal_rows(db, "runs", "id = ? AND status = 'finished'", (number,))
     return set(own)
 
 

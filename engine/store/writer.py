@@ -19,6 +19,7 @@ from engine.store.database import check_file
 from engine.store.distances import measure_distance
 from engine.store.environments import environment_id
 from engine.store.kept_images import batch_file, database_id, images_file
+from engine.store.seals import damaged, seal_batch, seal_rows
 from engine.store.stage_keys import RunKeys
 from engine.store.store import NOT_DELETED, Store
 from engine.store.telemetry import packed
@@ -306,6 +307,7 @@ class Writer(Store):
                 {**row, "run_id": run_id, "place": start + offset}
                 for offset, row in enumerate(samples)
             )
+            seal_batch(self.db, run_id, start)
             # Progress: whatever ended the process before, this run is not what it dies of.
             self.db.execute(
                 "UPDATE runs SET done = ?, attempts = 1 WHERE id = ?",
@@ -315,7 +317,7 @@ class Writer(Store):
     def clear_batches(self, run_id: int) -> None:
         """Forget the partial work of a run."""
         with self.db.atomic():
-            for table in ("samples", "batches"):
+            for table in ("batches", "samples"):
                 self.db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
             self.db.execute("DELETE FROM files WHERE path LIKE ?", (f"runs/{run_id}/%",))
             self.db.execute("UPDATE runs SET done = 0 WHERE id = ?", (run_id,))
@@ -327,7 +329,10 @@ class Writer(Store):
             "SELECT start, size, seconds, notes FROM batches WHERE run_id = ? ORDER BY start",
             (run_id,),
         )
-        return [cast(BatchRow, {**row, "notes": json.loads(row["notes"])}) for row in rows]
+        try:
+            return [cast(BatchRow, {**row, "notes": json.loads(row["notes"])}) for row in rows]
+        except ValueError:
+            raise damaged(f"notes of run {run_id}") from None
 
     def refresh_verdicts(self, run_id: int) -> None:
         """Judge a run again, and all that share variant and images with it."""
@@ -348,6 +353,7 @@ class Writer(Store):
                 },
                 pk="key",
             )
+            seal_rows(self.db, "stages", "key = ?", (key,))
 
     def keep_images(self, data_key: str, arrays: Arrays) -> None:
         """Store the clean images that the kept examples of all runs on this data refer to."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.specs.study import Study, content_key
 from engine.store import Payload, RunKeys, Writer
 from engine.store.environments import environment_id
+from engine.store.seals import seal_rows
 from engine.store.stage_keys import STAGE_VERSIONS
 from engine.store.telemetry import packed
 
@@ -56,7 +57,8 @@ def fill(path: Path, runs: int) -> None:
             with store.db.atomic():
                 machine = environment_id(store.db, _environment(number))
                 store.db.conn.executemany(
-                    "INSERT INTO batches VALUES (?, 0, 100, 1.5, ?, '[]')",
+                    "INSERT INTO batches (run_id, start, size, seconds, telemetry, notes) "
+                    "VALUES (?, 0, 100, 1.5, ?, '[]')",
                     [(run_id, curves[run_id % len(curves)]) for run_id in ids],
                 )
                 store.db.conn.executemany(
@@ -73,6 +75,7 @@ def fill(path: Path, runs: int) -> None:
                         for run_id in ids
                     ],
                 )
+                seal_rows(store.db, "runs", "id BETWEEN ? AND ?", (ids[0], ids[-1]))
 
 
 def points(seed: int) -> list[Payload]:

@@ -77,7 +77,7 @@ def tag_until_told(path: Path, stop: Path) -> dict[str, Any]:
     with Store(path) as store:
         while not stop.exists():
             ids = [row[0] for row in store.db.execute("SELECT id FROM runs LIMIT 200")]
-            for run_id in ids[tried % 7 :: 7]:
+            for run_id in ids[tried % 7 :: 7] or ids:
                 tags = f"tag {tried}"
                 tried += 1
                 try:
