@@ -11,6 +11,8 @@ from engine import catalog
 from engine.host import paths
 from engine.store import Store, Writer, checkup
 from engine.store.artifacts import models_of
+from engine.store.faults import Fault
+from engine.store.spec_check import earlier
 
 
 @click.command()
@@ -28,6 +30,7 @@ def check(db: Path, repair: bool) -> None:
         with Store(db, readonly=True) as store:
             faults = checkup.check(store)
             _tell(store, faults)
+            _tell_of_earlier(store)
         if any(fault.mend for fault in faults):
             click.echo("crumple check --repair would do this, after making a copy.", err=True)
         sys.exit(1 if faults else 0)
@@ -41,7 +44,17 @@ def check(db: Path, repair: bool) -> None:
     sys.exit(1 if left else 0)
 
 
-def _tell(store: Store, faults: list[checkup.Fault]) -> None:
+def _tell_of_earlier(store: Store) -> None:
+    count = earlier(store.db)
+    if count:
+        click.echo(
+            f"{count} runs were made by an earlier version of Crumple: their keys are not "
+            "checked, and a study that has them computes them anew.",
+            err=True,
+        )
+
+
+def _tell(store: Store, faults: list[Fault]) -> None:
     for fault in faults:
         click.echo(f"{fault.text} {fault.cure}".rstrip())
     if not faults:

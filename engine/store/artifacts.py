@@ -75,7 +75,13 @@ def claim(folder: Path, database: Path, database_id: str) -> None:
     if not folder.exists() and former.is_dir() and former != folder:
         ours = shutil.ignore_patterns(_MARK)
         shutil.copytree(former, folder, ignore=ours, copy_function=_link)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"The folder {folder} cannot be made: {error.strerror}.",
+            "Move away what is in its place, or restore the folder from a copy.",
+        ) from None
     mark = json.dumps({"database": database_id, "file": file.name})
     _write_synced(folder / _MARK, mark.encode())
 

@@ -1,7 +1,8 @@
 """Looks a database over, and mends what can be mended without making anything up.
 
-Checked are SQLite's own integrity, rows that point nowhere, telemetry, the checksums of files, runs
-against their specs and against the verdicts of their images, and files that no row points at.
+Checked are SQLite's own integrity, seals, rows that point nowhere, telemetry, the checksums of
+files, runs against their specs, their keys and the verdicts on their images, and files that no row
+points at.
 """
 
 from __future__ import annotations
@@ -9,22 +10,22 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from pydantic import ValidationError
 from sqlite_utils import Database
 
-from engine.errors import CrumpleError, StoreError
-from engine.specs.study import Run, content_key
+from engine.errors import StoreError
+from engine.specs.study import content_key
 from engine.store import artifacts
 from engine.store.database import ResultsDatabase
+from engine.store.faults import Fault
 from engine.store.kept_images import batch_file, checksums, images_file
 from engine.store.seals import RUN, check_batches, fits, seal_rows
+from engine.store.spec_check import keys, specs
 from engine.store.store import Store
 from engine.store.telemetry import packed, read_telemetry
 from engine.store.writer import Writer
@@ -39,21 +40,6 @@ _RESULTS = (*RUN[RUN.index("n") : RUN.index("flags")], "verdict", "checks", "env
 """Columns that a run gets when it finishes."""
 
 
-@dataclass(frozen=True)
-class Fault:
-    """Something that is wrong.
-
-    Attributes:
-        text: what, in one sentence.
-        cure: what mending does, in words; empty where nothing here can mend it.
-        mend: does it, within a transaction.
-    """
-
-    text: str
-    cure: str = ""
-    mend: Callable[[Writer], None] | None = None
-
-
 def check(store: Store) -> list[Fault]:
     """Everything that is wrong with a database and its folder; empty if all is well."""
     broken = [row["integrity_check"] for row in store.db.query("PRAGMA integrity_check")]
@@ -66,7 +52,8 @@ def check(store: Store) -> list[Fault]:
         *_telemetry(store.db),
         *_batches(store.db),
         *_files(store),
-        *_specs(store.db),
+        *specs(store.db),
+        *keys(store.db),
         *_verdicts(store.db),
         *_orphans(store),
     ]
@@ -276,39 +263,6 @@ def _remove(store: Writer, path: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         number = sum(1 for _ in target.parent.glob(f"{target.name}*"))
         path.rename(target.with_name(f"{target.name}.{number}"))
-
-
-def _specs(db: Database) -> Iterator[Fault]:
-    """Runs whose columns say something else than their specs."""
-    for row in db.query(
-        "SELECT id, spec, dataset, model, compression, attack, eps, norm FROM runs"
-    ):
-        run_id = row["id"]
-        try:
-            spec = Run.model_validate_json(row["spec"])
-            told: dict[str, object] = {
-                "dataset": spec.dataset.label,
-                "model": spec.model,
-                "compression": spec.compression,
-                "attack": spec.attack.label,
-                "eps": spec.attack.eps,
-                "norm": spec.attack.norm,
-            }
-        except (CrumpleError, ValidationError):
-            yield Fault(f"What run {run_id} does cannot be read any more.")
-            continue
-        other = {name: value for name, value in told.items() if row[name] != value}
-        if other:
-            yield Fault(
-                f"Run {run_id} is listed with another {' and '.join(other)} than it has.",
-                "The list is corrected.",
-                partial(_correct, run_id=run_id, columns=other),
-            )
-
-
-def _correct(store: Writer, run_id: int, columns: dict[str, object]) -> None:
-    names = ", ".join(f"{name} = ?" for name in columns)
-    store.db.execute(f"UPDATE runs SET {names} WHERE id = ?", (*columns.values(), run_id))
 
 
 def _verdicts(db: Database) -> Iterator[Fault]:

@@ -64,9 +64,19 @@ def run_keys(
         training_precision: ``fp32`` or ``bf16``: what ``auto`` means to a step that trains, on
             the device that would.
     """
-    data = content_key("data", STAGE_VERSIONS["data"], data_fingerprint, run.keep_images)
+    data = data_key(run, data_fingerprint)
     variant = variant_key(run, model_fingerprint, training_fingerprint, training_precision)
-    key = content_key(
+    return RunKeys(run_key(run, data, variant, precision), variant, data)
+
+
+def data_key(run: Run, data_fingerprint: str) -> str:
+    """The key of the images that a run attacks, of which it keeps some."""
+    return content_key("data", STAGE_VERSIONS["data"], data_fingerprint, run.keep_images)
+
+
+def run_key(run: Run, data: str, variant: str, precision: str) -> str:
+    """The key of a run from those of its images and its variant."""
+    return content_key(
         "attack",
         STAGE_VERSIONS["attack"],
         data,
@@ -75,7 +85,6 @@ def run_keys(
         run.seed,
         precision,
     )
-    return RunKeys(key, variant, data)
 
 
 def variant_key(

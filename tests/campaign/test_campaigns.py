@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from engine.errors import CrumpleError
-from tests.campaign import archives, checkpoints, current_folder, pictures, studies, two_writers
+from tests.campaign import (
+    archives,
+    checkpoints,
+    current_folder,
+    damage,
+    damage_meanwhile,
+    pictures,
+    studies,
+    two_writers,
+)
 from tests.campaign.tally import Attempt, campaign
 
 SHORT: dict[str, tuple[Attempt, int]] = {
@@ -59,3 +68,30 @@ def _bug(rng: random.Random, folder: Path) -> str:
 @pytest.mark.parametrize("bad", [_outside, _wordy, _bug])
 def test_the_tally_sees_strays_wordy_errors_and_bugs(bad: Attempt) -> None:
     assert len(campaign("bad", bad, 3, seed=0).crashes) == 3
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return damage.twin(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "bit of a number",
+        "JSON of a run cut",
+        "verdict of an image",
+        "bit of a stage",
+        "examples swapped between runs",
+        "owner mark of another",
+    ],
+)
+def test_damage_is_told_and_gives_no_wrong_number(kind: str, whole: Path) -> None:
+    outcome = damage.attempt(whole, kind, 0)
+    assert outcome.word == "told", (*outcome.wrong, *outcome.crashes)
+
+
+@pytest.mark.parametrize("kind", damage_meanwhile.KINDS)
+def test_damage_while_runs_are_written_is_told(kind: str) -> None:
+    expected = ("harmless", "told") if kind == "database emptied" else ("told",)
+    assert damage_meanwhile.attempt(kind, 0) in expected

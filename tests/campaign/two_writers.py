@@ -135,14 +135,21 @@ def run_study(study: Study, store: Writer) -> None:
 def store_study(study: Study, store: Writer) -> None:
     """Write what a study that is computed writes, without computing it."""
     for run_id in queue(store, study):
-        store.start_run(run_id, 30)
-        store.put_stage(f"{study.name} {run_id}", "variant", {"flags": []}, 0.1)
-        for start in (0, 10, 20):
-            rows = [{**sample(index, index % 3 == 0)} for index in range(start, start + 10)]
-            kept = {"index": np.arange(10), "adversarial": np.zeros((10, 1, 8, 8), np.float32)}
-            batch = {"start": start, "size": 10, "seconds": 0.1, "telemetry": [], "notes": []}
-            store.add_batch(run_id, batch, rows, kept)
-        store.end_run(run_id, "finished", n=30, robust_accuracy=2 / 3, environment={"a": run_id})
+        store_run(store, run_id)
+
+
+def store_run(store: Writer, run_id: int) -> None:
+    """Write what a run that is computed writes."""
+    store.start_run(run_id, 30)
+    store.put_stage(f"stage of {run_id}", "variant", {"flags": []}, 0.1)
+    store.keep_images(store.run(run_id)["data_key"], {"images": np.zeros((30, 1, 8, 8))})
+    for start in (0, 10, 20):
+        rows = [sample(index, index % 3 == 0) for index in range(start, start + 10)]
+        index = 100 + np.arange(start, start + 10)
+        kept = {"index": index, "adversarial": np.zeros((10, 1, 8, 8), np.float32)}
+        batch = {"start": start, "size": 10, "seconds": 0.1, "telemetry": [], "notes": []}
+        store.add_batch(run_id, batch, rows, kept)
+    store.end_run(run_id, "finished", n=30, robust_accuracy=2 / 3, environment={"a": run_id})
 
 
 def tags_beside_a_study(
@@ -166,9 +173,9 @@ def tags_beside_a_study(
     return writes
 
 
-def some_study(number: int) -> Study:
+def some_study(number: int, **changes: Any) -> Study:
     """A study of two runs."""
-    return small_study(name=f"study {number}", seed=number)
+    return small_study(name=f"study {number}", seed=number, **changes)
 
 
 def _attempt(writes: Writes, write: Callable[..., object], *given: object) -> None:

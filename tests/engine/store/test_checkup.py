@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from engine.cli.main import main
-from engine.store import Store
+from engine.store import Store, Writer
 from engine.store.artifacts import folder_of
 from tests.helpers.filled_store import fill
 from tests.helpers.kept_database import restore
@@ -149,3 +149,36 @@ def test_a_missing_database_is_refused(tmp_path: Path) -> None:
     done = crumple("check", "--db", tmp_path / "none.db")
     assert done.exit_code == 2
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("column", ["key", "data_key", "variant_key"])
+def test_a_key_that_is_not_that_of_the_spec_is_told(column: str, tmp_path: Path) -> None:
+    path = restore(tmp_path)
+    Writer(path).close()
+    sql(path, f"UPDATE runs SET {column} = 'ab' WHERE id = 1")
+    done = crumple("check", "--db", path)
+    assert done.exit_code == 1
+    (line,) = [text for text in done.stdout.splitlines() if "not that of its spec" in text]
+    names = {"key": "The key of run 1", "data_key": "key of the data", "variant_key": "the variant"}
+    assert names[column] in line
+
+
+def test_a_spec_that_is_not_that_of_the_key_is_told(tmp_path: Path) -> None:
+    path = restore(tmp_path)
+    Writer(path).close()
+    sql(path, "UPDATE runs SET spec = json_set(spec, '$.seed', 99) WHERE id = 2")
+    done = crumple("check", "--db", path)
+    assert "The key of run 2 is not that of its spec." in done.stdout
+
+
+def test_runs_of_an_earlier_version_are_counted_and_not_judged(tmp_path: Path) -> None:
+    path = restore(tmp_path)
+    Writer(path).close()
+    with Writer(path) as store:
+        environment = store.run(1)["environment"]
+        environment["stages"]["attack"] -= 1
+        store.end_run(1, "finished", environment=environment)
+    sql(path, "UPDATE runs SET key = 'ab' WHERE id = 1")
+    done = crumple("check", "--db", path)
+    assert done.exit_code == 0, done.output
+    assert "1 runs were made by an earlier version of Crumple" in done.stderr

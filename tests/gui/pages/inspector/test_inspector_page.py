@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from PySide6.QtGui import QImage
 from PySide6.QtTest import QTest
 
 from engine.store import Store
+from engine.store.environments import environment_id
 from gui.base import file_dialogs
 from gui.base.page_context import make_context
 from gui.bridge.engine_client import QtEngineClient
@@ -122,8 +122,10 @@ def test_only_flipped_images_are_visited(harness: PageHarness) -> None:
 
 def test_stepping_is_not_typing_into_the_list(harness: PageHarness) -> None:
     # Class names that begin with the keys that step through the images.
-    names = json.dumps({"class_names": ["zero", "jay", "kite", *(f"j{n}" for n in range(7))]})
-    harness.context.store.db.execute("UPDATE environments SET content = ?", (names,))
+    names = {"class_names": ["zero", "jay", "kite", *(f"j{n}" for n in range(7))]}
+    db = harness.context.store.db
+    with db.atomic():
+        db.execute("UPDATE runs SET environment_id = ?", (environment_id(db, names),))
     page = by_index(harness)
     page.list.setFocus()
     places = [page.place]

@@ -15,6 +15,7 @@ from engine import catalog
 from engine.host import paths
 from engine.specs.study import Study, make_step
 from engine.store import Writer
+from engine.store.environments import environment_id
 from gui.base.page_context import PageContext
 from gui.forms.param_form import ParamForm
 from gui.pages.new import page as page_module
@@ -362,9 +363,9 @@ def test_the_page_takes_the_runs_of_this_machine_only(
         row = writer.run(results.flagged)
         assert any(pace_row["attack"] == row["attack"] for pace_row in writer.paces())
         for name in (platform.platform(), "another"):
-            environment = f'{{"platform": "{name}"}}'
-            writer.db.execute("UPDATE environments SET content = ?", (environment,))
-            writer.db.conn.commit()
+            with writer.db.atomic():
+                machine = environment_id(writer.db, {"platform": name})
+                writer.db.execute("UPDATE runs SET environment_id = ?", (machine,))
             draft = {**study(attack=[attack.to_table()]).to_dict()}
             page.refresh()
             page._put(draft)
