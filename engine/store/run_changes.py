@@ -141,7 +141,7 @@ def _whole(db: ResultsDatabase, version: int) -> Iterator[RunChanges]:
         rows = _rows(db, f"runs.id > {last} ORDER BY runs.id LIMIT {CHUNK}", ())
         complete = len(rows) < CHUNK
         if rows or studies or complete:
-            yield _as_columns(rows, version if complete else None, (), studies)
+            yield as_changes(rows, version if complete else None, (), studies)
         if complete:
             return
         studies, last = [], rows[-1][0]
@@ -152,7 +152,7 @@ def _changed(db: ResultsDatabase, since: int, version: int) -> RunChanges:
     text = json.dumps(ids)
     rows = _rows(db, "runs.id IN (SELECT value FROM json_each(?)) ORDER BY runs.id", (text,))
     gone = sorted(set(ids) - {row[0] for row in rows})
-    return _as_columns(rows, version, gone, _studies(db, text))
+    return as_changes(rows, version, gone, _studies(db, text))
 
 
 def _rows(db: ResultsDatabase, which: str, given: Sequence[object]) -> list[tuple[Any, ...]]:
@@ -178,12 +178,13 @@ def _studies(db: ResultsDatabase, run_ids: str | None) -> list[StudyMembers]:
     return [StudyMembers(*head, np.array(ids, np.int64)) for head, ids in members.items()]
 
 
-def _as_columns(
+def as_changes(
     rows: Sequence[tuple[Any, ...]],
     version: int | None,
-    gone: Sequence[int],
-    studies: Sequence[StudyMembers],
+    gone: Sequence[int] = (),
+    studies: Sequence[StudyMembers] = (),
 ) -> RunChanges:
+    """Rows by columns; each the id of a run, ascending, and its values of ``COLUMNS``."""
     parts = list(zip(*rows, strict=True)) if rows else [()] * (len(COLUMNS) + 1)
     columns = {
         name: _part(kind, values)

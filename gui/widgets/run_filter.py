@@ -118,9 +118,6 @@ class _Text:
     groups: Sequence[tuple[str, ...]]
     holds: Callable[[Row, str], bool]
 
-    def accepts(self, row: Row) -> bool:
-        return any(self.holds(row, group[0]) for group in self.groups)
-
     def mask(self, table: RunTable) -> npt.NDArray[np.bool_]:
         mask = np.zeros(len(table.ids), np.bool_)
         for group in self.groups:
@@ -140,17 +137,11 @@ class _Number:
     wanted: float
     scale: float
 
-    def accepts(self, row: Row) -> bool:
-        stored = row[self.column]
-        return stored is not None and bool(self._holds(np.float64(stored)))
-
     def mask(self, table: RunTable) -> npt.NDArray[np.bool_]:
         stored = table.numbers(self.column)
-        return cast(npt.NDArray[np.bool_], self._holds(stored) & ~np.isnan(stored))
-
-    def _holds(self, stored: Any) -> Any:
         # Rounded, so that 8/255 or 63.2 % equal what the table shows as such.
-        return self.compare(np.round(stored * self.scale, 9), np.round(self.wanted, 9))
+        holds = self.compare(np.round(stored * self.scale, 9), np.round(self.wanted, 9))
+        return cast(npt.NDArray[np.bool_], holds & ~np.isnan(stored))
 
 
 @dataclass(frozen=True)
@@ -158,10 +149,6 @@ class RunFilter:
     """All of its tests must hold for a run."""
 
     tests: tuple[_Text | _Number, ...] = ()
-
-    def accepts(self, row: Row) -> bool:
-        """Whether a row of ``Store.results`` passes."""
-        return all(test.accepts(row) for test in self.tests)
 
     def mask(self, table: RunTable) -> npt.NDArray[np.bool_]:
         """(n,) which runs pass, those included that are deleted."""
