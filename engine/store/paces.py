@@ -6,7 +6,7 @@ import json
 from typing import Any, TypedDict, cast
 
 from engine.store.database import ResultsDatabase
-from engine.store.environments import machines
+from engine.store.run_environments import machines
 
 MOST_ALIKE = 20
 

@@ -28,11 +28,11 @@ from engine.store.columns import (
     TransferRow,
 )
 from engine.store.database import PATIENCE, open_database
-from engine.store.environments import read_environment
 from engine.store.kept_images import kept_images
 from engine.store.paces import PaceRow, StepPaceRow, run_paces, step_paces
 from engine.store.queue_counts import QueueCounts, queue_counts
 from engine.store.result_rows import DAMAGED, VALUES, read_json, result_row, result_values
+from engine.store.run_environments import read_environment
 from engine.store.seals import check_batches, damaged, fits
 from engine.store.stages import checks_of, read_stage, records_of
 from engine.store.telemetry import read_telemetry

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -87,7 +88,7 @@ class ResultsThread(QObject):
             for part in job(store):
                 if self._closing:
                     return
-                self._post(asker, lambda part=part: answer(part))  # type: ignore[misc]
+                self._post(asker, partial(answer, part))
 
         def work() -> None:
             self._do(each, lambda _: None, lambda error: self._refuse(asker, None, error))

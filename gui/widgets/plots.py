@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +23,15 @@ import pyqtgraph.exporters  # noqa: E402
 
 sys.excepthook, threading.excepthook = _hooks
 
-__all__ = ["Band", "Plot", "card", "colour_legend", "faint", "line_pen", "pg"]
+__all__ = ["Band", "Marks", "Plot", "card", "colour_legend", "faint", "line_pen", "pg"]
 
 _TICK_POINTS = 8.5
+
+
+class Marks(pg.ScatterPlotItem):  # type: ignore[misc]  # pyqtgraph has no types
+    """Points as one item, for who fills ``data`` himself, a row for each point."""
+
+    data: Any
 
 
 class Plot(pg.PlotWidget):  # type: ignore[misc]  # pyqtgraph has no types

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from PySide6.QtCore import QModelIndex, QStringListModel, Signal
+from PySide6.QtCore import QStringListModel, Signal
 from PySide6.QtWidgets import QComboBox, QCompleter, QLineEdit, QWidget
 
 from engine.store.columns import RunRow, TableRow
@@ -53,9 +53,7 @@ class RunBox(QComboBox):
         self.line.setCompleter(completer)
         self.line.setPlaceholderText("Find a run")
         self.line.setAccessibleName("Find a run")
-        completer.activated[QModelIndex].connect(  # type: ignore[index]  # the stub knows one form
-            lambda index: self._take(index.row())
-        )
+        completer.activated.connect(self._take_text)
         self.line.textEdited.connect(self._search)
         self.line.returnPressed.connect(self._take_first)
         self.line.editingFinished.connect(self._show_current)
@@ -100,6 +98,9 @@ class RunBox(QComboBox):
     def _take_first(self) -> None:
         if self._typed is not None and self._found:
             self._take(0)
+
+    def _take_text(self, text: str) -> None:
+        self._take(self._texts.stringList().index(text))
 
     def _take(self, number: int) -> None:
         run_id = self._found[number]

@@ -15,7 +15,7 @@ from PySide6.QtGui import QBrush, QColor, QPen
 from gui.base import theme
 from gui.pages.compare.cloud import Cloud, Floats
 from gui.pages.compare.markers import shape
-from gui.widgets.plots import Plot, faint, line_pen, pg
+from gui.widgets.plots import Marks, Plot, faint, line_pen, pg
 
 SIZE, CHOSEN_SIZE = 10, 15
 _BAR_ALPHA = 150
@@ -109,10 +109,8 @@ def _set_curve(item: pg.PlotCurveItem, x: Floats, y: Floats, connect: Any, *, sm
         item.setData(x, y, connect=connect, antialias=smooth)
 
 
-class _Marks(pg.ScatterPlotItem):  # type: ignore[misc]  # pyqtgraph has no types
+class _Marks(Marks):
     """Points of any number of styles as one item; flagged ones are hollow."""
-
-    data: Any
 
     def __init__(self, plot: Plot, height: float, **options: Any) -> None:
         super().__init__(**options)
