@@ -98,7 +98,7 @@ class RunChanges:
     Attributes:
         version: the number of the last change that is in it; None in all but the last chunk.
         run_ids: ascending.
-        columns: of these runs, by the names of ``COLUMNS``.
+        columns: of these runs, by the names of ``COLUMNS``; none where they come later.
         gone: ids that are no more.
         studies: those that have one of the runs or were started again.
     """
@@ -113,7 +113,7 @@ class RunChanges:
 def read_changes(db: ResultsDatabase, since: int | None) -> Iterator[RunChanges]:
     """What came after the change ``since``, in chunks; everything where that is None.
 
-    All chunks are of one moment. The studies come with the first one.
+    All chunks are of one moment. Of everything the first one has the studies and all ids.
     """
     with _one_moment(db):
         (row,) = db.query("SELECT coalesce(max(at), 0) AS version FROM changes")
@@ -135,16 +135,14 @@ def _one_moment(db: ResultsDatabase) -> Iterator[None]:
 
 
 def _whole(db: ResultsDatabase, version: int) -> Iterator[RunChanges]:
-    studies = _studies(db, None)
-    last = -1
-    while True:
-        rows = _rows(db, f"runs.id > {last} ORDER BY runs.id LIMIT {CHUNK}", ())
-        complete = len(rows) < CHUNK
-        if rows or studies or complete:
-            yield as_changes(rows, version if complete else None, (), studies)
-        if complete:
-            return
-        studies, last = [], rows[-1][0]
+    """First all ids, so that each run has its place, then the runs, the newest first."""
+    ids = [run_id for (run_id,) in db.tuples("SELECT id FROM runs ORDER BY id")]
+    known = np.array(ids, np.int64)
+    yield RunChanges(None if ids else version, known, {}, studies=_studies(db, None))
+    for end in range(len(ids), 0, -CHUNK):
+        start = max(0, end - CHUNK)
+        which = f"runs.id BETWEEN {ids[start]} AND {ids[end - 1]} ORDER BY runs.id"
+        yield as_changes(_rows(db, which, ()), None if start else version)
 
 
 def _changed(db: ResultsDatabase, since: int, version: int) -> RunChanges:

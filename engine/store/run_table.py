@@ -218,7 +218,8 @@ class RunTable:
             for texts in self._texts.values():
                 texts.grow(len(fresh))
             for name, stored in self._numbers.items():
-                more = np.zeros(len(fresh), stored.dtype)
+                # Until it is read, a run is not shown.
+                more = np.full(len(fresh), int(name == "deleted"), stored.dtype)
                 self._numbers[name] = np.concatenate([stored, more])
         return np.searchsorted(self.ids, run_ids)
 

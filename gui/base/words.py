@@ -22,5 +22,5 @@ def images_word(dataset: str) -> str:
 
 
 def run_count(count: int) -> str:
-    """``1 run``, ``3 runs``."""
-    return f"{count} run{'' if count == 1 else 's'}"
+    """``1 run``, ``3 runs``, ``100,000 runs``."""
+    return f"{count:,} run{'' if count == 1 else 's'}"

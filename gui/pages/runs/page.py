@@ -255,7 +255,8 @@ class RunsPage(Page):
             self.buttons[name].setEnabled(bool(run_ids))
         shown = self.table.runs.rowCount()
         self.buttons["compare"].setEnabled(shown > 0)
-        text = f"{run_count(len(run_ids))} of {shown} selected" if run_ids else f"{shown} shown"
+        text = f"{run_count(len(run_ids))} of {shown:,} selected" if run_ids else f"{shown:,} shown"
+        text += "" if self.context.runs.complete else ", reading more…"
         self.note.tell(text if shown else "")
         if not run_ids:
             self._stop_tagging()

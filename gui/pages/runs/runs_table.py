@@ -14,7 +14,7 @@ from gui.widgets.run_lines import RunView
 from gui.widgets.tables import set_up_table
 
 _WIDTHS = {
-    "run_id": 64,
+    "run_id": 72,
     "model": 168,
     "compression": 212,
     "attack": 136,

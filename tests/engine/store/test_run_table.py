@@ -167,22 +167,24 @@ def test_a_started_again_study_is_the_newest_of_its_runs(
         _agrees(table, writer)
 
 
-def test_many_runs_come_in_chunks_of_one_moment(
+def test_many_runs_come_in_chunks_of_one_moment_the_newest_first(
     results: FakeResults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.store.run_changes.CHUNK", 7)
     with Writer(results.path) as writer, Store(results.path, readonly=True) as reader:
-        table, sizes = RunTable(), []
-        for part in read_changes(reader.db, None):
+        table = RunTable()
+        shown: list[list[int]] = []
+        for number, part in enumerate(read_changes(reader.db, None), 1):
             assert table.version is None
-            writer.annotate(1 + len(sizes), note="meanwhile")
+            writer.annotate(number, note="meanwhile")
             table.apply(part)
-            sizes.append(len(part.run_ids))
-        assert sizes == [7, 7, 6]
+            shown.append(table.ids[table.shown()].tolist())
+            assert table.ids.tolist() == list(range(1, 21)), "each run has its place at once"
+        assert shown == [[], list(range(14, 21)), list(range(7, 21)), list(range(1, 21))]
         row = table.run(1)
         assert row is not None
         assert row["note"] == ""  # what came meanwhile comes with the next question
-        assert [part.run_ids.tolist() for part in _bring_up(table, reader)] == [[1, 2, 3]]
+        assert [part.run_ids.tolist() for part in _bring_up(table, reader)] == [[1, 2, 3, 4]]
         _agrees(table, reader)
 
 

@@ -153,10 +153,11 @@ def test_the_feed_brings_all_runs_and_then_what_changed(
 ) -> None:
     feed = RunFeed(thread)
     assert not feed.complete
-    with qtbot.waitSignal(feed.changed):
-        feed.refresh()
-    assert feed.complete
-    assert len(feed.table) == 20
+    changed: list[int] = []
+    feed.changed.connect(lambda: changed.append(len(feed.table)))
+    feed.refresh()
+    qtbot.waitUntil(lambda: feed.complete)
+    assert changed == [0, 20]
     with Store(results.path) as store:
         store.annotate(7, note="new")
     version = feed.version

@@ -183,7 +183,7 @@ def test_variants_have_short_names_where_these_tell_them_apart(harness: PageHarn
     for run_id, (name, brief) in enumerate(zip([long, *twins], briefs, strict=True), 1):
         store.db.execute(
             "UPDATE runs SET compression = ?, recipe = ? WHERE id = ?",
-            (name, json.dumps([{"brief": brief}]), run_id),
+            (name, json.dumps([{"name": "x", "label": name, "brief": brief}]), run_id),
         )
     store.set_deleted(range(4, 21))
     page = harness.page("runs")
