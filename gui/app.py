@@ -90,13 +90,18 @@ def _run(app: QApplication, context: PageContext, options: argparse.Namespace) -
     window.status.set_starting()
     window.ready.connect(context.client.start)
     # The libraries of the charts take long to import; whoever opens a page has them already.
-    pages = threading.Thread(target=import_pages, name="pages")
+    pages = threading.Thread(target=_import_pages, name="pages")
     window.ready.connect(pages.start)
     try:
         return app.exec()
     finally:
         if pages.ident is not None:
             pages.join()
+
+
+def _import_pages() -> None:
+    import_pages()
+    gc.freeze()  # what was imported is not walked through either
 
 
 def _collect_garbage() -> None:
