@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from engine.store import seals
 from engine.store.database import ResultsDatabase
 from engine.store.distances import without_limit
 
@@ -135,31 +136,49 @@ def _one_moment(db: ResultsDatabase) -> Iterator[None]:
 
 
 def _whole(db: ResultsDatabase, version: int) -> Iterator[RunChanges]:
-    """First all ids, so that each run has its place, then the runs, the newest first."""
+    """First all ids, so that each run has its place, then the runs, the newest first.
+
+    Their seals take as long again as the runs themselves, and are looked at last.
+    """
     ids = [run_id for (run_id,) in db.tuples("SELECT id FROM runs ORDER BY id")]
-    known = np.array(ids, np.int64)
-    yield RunChanges(None if ids else version, known, {}, studies=_studies(db, None))
+    yield RunChanges(None, np.array(ids, np.int64), {}, studies=_studies(db, None))
     for end in range(len(ids), 0, -CHUNK):
-        start = max(0, end - CHUNK)
-        which = f"runs.id BETWEEN {ids[start]} AND {ids[end - 1]} ORDER BY runs.id"
-        yield as_changes(_rows(db, which, ()), None if start else version)
+        which = f"runs.id BETWEEN {ids[max(0, end - CHUNK)]} AND {ids[end - 1]}"
+        yield as_changes(_rows(db, which), None)
+    damaged = _rows(db, f"NOT {_fits(db)}")
+    yield as_changes([_unread(row) for row in damaged], version)
 
 
 def _changed(db: ResultsDatabase, since: int, version: int) -> RunChanges:
-    ids = [row["run_id"] for row in db.query("SELECT run_id FROM changes WHERE at > ?", (since,))]
+    ids = [run_id for (run_id,) in db.tuples("SELECT run_id FROM changes WHERE at > ?", (since,))]
     text = json.dumps(ids)
-    rows = _rows(db, "runs.id IN (SELECT value FROM json_each(?)) ORDER BY runs.id", (text,))
+    among = "runs.id IN (SELECT value FROM json_each(?))"
+    damaged = {row[0] for row in _rows(db, f"{among} AND NOT {_fits(db)}", (text,))}
+    rows = [_unread(row) if row[0] in damaged else row for row in _rows(db, among, (text,))]
     gone = sorted(set(ids) - {row[0] for row in rows})
     return as_changes(rows, version, gone, _studies(db, text))
 
 
-def _rows(db: ResultsDatabase, which: str, given: Sequence[object]) -> list[tuple[Any, ...]]:
+def _fits(db: ResultsDatabase) -> str:
+    return seals.fits("runs", db.run_columns)
+
+
+def _unread(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A run that is not what was written: its numbers are nobody's, and its flags say so."""
+    values = [
+        None if kind == "real" else "damaged" if name == "flags" else value
+        for (name, (kind, _)), value in zip(COLUMNS.items(), row[1:], strict=True)
+    ]
+    return (row[0], *values)
+
+
+def _rows(db: ResultsDatabase, which: str, given: Sequence[object] = ()) -> list[tuple[Any, ...]]:
     columns = ", ".join(
         f"coalesce({sql}, {MISSING})" if kind == "integer" else sql
         for kind, sql in COLUMNS.values()
     )
     sql = f"SELECT runs.id, {columns} FROM runs LEFT JOIN annotations ON run_id = runs.id"
-    return list(db.tuples(f"{sql} WHERE {which}", tuple(given)))
+    return list(db.tuples(f"{sql} WHERE {which} ORDER BY runs.id", tuple(given)))
 
 
 def _studies(db: ResultsDatabase, run_ids: str | None) -> list[StudyMembers]:

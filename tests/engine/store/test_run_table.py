@@ -180,11 +180,11 @@ def test_many_runs_come_in_chunks_of_one_moment_the_newest_first(
             table.apply(part)
             shown.append(table.ids[table.shown()].tolist())
             assert table.ids.tolist() == list(range(1, 21)), "each run has its place at once"
-        assert shown == [[], list(range(14, 21)), list(range(7, 21)), list(range(1, 21))]
+        assert shown == [[], *(list(range(at, 21)) for at in (14, 7, 1, 1))]
         row = table.run(1)
         assert row is not None
         assert row["note"] == ""  # what came meanwhile comes with the next question
-        assert [part.run_ids.tolist() for part in _bring_up(table, reader)] == [[1, 2, 3, 4]]
+        assert [part.run_ids.tolist() for part in _bring_up(table, reader)] == [[1, 2, 3, 4, 5]]
         _agrees(table, reader)
 
 
@@ -288,3 +288,24 @@ def test_a_damaged_cell_is_told_and_hides_no_other_run(
         else:
             assert row["flags"][0] == DAMAGED
             assert row["worst_case"] in (None, was["worst_case"])
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["read anew", "seen before"])
+def test_a_number_that_changed_on_the_disk_is_shown_by_nobody(
+    results: FakeResults, known: bool
+) -> None:
+    """A bit that flipped: behind the back of SQL, so that its seal stays as it was."""
+    with Writer(results.path) as writer:
+        table = _whole(writer) if known else RunTable()
+        (seal,) = writer.db.execute("SELECT seal FROM runs WHERE id = 4").fetchone()
+        with writer.db.atomic():
+            writer.db.execute("UPDATE runs SET robust_accuracy = 0.999 WHERE id = 4")
+            writer.db.execute("UPDATE runs SET seal = ? WHERE id = 4", (seal,))
+        _bring_up(table, writer)
+    row = table.run(4)
+    assert seal is not None
+    assert row is not None
+    assert (row["robust_accuracy"], row["ci_low"]) == (None, None)
+    assert row["flags"][0] == DAMAGED
+    others = [table.run(run_id) for run_id in (3, 5)]
+    assert all(other is not None and DAMAGED not in other["flags"] for other in others)
