@@ -14,6 +14,7 @@ from tests.campaign import (
     current_folder,
     damage,
     damage_meanwhile,
+    damage_models,
     pictures,
     studies,
     two_writers,
@@ -95,3 +96,8 @@ def test_damage_is_told_and_gives_no_wrong_number(kind: str, whole: Path) -> Non
 def test_damage_while_runs_are_written_is_told(kind: str) -> None:
     expected = ("harmless", "told") if kind == "database emptied" else ("told",)
     assert damage_meanwhile.attempt(kind, 0) in expected
+
+
+@pytest.mark.parametrize("how", damage_models.HOW)
+def test_a_damaged_model_is_not_used(how: str) -> None:
+    assert damage_models.model(how, ".safetensors", 0) == "told"
