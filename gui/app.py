@@ -42,8 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     app.setApplicationDisplayName("Crumple")
     error_hooks.start_log(error_hooks.log_folder())
     error_hooks.install()
-    theme.install(app, QSettings(), options.theme or "system")  # for the question, if it comes
-    store = _open_store(options.db, ask=not options.screenshot)
+    store = _open_store(options.db, ask=not options.screenshot, mode=options.theme or "system")
     if store is None:
         return _UNUSABLE
     catalog.use_library(models_of(store.path))
@@ -142,8 +141,12 @@ def _place(settings: QSettings, device: str | None) -> tuple[str, str]:
     return device or str(settings.value(DEVICE, "auto")), str(settings.value(PRECISION, "auto"))
 
 
-def _open_store(path: Path | None, *, ask: bool) -> Store | None:
-    """Open the database; where it cannot be used, say why and offer to choose another."""
+def _open_store(path: Path | None, *, ask: bool, mode: str = "system") -> Store | None:
+    """Open the database; where it cannot be used, say why and offer to choose another.
+
+    Args:
+        mode: the colours of the question, before there are settings.
+    """
     path = path or paths.default_database()
     while True:
         try:
@@ -152,6 +155,9 @@ def _open_store(path: Path | None, *, ask: bool) -> Store | None:
             if not ask or QApplication.platformName() in ("offscreen", "minimal"):
                 sys.stderr.write(f"{error}\n")
                 return None
+            app = QApplication.instance()
+            assert isinstance(app, QApplication)
+            theme.install(app, QSettings(), mode)
             chosen = _ask_other(error)
             if chosen is None:
                 return None
