@@ -273,10 +273,12 @@ def _verdicts(db: Database) -> Iterator[Fault]:
         "WHERE status = 'finished' GROUP BY runs.id"
     )
     for row in rows:
-        share = 1 - row["broken"] / row["n"] if row["n"] else None
-        stored = row["robust_accuracy"]
+        n, stored = row["n"], row["robust_accuracy"]
+        share = 1 - row["broken"] / n if isinstance(n, int) and n else None
         agree = share == stored or (
-            None not in (share, stored) and abs(share - stored) < _TOLERANCE
+            isinstance(stored, float | int)
+            and share is not None
+            and abs(share - stored) < _TOLERANCE
         )
         if row["images"] == row["n"] and agree:
             continue
@@ -288,8 +290,8 @@ def _verdicts(db: Database) -> Iterator[Fault]:
         )
 
 
-def _percent(share: float | None) -> str:
-    return "nothing" if share is None else f"{share:.2%}"
+def _percent(share: object) -> str:
+    return f"{share:.2%}" if isinstance(share, float | int) else "nothing"
 
 
 def _again(store: Writer, run_id: int) -> None:

@@ -60,6 +60,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: sql(path, "UPDATE runs SET robust_accuracy = 0.99 WHERE id = 4"),
         "Run 4 says 99.00% of 20 images, and the verdicts on 20 images say 60.00%",
     ),
+    "bytes for a number": (
+        lambda path: sql(path, "UPDATE runs SET robust_accuracy = x'00ff' WHERE id = 4"),
+        "Run 4 says nothing of 20 images",
+    ),
+    "text for a count": (
+        lambda path: sql(path, "UPDATE runs SET n = 'x' WHERE id = 4"),
+        "Run 4 says 60.00% of x images",
+    ),
     "verdicts missing": (
         lambda path: sql(path, "DELETE FROM samples WHERE run_id = 5 AND place > 12"),
         "Run 5 says",
