@@ -8,11 +8,12 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import platformdirs
 from PySide6.QtCore import QEventLoop, QSettings, QTimer
-from PySide6.QtWidgets import QApplication, QMessageBox
+from PySide6.QtWidgets import QApplication, QMessageBox, QProgressDialog
 
 from engine import catalog, extensions
 from engine.errors import StoreError
@@ -20,6 +21,7 @@ from engine.host import paths
 from engine.process.client import EngineClient
 from engine.store import Store
 from engine.store.artifacts import models_of
+from engine.store.database import is_outdated
 from gui.base import error_hooks, file_dialogs, theme
 from gui.base.page_context import PageContext, make_context
 from gui.bridge.engine_client import QtEngineClient
@@ -150,18 +152,46 @@ def _open_store(path: Path | None, *, ask: bool, mode: str = "system") -> Store 
     path = path or paths.default_database()
     while True:
         try:
+            if is_outdated(path):
+                _bring_up(path, mode)
             return Store(path)
         except StoreError as error:
             if not ask or QApplication.platformName() in ("offscreen", "minimal"):
                 sys.stderr.write(f"{error}\n")
                 return None
-            app = QApplication.instance()
-            assert isinstance(app, QApplication)
-            theme.install(app, QSettings(), mode)
+            _colour(mode)
             chosen = _ask_other(error)
             if chosen is None:
                 return None
             path = chosen
+
+
+def _colour(mode: str) -> None:
+    app = QApplication.instance()
+    assert isinstance(app, QApplication)
+    theme.install(app, QSettings(), mode)
+
+
+def _bring_up(path: Path, mode: str) -> None:
+    """Migrate a database of an earlier version, and say so while it lasts."""
+    _colour(mode)
+    words = f"{path.name} is of an earlier version and is being brought up to date…"
+    box = QProgressDialog(words, "", 0, 0)
+    box.setCancelButton(None)
+    box.setWindowTitle("Crumple")
+    box.setMinimumDuration(0)
+    box.show()
+    loop = QEventLoop()
+    with ThreadPoolExecutor(1) as thread:
+        opened = thread.submit(lambda: Store(path).close())
+        timer = QTimer(interval=20)
+        timer.timeout.connect(lambda: loop.quit() if opened.done() else None)
+        timer.start()
+        loop.exec()
+    timer.stop()
+    box.close()
+    box.deleteLater()
+    opened.result()
 
 
 def _ask_other(error: StoreError) -> Path | None:

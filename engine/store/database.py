@@ -171,6 +171,18 @@ def open_database(
     return db
 
 
+def is_outdated(path: Path) -> bool:
+    """Whether a file is of an earlier version: opening it brings it up, which can take a minute.
+
+    What cannot be used is not; opening it says why.
+    """
+    try:
+        with open_database(path, readonly=True) as db:
+            return bool(migrations.pending(db))
+    except StoreError:
+        return False
+
+
 def _prepare(db: ResultsDatabase) -> None:
     """Bring the tables up, in one transaction: of two at once, one finds them made."""
     _check_foreign(db)

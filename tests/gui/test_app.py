@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import QTimer
 from PySide6.QtGui import QImage
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QProgressDialog
 
 from engine.errors import StoreError
 from engine.host import paths
+from engine.store import Store
+from engine.store.database import is_outdated
 from gui import __main__ as program
 from gui import app as app_module
 from gui.base import error_hooks
 from gui.shell.main_window import MainWindow
+from tests.helpers import kept_database
 from tests.helpers.fresh_process import printed
 from tests.helpers.patience import HANG
 
@@ -228,3 +234,54 @@ def test_pages_are_imported_beside_the_window_and_work(tmp_path: Path) -> None:
         "seen",
         "inspector",
     ]
+
+
+def test_an_earlier_database_is_brought_up_in_sight_of_the_person(
+    qapp: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "results.sqlite"
+    shutil.copy(kept_database.FOLDER / "results.sqlite", path)
+    seen, open_store = threading.Event(), app_module.Store
+    begun: list[str] = []
+
+    def slow(path: Path) -> Store:
+        """Not open before somebody was told why that takes so long."""
+        if threading.current_thread() is not threading.main_thread():
+            begun.append("beside")
+            assert seen.wait(HANG)
+        return open_store(path)
+
+    def look() -> None:
+        boxes = [top for top in qapp.topLevelWidgets() if isinstance(top, QProgressDialog)]
+        if any(box.isVisible() and path.name in box.labelText() for box in boxes):
+            seen.set()
+
+    timer = QTimer(interval=5)
+    timer.timeout.connect(look)
+    timer.start()
+    monkeypatch.setattr(app_module, "Store", slow)
+    for _ in range(2):
+        store = app_module._open_store(path, ask=False)
+        assert store is not None
+        store.close()
+    timer.stop()
+    assert begun == ["beside"], "the second time there is nothing to do"
+    assert not is_outdated(path)
+
+
+def test_an_earlier_database_that_cannot_be_brought_up_is_refused_in_words(
+    qapp: QApplication,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "results.sqlite"
+    shutil.copy(kept_database.FOLDER / "results.sqlite", path)
+
+    def refused(path: Path) -> Store:
+        raise StoreError("There is no room left.")
+
+    monkeypatch.setattr(app_module, "Store", refused)
+    assert app_module._open_store(path, ask=False) is None
+    assert "no room left" in capsys.readouterr().err
+    assert is_outdated(path)
