@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 from engine.errors import StoreError
-from engine.flags import FlagRow
+from engine.flags import Flag
 from engine.specs.study import StepWords
 from engine.store.columns import MORE_COLUMNS, RESULT_COLUMNS, ResultRow
 from engine.store.database import ResultsDatabase
@@ -33,11 +33,11 @@ _NEWEST = """
 """
 
 _JUDGED = ("robust_accuracy", "ci_low", "ci_high", "worst_case")
-DAMAGED = FlagRow(
-    id="damaged",
-    level="danger",
-    text="What is stored of this run is not what was written: the database is damaged.",
-)
+DAMAGED = Flag(
+    "damaged",
+    "danger",
+    "What is stored of this run is not what was written: the database is damaged.",
+).to_dict()
 _IN_PLACE: dict[str, Any] = {
     **dict.fromkeys(VALUES),
     **dict.fromkeys(("dataset", "model", "compression", "attack", "norm"), "?"),
