@@ -16,7 +16,6 @@ from engine.statistics.run_checks import Check
 from engine.store import artifacts
 from engine.store.artifacts import Arrays
 from engine.store.columns import (
-    QUEUE_COLUMNS,
     SAMPLE_COLUMNS,
     CurveRow,
     Payload,
@@ -31,9 +30,10 @@ from engine.store.database import PATIENCE, open_database
 from engine.store.kept_images import kept_images
 from engine.store.paces import PaceRow, StepPaceRow, run_paces, step_paces
 from engine.store.queue_counts import QueueCounts, queue_counts
+from engine.store.queue_rows import queue_rows
 from engine.store.result_rows import DAMAGED, VALUES, read_json, result_row, result_values
 from engine.store.run_environments import read_environment
-from engine.store.seals import check_batches, damaged, fits
+from engine.store.seals import check_batches, damaged
 from engine.store.stages import checks_of, read_stage, records_of
 from engine.store.telemetry import read_telemetry
 from engine.store.transfers import has_transfers, transfer_rows
@@ -42,13 +42,6 @@ from engine.store.verdicts import refresh_around
 
 _OBJECTS = ("spec", "verdict", "checks")
 """Columns of ``RunRow`` that are JSON and no part of ``ResultRow``."""
-
-_UNKNOWN: Payload = {
-    **dict.fromkeys(("dataset", "model", "compression", "attack"), "?"),
-    **dict.fromkeys(("created", "started", "finished"), ""),
-    **{"status": "failed", "recipe": [], "seconds": None, "message": DAMAGED["text"]},
-}
-"""What the queue shows of a run whose row does not fit its seal."""
 
 NOT_DELETED = "runs.id NOT IN (SELECT run_id FROM annotations WHERE deleted)"
 """Of runs: deleted ones are in no list and no queue until they are brought back."""
@@ -229,25 +222,7 @@ class Store:
 
         Read often and with many runs, so only what is needed is read.
         """
-        columns = ", ".join(f"runs.{name}" for name in QUEUE_COLUMNS[2:])
-        rows = self._query(
-            f"SELECT runs.id AS run_id, NULL AS study, {columns}, "
-            f"{fits('runs', self.db.run_columns)} AS whole FROM runs "
-            "LEFT JOIN annotations ON annotations.run_id = runs.id "
-            "WHERE coalesce(deleted, 0) = 0 ORDER BY position"
-        )
-        names = self._query(
-            "SELECT run_id, name FROM study_runs JOIN studies ON studies.id = study_id "
-            "ORDER BY created, studies.id"
-        )
-        newest = {row["run_id"]: row["name"] for row in names}
-        for row in rows:
-            row["study"] = newest.get(row["run_id"])
-            if row.pop("whole"):
-                row["recipe"] = read_json(row["recipe"], row["run_id"], "recipe")
-            else:
-                row |= _UNKNOWN
-        return cast(list[QueueRow], rows)
+        return queue_rows(self.db)
 
     def ids(self, status: str) -> list[int]:
         """The ids of all runs in a state, deleted ones too."""
