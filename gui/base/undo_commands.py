@@ -17,11 +17,11 @@ class DeleteRuns(QUndoCommand):
 
     Args:
         results: writes, and tells what goes wrong.
-        changed: called after each write.
+        changed: told after each write whether they are deleted now.
     """
 
     def __init__(
-        self, results: ResultsThread, run_ids: Sequence[int], changed: Callable[[], None]
+        self, results: ResultsThread, run_ids: Sequence[int], changed: Callable[[bool], None]
     ) -> None:
         super().__init__(f"delete {run_count(len(run_ids))}")
         self._results, self._run_ids, self._changed = results, tuple(run_ids), changed
@@ -36,7 +36,7 @@ class DeleteRuns(QUndoCommand):
         def write(store: Store) -> None:
             store.set_deleted(self._run_ids, deleted)
 
-        self._results.write(self._results, write, self._changed)
+        self._results.write(self._results, write, lambda: self._changed(deleted))
 
 
 class TagRuns(QUndoCommand):

@@ -99,11 +99,14 @@ class ResultsThread(QObject):
     def write(
         self, asker: QObject, job: Callable[[Store], object], done: Callable[[], None]
     ) -> None:
-        """Do a job that writes; none is left out. ``done`` comes last, also after an error."""
+        """Do a job that writes; none is left out. ``done`` comes where it succeeded."""
+
+        def deliver(_: object) -> None:
+            if shiboken6.isValid(asker):
+                done()
 
         def work() -> None:
-            self._do(job, lambda _: None, lambda error: self._refuse(asker, None, error))
-            self._post(asker, done)
+            self._do(job, deliver, lambda error: self._refuse(asker, None, error))
 
         self._submit(work)
 

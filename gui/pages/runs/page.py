@@ -47,6 +47,7 @@ class RunsPage(Page):
         super().__init__(context, parent)
         self._seen: tuple[int, str | None] | None = None
         self._wanted: list[int] = []  # runs to select, once they have been read
+        self._done = ""  # what was written last, until another run is selected
         self.studies = StudyBox()
         self.filter_line = FilterLine("attack=pgd robust>30")
         self.filter_note = NoteLine("Filter message")
@@ -257,7 +258,9 @@ class RunsPage(Page):
         self.buttons["compare"].setEnabled(shown > 0)
         text = f"{run_count(len(run_ids))} of {shown:,} selected" if run_ids else f"{shown:,} shown"
         text += "" if self.context.runs.complete else ", reading more…"
-        self.note.tell(text if shown else "")
+        if run_ids:
+            self._done = ""
+        self.note.tell(self._done or (text if shown else ""))
         if not run_ids:
             self._stop_tagging()
         self.selected.emit(run_ids)
@@ -304,10 +307,15 @@ class RunsPage(Page):
             return
         if rows:
             run_ids = [row["run_id"] for row in rows]
-            self.change.emit(DeleteRuns(self.context.results, run_ids, self._written))
-            self.note.tell(f"{run_count(len(run_ids))} deleted; Ctrl+Z brings back.")
+            text = f"{run_count(len(run_ids))} deleted; Ctrl+Z brings back."
 
-    def _written(self) -> None:
+            def written(deleted: bool) -> None:
+                self._written(text if deleted else "")
+
+            self.change.emit(DeleteRuns(self.context.results, run_ids, written))
+
+    def _written(self, done: str = "") -> None:
+        self._done = done
         self.context.client.rows_changed.emit()
 
     # -- taking it elsewhere ---------------------------------------------------------------

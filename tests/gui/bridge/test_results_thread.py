@@ -114,8 +114,10 @@ def test_errors_reach_the_asker_or_the_window(thread: ResultsThread, qtbot: Pati
     assert isinstance(signal.args[0], StoreError)
     done: list[str] = []
     with qtbot.waitSignal(thread.refused):
-        thread.write(thread, lambda store: store.run(99), lambda: done.append("after"))
-    qtbot.waitUntil(lambda: done == ["after"])
+        thread.write(thread, lambda store: store.run(99), lambda: done.append("refused"))
+    thread.write(thread, lambda store: store.annotate(1, note="x"), lambda: done.append("written"))
+    qtbot.waitUntil(lambda: len(done) > 0)
+    assert done == ["written"]
 
 
 def test_a_fault_of_the_program_is_told_by_the_window(

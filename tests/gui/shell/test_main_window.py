@@ -112,7 +112,7 @@ def test_deleting_runs_is_undone_by_key(
     window.show_page("queue")
     before = len(full_context.store.results())
     run_ids = [results.failed, results.flagged]
-    window.change(DeleteRuns(full_context.results, run_ids, lambda: None))
+    window.change(DeleteRuns(full_context.results, run_ids, lambda _: None))
     assert len(full_context.store.results()) == before - 2
     control = Qt.KeyboardModifier.ControlModifier
     qtbot.keyClick(window, Qt.Key.Key_Z, control)

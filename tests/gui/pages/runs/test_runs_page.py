@@ -94,9 +94,31 @@ def test_deleting_can_be_undone(harness: PageHarness) -> None:
     page.setFocus()
     QTest.keyClick(page.table, Qt.Key.Key_Delete)
     assert not {2, 5} & set(shown(page, "run_id"))
+    assert page.note.text() == "2 runs deleted; Ctrl+Z brings back."
 
     harness.undo.undo()
     assert {2, 5} <= set(shown(page, "run_id"))
+    assert page.note.text() == "20 shown"
+
+
+def test_what_was_deleted_is_told_when_it_is_gone(
+    results: FakeResults, engine: FakeEngineClient, settings: QSettings, qtbot: PatientBot
+) -> None:
+    """The write comes later than the key, and what it changes later still."""
+    thread = Held()
+    context = make_context(Store(results.path), QtEngineClient(engine), settings, executor=thread)
+    harness = PageHarness(qtbot, context)
+    page = harness.page("runs")
+    thread.go_on()
+    page.table.select([2])
+    page._hide()
+    assert page.note.text() == "1 run of 20 selected"
+    thread.go_on()
+    assert page.note.text() == "1 run deleted; Ctrl+Z brings back."
+    page.table.select([5])
+    assert page.note.text() == "1 run of 19 selected"
+    context.close()
+    thread.go_on()
 
 
 def test_a_running_run_is_not_deleted(harness: PageHarness) -> None:
