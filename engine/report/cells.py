@@ -68,17 +68,64 @@ def csv_pieces(
     columns: Sequence[str], rows: Iterable[Sequence[Any] | Mapping[str, Any]]
 ) -> Iterator[str]:
     """As ``csv_text``, in pieces of whole lines; rows are taken one by one as these are asked."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
+    known = _Cells()
+    return in_pieces(map(known.line, _values(columns, rows)))
+
+
+def _values(
+    columns: Sequence[str], rows: Iterable[Sequence[Any] | Mapping[str, Any]]
+) -> Iterator[Sequence[Any]]:
+    yield columns
     for row in rows:
-        values = [row[name] for name in columns] if isinstance(row, Mapping) else row
-        writer.writerow([cell(value) if type(value) is str else value for value in values])
-        if text.tell() > PIECE:
-            yield text.getvalue()
-            text.seek(0)
-            text.truncate()
-    yield text.getvalue()
+        # Lists go by first: to see whether something is a Mapping takes long.
+        if type(row) is not list and isinstance(row, Mapping):
+            yield [row[name] for name in columns]
+        else:
+            yield row
+
+
+class _Cells(dict[str, str]):
+    """Texts as they stand in a CSV file, each formed once; it forgets all when it holds many.
+
+    Most cells of a table are empty, numbers, or words that many rows share.
+    """
+
+    def __missing__(self, text: str) -> str:
+        if len(self) > _MOST:
+            self.clear()
+        written = text if _PLAIN(text) else _written(cell(text))
+        if len(text) < _SHORT:
+            self[text] = written
+        return written
+
+    def line(self, values: Sequence[Any]) -> str:
+        """A row, as ``csv.writer`` writes it; but no cell of it is a formula."""
+        texts = [
+            ""
+            if value is None
+            else self[value]
+            if (kind := type(value)) is str
+            else repr(value)
+            if kind is float or kind is int
+            else _written(value)
+            for value in values
+        ]
+        # What is alone in its row and empty gets quotes: the line would be none.
+        return (",".join(texts) or '""') + "\n"
+
+
+_MOST = 1000
+"""Texts that are kept: times of day differ from row to row, the rest are few."""
+_SHORT = 200
+
+_PLAIN = re.compile(r"[A-Za-z0-9][\w .:+-]*", re.ASCII).fullmatch
+"""Tells, quickly, texts that are no formula, stay as they are and need no quotes."""
+
+
+def _written(value: Any) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow((value, None))  # alone it may get quotes
+    return text.getvalue()[:-1]
 
 
 def in_pieces(texts: Iterable[str]) -> Iterator[str]:

@@ -61,6 +61,32 @@ def test_csv_is_read_back_cell_by_cell(texts: list[str]) -> None:
     assert [row[0] if row else "" for row in rows] == [cell(text) for text in texts]
 
 
+VALUES = st.one_of(
+    st.none(),
+    st.integers(),
+    st.floats(),
+    st.booleans(),
+    st.binary(max_size=4),
+    st.text(max_size=6),
+    st.text("ab1 ,\"'=+-@.:_\n\r\u2028\xb2é＝", max_size=6),
+)
+
+
+@given(st.integers(1, 4).flatmap(lambda n: st.lists(st.lists(VALUES, min_size=n, max_size=n))))
+def test_csv_is_what_the_library_writes_of_cells(rows: list[list[object]]) -> None:
+    columns = ["a", "b, c", "d", ""][: len(rows[0]) if rows else 4]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([columns, *([cell(value) for value in row] for row in rows)])
+    assert csv_text(columns, rows) == text.getvalue()
+
+
+def test_csv_of_more_texts_than_are_kept() -> None:
+    rows = [(f"a{number % 1500}", f"=b{number}", "c, d", 1.0, 1, -0.0) for number in range(4000)]
+    lines = csv_text(list("abcdef"), rows).splitlines()
+    assert lines[1:] == [f'{a},\'{b},"c, d",1.0,1,-0.0' for a, b, *_ in rows]
+
+
 @given(st.text())
 def test_markdown_shows_the_text_itself(text: str) -> None:
     written = markdown(text)
