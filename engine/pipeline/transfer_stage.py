@@ -24,7 +24,6 @@ Security (the error of the target on the examples of the source).
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,7 +46,7 @@ from engine.host.memory import memory_errors
 from engine.pipeline.epoch_log import RecipeWatch
 from engine.pipeline.variants import LoadedVariant, Variants
 from engine.store import Pair, RunKeys, RunRow, SampleRow, Writer, packed
-from engine.store.stage_keys import transfer_key
+from engine.store.transfers import groups_alike, pair_of
 
 Flags = NDArray[np.bool_]
 
@@ -126,16 +125,10 @@ class TransferStage:
 
     def plan(self, study_id: int) -> None:
         """Let the pairs of a study wait, as far as they are not judged."""
-        groups: dict[tuple[str, str, int], list[RunRow]] = {}
-        for row in map(self._store.run, self._store.study_runs(study_id)):
-            spec = row["spec"]
-            if row["status"] == "finished" and not row["deleted"] and spec["keep_images"]:
-                attack = json.dumps(spec["attack"], sort_keys=True)
-                groups.setdefault((row["data_key"], attack, spec["seed"]), []).append(row)
+        runs = map(self._store.run, self._store.study_runs(study_id))
         self._queue.plan(
-            Pair(source["id"], target["id"], transfer_key(source["key"], target["variant_key"]))
-            for rows in groups.values()
-            if len(rows) > 1
+            pair_of(source, target)
+            for rows in groups_alike(runs)
             for source, target in itertools.product(rows, rows)
         )
 
@@ -218,7 +211,7 @@ class TransferStage:
             lambda name, detail, compute: compute(),
             RecipeWatch(should_stop=should_stop),
         )
-        return self._variants.as_examined(variant, keys)
+        return self._variants.as_examined(variant, row)
 
     def _pair(
         self,

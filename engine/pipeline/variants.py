@@ -24,7 +24,8 @@ from engine.models import load as load_model
 from engine.pipeline.epoch_log import RecipeWatch
 from engine.pipeline.recipe_stage import RecipeStage
 from engine.specs.study import Run
-from engine.store import Payload, RunKeys, Writer
+from engine.store import Payload, RunKeys, RunRow, Writer
+from engine.store.seals import gone
 from engine.store.stage_keys import diagnostics_key, learns
 
 Staged = Callable[[str, str, Callable[[], Any]], Any]
@@ -217,9 +218,16 @@ class Variants:
             deployed=diagnostics.judged(variant.deployed, twins),
         )
 
-    def as_examined(self, variant: LoadedVariant, keys: RunKeys) -> LoadedVariant:
-        """A variant as the stored gate of a run wants it; as it is where none is stored."""
-        gate = self._store.stage(diagnostics_key(keys.variant, keys.data))
+    def as_examined(self, variant: LoadedVariant, row: RunRow) -> LoadedVariant:
+        """A variant as the stored gate of a run wants it; as it is where none is stored.
+
+        Raises:
+            StoreError: the run passed this gate, and it is gone.
+        """
+        key = diagnostics_key(row["variant_key"], row["data_key"])
+        gate = self._store.stage(key)
+        if gate is None and row["checks"].get("gate") == key:
+            raise gone("gate", row["id"])
         return self.searched(variant, gate) if gate else variant
 
     def _parent_view(self, model: str) -> nn.Module:

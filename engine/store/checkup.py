@@ -1,8 +1,8 @@
 """Looks a database over, and mends what can be mended without making anything up.
 
-Checked are SQLite's own integrity, seals, rows that point nowhere, telemetry, the checksums of
-files, runs against their specs, their keys and the verdicts on their images, and files that no row
-points at.
+Checked are SQLite's own integrity, seals, rows that point nowhere or are gone, telemetry, the
+checksums of files, runs against their specs, their keys and the verdicts on their images, and
+files that no row points at.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sqlite_utils import Database
 
 from engine.errors import StoreError
 from engine.specs.study import content_key
-from engine.store import artifacts
+from engine.store import artifacts, missing
 from engine.store.database import ResultsDatabase
 from engine.store.faults import Fault
 from engine.store.kept_images import batch_file, checksums, images_file
@@ -51,6 +51,8 @@ def check(store: Store) -> list[Fault]:
         *_studies(store.db),
         *_telemetry(store.db),
         *_batches(store.db),
+        *missing.stages(store.db, _again),
+        *missing.pairs(store.db),
         *_files(store),
         *specs(store.db),
         *keys(store.db),

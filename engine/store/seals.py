@@ -135,3 +135,11 @@ def damaged(what: str) -> StoreError:
         f"The {what} are not what was written; the database is damaged.",
         "Restore it from a copy, or mend it with: crumple check --repair.",
     )
+
+
+def gone(what: str, run_id: int) -> StoreError:
+    """What is told of a row that a finished run had."""
+    return StoreError(
+        f"The {what} of run {run_id} is missing; the database is damaged.",
+        "Restore it from a copy, or mend it with crumple check --repair and run its study again.",
+    )

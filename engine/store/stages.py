@@ -8,7 +8,7 @@ from itertools import takewhile
 from engine.statistics.run_checks import Check, current, run_checks
 from engine.store.columns import Payload, RunRow
 from engine.store.database import ResultsDatabase
-from engine.store.seals import damaged, fits
+from engine.store.seals import damaged, fits, gone
 from engine.store.stage_keys import diagnostics_key, recipe_key
 
 
@@ -40,10 +40,29 @@ def checks_of(db: ResultsDatabase, row: RunRow) -> list[Check]:
 
 
 def _gate(db: ResultsDatabase, row: RunRow) -> Payload:
-    """What the gate measured for a run that was stored without checks; empty if that is lost."""
+    """What the gate measured for a run that was stored without checks.
+
+    Empty where the run does not name its gate, and it is not found.
+    """
     version = row["environment"].get("stages", {}).get("diagnostics")
-    key = row["checks"].get("gate") or diagnostics_key(row["variant_key"], row["data_key"], version)
-    return read_stage(db, key) or {}
+    named = row["checks"].get("gate")
+    key = named or diagnostics_key(row["variant_key"], row["data_key"], version)
+    gate = read_stage(db, key)
+    if gate is None and named:
+        raise gone("gate", row["id"])
+    return gate or {}
+
+
+def variant_of(db: ResultsDatabase, row: RunRow) -> Payload:
+    """The stored variant of a run; empty before it ran, and of one that says not what made it.
+
+    Raises:
+        StoreError: the run is finished, and its variant is damaged or gone.
+    """
+    payload = read_stage(db, row["variant_key"])
+    if payload is None and row["status"] == "finished" and "stages" in row["environment"]:
+        raise gone("accounting", row["id"])
+    return payload or {}
 
 
 def records_of(db: ResultsDatabase, variant_key: str) -> list[Payload]:

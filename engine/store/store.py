@@ -34,7 +34,7 @@ from engine.store.queue_rows import queue_rows
 from engine.store.result_rows import DAMAGED, VALUES, read_json, result_row, result_values
 from engine.store.run_environments import read_environment
 from engine.store.seals import check_batches, damaged
-from engine.store.stages import checks_of, read_stage, records_of
+from engine.store.stages import checks_of, read_stage, records_of, variant_of
 from engine.store.telemetry import read_telemetry
 from engine.store.transfers import has_transfers, transfer_rows
 from engine.store.usage import ModelUsage, count_active, model_usage
@@ -267,8 +267,11 @@ class Store:
         Empty before it ran. ``steps`` has a record of each step of the recipe
         (``recipe_stage.Made``); ``accounting`` the totals and, as ``layers``, one row per layer;
         ``latency`` one row per batch size (``catalog.FORMULAS``).
+
+        Raises:
+            StoreError: the run is finished, and its variant is gone.
         """
-        return self.stage(self.run(run_id)["variant_key"]) or {}
+        return variant_of(self.db, self.run(run_id))
 
     def transfers(
         self, study: str | None = None, *, among: Iterable[int] | None = None

@@ -7,9 +7,9 @@ like a run does, so that what was interrupted continues.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from sqlite_utils import Database
@@ -19,6 +19,9 @@ from engine.store.columns import TRANSFER_COLUMNS, Payload, TransferRow
 from engine.store.database import ResultsDatabase
 from engine.store.result_rows import read_json
 from engine.store.seals import fits, seal_rows
+from engine.store.stage_keys import transfer_key
+
+Row = TypeVar("Row", bound=Mapping[str, Any])
 
 _ROWS = """
     SELECT transfers.*, source.dataset, source.attack, source.eps, source.norm,
@@ -49,6 +52,26 @@ class Pair(NamedTuple):
     source: int
     target: int
     key: str
+
+
+def groups_alike(rows: Iterable[Row]) -> list[list[Row]]:
+    """The runs of a study of which each is paired with each: they differ in the variant alone.
+
+    Args:
+        rows: as ``RunRow``; used are ``status``, ``deleted``, ``data_key`` and ``spec``.
+    """
+    groups: dict[tuple[str, str, int], list[Row]] = {}
+    for row in rows:
+        spec = row["spec"]
+        if row["status"] == "finished" and not row["deleted"] and spec["keep_images"]:
+            attack = json.dumps(spec["attack"], sort_keys=True)
+            groups.setdefault((row["data_key"], attack, spec["seed"]), []).append(row)
+    return [rows for rows in groups.values() if len(rows) > 1]
+
+
+def pair_of(source: Mapping[str, Any], target: Mapping[str, Any]) -> Pair:
+    """The pair of two runs, as ``RunRow``."""
+    return Pair(source["id"], target["id"], transfer_key(source["key"], target["variant_key"]))
 
 
 def transfer_rows(

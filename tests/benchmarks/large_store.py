@@ -54,6 +54,12 @@ def fill(path: Path, runs: int) -> None:
     with Writer(path) as store:
         for number in range(max(1, runs // _A_STUDY)):
             ids = queue(store, study(f"study {number}", number, min(runs, _A_STUDY)))
+            variants = store.db.query(
+                "SELECT DISTINCT variant_key FROM runs WHERE id BETWEEN ? AND ?", (ids[0], ids[-1])
+            )
+            for key in [row["variant_key"] for row in variants]:
+                store.put_stage(key, "variant", {"steps": []}, 0.1)
+            store.put_stage(content_key("gate"), "diagnostics", {"numbers": {}}, 0.1)
             with store.db.atomic():
                 machine = environment_id(store.db, _environment(number))
                 store.db.conn.executemany(

@@ -8,11 +8,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from engine.cli.main import main
+from engine.errors import StoreError
+from engine.pipeline.transfer_stage import TransferStage
+from engine.pipeline.variants import Variants
 from engine.store import Store, Writer
 from engine.store.artifacts import folder_of
+from engine.store.checkup import check, repair
 from tests.helpers.filled_store import fill
 from tests.helpers.kept_database import restore
 
@@ -190,3 +195,90 @@ def test_runs_of_an_earlier_version_are_counted_and_not_judged(tmp_path: Path) -
     done = crumple("check", "--db", path)
     assert done.exit_code == 0, done.output
     assert "1 runs were made by an earlier version of Crumple" in done.stderr
+
+
+@pytest.fixture
+def computed(tmp_path: Path) -> Path:
+    """Sixteen runs that were computed, of four variants, and their transfers."""
+    path = restore(tmp_path)
+    Writer(path).close()
+    return path
+
+
+def told(path: Path) -> list[str]:
+    with Store(path, readonly=True) as store:
+        return [fault.text for fault in check(store)]
+
+
+def mend(path: Path) -> None:
+    with Writer(path) as store:
+        repair(store)
+
+
+@pytest.mark.parametrize(
+    ("kind", "what", "read"),
+    [("variant", "accounting", Store.variant), ("diagnostics", "gate", Store.checks)],
+)
+def test_a_stage_that_is_gone_is_told_and_comes_back_with_one_run(
+    kind: str, what: str, read: Callable[[Store, int], object], computed: Path
+) -> None:
+    gone = f"(SELECT key FROM stages WHERE kind = '{kind}' ORDER BY rowid LIMIT 1 OFFSET 1)"
+    sql(computed, f"DELETE FROM stages WHERE key = {gone}")
+    with Store(computed, readonly=True) as store:
+        for run_id in (5, 8):
+            with pytest.raises(StoreError, match=f"The {what} of run {run_id} is missing"):
+                read(store, run_id)
+        assert read(store, 1)
+    (text,) = told(computed)
+    assert text.startswith(f"The {what} of run 5 and of 3 more of its variant is missing")
+    mend(computed)
+    assert told(computed) == []
+    with Store(computed, readonly=True) as store:
+        assert store.ids("waiting") == [5]
+        assert store.variant(5) == {} or kind == "diagnostics"
+        assert store.count("finished") == 15
+
+
+def test_a_variant_is_not_judged_without_the_gate_that_it_passed(computed: Path) -> None:
+    sql(computed, "DELETE FROM stages WHERE kind = 'diagnostics'")
+    sql(computed, "UPDATE transfers SET status = 'waiting' WHERE target_run = 5 AND source_run = 1")
+    with Writer(computed) as store:
+        variants = Variants(store, torch.device("cpu"))
+        TransferStage(store, lambda _: None, variants).run(1, lambda: False)
+        pairs = {(row["source_run"], row["target_run"]): row for row in store.transfers()}
+    assert pairs[1, 5]["status"] == "failed"
+    assert "The gate of run 5 is missing" in str(pairs[1, 5]["message"])
+
+
+def test_pairs_that_are_gone_are_told_and_wait_again(computed: Path) -> None:
+    sql(computed, "DELETE FROM transfers WHERE source_run = 6 AND target_run != 14")
+    assert told(computed) == [
+        "The examples of run 6 are to be judged on run 2, 6, 10, and no row says so."
+    ]
+    mend(computed)
+    assert told(computed) == []
+    with Writer(computed) as store:
+        waiting = store.transfer_queue.waiting(1)
+        assert {pair[:2] for pair in waiting} == {(6, 2), (6, 6), (6, 10)}
+        sql(computed, "DELETE FROM transfers WHERE status = 'waiting'")
+        TransferStage(store, lambda _: None, Variants(store, torch.device("cpu"))).plan(1)
+        assert store.transfer_queue.waiting(1) == waiting
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM transfers",  # the transfer stage never ran
+        "DELETE FROM transfers WHERE source_run = 6 OR target_run = 6",  # 6 finished later
+        "UPDATE runs SET status = 'waiting' WHERE id IN (6, 16); "
+        "DELETE FROM transfers WHERE source_run = 6",
+        "INSERT INTO annotations (run_id, deleted) VALUES (6, 1); "
+        "DELETE FROM transfers WHERE source_run = 6",
+        "UPDATE runs SET environment_id = NULL, checks = '{}'; DELETE FROM stages",  # of before
+        "UPDATE runs SET status = 'failed'; DELETE FROM stages",
+        "DELETE FROM stages WHERE kind IN ('recipe', 'step', 'black-box')",  # needed by none
+    ],
+)
+def test_what_was_never_there_is_not_missed(statement: str, computed: Path) -> None:
+    sql(computed, *statement.split("; "))
+    assert told(computed) == []
