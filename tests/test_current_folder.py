@@ -15,6 +15,7 @@ from gui.bridge.download_process import download_arguments
 from gui.bridge.engine_process import EngineProcess
 from gui.bridge.import_process import import_arguments
 from gui.bridge.picture_process import chart_arguments
+from tests.helpers.patience import HANG
 from tests.helpers.traps import NAMES, OURS, lay_traps
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +29,7 @@ def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=PLACES,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG,
     )
 
 
@@ -79,7 +80,7 @@ from engine.events import WorkerDied, WorkerReady
 
 client = EngineClient(Path("results.db"), device="cpu")
 client.start()
-end = time.monotonic() + 100
+end = time.monotonic() + 500
 while time.monotonic() < end:
     for event in client.drain():
         if isinstance(event, WorkerReady | WorkerDied):
@@ -121,7 +122,7 @@ def test_commands_of_the_window_import_nothing_from_the_current_folder(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path / "here")
     command = Ended(arguments, QCoreApplication.instance())
-    with qtbot.waitSignal(command.refused, timeout=100_000) as ended:
+    with qtbot.waitSignal(command.refused, timeout=HANG * 1000) as ended:
         command.start()
     assert not sprung.exists(), sprung.read_text()
     assert word in ended.args[0]  # it came as far as its own work

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from engine.errors import CrumpleError
 from tests.campaign.tally import Wrong, main
+from tests.helpers.patience import HANG
 from tests.helpers.traps import NAMES, lay_traps
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -43,7 +44,7 @@ def attempt(rng: random.Random, folder: Path) -> str:
         env={**os.environ, "PYTHONPATH": str(ROOT), "QT_QPA_PLATFORM": "offscreen"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=HANG,
     )
     if sprung.exists():
         raise Wrong(f"{entry}: ran {sprung.read_text()}")

@@ -28,7 +28,7 @@ from engine.store import Store, Writer
 from tests.benchmarks.large_store import queue
 from tests.benchmarks.large_store import study as large_study
 from tests.helpers.filled_store import sample
-from tests.helpers.patience import until
+from tests.helpers.patience import HANG, until
 from tests.helpers.studies import small_study
 
 Enough = Callable[[int], bool]
@@ -111,7 +111,7 @@ class Tagger:
     def end(self, writes: Writes) -> None:
         """Let it end, and add up what it did and what is left of it."""
         self._stop.touch()
-        out, errors = self._process.communicate(timeout=120)
+        out, errors = self._process.communicate(timeout=HANG)
         if self._process.returncode:
             writes.tracebacks += 1
             print(errors.decode(), file=sys.stderr)
@@ -234,7 +234,7 @@ def _command(path: Path, number: int) -> subprocess.Popen[str]:
 
 def _ended(writes: Writes, process: subprocess.Popen[str]) -> bool:
     """Whether a command did its study; if not, it has to say that it waits for the other."""
-    _, told = process.communicate(timeout=300)
+    _, told = process.communicate(timeout=HANG)
     if process.returncode and WAITS in told:
         return False
     writes.tried += 1
