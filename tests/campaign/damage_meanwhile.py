@@ -1,4 +1,5 @@
-"""What goes wrong while runs are written: the database or its folder goes, the disk is full.
+"""What goes wrong while runs are written: the database or its folder goes, the disk is full, or
+the right to write is taken away (``damage_rights``).
 
 Each is told in one sentence at the next write at the latest, and what was finished before is
 still there, where the database is.
@@ -6,6 +7,7 @@ still there, where the database is.
 
 from __future__ import annotations
 
+import argparse
 import random
 import shutil
 import subprocess
@@ -22,6 +24,7 @@ from engine.specs.study import Study
 from engine.store import Store, Writer
 from engine.store.artifacts import folder_of
 from tests.benchmarks.large_store import queue
+from tests.campaign import damage_rights
 from tests.campaign.two_writers import some_study, store_run
 
 RUNS = 12
@@ -151,10 +154,30 @@ def full_disk(size: int, folder: Path) -> str:
 
 def main() -> None:
     """Print the counts; exit 1 if anything was lost, silent or crashed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.campaign.damage_meanwhile")
+    parser.add_argument("--places", type=int, default=PLACES)
+    parser.add_argument("--kind")
+    options = parser.parse_args()
     totals: Counter[str] = Counter()
-    for kind in KINDS:
-        found = [attempt(kind, place) for place in range(PLACES)]
-        _print(kind, found, totals)
+    every = {**dict.fromkeys(KINDS, attempt), **dict.fromkeys(damage_rights.KINDS, _rights)}
+    for kind in [options.kind] if options.kind else every:
+        found = [every[kind](kind, place) for place in range(options.places)]
+        _print(kind, [text for text in found if text], totals)
+    if not options.kind:
+        _full_disks(totals)
+    print(dict(totals))
+    sys.exit(bool(totals.keys() - {"told", "harmless"}))
+
+
+def _rights(kind: str, place: int) -> str:
+    try:
+        return damage_rights.attempt(kind, place)
+    except damage_rights.NotHere as error:
+        print(f"{kind}: cannot be done here: {error}")
+        return ""
+
+
+def _full_disks(totals: Counter[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         sizes = [*range(8, 200, 16), *range(200, 1200, 50)]
         try:
@@ -163,8 +186,6 @@ def main() -> None:
             print(f"no small disk can be made here: {error}")
         else:
             _print("disk full", found, totals)
-    print(dict(totals))
-    sys.exit(bool(totals.keys() - {"told", "harmless"}))
 
 
 def _print(kind: str, found: list[str], totals: Counter[str]) -> None:
