@@ -20,6 +20,7 @@ html_copy_source = False
 html_use_index = False
 html_show_copyright = False
 html_show_sphinx = False
+smartquotes_action = "qe"  # quotes and ellipses; two hyphens begin an option
 extensions = ["myst_parser"]
 exclude_patterns = ["static", "tools"]
 nitpicky = True

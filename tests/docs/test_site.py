@@ -54,6 +54,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "html"
 
 
+def test_an_option_keeps_its_hyphens(site: Path) -> None:
+    """A dash in their place would be copied into a terminal."""
+    page = (site / "command-line.html").read_text("utf-8")
+    assert "without --trust-code" in page
+    assert not re.search(r"[\u2013\u2014][a-z]", page)
+
+
 def test_every_page_is_built(site: Path) -> None:
     assert {page.stem for page in site.glob("*.html")} == PAGES.keys() | {"search"}
 
