@@ -111,7 +111,7 @@ def test_from_a_network_to_a_chart(
     with qtbot.waitActive(window):  # without a window manager nobody gives the keyboard back
         window.activateWindow()
     qtbot.keyClick(window, Qt.Key.Key_5, _CONTROL)
-    _read_the_chart(window)
+    _read_the_chart(qtbot, window)
 
 
 def _import(qtbot: QtBot, window: MainWindow, file: Path, folder: Path) -> None:
@@ -128,9 +128,10 @@ def _import(qtbot: QtBot, window: MainWindow, file: Path, folder: Path) -> None:
     assert window.page_id == "new"
 
 
-def _read_the_chart(window: MainWindow) -> None:
+def _read_the_chart(qtbot: QtBot, window: MainWindow) -> None:
     page = window.page()
     assert isinstance(page, ComparePage)
+    qtbot.waitUntil(page.settled)
     rows = window.context.store.results()
     assert [row["model"] for row in rows] == ["my-net", "my-net"]
     assert rows[0]["clean_accuracy"] == 1.0
