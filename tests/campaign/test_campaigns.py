@@ -50,7 +50,7 @@ def test_two_processes_write_at_once_and_nothing_is_refused_or_lost(tmp_path: Pa
     )
     for writes in (study, queued):
         assert writes.clean, writes.report()
-        assert writes.tried > 4
+        assert writes.tried >= 4  # how many more come in between is a matter of time
 
 
 def _outside(rng: random.Random, folder: Path) -> str:

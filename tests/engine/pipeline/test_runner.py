@@ -350,8 +350,8 @@ def test_an_artifact_folder_that_cannot_be_written_is_no_fault_of_the_program(
     store.artifacts.touch()
     events = run(store, small_study(compression=[]))
     failure = next(event for event in events if isinstance(event, RunFailed))
-    assert "cannot be read or written" in failure.message
-    assert str(store.artifacts) in failure.message
+    assert f"The folder {store.artifacts} cannot be made" in failure.message
+    assert failure.hint.startswith("Move away what is in its place")
 
 
 def test_a_baseline_without_images_is_not_called_unfinished(store: Writer) -> None:
