@@ -79,7 +79,23 @@ class ResultRow(_ExportedRow, _FurtherRow):
     spec: NotRequired[dict[str, Any]]
 
 
-class RunRow(ResultRow):
+class _Queued(TypedDict):
+    """How a run fares in the queue."""
+
+    position: int
+    total: int
+    done: int
+    attempts: int
+    started: str | None
+    message: str | None
+    hint: str | None
+    reason: str | None
+    stage: str | None
+    traceback: str | None
+    deleted: int
+
+
+class RunRow(ResultRow, _Queued):
     """Everything stored of one run (``Store.run``).
 
     Attributes:
@@ -98,36 +114,13 @@ class RunRow(ResultRow):
     key: str
     variant_key: str
     data_key: str
-    position: int
-    total: int
-    done: int
-    attempts: int
-    started: str | None
-    message: str | None
-    hint: str | None
-    reason: str | None
-    stage: str | None
-    traceback: str | None
     environment: dict[str, Any]
     verdict: dict[str, Any]
     checks: dict[str, Any]
-    deleted: int
 
 
-class TableRow(ResultRow):
+class TableRow(ResultRow, _Queued):
     """One run among all (``run_table.RunTable``): its results, and how it fares in the queue."""
-
-    position: int
-    total: int
-    done: int
-    attempts: int
-    started: str | None
-    message: str | None
-    hint: str | None
-    reason: str | None
-    stage: str | None
-    traceback: str | None
-    deleted: int
 
 
 class QueueRow(TypedDict):

@@ -43,14 +43,14 @@ def test_two_processes_write_at_once_and_nothing_is_refused_or_lost(tmp_path: Pa
     for folder in ("study", "queue"):
         (tmp_path / folder).mkdir()
     study = two_writers.tags_beside_a_study(
-        tmp_path / "study" / "lab.db", lambda rounds: rounds >= 4, two_writers.store_study
+        tmp_path / "study" / "lab.db", lambda rounds: rounds >= 5, two_writers.store_study
     )
     queued = two_writers.tags_beside_queueing(
-        tmp_path / "queue" / "lab.db", lambda rounds: rounds >= 4, runs=400
+        tmp_path / "queue" / "lab.db", lambda rounds: rounds >= 5, runs=400
     )
     for writes in (study, queued):
         assert writes.clean, writes.report()
-        assert writes.tried >= 4  # how many more come in between is a matter of time
+        assert writes.tried > 4  # four rounds here, and a tag at least
 
 
 def _outside(rng: random.Random, folder: Path) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QModelIndex, QSize, Qt
+from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QLabel,
-    QListView,
     QPushButton,
     QSplitter,
     QStackedWidget,
@@ -29,9 +28,10 @@ from gui.base.page_context import PageContext
 from gui.pages.base import Page
 from gui.pages.inspector.example_panel import ExamplePanel
 from gui.pages.inspector.example_sheet import MOST, save_sheet
-from gui.pages.inspector.examples_model import GAP, SIDE, ExamplesModel
+from gui.pages.inspector.examples_model import ExamplesModel
 from gui.pages.inspector.kept_images import ORDERS, SHOWN, KeptImages, figures, read_examples
 from gui.pages.inspector.same_image import MOST_RUNS, SameImageTable
+from gui.pages.inspector.thumbnails import STEPS, Thumbnails
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.figures_panel import FiguresPanel
 from gui.widgets.message_bar import Message
@@ -50,34 +50,6 @@ _FIGURES = {
     "backwards": "Backwards",
 }
 READING = "Reading…"
-_STEPS = {
-    Qt.Key.Key_Left: -1,
-    Qt.Key.Key_K: -1,
-    Qt.Key.Key_Right: 1,
-    Qt.Key.Key_J: 1,
-}
-
-
-class Thumbnails(QListView):
-    """The grid of images; leaves the keys that step through images to the page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setAccessibleName("Images")
-        self.setProperty("card", True)
-        self.setViewMode(QListView.ViewMode.IconMode)
-        self.setResizeMode(QListView.ResizeMode.Adjust)
-        self.setMovement(QListView.Movement.Static)
-        self.setUniformItemSizes(True)
-        self.setIconSize(QSize(2 * SIDE + GAP, SIDE))
-        self.setGridSize(QSize(2 * SIDE + GAP + 16, SIDE + 32))
-        self.setMinimumWidth(2 * SIDE + GAP + 48)
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() in _STEPS:
-            event.ignore()
-        else:
-            super().keyPressEvent(event)
 
 
 class InspectorPage(Page):
@@ -370,7 +342,7 @@ class InspectorPage(Page):
             self.list.setCurrentIndex(self.model.index(row, 0))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        by = _STEPS.get(Qt.Key(event.key()))
+        by = STEPS.get(Qt.Key(event.key()))
         if by is None:
             super().keyPressEvent(event)
         else:

@@ -39,12 +39,7 @@ PRUNE = {"name": "magnitude", "sparsity": 0.9}
 QUICK = {"name": "finetune", "epochs": 1, "batch_size": 256}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
