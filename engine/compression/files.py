@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from engine import catalog
 from engine.catalog import ModelCard
 from engine.catalog.models.cards import EXPORTED, Normalisation
+from engine.catalog.models.wiring import Wiring
 from engine.compression.layers import (
     Layer,
     attach,
@@ -65,6 +66,7 @@ class Description(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: str
+    wiring: Wiring | None = None
     shape: tuple[int, int, int]
     classes: int
     normalisation: Normalisation | None = None
@@ -138,6 +140,7 @@ def describe(variant: Variant, card: ModelCard) -> Description:
     student = has_student(variant.recipe)
     return Description(
         architecture=architecture,
+        wiring=None if student else card.wiring,
         shape=card.shape,
         classes=card.classes,
         # A student is a network of its own, for images in [0,1].
@@ -159,7 +162,7 @@ def skeleton(file: Description, shapes: Shapes) -> nn.Module:
     if file.model:  # its program lies in the library
         live = unfilled(catalog.model_card(file.model)).eval()
     else:
-        plain = build(file.architecture, file.shape, file.classes)
+        plain = build(file.wiring or file.architecture, file.shape, file.classes)
         live = open_attention(normalised(plain, file.normalisation).eval())
     if any(catalog.find("compressions", step.name).params.cuts for step in file.recipe):
         fit_shapes(live, shapes)

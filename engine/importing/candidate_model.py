@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from engine.catalog.models.cards import EXPORTED, Origin
+from engine.catalog.models.wiring import Wiring
 from engine.data import ImageSet
 from engine.diagnostics import OneByOne, in_company
 from engine.errors import ModelError
@@ -43,6 +44,7 @@ class Patient:
         layout: whose names of tensors.
         classes: of the head.
         channels: of the images; None if only trying will tell.
+        wiring: the layers, where no name of an architecture tells them.
         state: the tensors under our names.
         scores: of Hydra's subnets, by the name of the layer.
         kept: the k that is known (``kept_known``), from the user or from zeros.
@@ -59,6 +61,7 @@ class Patient:
     layout: str
     classes: int
     channels: int | None = None
+    wiring: Wiring | None = None
     sha256: str = ""
     origin: Origin = "imported"
     state: State = field(default_factory=dict)
@@ -98,7 +101,7 @@ class Patient:
         state = self.state
         if self.scores and kept is not None:
             state = subnets.masked(state, self.scores, kept)
-        network = build(self.architecture, shape, self.classes)
+        network = build(self.wiring or self.architecture, shape, self.classes)
         own = network.state_dict()
         # Old versions of torch had no counters; everything else is complete.
         network.load_state_dict({**own, **state}, strict=True)
@@ -134,6 +137,7 @@ def from_file(
         layout=fit.layout.id,
         classes=fit.classes,
         channels=fit.channels,
+        wiring=fit.wiring,
         sha256=sha256(path),
         state=fit.state,
         scores=_renamed(scores, fit),

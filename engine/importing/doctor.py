@@ -137,6 +137,7 @@ def import_model(
             dataset=images.id,
             origin=patient.origin,
             program=patient.program,
+            wiring=patient.wiring,
         )
         report = report.model_copy(update={"model": card.id})
     return Examined(report, module, card)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.catalog.models.wiring import Wiring
 from engine.importing.read import State
 from engine.models.architectures.layouts import Layout
 
@@ -24,6 +25,7 @@ class Fit:
         extra: its names of tensors that have no place.
         wrong: what differs in shape, in words.
         assumed: what names and shapes do not tell, in words.
+        wiring: the layers, where no name of an architecture tells them.
     """
 
     architecture: str
@@ -35,6 +37,7 @@ class Fit:
     extra: tuple[str, ...]
     wrong: tuple[str, ...]
     assumed: str = ""
+    wiring: Wiring | None = None
 
     @property
     def errors(self) -> int:

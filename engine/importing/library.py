@@ -12,6 +12,7 @@ from torch import nn
 from engine import catalog
 from engine.catalog import ModelCard
 from engine.catalog.models.cards import EXPORTED, ModelSource, Normalisation, Origin, read_card
+from engine.catalog.models.wiring import Wiring
 from engine.errors import ModelError
 from engine.importing.report import Report
 from engine.models.files.bundle import fingerprint_of, save
@@ -62,8 +63,12 @@ def _card(folder: Path, id_: str) -> ModelCard | None:
         return None
 
 
-def _identity(card: ModelCard) -> tuple[str | None, str, str]:
-    return (card.source.sha256 if card.source else None, card.architecture, card.fingerprint)
+Identity = tuple[str | None, str, Wiring | None, str]
+
+
+def _identity(card: ModelCard) -> Identity:
+    sha256 = card.source.sha256 if card.source else None
+    return sha256, card.architecture, card.wiring, card.fingerprint
 
 
 def store(
@@ -75,6 +80,7 @@ def store(
     dataset: str,
     origin: Origin,
     program: bytes | None,
+    wiring: Wiring | None = None,
 ) -> ModelCard:
     """Write an examined model into the library.
 
@@ -90,6 +96,7 @@ def store(
         dataset: id of the dataset it was measured on.
         origin: imported or downloaded.
         program: the exported program, for a network of the user's own.
+        wiring: of a network whose layers no name tells.
 
     Raises:
         ModelError: the name is taken, or the folder cannot be written.
@@ -100,7 +107,7 @@ def store(
     scaling = report.normalisation
     normalisation = Normalisation(mean=scaling.mean, std=scaling.std) if scaling else None
     print_ = fingerprint_of(module, program, normalisation)
-    identity = (report.sha256, architecture, print_)
+    identity: Identity = (report.sha256, architecture, wiring, print_)
     id_ = free_id(title, folder, name is not None, lambda old: _identity(old) == identity)
     old = _card(folder, id_)
     stamp = datetime.now(UTC).strftime("%Y-%m-%d")
@@ -110,6 +117,7 @@ def store(
         "remark": old.remark if old else "",
         "summary": f"{report.architecture}, {origin} from {report.file}: {report.verdict}",
         "architecture": architecture,
+        "wiring": wiring,
         "dataset": dataset,
         "shape": report.shape,
         "classes": report.classes,

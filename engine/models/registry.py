@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from engine.catalog.models.wiring import Wiring
 from engine.errors import ModelError
 from engine.models.architectures.digits_cnn import digits_cnn
 from engine.models.architectures.digits_resnet import (
@@ -24,6 +25,7 @@ from engine.models.architectures.swish_wide_resnet import SwishWideResNet
 from engine.models.architectures.vgg import vgg_16_bn
 from engine.models.architectures.wide_resnet import WideResNet, wrn_28_4, wrn_28_10, wrn_34_10
 from engine.models.outside import OUTSIDE
+from engine.models.wired import wire
 
 Shape = tuple[int, int, int]
 Builder = Callable[[Shape, int], nn.Module]
@@ -60,12 +62,13 @@ FAMILIES: dict[str, Callable[..., nn.Module]] = {
 """
 
 
-def build(architecture: str, shape: Shape, classes: int, seed: int = 0) -> nn.Module:
+def build(architecture: str | Wiring, shape: Shape, classes: int, seed: int = 0) -> nn.Module:
     """Build a network with fresh weights; the global random state is not touched.
 
     Args:
         architecture: a name in ``BUILDERS``, one that a pattern of ``FAMILIES`` describes, or
-            ``torchvision.NAME``, ``timm.NAME``, ``robustbench.THREAT.NAME``.
+            ``torchvision.NAME``, ``timm.NAME``, ``robustbench.THREAT.NAME``; or a wiring, which
+            has channels and classes of its own.
         shape: (C, H, W) of one image.
         classes: number of logits.
         seed: of the initial weights.
@@ -82,7 +85,7 @@ def build(architecture: str, shape: Shape, classes: int, seed: int = 0) -> nn.Mo
         return builder(shape, classes)
 
 
-def bare(architecture: str, shape: Shape, classes: int) -> nn.Module:
+def bare(architecture: str | Wiring, shape: Shape, classes: int) -> nn.Module:
     """The same network without memory for its weights: names and shapes only.
 
     Raises:
@@ -96,7 +99,9 @@ def bare(architecture: str, shape: Shape, classes: int) -> nn.Module:
         return build(architecture, shape, classes)
 
 
-def _builder(architecture: str) -> Builder:
+def _builder(architecture: str | Wiring) -> Builder:
+    if isinstance(architecture, Wiring):
+        return lambda _shape, _classes: wire(architecture)
     if architecture in BUILDERS:
         return BUILDERS[architecture]
     for pattern, kind in FAMILIES.items():

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, ValidationError, field_validator
 
 from engine.catalog.entry import Entry, Section, section
+from engine.catalog.models.wiring import Wiring
 from engine.catalog.strict import Strict
 from engine.errors import ModelError
 from engine.host import paths
@@ -67,7 +68,8 @@ class ModelCard(_Part):
     Attributes:
         id: name used in study files; the weights lie beside the card as ``<id>.safetensors``,
             an exported program as ``<id>.pt2``.
-        architecture: name of a builder in ``engine.models``, or ``exported``.
+        architecture: name of a builder in ``engine.models``, or ``exported``; with a wiring, words.
+        wiring: its layers, where no name tells them.
         dataset: id of the dataset it was trained on, or measured on if it was imported.
         shape: (C, H, W) of one input image in [0,1].
         classes: number of classes.
@@ -93,6 +95,7 @@ class ModelCard(_Part):
     summary: str
     paper: str = ""
     architecture: str
+    wiring: Wiring | None = None
     dataset: str
     shape: tuple[int, int, int]
     classes: int
@@ -112,17 +115,24 @@ class ModelCard(_Part):
     remark: str = ""
 
     @property
+    def network(self) -> str | Wiring:
+        """What ``engine.models.build`` makes the network from."""
+        return self.wiring or self.architecture
+
+    @property
     def basis(self) -> str:
         """What the keys of its variants are made from: the fingerprint, and the form of layers.
 
-        Other packages have networks with the same tensors that are wired otherwise. Attention has
-        layers of its own now, in which steps find more than before.
+        Other packages have networks with the same tensors that are wired otherwise, and so have
+        two wirings. Attention has layers of its own now, in which steps find more than before.
         """
         outside = self.architecture.startswith(("torchvision.", "timm.", "robustbench."))
         attention = self.architecture.startswith("torchvision.vit_")
         parts = [self.fingerprint]
         if outside:
             parts.append(self.architecture)
+        if self.wiring:
+            parts.append(self.wiring.key)
         return " ".join([*parts, "attention"] if attention else parts)
 
 

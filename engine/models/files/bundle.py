@@ -108,7 +108,7 @@ def skeleton(card: ModelCard, folder: Path | None = None) -> nn.Module:
     if card.architecture == EXPORTED:
         path = _weights(card, folder)
         return normalised(read_program(path, card.shape)[0], card.normalisation)
-    module = build(card.architecture, card.shape, card.classes)
+    module = build(card.network, card.shape, card.classes)
     return normalised(module, card.normalisation)
 
 
