@@ -71,8 +71,8 @@ def import_(
 ) -> None:
     """Examine the checkpoint FILE and put it into the model library.
 
-    FILE is a checkpoint, an exported program (.pt2), FILE.py:FACTORY, or published weights such
-    as torchvision.resnet50. Exit 0 only if the model was stored.
+    FILE is a checkpoint, an exported program (.pt2), an ONNX file, FILE.py:FACTORY, or published
+    weights such as torchvision.resnet50. Exit 0 only if the model was stored.
     """
     library = models_of(db or paths.default_database())
     catalog.use_library(library)

@@ -17,7 +17,8 @@ from engine.importing import outputs
 from engine.importing import scores as subnets
 from engine.importing.checkpoint_wrappers import Unwrapped, unwrap
 from engine.importing.fit import Fit
-from engine.importing.read import PROGRAM, State, read, sha256
+from engine.importing.onnx_files.child import look_over
+from engine.importing.read import ONNX, PROGRAM, State, read, sha256
 from engine.importing.recognise import recognise
 from engine.importing.report import Scaling
 from engine.importing.source import Confirm, export_source
@@ -116,13 +117,15 @@ def from_file(
     density: float | None,
     shape: Shape | None,
 ) -> Patient | None:
-    """Recognise a checkpoint; None for an exported program.
+    """Recognise a checkpoint; None for an exported program and for ONNX, once looked over.
 
     Raises:
         ModelError: the file is refused, or no architecture fits.
     """
     content = read(path)
-    if content.format == PROGRAM:
+    if content.format == ONNX:
+        look_over(path)
+    if content.tree is None:
         return None
     found = unwrap(content.tree, path.name, part)
     if content.ignored:

@@ -24,6 +24,8 @@ from engine.importing.candidate_model import (
     from_published,
     from_source,
 )
+from engine.importing.onnx_files.reading import from_onnx
+from engine.importing.read import ONNX, read
 from engine.importing.report import LayerDensity, Report, Scaling
 from engine.importing.settings import Setting, settle
 from engine.importing.source import Confirm, is_source
@@ -158,10 +160,16 @@ def _open(
     if is_source(request.file):
         return from_source(request.file, images.shape, confirm, between), images
     if patient is None:
-        return from_program(Path(request.file), images.shape), images
+        return _program(Path(request.file), images, between), images
     if patient.architecture.startswith(("torchvision.", "timm.")):
         patient = _from_file(request, images.shape) or patient
     return patient, images
+
+
+def _program(path: Path, images: ImageSet, between: Path) -> Patient:
+    if read(path).format == ONNX:
+        return from_onnx(path, images, between)
+    return from_program(path, images.shape)
 
 
 def _from_file(request: Request, shape: tuple[int, int, int] | None) -> Patient | None:

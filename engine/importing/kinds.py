@@ -8,8 +8,8 @@ from engine.errors import ModelError
 from engine.models.way_out import by_source
 
 KINDS = (
-    "A checkpoint is a .pt, .pth, .th, .t7 or .tar of torch.save, a .safetensors, or a .pt2 of "
-    "torch.export."
+    "A checkpoint is a .pt, .pth, .th, .t7 or .tar of torch.save, a .safetensors, a .pt2 of "
+    "torch.export, or an .onnx."
 )
 
 _MAGIC = (
@@ -34,15 +34,6 @@ _MAGIC = (
 
 def unknown(name: str, head: bytes) -> ModelError:
     """The error for a file that begins in an unknown way."""
-    if _is_onnx(name, head):
-        return ModelError(
-            f"The file {name} is an ONNX model, which is not read.",
-            "Import the network that it was exported from: its state dict, or a .pt2 of "
-            "torch.export. Without it, convert the file where you trust it: pip install "
-            "onnx2torch, then "
-            f'net.py with the lines "import onnx2torch" and "def make(): return '
-            f'onnx2torch.convert({name!r}).eval()", and import net.py:make with --trust-code.',
-        )
     for place, magic, what in _MAGIC:
         if head[place:].startswith(magic):
             return no_checkpoint(name, what)
@@ -57,7 +48,7 @@ def no_checkpoint(name: str, what: str) -> ModelError:
     return ModelError(f"The file {name} is no checkpoint: it is {what}.", KINDS)
 
 
-def _is_onnx(name: str, head: bytes) -> bool:
+def is_onnx(name: str, head: bytes) -> bool:
     """A message of protocol buffers: first its version, a small number, then who wrote it or what.
 
     The fields of ``ModelProto``: ir_version 1, producer_name 2, ..., graph 7, opset_import 8.

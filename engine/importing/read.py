@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from engine.errors import ModelError
-from engine.importing.kinds import KINDS, no_checkpoint, refuse_archive, unknown
+from engine.importing.kinds import KINDS, is_onnx, no_checkpoint, refuse_archive, unknown
 from engine.models.files import safe_pickle
 from engine.models.files.safe_zip import check_sums, damaged, entry_names, open_zip, read_entry
 
@@ -24,6 +24,7 @@ _LEGACY_MAGIC = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 _LEGACY_PICKLES = 5
 _DEEPEST = 4
 PROGRAM = "exported program (.pt2)"
+ONNX = "ONNX"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Content:
 
     Attributes:
         format: the container, in words.
-        tree: tensors in containers of plain Python; None for an exported program.
+        tree: tensors in containers of plain Python; None for an exported program and ONNX.
         ignored: names of objects in it that were not made.
     """
 
@@ -42,7 +43,7 @@ class Content:
 
 
 def read(path: Path) -> Content:
-    """Read a checkpoint; an exported program is recognised, but left to ``models.program``.
+    """Read a checkpoint; an exported program and ONNX are recognised, but read elsewhere.
 
     Raises:
         ModelError: it is missing, damaged, of another kind, or would run code. Nothing that the
@@ -57,6 +58,8 @@ def read(path: Path) -> Content:
         return _read_legacy(path, size, head)
     if len(head) > 8 and (head[8:9] == b"{" or path.suffix == ".safetensors"):  # damaged
         return _read_safetensors(path)
+    if is_onnx(path.name, head):
+        return Content(ONNX, None)
     raise unknown(path.name, head)
 
 

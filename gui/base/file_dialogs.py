@@ -10,7 +10,7 @@ STUDIES = "Study files (*.toml)"
 DATABASES = "Crumple databases (*.db);;All files (*)"
 ARCHIVES = "NumPy archives (*.npz)"
 CHECKPOINT_ENDINGS = (
-    *(".pt", ".pth", ".th", ".t7", ".tar", ".ckpt", ".bin", ".safetensors"),
+    *(".pt", ".pth", ".th", ".t7", ".tar", ".ckpt", ".bin", ".onnx", ".safetensors"),
     *(".pt2", ".py"),
 )
 _PATTERNS = " ".join(f"*{ending}" for ending in CHECKPOINT_ENDINGS)
