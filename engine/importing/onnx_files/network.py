@@ -6,7 +6,6 @@ import warnings
 from typing import Any
 
 import onnx
-import torch
 from onnx import numpy_helper
 from onnx2pytorch import ConvertModel
 from torch import Tensor, nn

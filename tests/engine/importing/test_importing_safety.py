@@ -155,7 +155,7 @@ CASES: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "npz": (npz, "a NumPy archive"),
     "keras, zip": (lambda t: archive("model.weights.h5"), "Keras"),
     "zip of something else": (lambda t: archive("a/b.txt"), "zip archive of something else"),
-    "onnx": (lambda t: b"\x08\n\x12\x07pytorch\x1a\x052.9" + b"\0" * 99, "ONNX file model.pt is damaged"),
+    "onnx": (lambda t: b"\x08\n\x12\x07pytorch\x1a\x052.9" + b"\0" * 99, "model.pt is damaged"),
     "web page": (lambda t: b"<!DOCTYPE html><html>" + b"x" * 600, "a web page"),
     "git lfs": (lambda t: b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
     "tflite": (lambda t: b"\x1c\0\0\0TFL3" + b"\0" * 99, "TensorFlow Lite"),
