@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from engine.errors import ModelError
-from engine.models.way_out import by_source
 
 KINDS = (
     "A checkpoint is a .pt, .pth, .th, .t7 or .tar of torch.save, a .safetensors, a .pt2 of "
@@ -67,11 +66,3 @@ def refuse_archive(name: str, entries: Collection[str]) -> None:
         raise no_checkpoint(name, "a NumPy archive (.npz)")
     if "model.weights.h5" in entries:
         raise no_checkpoint(name, "a Keras file, whose layers torch cannot load without conversion")
-    inner = {one.partition("/")[2] for one in entries}
-    if "constants.pkl" in inner or any(one.startswith("code/") for one in inner):
-        raise ModelError(
-            f"The file {name} is a TorchScript program, which is code and is not run.",
-            f"Where you trust it, save its weights: torch.save(torch.jit.load({name!r}, "
-            "map_location='cpu').state_dict(), 'weights.pth'), and import that. "
-            + by_source("weights.pth"),
-        )

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from engine.errors import ModelError
+from engine.importing import torchscript
 from engine.importing.kinds import KINDS, is_onnx, no_checkpoint, refuse_archive, unknown
 from engine.models.files import safe_pickle
 from engine.models.files.safe_zip import check_sums, damaged, entry_names, open_zip, read_entry
@@ -88,6 +89,8 @@ def _head(path: Path) -> tuple[bytes, int]:
 def _read_zip(path: Path, size: int) -> Content:
     entries = entry_names(path, path.name)
     refuse_archive(path.name, entries)
+    if torchscript.is_torchscript(entries):
+        return Content(torchscript.FORMAT, _checked(torchscript.read_weights(path), path.name))
     names = [entry.partition("/")[2] for entry in entries]
     with open_zip(path, path.name) as archive:
         if "archive_format" in names or any(name.startswith("models/") for name in names):
@@ -125,15 +128,19 @@ def _read_safetensors(path: Path) -> Content:
 
 
 def _loaded(path: Path, foreign: Collection[str]) -> Any:
-    tree = safe_pickle.load(path, path.name, foreign)
+    return _checked(safe_pickle.load(path, path.name, foreign), path.name)
+
+
+def _checked(tree: Any, file: str) -> Any:
+    """The same, if its tensors are dense and lie in the file."""
     for name, tensor in tensors_in(tree):
         if tensor.layout != torch.strided or tensor.is_quantized:
             raise ModelError(
-                f"The tensor {name!r} of {path.name} is sparse or quantised.",
+                f"The tensor {name!r} of {file} is sparse or quantised.",
                 "Save it dense and in fp32: tensor.to_dense(), tensor.dequantize().",
             )
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise damaged(path.name, f"the tensor {name!r} is larger than what is stored of it")
+            raise damaged(file, f"the tensor {name!r} is larger than what is stored of it")
     return tree
 
 

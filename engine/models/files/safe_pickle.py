@@ -69,6 +69,9 @@ _HARMLESS = {
 _QUANTISED = {"torch._utils._rebuild_qtensor", "torch.QInt8Storage", "torch.QUInt8Storage",
               "torch.QInt32Storage"}  # fmt: skip
 
+_SCRIPTED = "__torch__."
+"""How TorchScript calls its modules."""
+
 _OTHER_CALLS = ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEWOBJ_EX")
 _INTEGERS = ("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "INT", "LONG")
 
@@ -98,6 +101,20 @@ class StandIn:
 
     def __setstate__(self, _: object) -> None:
         """Likewise."""
+
+
+class Part(StandIn):
+    """What stands for a module of TorchScript: its attributes by their names, and nothing else.
+
+    Attributes:
+        state: what the file gives it; a dictionary, or a tuple of a quantised layer.
+    """
+
+    state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        """Kept as it is."""
+        self.state = state
 
 
 def scan(stream: IO[bytes], name: str, file_bytes: int) -> list[str]:
@@ -222,6 +239,8 @@ def _stand_in(origin: str) -> Any:
     """A class of its own for each name, as torch tells them apart by identity."""
     if origin in _CONTAINERS:
         return _CONTAINERS[origin]
+    if origin.startswith(_SCRIPTED):
+        return type("Part", (Part,), {"origin": origin})
     return type("StandIn", (StandIn,), {"origin": origin})
 
 

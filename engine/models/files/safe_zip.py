@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -32,10 +33,21 @@ def entry_names(file: Path, name: str) -> list[str]:
         raise damaged(name, str(error).rstrip(".")) from None
 
 
-def open_zip(file: Path | IO[bytes], name: str) -> zipfile.ZipFile:
+def _all(_: str) -> bool:
+    return True
+
+
+def open_zip(
+    file: Path | IO[bytes], name: str, read: Callable[[str], object] = _all
+) -> zipfile.ZipFile:
     """Open an archive whose entries hold no more bytes than the file.
 
     torch stores without compression, so nothing in an honest archive can grow.
+
+    Args:
+        file: the path, or the file.
+        name: of the file, for messages.
+        read: which entries will be read; the others may be compressed.
 
     Raises:
         ModelError: it is damaged, compressed, or declares more than it holds.
@@ -46,8 +58,9 @@ def open_zip(file: Path | IO[bytes], name: str) -> zipfile.ZipFile:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
         raise damaged(name, str(error).rstrip(".")) from None
     size = archive.fp.seek(0, 2) if archive.fp else 0
-    declared = sum(max(entry.file_size, 0) for entry in entries)
-    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    wanted = [entry for entry in entries if read(entry.filename)]
+    declared = sum(max(entry.file_size, 0) for entry in wanted)
+    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in wanted)
     names = {entry.filename for entry in entries}
     trouble = ""
     if packed or declared > size:
