@@ -11,6 +11,7 @@ from engine.compression.layers import bounded_weights, settle
 from engine.compression.macs import count_classes
 from engine.data import ImageSet
 from engine.errors import SpecError
+from engine.models.files.tensors import load_state
 from engine.training import Examples, Objective, hold_out, objective_of, train, validate
 from engine.training.optimisation import Course
 
@@ -85,7 +86,7 @@ def retrain(
     best = trained.model.state_dict()
     if start is not None and start.score > trained.validation_score:
         best = start.tensors
-    model.load_state_dict(best)
+    load_state(model, best)
     # As files keep it: in another layout in memory a convolution adds in another order.
     model.cpu().to(memory_format=torch.contiguous_format).eval()
 

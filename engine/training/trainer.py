@@ -16,6 +16,8 @@ from engine.catalog.training import StandardParams
 from engine.errors import Cancelled, TrainingError
 from engine.events import Epoch
 from engine.host import device
+from engine.models.channels_last import channels_last
+from engine.models.files.tensors import load_state
 from engine.training.adversary import accuracy, pgd_examples
 from engine.training.augmentation import augmented
 from engine.training.checkpoint import Checkpoint, Tensors
@@ -162,7 +164,7 @@ class _Run:
         self.precision = device.training_precision(params.precision, self._device)
         self._bf16 = self.precision == "bf16"
         if self._bf16:
-            model.to(memory_format=torch.channels_last)
+            channels_last(model)
         self._optimizer = optimiser(model, params, factors)
         steps = params.epochs * batches_in(len(training.labels), params.batch_size)
         self._schedule = schedule(self._optimizer, params, steps, course)
@@ -231,7 +233,7 @@ class _Run:
         """The best epoch, as a model of its own."""
         assert self._chosen is not None
         model = copy.deepcopy(self._model)
-        model.load_state_dict(self._best)
+        load_state(model, self._best)
         chosen = self._chosen
         return Trained(model.eval(), chosen.number, chosen.clean, chosen.score)
 
@@ -255,7 +257,7 @@ class _Run:
 
     def restore(self, groups: dict[str, Tensors], facts: dict[str, Any]) -> None:
         """Take back what ``state`` gave."""
-        self._model.load_state_dict(groups["last"])
+        load_state(self._model, groups["last"])
         self._best = {name: t.to(self._device) for name, t in groups.get("best", {}).items()}
         self.objective.restore(groups.get("objective", {}))
         self._generator.set_state(groups["random"]["generator"])

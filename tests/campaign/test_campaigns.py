@@ -17,6 +17,7 @@ from tests.campaign import (
     damage_models,
     pictures,
     studies,
+    torchvision_models,
     two_writers,
 )
 from tests.campaign.tally import Attempt, campaign
@@ -101,3 +102,11 @@ def test_damage_while_runs_are_written_is_told(kind: str) -> None:
 @pytest.mark.parametrize("how", damage_models.HOW)
 def test_a_damaged_model_is_not_used(how: str) -> None:
     assert damage_models.model(how, ".safetensors", 0) == "told"
+
+
+def test_a_model_of_torchvision_goes_the_whole_way(tmp_path: Path) -> None:
+    """This one asks for the versions that a state dict notes beside its tensors."""
+    row = torchvision_models.tried("mnasnet0_5", tmp_path)
+    assert list(row.outcomes) == ["import", "none", *torchvision_models.STEPS]
+    assert not row.failed, row.failed
+    assert (row.layers, row.alone) == (53, 0)

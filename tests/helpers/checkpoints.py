@@ -34,7 +34,10 @@ def lively(model: nn.Module, images: torch.Tensor, seed: int = 1) -> nn.Module:
     with torch.no_grad():
         model.train()(images)
         model.eval()
-        head = [m for m in model.modules() if isinstance(m, nn.Linear)][-1]
+        heads = [m for m in model.modules() if isinstance(m, nn.Linear)]
+        if not heads:
+            return model
+        head = heads[-1]
         found = model(images)
         # Every class has its turn: its logits have mean 0 and the spread of the others.
         spread = found.std(dim=0).clamp_min(1e-6)

@@ -107,7 +107,7 @@ def skeleton(card: ModelCard, folder: Path | None = None) -> nn.Module:
     """
     if card.architecture == EXPORTED:
         path = _weights(card, folder)
-        return normalised(read_program(path, card.shape)[0], card.normalisation)
+        return normalised(read_program(path, card.shape), card.normalisation)
     module = build(card.network, card.shape, card.classes)
     return normalised(module, card.normalisation)
 

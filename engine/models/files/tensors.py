@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,18 @@ def fill(module: nn.Module, state: Mapping[str, torch.Tensor], name: str) -> Non
         raise ModelError(
             f"The model file {name} does not fit the architecture at {wrong[0][0]!r}.", _HINT
         )
-    module.load_state_dict(state, strict=True)
+    load_state(module, state)
+
+
+def load_state(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """``load_state_dict`` for tensors that come without the versions of the layers they are for.
+
+    ``state_dict`` notes versions beside the tensors, and some networks ask for them (MNASNet
+    refuses without); a mapping of tensors alone is taken to be of the version at hand.
+    """
+    versioned = OrderedDict(state)
+    versioned._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+    module.load_state_dict(versioned, strict=True)
 
 
 def shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
