@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from engine import extensions
@@ -16,6 +15,7 @@ from engine.compression.parts.base import ActivationQuantiser, WeightQuantiser
 from engine.compression.registry import method
 from engine.errors import SpecError
 from engine.models.attention import open_attention
+from engine.models.channels_last import channels_last
 from engine.models.denormals import zero_denormals
 from engine.specs.study import Recipe, Step, check_recipe
 
@@ -70,7 +70,7 @@ class Variant:
         if self.activation_bits is None:
             fold_batch_norm(model)
             zero_denormals(model)
-            model.to(memory_format=torch.channels_last)
+            channels_last(model)
         return model
 
 
@@ -89,6 +89,12 @@ def apply(model: nn.Module, recipe: Recipe, context: Context) -> Variant:
     """
     check_recipe(recipe)
     variant = Variant(open_attention(copy.deepcopy(model).eval()), ())
+    if recipe and not weight_layers(variant.live):
+        raise SpecError(
+            "The network cannot be compressed: none of its weights lies in a convolution "
+            "(torch.nn.Conv2d) or a linear layer.",
+            "It can be attacked as it is, as the variant 'none'.",
+        )
     for step in recipe:
         variant = apply_step(variant, step, context)
     return variant

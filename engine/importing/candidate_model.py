@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from engine.catalog.models.cards import EXPORTED, Origin
 from engine.catalog.models.wiring import Wiring
+from engine.compression.layers import bare_matrices, weight_layers
 from engine.data import ImageSet
 from engine.diagnostics import OneByOne, in_company
 from engine.errors import ModelError
@@ -24,13 +25,15 @@ from engine.importing.report import Scaling
 from engine.importing.source import Confirm, export_source
 from engine.importing.stated import Stated
 from engine.models.denormals import in_words, without_denormals, zero_denormals
-from engine.models.files.tensors import count_parameters, tied_parameters
+from engine.models.files.tensors import count_parameters, load_state, tied_parameters
 from engine.models.outside import PublishedNetwork, auxiliary, fetch
 from engine.models.programs.check import checked_archive
 from engine.models.programs.program import read_program
 from engine.models.registry import Shape, bare, build
 
 CHECK_SHAPE = (3, 32, 32)
+_WORTH_TELLING = 0.01
+"""Share of the weights; embeddings of positions are usually less."""
 _FEW = 4
 """Images that tell whether outputs depend on the batch."""
 
@@ -105,7 +108,7 @@ class Patient:
         network = build(self.wiring or self.architecture, shape, self.classes)
         own = network.state_dict()
         # Old versions of torch had no counters; everything else is complete.
-        network.load_state_dict({**own, **state}, strict=True)
+        load_state(network, {**own, **state})
         return network.eval()
 
 
@@ -215,10 +218,10 @@ def from_program(path: Path, shape: Shape) -> Patient:
     Raises:
         ModelError: it is refused, or no classifier of such images.
     """
-    module, complete = read_program(path, shape)
+    module = read_program(path, shape)
     with torch.no_grad():
         classes = module(torch.zeros(1, *shape)).shape[1]
-    notes = [] if complete else [_bare(module.meta["mixed"])]
+    notes = _left_alone(module)
     if dtype := module.meta["dtype"]:
         kind = str(dtype).removeprefix("torch.")
         notes.append(f"Converted from {kind} to float32, with equal predictions.")
@@ -240,20 +243,30 @@ def from_program(path: Path, shape: Shape) -> Patient:
         sha256=sha256(path),
         module=module,
         program=checked_archive(path),
-        compressible=complete,
+        compressible=bool(weight_layers(module)),
         notes=notes,
         alone=company.by_many or random,
     )
 
 
-def _bare(mixed: tuple[str, ...]) -> str:
-    if not mixed:
-        return "Some of its layers cannot be turned into modules: it can be attacked, but not " \
-            "compressed."  # fmt: skip
-    return (
-        f"The weight {', '.join(map(repr, mixed))} is used in different ways, so no module can "
-        "stand for it: the network can be attacked, but not compressed."
-    )
+def _left_alone(module: fx.GraphModule) -> list[str]:
+    """What no step of a recipe works on, as a sentence if it is worth one."""
+    layers, beside = weight_layers(module), bare_matrices(module)
+    if not layers:
+        return [
+            "None of its weights lies in a convolution or linear layer that a step can work on: "
+            "it can be attacked, but not compressed."
+        ]
+    alone = sum(one.numel() for one in beside)
+    share = alone / (alone + sum(layer.weight.numel() for _, layer in layers))
+    if share < _WORTH_TELLING:
+        return []
+    mixed = ", ".join(map(repr, module.meta["mixed"]))
+    why = f", among them {mixed}, used in different ways" if mixed else ""
+    return [
+        f"{share:.1%} of its weights lie in no convolution or linear layer{why}: every step of a "
+        "recipe leaves them as they are."
+    ]
 
 
 def from_source(name: str, shape: Shape, confirm: Confirm, folder: Path) -> Patient:

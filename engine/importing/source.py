@@ -172,12 +172,12 @@ _WAYS = {
     "data-dependent": "Its path hangs on the numbers in an image (an if, .item(), a drawn size), "
     "and a program has one path: take both by torch.where, or fix the size.",
     "Constraints violated": "Its path hangs on how many images come, and a program takes any "
-    "number by one path: leave out the branch.",
+    "number by one path: leave out the branch, and write x.shape[0] in place of len(x).",
     "numpy": "Compute with torch in forward: what numpy computes is no part of a program.",
     "SymIntArrayRef": "A generator of its own cannot be exported: draw by torch.rand without "
     "one, or draw once in __init__ and keep it by register_buffer.",
     "is invalid for input of size": "It must take any number of images: reshape by "
-    "x.flatten(1) or x.view(len(x), -1), not to a fixed number of rows.",
+    "x.flatten(1) or x.view(x.shape[0], -1), not to a fixed number of rows.",
 }
 """Words in torch's reasons, and the way out."""
 

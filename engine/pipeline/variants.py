@@ -97,7 +97,7 @@ class Variants:
         card = catalog.model_card(spec.model)
         if spec.recipe and not card.compressible:
             raise ModelError(
-                f"The model {card.id!r} cannot be compressed: some of its layers are no modules.",
+                f"The model {card.id!r} cannot be compressed: steps cannot work on its layers.",
                 "It can be attacked as it is, as the variant 'none'.",
             )
         base = staged("model", card.title, lambda: load_model(card))

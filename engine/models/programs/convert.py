@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.utils._pytree import tree_leaves
 
 from engine.errors import ModelError
 from engine.models.programs.freedom import free
@@ -22,23 +21,8 @@ from engine.models.programs.shared_tensors import CONVOLUTIONS, SharedCall, Shar
 
 aten = torch.ops.aten
 
-_WITH_WEIGHTS = {
-    aten.conv1d.default,
-    aten.conv2d.default,
-    aten.conv2d.padding,
-    aten.conv_transpose2d.input,
-    aten.convolution.default,
-    aten.linear.default,
-    aten.addmm.default,
-    aten.mm.default,
-    aten.matmul.default,
-    aten.bmm.default,
-    aten.einsum.default,
-    aten.scaled_dot_product_attention.default,
-}
 
-
-def as_modules(graph_module: fx.GraphModule, name: str) -> tuple[fx.GraphModule, bool]:
+def as_modules(graph_module: fx.GraphModule, name: str) -> fx.GraphModule:
     """Rewrite a graph with one image input and one output.
 
     Args:
@@ -46,10 +30,9 @@ def as_modules(graph_module: fx.GraphModule, name: str) -> tuple[fx.GraphModule,
         name: of the file, for messages.
 
     Returns:
-        The new module, and whether every weight of a convolution or a matrix product lies in a
-        module. Products of what is computed from the image, as in attention, hold none. Calls
-        with the same tensors call one module; ``meta["mixed"]`` names the weights that are used
-        in different ways, and so lie in none, ``meta["dtype"]`` the type that was not float32.
+        The new module. Calls with the same tensors call one module; ``meta["mixed"]`` names the
+        weights that are used in different ways, and so lie in none, ``meta["dtype"]`` the type
+        that was not float32.
 
     Raises:
         ModelError: other inputs or outputs, or the program was exported in training mode.
@@ -57,8 +40,6 @@ def as_modules(graph_module: fx.GraphModule, name: str) -> tuple[fx.GraphModule,
     root = nn.Module()
     graph = fx.Graph()
     made: dict[fx.Node, Any] = {}
-    weights = _Weights()
-    complete = True
     image = _only_input(graph_module, name)
     dtype = single(graph_module, image)
     free(graph_module.graph, image)
@@ -72,7 +53,6 @@ def as_modules(graph_module: fx.GraphModule, name: str) -> tuple[fx.GraphModule,
     for node in graph_module.graph.nodes:
         if node.op == "call_module" and not node.users:
             continue  # checks of the input
-        weights.note(node, graph_module)
         if node.op == "output":
             graph.output(made[_only_output(node, name)])
         elif node.op == "get_attr":
@@ -87,7 +67,6 @@ def as_modules(graph_module: fx.GraphModule, name: str) -> tuple[fx.GraphModule,
             if part.bias is not None:
                 made[node] = _plus(graph, made[node], given(part.bias), node, shared)
         else:
-            complete &= node.target not in _WITH_WEIGHTS or not weights.read_by(node)
             made[node] = graph.node_copy(node, given)
     converted = fx.GraphModule(root, graph)
     converted.graph.eliminate_dead_code()
@@ -96,33 +75,7 @@ def as_modules(graph_module: fx.GraphModule, name: str) -> tuple[fx.GraphModule,
     converted.meta |= {"mixed": shared.mixed, "dtype": dtype}
     if not any(parameter.requires_grad for parameter in converted.parameters()):
         converted.requires_grad_(True)  # frozen for its use, not to keep a part from learning
-    return converted, complete and any(
-        isinstance(module, nn.Conv2d | nn.Linear) for module in converted.modules()
-    )
-
-
-class _Weights:
-    """Which values of a graph come from parameters alone and are matrices or more."""
-
-    def __init__(self) -> None:
-        self._constant: set[fx.Node] = set()
-        self._weights: set[fx.Node] = set()
-
-    def note(self, node: fx.Node, module: fx.GraphModule) -> None:
-        """Take in the next node, in order."""
-        given = node.all_input_nodes
-        if node.op == "get_attr":
-            self._constant.add(node)
-            if isinstance(value := attribute(module, node), nn.Parameter) and value.dim() > 1:
-                self._weights.add(node)
-        elif given and self._constant.issuperset(given):
-            self._constant.add(node)
-            if not self._weights.isdisjoint(given):
-                self._weights.add(node)
-
-    def read_by(self, node: fx.Node) -> bool:
-        """Whether a product is one with a weight; what comes behind its factors is added."""
-        return any(one in self._weights for one in tree_leaves(node.args[:3]))
+    return converted
 
 
 def _only_input(module: fx.GraphModule, name: str) -> fx.Node:

@@ -27,7 +27,7 @@ _BATCH = 3
 _MANY = 96  # memory may grow with the number of images, but not faster
 
 
-def read_program(path: Path, shape: tuple[int, int, int]) -> tuple[fx.GraphModule, bool]:
+def read_program(path: Path, shape: tuple[int, int, int]) -> fx.GraphModule:
     """Load an exported program as a network for any number of images.
 
     Args:
@@ -35,17 +35,17 @@ def read_program(path: Path, shape: tuple[int, int, int]) -> tuple[fx.GraphModul
         shape: (C, H, W) of one image.
 
     Returns:
-        The module in eval mode, and whether all its weights lie in convolutions and linear
-        layers that compression can work on. It gives the same logits as the program.
+        The module in eval mode. It gives the same logits as the program; its convolutions and
+        linear layers are modules that compression can work on.
 
     Raises:
         ModelError: the file is refused or damaged, or the program is no classifier of such images.
     """
     content = _content(path)
     program = _load(content, path.name)
-    module, complete = as_modules(_unlifted(program, path.name), path.name)
+    module = as_modules(_unlifted(program, path.name), path.name)
     _compare(program, module, shape, path.name)
-    return module.eval(), complete
+    return module.eval()
 
 
 def _content(path: Path) -> bytes:

@@ -21,6 +21,7 @@ pytest.importorskip("onnx2pytorch", reason="pip install 'crumple[onnx]'")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
+from engine.compression.layers import bare_matrices  # noqa: E402
 from engine.importing.onnx_files import child  # noqa: E402
 from engine.importing.onnx_files.checks import look_over  # noqa: E402
 from engine.importing.onnx_files.convert import convert  # noqa: E402
@@ -39,8 +40,7 @@ def converted(content: bytes, shape: Shape, folder: Path) -> tuple[nn.Module, tu
     sample, result = folder / "images.npy", folder / "net.pt2"
     np.save(sample, images_of(shape, 4).numpy())
     notes = convert(look_over(content, NAME), NAME, sample, result)
-    module, _ = read_program(result, shape)
-    return module, notes
+    return read_program(result, shape), notes
 
 
 def runtime(content: bytes, images: np.ndarray, at_once: int) -> torch.Tensor:
@@ -107,8 +107,8 @@ def test_weights_stay_open_to_gradients_and_compression(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", images_of(COLOUR, 4).numpy())
     content = exported(Residual(), COLOUR, free=False)
     convert(look_over(content, NAME), NAME, tmp_path / "images.npy", tmp_path / "net.pt2")
-    module, complete = read_program(tmp_path / "net.pt2", COLOUR)
-    assert complete
+    module = read_program(tmp_path / "net.pt2", COLOUR)
+    assert not bare_matrices(module)
     assert {type(one) for one in module.modules()} >= {nn.Conv2d, nn.Linear}
     # No second copy of the weights, as initialisers that no layer reads.
     assert sum(one.numel() for one in module.state_dict().values()) < 1000

@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 from engine import catalog, compression, models
 from engine.cli.main import main
+from engine.compression.layers import weight_layers
 from engine.errors import ModelError
 from engine.host import device
 from engine.importing.doctor import Examined, Request, import_model
@@ -37,8 +38,7 @@ from tests.helpers.own_network import SHAPE, exported, own
 @pytest.mark.parametrize("batch", [None, 1, 4])
 def test_the_network_says_what_the_program_says(batch: int | None, tmp_path: Path) -> None:
     net, images = own(), pictures(7, side=8)
-    module, complete = read_program(exported(tmp_path / "n.pt2", net, batch), SHAPE)
-    assert complete
+    module = read_program(exported(tmp_path / "n.pt2", net, batch), SHAPE)
     assert torch.allclose(ask(module, images), ask(net, images), atol=1e-6, rtol=0)
     kinds = [type(one).__name__ for one in module.modules()]
     assert (kinds.count("Conv2d"), kinds.count("Linear"), kinds.count("ReLU")) == (2, 1, 2)
@@ -47,7 +47,7 @@ def test_the_network_says_what_the_program_says(batch: int | None, tmp_path: Pat
 
 def test_it_can_be_pruned_quantised_stored_and_searched(tmp_path: Path) -> None:
     net, images = own(), pictures(16, side=8)
-    module, _ = read_program(exported(tmp_path / "n.pt2", net), SHAPE)
+    module = read_program(exported(tmp_path / "n.pt2", net), SHAPE)
     steps = make_step({"name": "magnitude", "sparsity": 0.5}), make_step({"name": "ptq", "bits": 4})
     variant = compression.apply(module, steps, compression.Context(images))
     deployed = variant.deployed()
@@ -73,8 +73,8 @@ class Attention(nn.Module):
 
 def test_bare_weights_are_told(tmp_path: Path) -> None:
     net, images = Attention().eval(), pictures(4, side=8)
-    module, complete = read_program(exported(tmp_path / "n.pt2", net), SHAPE)
-    assert not complete
+    module = read_program(exported(tmp_path / "n.pt2", net), SHAPE)
+    assert not weight_layers(module)
     assert torch.allclose(ask(module, images), ask(net, images), atol=1e-5)
 
 
@@ -467,7 +467,7 @@ def test_code_that_only_checks_inputs_is_left_out(tmp_path: Path) -> None:
         return json.dumps({**found, "guards_code": [evil_expression(trace)]})
 
     path = changed(exported(tmp_path / "n.pt2", net), described(add_guards))
-    module, _ = read_program(path, SHAPE)
+    module = read_program(path, SHAPE)
     images = pictures(4, side=8)
     assert torch.allclose(ask(module, images), ask(net, images), atol=1e-6)
     assert not trace.exists()
