@@ -26,6 +26,7 @@ class Fit:
         wrong: what differs in shape, in words.
         assumed: what names and shapes do not tell, in words.
         wiring: the layers, where no name of an architecture tells them.
+        others: networks with the same tensors that are wired otherwise.
     """
 
     architecture: str
@@ -38,6 +39,7 @@ class Fit:
     wrong: tuple[str, ...]
     assumed: str = ""
     wiring: Wiring | None = None
+    others: tuple[Fit, ...] = ()
 
     @property
     def errors(self) -> int:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 
 from engine.errors import CrumpleError, ModelError
 from engine.importing.chain import fit_chain
+from engine.importing.families.reading import fit_families
 from engine.importing.fit import Fit
 from engine.importing.read import State
 from engine.importing.torchvision_names import SIZES
 from engine.models.architectures.layouts import best_layout
 from engine.models.architectures.mlp import widths_of
-from engine.models.architectures.small_resnet import NarrowForm
 from engine.models.registry import BUILDERS, Shape, bare
 from engine.models.way_out import by_source
 
@@ -49,10 +50,19 @@ def recognise(
     """
     _check_sizes(state, name)
     found = [fit for one in _candidates(state) if (fit := _try(one, state, shape))]
-    best = min([*found, *fit_chain(state)], key=lambda fit: fit.errors, default=None)
+    families, reason = fit_families(state)
+    found += [*families[:1], *fit_chain(state)]
+    best = min(found, key=lambda fit: fit.errors, default=None)
+    if best is not None and not best.errors:
+        best = replace(best, others=tuple(families[1:]))
     way = by_source(name, *loading)
     if architecture is not None:
         return _forced(state, name, shape, architecture, best, way)
+    if reason and (best is None or best.errors):
+        raise ModelError(
+            f"The checkpoint {name} looks most like a residual network, but {reason}.",
+            f"Nothing is loaded in part: if tensors are missing, save it complete. {way}",
+        )
     if best is None or best.errors > _MOST_WRONG * len(state):
         raise ModelError(
             f"The {len(state)} tensors of {name} are of no known architecture: {_listed(state)}.",
@@ -235,21 +245,9 @@ def _narrow(state: State) -> str | None:
         state
     ):
         return None
-    middles, widths = [], []
-    for stage in (1, 2, 3):
-        count = _numbered(state, rf"layer{stage}\.(\d+)\.")
-        middles.append(tuple(_rows(state, f"layer{stage}.{n}.conv1.weight") for n in range(count)))
-        widths.append(_rows(state, f"layer{stage}.0.conv2.weight"))
-    if not all(middles) or not all(all(stage) for stage in middles):
-        return None
-    kernels = {
-        int(one.shape[-1])
-        for key, one in state.items()
-        if re.fullmatch(r"layer[23]\.0\.(shortcut|downsample)\.0\.weight", key) and one.dim() == 4
-    }
-    kernel = kernels.pop() if kernels else 0
-    name = NarrowForm(tuple(middles), tuple(widths), kernel if kernel in (1, 3) else 0).name
-    return name if name in BUILDERS or NarrowForm.parse(name) else None
+    blocks = _numbered(state, r"layer1\.(\d+)\.")
+    name = f"resnet-{6 * blocks + 2}"
+    return name if name in BUILDERS else None
 
 
 def _mobile(state: State) -> str | None:

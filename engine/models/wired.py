@@ -61,6 +61,14 @@ class Half(nn.Module):
         return x.chunk(2, dim=1)[int(self.second)]
 
 
+class AsMaps(nn.Module):
+    """Numbers per channel as maps of one pixel."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C) to (N, C, 1, 1)."""
+        return x[:, :, None, None]
+
+
 def _convolution(
     inputs: int,
     outputs: int,
@@ -116,6 +124,7 @@ _MODULES: dict[str, Make] = {
     "pad-channels": PadChannels,
     "every-second": EverySecond,
     "flatten": nn.Flatten,
+    "as-maps": AsMaps,
     "dropout": lambda share=0.5: nn.Dropout(share),
     "shuffle": Shuffle,
     "first-half": lambda: Half(False),

@@ -81,19 +81,26 @@ def test_published_depths_are_what_they_were() -> None:
         ("resnet-20-a-t3.16.16-1.32.32-64.64.5", 0),
     ],
 )
-def test_narrow_resnets_are_recognised_by_their_tensors(
+def test_narrow_resnets_of_earlier_names_are_read_and_can_be_told(
     architecture: str, layout: int, tmp_path: Path
 ) -> None:
+    """Earlier versions stored them under names; what was stored by those is still built."""
     images = pictures(20)
     model = lively(build(architecture, (3, 32, 32), 7), images)
     names = layouts_of(architecture)[layout]
     assert layouts_of(architecture) == NARROW
     state = {f"module.{names.theirs(key)}": one for key, one in model.state_dict().items()}
     torch.save({"state_dict": state, "best_top1": 92.54}, tmp_path / "m.pth.tar")
-    patient = examined(tmp_path / "m.pth.tar")
-    assert patient.architecture == architecture
-    assert (patient.classes, patient.channels) == (7, 3)
-    assert torch.equal(ask(patient.network((3, 32, 32), None), images), ask(model, images))
+    read = examined(tmp_path / "m.pth.tar")
+    assert read.architecture.startswith("ResNet-")
+    told = from_file(
+        tmp_path / "m.pth.tar", part=None, architecture=architecture, density=None, shape=None
+    )
+    assert told is not None
+    assert told.architecture == architecture
+    for patient in (read, told):
+        assert (patient.classes, patient.channels) == (7, 3)
+        assert torch.equal(ask(patient.network((3, 32, 32), None), images), ask(model, images))
 
 
 class Chain(nn.Module):

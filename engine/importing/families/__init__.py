@@ -1,0 +1,1 @@
+"""Families of published networks, read from names and shapes into a wiring."""

@@ -1,0 +1,73 @@
+"""Which family of networks a state dict is of, and how it is wired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from engine.catalog.models.wiring import Wiring
+from engine.importing.families.dense import read_dense
+from engine.importing.families.layers import Layer, layers_of
+from engine.importing.families.residual import read_residual
+from engine.importing.families.writer import Unfit
+from engine.importing.fit import Fit
+from engine.importing.read import State
+from engine.models.architectures.layouts import OWN
+
+
+class Network(Protocol):
+    """A network of some family, as read from its tensors."""
+
+    @property
+    def label(self) -> str:
+        """In words."""
+
+    @property
+    def stem(self) -> Layer:
+        """What reads the images."""
+
+    @property
+    def head(self) -> Layer:
+        """What gives the logits."""
+
+    def wirings(self) -> list[tuple[str, Wiring]]:
+        """The usual one, then those that differ in what tensors do not tell, and in which way.
+
+        Raises:
+            Unfit: the layers do not follow each other.
+        """
+
+
+READERS: tuple[Callable[[list[Layer]], Network], ...] = (read_dense, read_residual)
+
+
+def fit_families(state: State) -> tuple[list[Fit], str]:
+    """The networks that a state dict can be, the usual one first; and what spoke against others.
+
+    Every tensor has its place in each of them, or there is none.
+    """
+    layers = layers_of(state)
+    reason = ""
+    for read in READERS if layers else ():
+        try:
+            return _fits(read(list(layers or ())), state), ""
+        except Unfit as error:
+            reason = reason or str(error)
+    return [], reason
+
+
+def _fits(network: Network, state: State) -> list[Fit]:
+    return [
+        Fit(
+            architecture=network.label + (f", {words}" if words else ""),
+            layout=OWN,
+            classes=network.head.size[0],
+            channels=network.stem.size[1],
+            state=dict(state),
+            missing=(),
+            extra=(),
+            wrong=(),
+            wiring=wiring,
+        )
+        for words, wiring in network.wirings()
+    ]

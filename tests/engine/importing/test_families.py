@@ -1,0 +1,213 @@
+"""Families of published networks: the same logits as by their own definitions."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from engine.errors import ModelError
+from engine.importing.candidate_model import Patient, from_file
+from engine.importing.families.reading import fit_families
+from engine.models import build
+from tests.helpers.checkpoints import ask, lively, pictures
+from tests.helpers.families import (
+    Basic,
+    Bottleneck,
+    DenseNet,
+    Listed,
+    MelikeToy,
+    PreAct,
+    Squeezed,
+    Stages,
+)
+
+SHAPE = (3, 32, 32)
+FOUR, THREE = (8, 8, 12, 16, 20), (8, 8, 12, 16)
+TORCHVISION = {"head": "fc"}
+BEARPAW = {"stem": ("conv1", ""), "last": "bn", "head": "fc"}
+KUANGLIU = {"stem": ("conv1", "")}
+AICUN = {"stem": ("conv1.0", "conv1.1"), "stages": lambda n: f"conv{n + 1}_x", "head": "fc"}
+
+
+def _thinned() -> nn.Module:
+    inside = itertools.cycle([5, 3, 8, 1])
+    return Stages(
+        lambda i, o, s: Basic(i, o, s, name="downsample", inside=next(inside)), (2, 1, 3), THREE,
+        head="fc",
+    )  # fmt: skip
+
+
+USUAL: dict[str, Callable[[], nn.Module]] = {
+    "kuangliu resnet34": lambda: Stages(partial(Basic, name="shortcut"), (3, 1, 2, 1), FOUR),
+    "kuangliu resnet50": lambda: Stages(
+        partial(Bottleneck, name="shortcut"), (2, 1, 2, 1), (8, 16, 24, 32, 40)
+    ),
+    "kuangliu resnext29": lambda: Stages(
+        partial(Bottleneck, name="shortcut", groups=4), (1, 2, 1), (8, 32, 48, 64), kernel=1
+    ),
+    "kuangliu preact18": lambda: Stages(PreAct, (2, 2, 1, 1), FOUR, **KUANGLIU),
+    "kuangliu preact50": lambda: Stages(
+        partial(PreAct, deep=True), (2, 1, 1, 1), (8, 16, 24, 32, 40), **KUANGLIU
+    ),
+    "preact18 with a last norm": lambda: Stages(PreAct, (1, 2, 1, 1), FOUR, last="bn", **KUANGLIU),
+    "preact18, norms in shortcuts": lambda: Stages(
+        partial(PreAct, normed=True), (1, 2, 1, 1), FOUR, **KUANGLIU
+    ),
+    "kuangliu senet18": lambda: Stages(Squeezed, (1, 2, 1, 1), FOUR),
+    "akamaster, option A": lambda: Stages(
+        partial(Basic, name="", option="a"), (2, 1, 3), (4, 4, 8, 16)
+    ),
+    "akamaster, option B": lambda: Stages(partial(Basic, name="shortcut"), (2, 1, 3), THREE),
+    "chenyaofo": lambda: Stages(partial(Basic, name="downsample"), (2, 2, 2), THREE, **TORCHVISION),
+    "3x3 shortcuts": lambda: Stages(
+        partial(Basic, name="shortcut", kernel=3),
+        (1, 2, 2),
+        THREE,
+        stem=("conv", "bn"),
+        head="fc",
+    ),
+    "thinned": _thinned,
+    "bearpaw resnet164": lambda: Stages(
+        partial(Bottleneck, name="downsample"), (2, 2, 2), (8, 16, 24, 32), **TORCHVISION
+    ),
+    "bearpaw preresnet20": lambda: Stages(
+        partial(PreAct, raw=True, name="downsample"), (2, 1, 1), THREE, **BEARPAW
+    ),
+    "bearpaw preresnet164": lambda: Stages(
+        partial(PreAct, deep=True, raw=True, name="downsample"),
+        (2, 1, 1),
+        (8, 16, 24, 32),
+        **BEARPAW,
+    ),
+    "meliketoy wide resnet": lambda: Stages(
+        MelikeToy, (2, 1, 1), (8, 16, 24, 32), stem=("conv1", ""), last="bn1", bias=True
+    ),
+    "weiaicunzai resnet18": lambda: Stages(Listed, (2, 1, 1, 1), FOUR, **AICUN),
+    "weiaicunzai resnet50": lambda: Stages(
+        partial(Listed, deep=True), (1, 2, 1, 1), (8, 16, 24, 32, 40), **AICUN
+    ),
+    "weiaicunzai preact18": lambda: Stages(
+        partial(Listed, pre=True),
+        (2, 1, 1, 1),
+        FOUR,
+        stem=("pre.0", "pre.1"),
+        stages="stage{}".format,
+        bias=True,
+    ),
+    "weiaicunzai preact50": lambda: Stages(
+        partial(Listed, pre=True, deep=True),
+        (2, 1, 1, 1),
+        (8, 16, 24, 32, 40),
+        stem=("pre.0", "pre.1"),
+        stages="stage{}".format,
+        bias=True,
+    ),
+    "weiaicunzai wide resnet": lambda: Stages(
+        partial(Listed, pre=True, dropout=True),
+        (2, 1, 1),
+        (8, 16, 24, 32),
+        bias=True,
+        stem=("init_conv", ""),
+        stages=lambda n: f"conv{n + 1}",
+        last="bn",
+        activated=False,
+    ),
+    "fc and downsample, 3x3 stem": lambda: Stages(
+        partial(Basic, name="downsample"), (2, 1, 1, 1), FOUR, **TORCHVISION
+    ),
+    "kuangliu densenet": lambda: DenseNet((2, 3, 2, 1), 4),
+    "bearpaw densenet-bc": lambda: DenseNet((3, 2, 2), 4, "bearpaw"),
+    "andreasveit densenet": lambda: DenseNet((3, 2, 2), 4, "andreasveit", deep=False),
+    "huyvnphan densenet": lambda: DenseNet((2, 2, 3, 1), 4, "torchvision"),
+}
+
+
+def examined(path: Path) -> Patient:
+    found = from_file(path, part=None, architecture=None, density=None, shape=None)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_families_say_what_their_definitions_say(name: str, tmp_path: Path) -> None:
+    images = pictures(12)
+    model = lively(USUAL[name](), images)
+    state = {f"module.{key}": one for key, one in model.state_dict().items()}
+    torch.save({"net": state, "acc": 93.1}, tmp_path / "m.pth")
+    patient = examined(tmp_path / "m.pth")
+    assert (patient.classes, patient.channels) == (7, 3)
+    assert torch.equal(ask(patient.network(SHAPE, None), images), ask(model, images))
+    # Sorted by name, as safetensors keeps them, the blocks still have an order.
+    save_file(model.state_dict(), tmp_path / "m.safetensors")
+    sorted_ = examined(tmp_path / "m.safetensors")
+    assert torch.equal(ask(sorted_.network(SHAPE, None), images), ask(model, images))
+
+
+UNUSUAL: dict[str, Callable[[], nn.Module]] = {
+    "a pool behind a 3x3 stem": lambda: Stages(
+        partial(Basic, name="downsample"), (2, 1, 1, 1), FOUR, pooled=True, **TORCHVISION
+    ),
+    "RobustBench preact18": lambda: Stages(partial(PreAct, raw=True), (1, 1, 1, 1), FOUR,
+                                           **KUANGLIU),
+    "new channels behind": lambda: Stages(
+        partial(Basic, name="", option="behind"), (2, 1, 1), (4, 4, 8, 16)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_what_tensors_do_not_tell_is_a_candidate(name: str) -> None:
+    images = pictures(12)
+    model = lively(UNUSUAL[name](), images)
+    fits, _ = fit_families(model.state_dict())
+    same = []
+    for fit in fits:
+        assert fit.wiring is not None
+        network = build(fit.wiring, SHAPE, 7).eval()
+        network.load_state_dict(model.state_dict())
+        same.append(torch.equal(ask(network, images), ask(model, images)))
+    assert sum(same) == 1
+    assert not same[0]
+    assert len({fit.architecture for fit in fits}) == len(fits)
+
+
+def damaged(change: Callable[[dict[str, torch.Tensor]], object], path: Path) -> str:
+    state = dict(USUAL["kuangliu resnet34"]().state_dict())
+    change(state)
+    torch.save(state, path)
+    with pytest.raises(ModelError) as caught:
+        examined(path)
+    assert "import net.py:make with --trust-code" in caught.value.hint
+    return caught.value.message
+
+
+def lack(prefix: str) -> Callable[[dict[str, torch.Tensor]], object]:
+    return lambda state: [state.pop(key) for key in [*state] if key.startswith(prefix)]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lack("layer1.1.bn2."), "layer1.1 lacks bn2, which other blocks have"),
+        (lack("linear."), r"stand other layers than a stem and a head \(conv1, bn1\)"),
+        (lack("layer3.0.shortcut.0"), "shortcut layer3.0.shortcut.1 has other layers than a conv"),
+        (lambda s: s.update({"layer1.2.conv9.weight": torch.ones(8, 8, 3, 3)}),
+         "layer1.2 has conv9, which other blocks lack"),
+        (lambda s: s.update({"layer1.2.conv2.weight": torch.ones(9, 8, 3, 3)}), "do not follow"),
+        (lambda s: s.update({"linear.weight": torch.ones(7, 21)}), "linear reads 21 channels"),
+    ],
+)  # fmt: skip
+def test_near_misses_say_what_differs(
+    change: Callable[[dict[str, torch.Tensor]], object], told: str, tmp_path: Path
+) -> None:
+    message = damaged(change, tmp_path / "m.pt")
+    assert re.search(told, message), message
+    assert "looks most like a residual network" in message
