@@ -24,6 +24,7 @@ from engine.importing.recognise import recognise
 from engine.importing.report import Scaling
 from engine.importing.source import Confirm, export_source
 from engine.importing.stated import Stated
+from engine.importing.verdict import Doubt
 from engine.models.denormals import in_words, without_denormals, zero_denormals
 from engine.models.files.tensors import count_parameters, load_state, tied_parameters
 from engine.models.outside import PublishedNetwork, auxiliary, fetch
@@ -49,6 +50,7 @@ class Patient:
         classes: of the head.
         channels: of the images; None if only trying will tell.
         wiring: the layers, where no name of an architecture tells them.
+        others: networks with the same tensors that are wired otherwise.
         state: the tensors under our names.
         scores: of Hydra's subnets, by the name of the layer.
         kept: the k that is known (``kept_known``), from the user or from zeros.
@@ -56,6 +58,7 @@ class Patient:
         program: the exported program to store.
         scaling: normalisation that came with the weights; ``settled`` says it is not in doubt.
         stated: accuracies that stand beside the weights.
+        doubts: what speaks against the wiring that was chosen.
         alone: what the module says of an image depends on the batch, or is random: it is asked
             for one image at a time.
     """
@@ -66,6 +69,7 @@ class Patient:
     classes: int
     channels: int | None = None
     wiring: Wiring | None = None
+    others: tuple[Fit, ...] = ()
     sha256: str = ""
     origin: Origin = "imported"
     state: State = field(default_factory=dict)
@@ -78,6 +82,7 @@ class Patient:
     scaling: Scaling | None = None
     settled: bool = False
     stated: Stated = ()
+    doubts: tuple[Doubt, ...] = ()
     alone: bool = False
     dropped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -97,6 +102,11 @@ class Patient:
     def complete(self) -> bool:
         """Whether it is a whole network, with the normalisation inside if it has one."""
         return self.module is not None and not self.settled
+
+    def take(self, fit: Fit) -> None:
+        """Become another network of the same tensors."""
+        self.architecture, self.wiring, self.layout = fit.architecture, fit.wiring, fit.layout.id
+        self.state = {key: without_denormals(one)[0] for key, one in fit.state.items()}
 
     def network(self, shape: Shape, kept: float | None) -> nn.Module:
         """A network with the weights; with scores, the subnet that keeps this share."""
@@ -144,6 +154,8 @@ def from_file(
         classes=fit.classes,
         channels=fit.channels,
         wiring=fit.wiring,
+        # The scores of a subnet bear the names of one network.
+        others=() if scores else fit.others,
         sha256=sha256(path),
         state=fit.state,
         scores=_renamed(scores, fit),

@@ -30,6 +30,7 @@ from engine.importing.report import LayerDensity, Report, Scaling
 from engine.importing.settings import Setting, settle
 from engine.importing.source import Confirm, is_source
 from engine.importing.verdict import judge
+from engine.importing.wirings import choose_wiring
 from engine.models.files.tensors import count_parameters
 from engine.models.outside import is_published
 from engine.specs.dataset import DatasetSpec
@@ -125,6 +126,9 @@ def import_model(
     with tempfile.TemporaryDirectory() as between:
         patient, images = _open(request, confirm, Path(between), tell)
     _check_images(patient, images)
+    if patient.others:
+        tell(f"Trying {len(patient.others) + 1} networks of these tensors ...")
+        choose_wiring(patient, images, where, _told(request))
     tell("Trying normalisations and masks ...")
     setting = settle(patient, images, where, _told(request))
     tell(f"Measuring clean accuracy on {len(images)} images ...")
@@ -243,7 +247,8 @@ def _measure(
     )
     weights = sum(layer.weights for layer in layers)
     nonzero = sum(layer.density * layer.weights for layer in layers)
-    opinion = judge(logits, images.labels, setting.doubts, patient.stated)
+    doubts = (*patient.doubts, *setting.doubts)
+    opinion = judge(logits, images.labels, doubts, patient.stated)
     report = Report(
         file=Path(request.file).name,
         sha256=patient.sha256,

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 
+import torch
+
 from engine.errors import CrumpleError, ModelError
 from engine.importing.chain import fit_chain
 from engine.importing.families.reading import fit_families
@@ -16,7 +18,7 @@ from engine.importing.read import State
 from engine.importing.torchvision_names import SIZES
 from engine.models.architectures.layouts import best_layout
 from engine.models.architectures.mlp import widths_of
-from engine.models.registry import BUILDERS, Shape, bare
+from engine.models.registry import BUILDERS, Shape, bare, build
 from engine.models.way_out import by_source
 
 _UNCOUNTED = "num_batches_tracked"
@@ -24,6 +26,8 @@ _SIDE = 32
 _TORCHVISION_SIDE = 224
 _MOST_BLOCKS = 150
 _MOST_LISTED = 12
+_PROBE = 64
+"""The side of images that tell whether two networks are wired alike."""
 _MOST_WRONG = 0.4
 """Tensors that do not fit, as a share of those of the file, up to which one looks like another."""
 
@@ -54,26 +58,47 @@ def recognise(
     found += [*families[:1], *fit_chain(state)]
     best = min(found, key=lambda fit: fit.errors, default=None)
     if best is not None and not best.errors:
-        best = replace(best, others=tuple(families[1:]))
+        best = replace(best, others=_others(best, families))
     way = by_source(name, *loading)
     if architecture is not None:
         return _forced(state, name, shape, architecture, best, way)
-    if reason and (best is None or best.errors):
+    complete = f"Nothing is loaded in part: if tensors are missing, save it complete. {way}"
+    near = best is not None and best.errors <= _MOST_WRONG * len(state)
+    if reason and not near:
         raise ModelError(
-            f"The checkpoint {name} looks most like a residual network, but {reason}.",
-            f"Nothing is loaded in part: if tensors are missing, save it complete. {way}",
+            f"The checkpoint {name} looks most like a network of blocks in stages, but {reason}.",
+            complete,
         )
-    if best is None or best.errors > _MOST_WRONG * len(state):
+    if best is None or not near:
         raise ModelError(
             f"The {len(state)} tensors of {name} are of no known architecture: {_listed(state)}.",
             f"If it is one that Crumple knows, name it by --arch. {way}",
         )
     if best.errors:
+        more = f" Read by its blocks, {reason}." if reason else ""
         raise ModelError(
-            f"The checkpoint {name} looks most like {best.architecture}, but {best.complaint()}.",
-            f"Nothing is loaded in part: if tensors are missing, save it complete. {way}",
+            f"The checkpoint {name} looks most like {best.architecture}, but {best.complaint()}."
+            f"{more}",
+            complete,
         )
     return best
+
+
+def _others(best: Fit, families: list[Fit]) -> tuple[Fit, ...]:
+    """The networks of these tensors that are wired otherwise than the best."""
+    if best.wiring is not None or len(families) < 2:
+        return tuple(families[1:])
+    images = torch.rand(2, best.channels, _PROBE, _PROBE, generator=torch.Generator())
+    expected = _answers(best, images)
+    return tuple(one for one in families if not torch.allclose(_answers(one, images), expected))
+
+
+def _answers(fit: Fit, images: torch.Tensor) -> torch.Tensor:
+    shape = (int(images.shape[1]), _PROBE, _PROBE)
+    network = build(fit.wiring or fit.architecture, shape, fit.classes)
+    network.load_state_dict({**network.state_dict(), **fit.state}, strict=True)
+    with torch.no_grad():
+        return network.eval()(images)  # type: ignore[no-any-return]
 
 
 def _listed(state: State) -> str:
@@ -98,8 +123,9 @@ def _forced(
     best: Fit | None,
     way: str,
 ) -> Fit:
-    if best is not None and best.architecture == architecture:
-        fit = best
+    told = [one for one in (best, *best.others) if one.architecture == architecture] if best else []
+    if told:
+        fit = replace(told[0], others=())
     elif widths_of(architecture):
         raise ModelError(
             f"The tensors of {name} are no such chain of linear layers.", way, field="arch"

@@ -17,7 +17,8 @@ class Doubt:
     """Another setting that is more accurate than the one chosen: clearly, or perhaps.
 
     Attributes:
-        kind: ``normalisation``, ``unclear normalisation``, ``density`` or ``unknown density``.
+        kind: ``normalisation``, ``unclear normalisation``, ``density``, ``unknown density`` or
+            ``wiring``.
         label: the better setting.
         better: its accuracy on the trial images.
         chosen: that of the one chosen.
@@ -33,6 +34,8 @@ class Doubt:
     @property
     def field(self) -> str:
         """The option of the command line that would settle it."""
+        if self.kind == "wiring":
+            return "arch"
         return "density" if self.kind in ("density", "unknown density") else "mean"
 
     def sentence(self) -> str:
@@ -44,6 +47,11 @@ class Doubt:
             return (
                 f"the normalisation is not known, and {self.label} is perhaps more accurate "
                 f"({numbers}), which these images cannot tell: give --mean and --std"
+            )
+        if self.kind == "wiring":
+            return (
+                f"its tensors are those of several networks, and {self.label!r} is perhaps more "
+                f"accurate ({numbers}), which these images cannot tell: give --arch"
             )
         if self.kind == "unknown density":
             return f"k is not known, and k = {self.label} is no clear winner: give --density"

@@ -319,3 +319,78 @@ class DenseNet(nn.Module):
             x = self.get_submodule(f"features.{name}" if self.program == "torchvision" else name)(x)
         x = F.avg_pool2d(x, x.shape[-1]).view(x.size(0), -1)
         return self.get_submodule(self.head)(x)  # type: ignore[no-any-return]
+
+
+class Vgg(nn.Module):
+    """kuangliu by default: pools as "M"; ``head`` are the widths of the classifier.
+
+    Args:
+        plan: widths and pools.
+        name: of the list of features.
+        end: "max", "average" of 2x2, or "adaptive", behind the last convolution.
+        dropout: before each linear layer, as with chengyangfu; else behind its ReLU.
+    """
+
+    def __init__(
+        self, plan: Sequence[int | str], *, norm: bool = True, name: str = "features",
+        end: str = "max", head: Sequence[int] = (), dropout: bool = False, flat_norm: bool = False,
+        channels: int = 3, classes: int = 7,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        layers: list[nn.Module] = []
+        i = channels
+        for one in plan:
+            if isinstance(one, int):
+                layers.append(conv(i, one, bias=True))
+                layers += [nn.BatchNorm2d(one)] if norm else []
+                layers.append(nn.ReLU())
+                i = one
+            else:
+                layers.append(nn.MaxPool2d(2))
+        if end == "max":
+            layers += [nn.MaxPool2d(2), nn.AvgPool2d(1, 1)]
+        self.name, self.end = name, end
+        self.add_module(name, nn.Sequential(*layers))
+        linear: list[nn.Module] = []
+        for width in head:
+            linear += [nn.Dropout()] if dropout else []
+            linear.append(nn.Linear(i, width))
+            linear += [nn.BatchNorm1d(width)] if flat_norm else []
+            linear += [nn.ReLU()] if dropout or flat_norm else [nn.ReLU(), nn.Dropout()]
+            i = width
+        last = nn.Linear(i, classes)
+        self.classifier = nn.Sequential(*linear, last) if head else last
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.get_submodule(self.name)(x)
+        if self.end == "average":
+            x = F.avg_pool2d(x, 2)
+        elif self.end == "adaptive":
+            x = F.adaptive_avg_pool2d(x, 1)
+        return self.classifier(x.view(x.size(0), -1))  # type: ignore[no-any-return]
+
+
+class MobileV1(nn.Module):
+    """kuangliu."""
+
+    def __init__(self, width: int = 4, classes: int = 7) -> None:
+        super().__init__()
+        plan = [2, (4, 2), 4, (8, 2), 8, (16, 2), 16, 16, 16, 16, 16, (32, 2), 32]
+        self.conv1, self.bn1 = conv(3, width), nn.BatchNorm2d(width)
+        blocks, i = [], width
+        for one in plan:
+            times, stride = one if isinstance(one, tuple) else (one, 1)
+            block = nn.Module()
+            block.conv1, block.bn1 = conv(i, i, 3, stride, groups=i), nn.BatchNorm2d(i)
+            block.conv2, block.bn2 = conv(i, width * times, 1), nn.BatchNorm2d(width * times)
+            blocks.append(block)
+            i = width * times
+        self.layers = nn.Sequential(*blocks)
+        self.linear = nn.Linear(i, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)))
+        for block in self.layers:
+            x = F.relu(block.bn1(block.conv1(x)))  # type: ignore[operator]
+            x = F.relu(block.bn2(block.conv2(x)))  # type: ignore[operator]
+        return self.linear(F.avg_pool2d(x, 2).view(x.size(0), -1))  # type: ignore[no-any-return]

@@ -93,16 +93,29 @@ def stages_of(layers: Sequence[Layer]) -> Stages:
     if not places or sum(map(len, places.values())) > _MOST_BLOCKS:
         raise Unfit
     stages = [
-        [(name, blocks[name]) for name in sorted(blocks, key=numbered)]
-        for _, blocks in sorted(places.items(), key=lambda one: numbered(one[0]))
+        [(name, inside[name]) for name in sorted(inside, key=numbered)]
+        for _, inside in sorted(places.items(), key=lambda one: numbered(one[0]))
     ]
+    blocks = in_order(stages)
+    _check_alike(blocks)
+    return Stages(blocks, tuple(around))
+
+
+Named = list[tuple[str, list[Layer]]]
+"""Blocks by what the names of their layers begin with."""
+
+
+def in_order(stages: Sequence[Named]) -> tuple[tuple[Block, ...], ...]:
+    """The layers of blocks in an order in which each reads what the one before it gives.
+
+    Raises:
+        Unfit: there is none.
+    """
     for order in _ORDERS:
         try:
-            found = tuple(_stage(one, order) for one in stages)
+            return tuple(_stage(one, order) for one in stages)
         except _DisorderError:
             continue
-        _check_alike(found)
-        return Stages(found, tuple(around))
     _check_alike(_stage(one, None, strict=False) for one in stages)
     raise Unfit("the layers of its blocks do not follow each other")
 
@@ -126,9 +139,7 @@ _ORDERS: tuple[Order | None, ...] = (None, _by_kind("convolution"), _by_kind("no
 """That of the file; and of the numbers, where ``conv1`` comes before ``bn1`` or behind it."""
 
 
-def _stage(
-    blocks: list[tuple[str, list[Layer]]], order: Order | None, strict: bool = True
-) -> tuple[Block, ...]:
+def _stage(blocks: Named, order: Order | None, strict: bool = True) -> tuple[Block, ...]:
     found = [_block(name, not place, layers, order) for place, (name, layers) in enumerate(blocks)]
     for block in found if strict else ():
         _check_order(block.body)

@@ -57,8 +57,10 @@ class Dense:
         newest = self.head.name == "linear"
         large = self.stem.kernel >= _IMAGENET_KERNEL
         pooled = large or self.first is not None
-        other = "new channels last" if newest else "new channels first"
-        found = [("", self._wiring(newest, pooled)), (other, self._wiring(not newest, pooled))]
+        found = [("", self._wiring(newest, pooled))]
+        if self.head.name != "classifier":  # torchvision and what follows it
+            words = "new channels last" if newest else "new channels first"
+            found.append((words, self._wiring(not newest, pooled)))
         if not large:
             words = f"with{'out' if pooled else ''} a max pool behind the stem"
             found.append((words, self._wiring(newest, not pooled)))
@@ -79,7 +81,7 @@ class Dense:
                 _pass(writer, layer, f"pass_{place + 1}")
         writer.layer(self.last)
         writer.put("last_relu", "relu")
-        writer.head(self.head, "head_")
+        writer.head(self.head)
         return writer.wiring()
 
 
@@ -109,10 +111,8 @@ def read_dense(layers: list[Layer]) -> Dense:
         Unfit: they are none.
     """
     found = stages_of(layers)
-    blocks = found.blocks
-    if not all(block.norm_first for block in blocks) or any(one.shortcut for one in blocks):
-        raise Unfit
-    if blocks[0].body[0].size[0] >= blocks[-1].body[0].size[0] or not _grows(found.stages):
+    plain = all(block.norm_first and not block.shortcut for block in found.blocks)
+    if not plain or not _grows(found.stages):
         raise Unfit
     of = {kind: [one for one in found.around if one.kind == kind] for kind in _AROUND}
     stems = [one for one in of["convolution"] if one.size[1] in (1, 3)]

@@ -8,7 +8,10 @@ from typing import Protocol
 from engine.catalog.models.wiring import Wiring
 from engine.importing.families.dense import read_dense
 from engine.importing.families.layers import Layer, layers_of
+from engine.importing.families.mobile import read_mobile
 from engine.importing.families.residual import read_residual
+from engine.importing.families.shuffle import read_shuffle
+from engine.importing.families.vgg import read_vgg
 from engine.importing.families.writer import Unfit
 from engine.importing.fit import Fit
 from engine.importing.read import State
@@ -38,7 +41,13 @@ class Network(Protocol):
         """
 
 
-READERS: tuple[Callable[[list[Layer]], Network], ...] = (read_dense, read_residual)
+READERS: tuple[Callable[[list[Layer]], Network], ...] = (
+    read_mobile,
+    read_shuffle,
+    read_dense,
+    read_vgg,
+    read_residual,
+)
 
 
 def fit_families(state: State) -> tuple[list[Fit], str]:

@@ -141,8 +141,6 @@ class Residual:
         if self.norm_first and any(one.shortcut for one in blocks):
             found.append(raw)
             found += [late, replace(raw, late=late.late)] if wide or deep else []
-        elif deep:
-            found.append(late)
         if any(_pads(one) for one in blocks):
             found.append(replace(usual, behind=not usual.behind))
         if self.last is not None and ".residual." in blocks[0].body[0].name:
@@ -174,7 +172,7 @@ class Residual:
             writer.layer(self.last)
             if choice.activated:
                 writer.put("last_relu", "relu")
-        writer.head(self.head, "head_")
+        writer.head(self.head)
         return writer.wiring()
 
 

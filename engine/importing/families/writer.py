@@ -35,13 +35,13 @@ class Writer:
         """Continue from another node."""
         self.at, self.width = at, width
 
-    def layer(self, layer: Layer, stride: int = 1, padding: int | None = None) -> str:
+    def layer(self, layer: Layer, stride: int = 1, flat: bool = False) -> str:
         """Write a layer of the file.
 
         Args:
-            layer: a convolution keeps the sides, but for its stride, unless told its padding.
+            layer: a convolution keeps the sides, but for its stride.
             stride: of a convolution.
-            padding: likewise.
+            flat: whether a norm reads rows of numbers instead of maps.
 
         Raises:
             Unfit: it reads other channels than are there.
@@ -49,7 +49,8 @@ class Writer:
         if layer.kind == "norm":
             if layer.size[0] != self.width:
                 raise Unfit(f"{layer.name} has {layer.size[0]} channels instead of {self.width}")
-            return self.put(layer.name, "norm", channels=self.width, **_unless(layer.bias))
+            op: Op = "norm1d" if flat else "norm"
+            return self.put(layer.name, op, channels=self.width, **_unless(layer.bias))
         outputs, inputs = layer.size[:2]
         groups = self.width // inputs if layer.kind == "convolution" else 1
         if inputs * groups != self.width or outputs % groups:
@@ -57,17 +58,23 @@ class Writer:
         bias = {"bias": layer.bias} if layer.bias != (layer.kind == "linear") else {}
         sizes: dict[str, Any] = {"inputs": self.width, "outputs": outputs, **bias}
         if layer.kind == "convolution":
-            place = layer.kernel // 2 if padding is None else padding
-            shape = {"stride": (stride, 1), "padding": (place, 0), "groups": (groups, 1)}
+            shape = {
+                "stride": (stride, 1),
+                "padding": (layer.kernel // 2, 0),
+                "groups": (groups, 1),
+            }
             sizes |= {"kernel": layer.kernel}
             sizes |= {key: one for key, (one, usual) in shape.items() if one != usual}
         self.width = outputs
         return self.put(layer.name, layer.kind, **sizes)
 
-    def head(self, layer: Layer, before: str) -> None:
-        """The mean over all pixels, and a linear layer; names begin with ``before``."""
-        self.put(f"{before}pool", "mean")
-        self.put(f"{before}flat", "flatten")
+    def head(self, layer: Layer, mean: Op = "mean") -> None:
+        """The mean over all pixels, and a linear layer.
+
+        ``mean`` and ``adaptive-mean`` differ in their last bits, as programs do.
+        """
+        self.put("head_pool", mean)
+        self.put("head_flat", "flatten")
         self.layer(layer)
 
     def wiring(self) -> Wiring:

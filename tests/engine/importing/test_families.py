@@ -8,26 +8,35 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
+from engine import catalog, models
 from engine.errors import ModelError
 from engine.importing.candidate_model import Patient, from_file
+from engine.importing.doctor import Examined, Request, import_model
 from engine.importing.families.reading import fit_families
 from engine.models import build
-from tests.helpers.checkpoints import ask, lively, pictures
+from engine.models.reshape import fit_shapes
+from engine.specs.dataset import DatasetSpec
+from tests.helpers.checkpoints import ask, labelled, lively, pictures
 from tests.helpers.families import (
     Basic,
     Bottleneck,
     DenseNet,
     Listed,
     MelikeToy,
+    MobileV1,
     PreAct,
     Squeezed,
     Stages,
+    Vgg,
 )
+from tests.helpers.layouts import KuangMobileNetV2
 
 SHAPE = (3, 32, 32)
 FOUR, THREE = (8, 8, 12, 16, 20), (8, 8, 12, 16)
@@ -43,6 +52,34 @@ def _thinned() -> nn.Module:
         lambda i, o, s: Basic(i, o, s, name="downsample", inside=next(inside)), (2, 1, 3), THREE,
         head="fc",
     )  # fmt: skip
+
+
+def _half(model: nn.Module) -> nn.Module:
+    """Half of the channels of every layer but the first and the last."""
+    shapes = {}
+    for key, one in model.state_dict().items():
+        ends = [3 if key == "conv1.weight" else one.shape[1] // 2] if one.dim() > 1 else []
+        if one.dim() == 4 and one.shape[1] == 1:
+            ends = [1]
+        rows = one.shape[0] if key.startswith("linear") else one.shape[0] // 2 if one.dim() else 0
+        shapes[key] = (rows, *ends, *one.shape[2:]) if one.dim() else ()
+    fit_shapes(model, shapes)
+    return model
+
+
+def _small_mobile(width: float) -> nn.Module:
+    """torchvision's with the strides of chenyaofo and huyvnphan."""
+    model = torchvision.models.mobilenet_v2(num_classes=7, width_mult=width)
+    for layer in (model.features[0][0], model.features[2].conv[1][0]):
+        layer.stride = (1, 1)
+    return model
+
+
+def _small_shuffle() -> nn.Module:
+    model = torchvision.models.ShuffleNetV2([2, 3, 1], [8, 12, 16, 20, 24], num_classes=7)
+    model.conv1[0].stride = (1, 1)
+    model.maxpool = nn.Identity()
+    return model
 
 
 USUAL: dict[str, Callable[[], nn.Module]] = {
@@ -127,6 +164,27 @@ USUAL: dict[str, Callable[[], nn.Module]] = {
     "bearpaw densenet-bc": lambda: DenseNet((3, 2, 2), 4, "bearpaw"),
     "andreasveit densenet": lambda: DenseNet((3, 2, 2), 4, "andreasveit", deep=False),
     "huyvnphan densenet": lambda: DenseNet((2, 2, 3, 1), 4, "torchvision"),
+    "kuangliu vgg11": lambda: Vgg([6, "M", 8, "M", 10, 10, "M", 12, 12, "M", 12, 12]),
+    "thinned vgg, chenyaofo's head": lambda: Vgg(
+        [5, "M", 7, 3, "M", 9, "M", 4, "M", 11], head=(9, 8)
+    ),
+    "chengyangfu vgg without norms": lambda: Vgg(
+        [6, "M", 8, "M", 10, "M", 12, 12, "M", 12], norm=False, head=(12, 12), dropout=True
+    ),
+    "network slimming vgg": lambda: Vgg(
+        [6, 5, "M", 8, "M", 10, "M", 12, 7, "M", 12], name="feature", end="average"
+    ),
+    "vgg with a norm in the classifier": lambda: Vgg(
+        [6, "M", 8, "M", 10, 10, "M", 12, "M", 12],
+        name="feature",
+        end="average",
+        head=(9,),
+        flat_norm=True,
+    ),
+    "kuangliu mobilenet": MobileV1,
+    "kuangliu mobilenet-v2, half as wide": lambda: _half(KuangMobileNetV2(7)),
+    "chenyaofo mobilenet-v2": lambda: _small_mobile(0.5),
+    "chenyaofo shufflenet-v2": _small_shuffle,
 }
 
 
@@ -144,11 +202,16 @@ def test_families_say_what_their_definitions_say(name: str, tmp_path: Path) -> N
     torch.save({"net": state, "acc": 93.1}, tmp_path / "m.pth")
     patient = examined(tmp_path / "m.pth")
     assert (patient.classes, patient.channels) == (7, 3)
-    assert torch.equal(ask(patient.network(SHAPE, None), images), ask(model, images))
     # Sorted by name, as safetensors keeps them, the blocks still have an order.
     save_file(model.state_dict(), tmp_path / "m.safetensors")
-    sorted_ = examined(tmp_path / "m.safetensors")
-    assert torch.equal(ask(sorted_.network(SHAPE, None), images), ask(model, images))
+    for found in (patient, examined(tmp_path / "m.safetensors")):
+        assert torch.equal(ask(found.network(SHAPE, None), images), ask(model, images))
+
+
+def _without_pool() -> nn.Module:
+    model = DenseNet((2, 1), 4, "torchvision")
+    model.features.pool0 = nn.Identity()
+    return model
 
 
 UNUSUAL: dict[str, Callable[[], nn.Module]] = {
@@ -160,6 +223,11 @@ UNUSUAL: dict[str, Callable[[], nn.Module]] = {
     "new channels behind": lambda: Stages(
         partial(Basic, name="", option="behind"), (2, 1, 1), (4, 4, 8, 16)
     ),
+    "the mean behind features": lambda: Vgg([6, "M", 8, "M", 10, "M", 12, "M", 12], end="average"),
+    "strides for large images": lambda: torchvision.models.mobilenet_v2(
+        num_classes=7, width_mult=0.25
+    ),
+    "no pool behind the stem": lambda: _without_pool(),
 }  # fmt: skip
 
 
@@ -210,4 +278,47 @@ def test_near_misses_say_what_differs(
 ) -> None:
     message = damaged(change, tmp_path / "m.pt")
     assert re.search(told, message), message
-    assert "looks most like a residual network" in message
+    assert "looks most like a network of blocks in stages" in message
+
+
+def brought(model: nn.Module, tmp_path: Path, right: bool = True, **wish: object) -> Examined:
+    """Imported with images that the model is right about, or random labels."""
+    images = pictures(160)
+    torch.save(lively(model, images).state_dict(), tmp_path / "m.pt")
+    labelled(model, images, tmp_path / "x.npz")
+    if not right:
+        with np.load(tmp_path / "x.npz") as both:
+            x, y = both["x"], both["y"]
+        np.savez(tmp_path / "x.npz", x=x, y=np.random.default_rng(0).permutation(y))
+    request = Request(
+        file=str(tmp_path / "m.pt"), dataset=DatasetSpec(npz=str(tmp_path / "x.npz")), keep=True,
+        **wish,
+    )  # fmt: skip
+    return import_model(request, tmp_path / "library")
+
+
+@pytest.mark.parametrize("name", ["a pool behind a 3x3 stem", "RobustBench preact18"])
+def test_accuracy_decides_between_wirings(name: str, tmp_path: Path) -> None:
+    model = UNUSUAL[name]()
+    done = brought(model, tmp_path)
+    images = pictures(160)
+    assert done.report.clean_accuracy == 1
+    assert torch.equal(ask(done.module, images), ask(model, images))
+    assert any("Its tensors are those of" in note for note in done.report.notes)
+    # It comes back from the library, wired as it was, and as another model than the usual one.
+    catalog.use_library(tmp_path / "library")
+    assert done.card is not None
+    assert torch.equal(ask(models.load(catalog.model_card(done.card.id)), images),
+                       ask(model, images))  # fmt: skip
+    usual = examined(tmp_path / "m.pt")
+    told = brought(model, tmp_path, architecture=usual.architecture, name="usual")
+    assert told.card is not None
+    assert told.card.wiring != done.card.wiring
+    assert told.report.clean_accuracy < 1
+
+
+def test_what_images_do_not_tell_is_asked(tmp_path: Path) -> None:
+    """On random labels no wiring is better; the usual one is taken, and nobody is sure."""
+    done = brought(UNUSUAL["a pool behind a 3x3 stem"](), tmp_path, right=False)
+    assert done.report.architecture == examined(tmp_path / "m.pt").architecture
+    assert done.report.health != "healthy"

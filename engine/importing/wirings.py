@@ -1,0 +1,102 @@
+"""Networks of the same tensors that are wired otherwise: accuracy on the user's images decides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from engine.data import ImageSet
+from engine.importing import setting_trials
+from engine.importing.candidate_model import Patient
+from engine.importing.fit import Fit
+from engine.importing.report import Scaling
+from engine.importing.setting_trials import Outcome
+from engine.importing.verdict import Doubt
+from engine.models.registry import build
+
+
+def choose_wiring(
+    patient: Patient, images: ImageSet, device: torch.device, told: Scaling | None
+) -> None:
+    """Let a patient be the network that is clearly the most accurate, else the usual one.
+
+    Each is tried without a normalisation and with one, as other constants differ little from one
+    of these two.
+
+    Args:
+        patient: with ``others``; gets notes, and doubts if the images do not tell.
+        images: that decide.
+        device: where to compute.
+        told: the normalisation, if it is known.
+    """
+    every = setting_trials.scalings(images)
+    options = [every[0], every[-1]]
+    if told is not None or patient.settled:
+        options = [told if told is not None else patient.scaling]
+    usual = patient.network(images.shape, None)
+    rows = range(setting_trials.trial_images(setting_trials.macs(usual, images), images))
+    names = [patient.architecture, *(one.architecture for one in patient.others)]
+    makers: list[Callable[[], nn.Module]] = [
+        lambda: usual,
+        *(lambda fit=fit: _network(fit, images) for fit in patient.others),
+    ]
+    outcomes = [
+        _outcome(name, make, images, rows, options, device)
+        for name, make in zip(names, makers, strict=True)
+    ]
+    better = [
+        place
+        for place in range(1, len(outcomes))
+        if setting_trials.clearly_better(outcomes[place], outcomes[0], len(patient.others))
+    ]
+    chosen = max(better, key=lambda place: outcomes[place].accuracy, default=0)
+    if chosen:
+        patient.take(patient.others[chosen - 1])
+    _tell(patient, outcomes, chosen)
+
+
+def _network(fit: Fit, images: ImageSet) -> nn.Module:
+    network = build(fit.wiring or fit.architecture, images.shape, fit.classes)
+    network.load_state_dict({**network.state_dict(), **fit.state}, strict=True)
+    return network.eval()
+
+
+def _outcome(
+    name: str,
+    make: Callable[[], nn.Module],
+    images: ImageSet,
+    rows: range,
+    options: Sequence[Scaling | None],
+    device: torch.device,
+) -> Outcome:
+    """With the normalisation that fits it best; always wrong if it takes no such images."""
+    try:
+        network = make()
+        found = [
+            setting_trials.outcome(
+                name, setting_trials.with_scaling(network, option), images, rows, device
+            )
+            for option in options
+        ]
+    except RuntimeError:  # torch pools maps that are too small to nothing, and says so
+        wrong = torch.zeros(len(rows), dtype=torch.bool)
+        return Outcome(name, wrong, torch.full((len(rows),), math.inf, dtype=torch.float64))
+    return found[setting_trials.best(found)]
+
+
+def _tell(patient: Patient, outcomes: Sequence[Outcome], chosen: int) -> None:
+    """What was tried, and who may well be better."""
+    winner = outcomes[chosen]
+    others = [one for one in outcomes if one is not winner]
+    tried = "; ".join(f"{one.label}: {one.accuracy:.1%}" for one in others)
+    patient.notes.append(
+        f"Its tensors are those of {len(outcomes)} networks. Taken is {winner.label}: "
+        f"{winner.accuracy:.1%} of {len(winner.right)} images are right, against {tried}."
+    )
+    for one in others:
+        if setting_trials.perhaps_better(one, winner):
+            accuracies = setting_trials.accuracies(one, winner)
+            patient.doubts += (Doubt("wiring", one.label, *accuracies),)
