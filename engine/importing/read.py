@@ -15,7 +15,14 @@ from safetensors import SafetensorError, safe_open
 
 from engine.errors import ModelError
 from engine.importing import torchscript
-from engine.importing.kinds import KINDS, is_onnx, no_checkpoint, refuse_archive, unknown
+from engine.importing.kinds import (
+    KINDS,
+    is_onnx,
+    no_checkpoint,
+    refuse_archive,
+    refuse_folder,
+    unknown,
+)
 from engine.models.files import safe_pickle
 from engine.models.files.safe_zip import check_sums, damaged, entry_names, open_zip, read_entry
 
@@ -74,7 +81,7 @@ def _has_header(head: bytes, size: int) -> bool:
 
 def _head(path: Path) -> tuple[bytes, int]:
     if path.is_dir():
-        raise ModelError(f"{path} is a folder, not a checkpoint.", KINDS)
+        raise refuse_folder(path)
     try:
         with path.open("rb") as file:
             head, size = file.read(512), os.fstat(file.fileno()).st_size

@@ -105,8 +105,8 @@ def _check_tensor(tensor: onnx.TensorProto, name: str) -> None:
             f"The ONNX file {name} keeps its weights in another file ({where[:80]!r} for "
             f"{called!r}), which is not opened.",
             "Where you trust it, save it whole, with that file beside it: pip install onnx, then "
-            f'python -c "import onnx; onnx.save(onnx.load({name!r}), {_whole(name)!r})", and '
-            f"import {_whole(name)}.",
+            f"in Python onnx.save(onnx.load({name!r}), {_whole(name)!r}), and import "
+            f"{_whole(name)}.",
         )
     kind = onnx.TensorProto.DataType.Name(tensor.data_type)
     if kind not in _BITS:
