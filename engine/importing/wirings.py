@@ -17,6 +17,9 @@ from engine.importing.setting_trials import Outcome
 from engine.importing.verdict import Doubt
 from engine.models.registry import build
 
+_FIRST = 64
+"""Images that each is tried on; what these cannot tell apart is tried on more."""
+
 
 def choose_wiring(
     patient: Patient, images: ImageSet, device: torch.device, told: Scaling | None
@@ -37,25 +40,35 @@ def choose_wiring(
     if told is not None or patient.settled:
         options = [told if told is not None else patient.scaling]
     usual = patient.network(images.shape, None)
-    rows = range(setting_trials.trial_images(setting_trials.macs(usual, images), images))
-    names = [patient.architecture, *(one.architecture for one in patient.others)]
     makers: list[Callable[[], nn.Module]] = [
         lambda: usual,
         *(lambda fit=fit: _network(fit, images) for fit in patient.others),
     ]
-    outcomes = [
-        _outcome(name, make, images, rows, options, device)
-        for name, make in zip(names, makers, strict=True)
-    ]
-    better = [
-        place
-        for place in range(1, len(outcomes))
-        if setting_trials.clearly_better(outcomes[place], outcomes[0], len(patient.others))
-    ]
-    chosen = max(better, key=lambda place: outcomes[place].accuracy, default=0)
+    names = [patient.architecture, *(one.architecture for one in patient.others)]
+
+    def outcome(place: int, count: int) -> Outcome:
+        rows = range(min(count, len(images)))
+        return _outcome(names[place], makers[place], images, rows, options, device)
+
+    outcomes = [outcome(place, _FIRST) for place in range(len(names))]
+    left = setting_trials.as_accurate(outcomes)
+    most = setting_trials.trial_images(setting_trials.macs(usual, images), images)
+    for place in left if len(left) > 1 else ():
+        outcomes[place] = outcome(place, most)
+    chosen = _best(outcomes)
     if chosen:
         patient.take(patient.others[chosen - 1])
     _tell(patient, outcomes, chosen)
+
+
+def _best(outcomes: Sequence[Outcome]) -> int:
+    """The usual one, unless another is clearly more accurate, however many were tried."""
+    better = [
+        place
+        for place in range(1, len(outcomes))
+        if setting_trials.clearly_better(outcomes[place], outcomes[0], len(outcomes) - 1)
+    ]
+    return max(better, key=lambda place: outcomes[place].accuracy, default=0)
 
 
 def _network(fit: Fit, images: ImageSet) -> nn.Module:

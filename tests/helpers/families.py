@@ -5,6 +5,7 @@ Written from the programs' definitions: their names of modules, their order of o
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -102,6 +103,32 @@ class PreAct(nn.Module):
         return out
 
 
+class Units(PreAct):
+    """PreResUnit of pytorchcv: convolutions hold their norms; shortcuts are activated."""
+
+    def __init__(self, i: int, o: int, stride: int) -> None:
+        super().__init__(i, o, stride)
+        parts = [(self.bn1, self.conv1), (self.bn2, self.conv2)]
+        self.body, cut = nn.Module(), getattr(self, "shortcut", None)
+        for number, (norm, layer) in enumerate(parts):
+            self.body.add_module(
+                f"conv{number + 1}", nn.Sequential(OrderedDict(bn=norm, conv=layer))
+            )
+        for name in [*self._modules]:
+            if name != "body":
+                del self._modules[name]
+        if cut is not None:
+            self.identity_conv = cut[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.body.conv1, self.body.conv2
+        out = F.relu(first.bn(x))  # type: ignore[operator,union-attr]
+        short = self.identity_conv(out) if hasattr(self, "identity_conv") else x
+        out = second.conv(F.relu(second.bn(first.conv(out))))  # type: ignore[operator,union-attr]
+        out += short
+        return out
+
+
 class Squeezed(nn.Module):
     """SENet18 of kuangliu."""
 
@@ -184,6 +211,9 @@ class Stages(nn.Module):
         stages: name of the first stage, with its number.
         last: name of the norm behind the blocks, "" if none.
         head: name of the linear layer.
+        hidden: width of one before it, in a list with ReLU and dropout.
+        squares: rows and columns of means that the head reads.
+        unit: of blocks, with their number from 1.
     """
 
     def __init__(
@@ -200,9 +230,13 @@ class Stages(nn.Module):
         bias: bool = False,
         pooled: bool = False,
         activated: bool = True,
+        hidden: int = 0,
+        squares: int = 1,
+        unit: str = "",
         classes: int = 7,
     ) -> None:
         super().__init__()
+        self.squares = squares
         self.stem, self.last, self.head = stem, last, head
         self.pooled, self.activated, self.places = pooled, activated, []
         self._put(stem[0], conv(3, widths[0], kernel, bias=bias))
@@ -215,10 +249,18 @@ class Stages(nn.Module):
                 blocks.append(make(i, o, 2 if place and not number else 1))
                 i = o
             self.places.append(stages(place + 1))
-            self._put(self.places[-1], nn.Sequential(*blocks))
+            named = {unit.format(place + 1): one for place, one in enumerate(blocks)}
+            self._put(
+                self.places[-1],
+                nn.Sequential(*blocks) if not unit else nn.Sequential(OrderedDict(named)),
+            )
         if last:
             self._put(last, nn.BatchNorm2d(i))
-        self._put(head, nn.Linear(i, classes))
+        i *= squares**2
+        ending: nn.Module = nn.Linear(hidden or i, classes)
+        if hidden:
+            ending = nn.Sequential(nn.Linear(i, hidden), nn.ReLU(), nn.Dropout(), ending)
+        self._put(head, ending)
 
     def _put(self, name: str, module: nn.Module) -> None:
         owner: nn.Module = self
@@ -239,7 +281,7 @@ class Stages(nn.Module):
         if self.last:
             x = self.get_submodule(self.last)(x)
             x = F.relu(x) if self.activated else x
-        x = F.avg_pool2d(x, x.shape[-1]).view(x.size(0), -1)
+        x = F.avg_pool2d(x, x.shape[-1] // self.squares).view(x.size(0), -1)
         return self.get_submodule(self.head)(x)  # type: ignore[no-any-return]
 
 

@@ -81,7 +81,7 @@ class Dense:
                 _pass(writer, layer, f"pass_{place + 1}")
         writer.layer(self.last)
         writer.put("last_relu", "relu")
-        writer.head(self.head)
+        writer.head([self.head])
         return writer.wiring()
 
 

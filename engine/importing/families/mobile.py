@@ -83,7 +83,7 @@ class Mobile:
             writer.layer(layer)
         if self.last:
             writer.put("last_act", act)
-        writer.head(self.head, "adaptive-mean" if vision else "mean")
+        writer.head([self.head], "adaptive-mean" if vision else "mean")
         return writer.wiring()
 
     def _write(self, writer: Writer, block: Block, stride: int, act: Op) -> None:

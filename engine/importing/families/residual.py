@@ -7,13 +7,12 @@ is not told by tensors is a ``Choice``: names tell which is usual, the others ca
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 
 from engine.catalog.models.wiring import Wiring
 from engine.importing.families.blocks import Block, Stages, stages_of
 from engine.importing.families.layers import Layer
-from engine.importing.families.writer import Unfit, Writer
+from engine.importing.families.writer import Unfit, Writer, tail_of
 
 _IMAGENET_KERNEL = 7
 
@@ -63,14 +62,19 @@ class Residual:
         first: the norm behind it, or none.
         stages: of blocks.
         last: the norm behind the last block, or none.
-        head: the linear layer.
+        tail: linear layers behind all, mostly one.
     """
 
     stem: Layer
     first: Layer | None
     stages: Stages
     last: Layer | None
-    head: Layer
+    tail: tuple[Layer, ...]
+
+    @property
+    def head(self) -> Layer:
+        """The last linear layer."""
+        return self.tail[-1]
 
     @property
     def norm_first(self) -> bool:
@@ -172,7 +176,7 @@ class Residual:
             writer.layer(self.last)
             if choice.activated:
                 writer.put("last_relu", "relu")
-        writer.head(self.head)
+        writer.head(self.tail)
         return writer.wiring()
 
 
@@ -192,17 +196,16 @@ def read_residual(layers: list[Layer]) -> Residual:
         Unfit: they are none.
     """
     stages = stages_of(layers)
-    kinds = Counter(layer.kind for layer in stages.around)
-    if kinds["convolution"] != 1 or kinds["linear"] != 1 or kinds["norm"] > 2:
+    around, tail = tail_of(stages.around)
+    stems = [layer for layer in around if layer.kind == "convolution"]
+    norms = [layer for layer in around if layer.kind == "norm"]
+    if len(stems) != 1 or len(norms) > 2 or tail[-1].kind != "linear":
         names = ", ".join(layer.name for layer in stages.around[:6])
         raise Unfit(f"around its blocks stand other layers than a stem and a head ({names})")
-    stem = next(layer for layer in stages.around if layer.kind == "convolution")
-    head = next(layer for layer in stages.around if layer.kind == "linear")
     if len({block.norm_first for block in stages.blocks}) > 1:
         raise Unfit("some blocks begin with a norm, others do not")
-    norms = [layer for layer in stages.around if layer.kind == "norm"]
-    first, last = _norms(stem, stages, norms)
-    return Residual(stem, first, stages, last, head)
+    first, last = _norms(stems[0], stages, norms)
+    return Residual(stems[0], first, stages, last, tail)
 
 
 def _norms(stem: Layer, stages: Stages, norms: list[Layer]) -> tuple[Layer | None, Layer | None]:

@@ -73,7 +73,7 @@ class ShuffleNet:
         for layer in self.last:
             writer.layer(layer)
         writer.put("last_relu", "relu")
-        writer.head(self.head, "adaptive-mean")
+        writer.head([self.head], "adaptive-mean")
         return writer.wiring()
 
 

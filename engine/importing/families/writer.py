@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from engine.catalog.models.wiring import IMAGES, Node, Op, Wiring
-from engine.importing.families.layers import Layer
+from engine.importing.families.layers import Layer, numbered
 
 
 class Unfit(Exception):
@@ -68,18 +70,50 @@ class Writer:
         self.width = outputs
         return self.put(layer.name, layer.kind, **sizes)
 
-    def head(self, layer: Layer, mean: Op = "mean") -> None:
-        """The mean over all pixels, and a linear layer.
+    def head(self, layers: Sequence[Layer], mean: Op = "mean") -> None:
+        """Means over the pixels, and linear layers with ReLU between them.
 
-        ``mean`` and ``adaptive-mean`` differ in their last bits, as programs do.
+        The first of them tells how many means of each channel there are: one of all pixels, or
+        some on a square. ``mean`` and ``adaptive-mean`` differ in their last bits, as programs do.
+
+        Raises:
+            Unfit: the layers do not follow each other.
         """
-        self.put("head_pool", mean)
+        side = math.isqrt(max(layers[0].size[-1] // self.width, 1))
+        if side > 1:
+            self.put("head_pool", "adaptive-mean", side=side)
+        else:
+            self.put("head_pool", mean)
         self.put("head_flat", "flatten")
-        self.layer(layer)
+        self.width *= side * side
+        for place, layer in enumerate(layers):
+            self.layer(layer, flat=True)
+            if "linear" in [one.kind for one in layers[place + 1 : place + 2]]:
+                self.put(f"head_relu_{place}", "relu")
 
     def wiring(self) -> Wiring:
         """All that was written."""
         return Wiring(nodes=tuple(self._nodes))
+
+
+def tail_of(layers: Sequence[Layer]) -> tuple[list[Layer], tuple[Layer, ...]]:
+    """Layers around the blocks of a network, and its head: linear layers and norms of their rows.
+
+    Raises:
+        Unfit: there is no linear layer.
+    """
+    linear = sorted((one for one in layers if one.kind == "linear"), key=_by_number)
+    if not linear:
+        raise Unfit("it lacks a linear layer at its end")
+    # A norm of rows stands beside the linear layer that gives them, in the same list.
+    lists = {one.name.rpartition(".")[0] for one in linear} - {""}
+    norms = [one for one in layers if one.kind == "norm" and one.name.rpartition(".")[0] in lists]
+    head = sorted([*linear, *norms], key=_by_number)
+    return [one for one in layers if one not in head], tuple(head)
+
+
+def _by_number(layer: Layer) -> list[tuple[int, str]]:
+    return numbered(layer.name)
 
 
 def _unless(affine: bool) -> dict[str, bool]:

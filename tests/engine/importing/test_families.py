@@ -34,6 +34,7 @@ from tests.helpers.families import (
     PreAct,
     Squeezed,
     Stages,
+    Units,
     Vgg,
 )
 from tests.helpers.layouts import KuangMobileNetV2
@@ -157,6 +158,22 @@ USUAL: dict[str, Callable[[], nn.Module]] = {
         last="bn",
         activated=False,
     ),
+    "pytorchcv preresnet20": lambda: Stages(
+        Units,
+        (2, 1, 1),
+        THREE,
+        stem=("features.init_block", ""),
+        stages="features.stage{}".format,
+        last="features.post_activ.bn",
+        head="output",
+        unit="unit{}",
+    ),
+    "a head of two layers": lambda: Stages(
+        partial(Basic, name="downsample"), (1, 1, 1), THREE, head="fc", hidden=9
+    ),
+    "kuangliu on images of 64 pixels": lambda: Stages(
+        partial(Basic, name="shortcut"), (1, 1, 1), (4, 4, 6, 8), squares=2
+    ),
     "fc and downsample, 3x3 stem": lambda: Stages(
         partial(Basic, name="downsample"), (2, 1, 1, 1), FOUR, **TORCHVISION
     ),
@@ -265,7 +282,7 @@ def lack(prefix: str) -> Callable[[dict[str, torch.Tensor]], object]:
     ("change", "told"),
     [
         (lack("layer1.1.bn2."), "layer1.1 lacks bn2, which other blocks have"),
-        (lack("linear."), r"stand other layers than a stem and a head \(conv1, bn1\)"),
+        (lack("linear."), "it lacks a linear layer at its end"),
         (lack("layer3.0.shortcut.0"), "shortcut layer3.0.shortcut.1 has other layers than a conv"),
         (lambda s: s.update({"layer1.2.conv9.weight": torch.ones(8, 8, 3, 3)}),
          "layer1.2 has conv9, which other blocks lack"),
