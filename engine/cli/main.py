@@ -32,6 +32,10 @@ _LAZY = {
     "train": ("engine.cli.train:train", "Train a base model into the library."),
     "methods": ("engine.cli.methods:methods", "Trust files that bring methods of your own."),
     "check-method": ("engine.cli.checking:check_method", "Try the rules on methods of your own."),
+    "sample-size": (
+        "engine.cli.sample_size:sample_size",
+        "Say how many images tell two robust accuracies apart.",
+    ),
     "import": ("engine.cli.importing:import_", "Examine a checkpoint and put it into the library."),
 }
 """Commands whose module, and torch with it, is imported only when they are asked for."""

@@ -1,0 +1,98 @@
+"""Sample sizes against the definition, closed forms and simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from engine.errors import SpecError
+from engine.statistics.intervals import mcnemar_exact
+from engine.statistics.sample_size import (
+    Disagreement,
+    images_needed,
+    paired_power,
+    smallest_difference,
+)
+
+CASES = [
+    (50, Disagreement(0.2, 0.05)),
+    (50, Disagreement(0.0, 0.15)),
+    (120, Disagreement(0.1, 0.1)),
+    (300, Disagreement(0.24, 0.2)),
+]
+
+
+@pytest.mark.parametrize(("images", "share"), CASES)
+def test_power_is_the_sum_over_all_tables(images: int, share: Disagreement) -> None:
+    """By the definition: every pair of counts, its chance, and what the test says of it."""
+    expected = sum(
+        stats.multinomial.pmf([a, b, images - a - b], images, [share.only_a, share.only_b, rest])
+        for a in range(images + 1)
+        for b in range(images + 1 - a)
+        if a + b < 110 and mcnemar_exact(a, b) <= 0.05
+        for rest in [1 - share.only_a - share.only_b]
+    )
+    most = stats.binom.sf(109, images, share.only_a + share.only_b)
+    assert paired_power(images, share) == pytest.approx(expected, abs=1e-9 + most)
+
+
+@pytest.mark.parametrize("seen", [0.02, 0.1, 0.4])
+def test_where_one_never_wins_alone_six_pairs_decide(seen: float) -> None:
+    """2 / 2^6 is below 5 %, 2 / 2^5 is not."""
+    images = 200
+    assert paired_power(images, Disagreement(seen, 0.0)) == pytest.approx(
+        stats.binom.sf(5, images, seen), abs=1e-9
+    )
+
+
+def test_no_difference_is_found_no_more_often_than_the_level_says() -> None:
+    for differ in (0.01, 0.1, 0.5, 1.0):
+        assert paired_power(400, Disagreement(differ / 2, differ / 2)) <= 0.05
+
+
+@pytest.mark.parametrize("differ", [0.06, 0.1, 0.25, 0.48])
+def test_the_images_reach_the_power_in_simulation(differ: float) -> None:
+    share = Disagreement.of(0.42, 0.38, differ)
+    assert share.only_b - share.only_a == pytest.approx(0.04)
+    images = images_needed(share)
+    assert images is not None
+    rng = np.random.default_rng(0)
+    shares = [share.only_a, share.only_b, 1 - differ]
+    tables = rng.multinomial(images, shares, 4000)
+    told = [mcnemar_exact(int(a), int(b)) <= 0.05 for a, b, _ in tables]
+    assert np.mean(told) == pytest.approx(0.8, abs=0.03)
+
+
+def test_fewer_images_do_not_and_more_agreement_needs_fewer() -> None:
+    needed = [images_needed(Disagreement.of(0.42, 0.38, one)) for one in (0.04, 0.1, 0.2, 0.4)]
+    assert needed == sorted(needed)  # type: ignore[type-var]
+    share = Disagreement.of(0.42, 0.38, 0.1)
+    images = images_needed(share)
+    assert images is not None
+    assert paired_power(images, share) >= 0.8 > paired_power(images - 1, share)
+    assert images_needed(Disagreement(0.1, 0.1)) is None
+
+
+def test_how_far_two_runs_can_disagree() -> None:
+    """By hand: 42 and 38 of 100 can differ on 4 at least, on 80 at most."""
+    assert Disagreement.least(0.42, 0.38) == Disagreement.of(0.42, 0.38, 0.42 - 0.38)
+    both = Disagreement.independent(0.42, 0.38)
+    assert both.only_a == pytest.approx(0.58 * 0.38)
+    assert both.only_b == pytest.approx(0.42 * 0.62)
+    for differ in (0.03, 0.81):
+        with pytest.raises(SpecError, match=r"differ on 0\.04 to 0\.8\."):
+            Disagreement.of(0.42, 0.38, differ)
+
+
+@pytest.mark.parametrize("how", [Disagreement.least, Disagreement.independent])
+def test_the_smallest_difference_just_reaches_the_power(
+    how: Callable[[float, float], Disagreement],
+) -> None:
+    least = smallest_difference(50, 0.4, how)
+    assert least is not None
+    assert paired_power(50, how(0.4, 0.4 - least)) >= 0.8
+    assert paired_power(50, how(0.4, 0.4 - least + 0.005)) < 0.8
+    assert smallest_difference(5, 0.4, how) is None  # five pairs never reach 5 %
