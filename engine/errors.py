@@ -26,19 +26,28 @@ class CrumpleError(Exception):
         hint: the next step, one sentence; may be empty.
         field: the option of the command line that is to blame, without dashes; empty where it is
             none or is not known.
+        table: what the sentence is about in rows, the first the headings; may be empty.
     """
 
-    def __init__(self, message: str, hint: str = "", *, field: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        field: str = "",
+        table: tuple[tuple[str, ...], ...] = (),
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.field = field
+        self.table = table
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
 
-    def __reduce__(self) -> tuple[type[CrumpleError], tuple[str, str], dict[str, str]]:
-        return type(self), (self.message, self.hint), {"field": self.field}
+    def __reduce__(self) -> tuple[type[CrumpleError], tuple[str, str], dict[str, object]]:
+        return type(self), (self.message, self.hint), {"field": self.field, "table": self.table}
 
 
 class SpecError(CrumpleError):

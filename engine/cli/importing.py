@@ -10,9 +10,10 @@ import click
 from engine import catalog
 from engine.cli.lines import progress_bars, say, say_error
 from engine.cli.options import dataset_of, dataset_options
-from engine.errors import SpecError
+from engine.errors import CrumpleError, SpecError
 from engine.host import device as devices
 from engine.host import paths
+from engine.importing import class_file
 from engine.importing.doctor import Request, import_model
 from engine.importing.report import report_text
 from engine.store.artifacts import models_of
@@ -43,8 +44,23 @@ def _numbers(
 @click.option("--mean", callback=_numbers, metavar="A,B,C", help="Normalisation; with --std.")
 @click.option("--std", callback=_numbers, metavar="A,B,C", help="Normalisation; with --mean.")
 @click.option("--part", metavar="KEY", help="Which state dict, where the file holds several.")
+@click.option(
+    "--class",
+    "network",
+    metavar="FILE.py:NAME",
+    help="Your own class, or a function, that the weights of FILE are loaded into.",
+)
+@click.option(
+    "--args", "arguments", default="", metavar="ARGS", help="For it: 'depth=20, width=16'."
+)
+@click.option(
+    "--write-class",
+    type=click.Path(path_type=Path),
+    metavar="FILE.py",
+    help="Import nothing; write a Python file for such a class, with what FILE holds.",
+)
 @click.option("--keep", is_flag=True, help="Store the model even if it is not healthy.")
-@click.option("--trust-code", is_flag=True, help="Run the code of FILE.py:FACTORY.")
+@click.option("--trust-code", is_flag=True, help="Run the code of FILE.py.")
 @click.option("--db", type=click.Path(path_type=Path), help="Database whose library takes it.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda:0 ...")
 @click.option("--json", "as_json", is_flag=True, help="Print the report for programs.")
@@ -63,6 +79,9 @@ def import_(
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
     part: str | None,
+    network: str | None,
+    arguments: str,
+    write_class: Path | None,
     keep: bool,
     trust_code: bool,
     db: Path | None,
@@ -71,9 +90,14 @@ def import_(
 ) -> None:
     """Examine the checkpoint FILE and put it into the model library.
 
-    FILE is a checkpoint, an exported program (.pt2), an ONNX file, FILE.py:FACTORY, or published
-    weights such as torchvision.resnet50. Exit 0 only if the model was stored.
+    FILE is a checkpoint, an exported program (.pt2), an ONNX file, FILE.py:FUNCTION that makes a
+    network with its weights, or published weights such as torchvision.resnet50. The weights of a
+    checkpoint go into a network of your own with --class. Exit 0 only if the model was stored.
     """
+    if write_class is not None:
+        class_file.write_class(Path(file), write_class, part)
+        say(f"{write_class} is written: fill in its class.")
+        return
     library = models_of(db or paths.default_database())
     catalog.use_library(library)
     devices.prepare_host()
@@ -87,6 +111,8 @@ def import_(
         std=std,
         part=part,
         keep=keep,
+        network=network,
+        arguments=arguments,
     )
     with progress_bars("Downloading the weights ..."):
         done = import_model(
@@ -99,5 +125,6 @@ def import_(
     text = done.report.model_dump_json(indent=2) + "\n" if as_json else report_text(done.report)
     click.echo(text, nl=False)
     if done.card is None:
-        say_error("It was not stored.", "To store it all the same: --keep.", done.report.doubted)
+        hint = "To store it all the same: --keep."
+        say_error(CrumpleError("It was not stored.", hint, field=done.report.doubted))
         sys.exit(1)

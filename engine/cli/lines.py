@@ -6,9 +6,9 @@ stands between them.
 
 ``{"doing": "Downloading the weights", "share": 0.45}``
     What is being done; ``share`` in [0,1] only where it is known.
-``{"error": "...", "hint": "...", "field": "density"}``
-    Why nothing came of it, the next step, and the option that is to blame; each of the last two
-    may be empty.
+``{"error": "...", "hint": "...", "field": "density", "table": [["...", "..."], ...]}``
+    Why nothing came of it, the next step, the option that is to blame, and what it is about in
+    rows, the headings first; each of the last three may be empty.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from collections.abc import Iterator
 
 import click
 
+from engine.errors import CrumpleError
+
 _OPTION = "lines"
+_MOST_ROWS = 40
 
 lines_option = click.option(
     "--lines", _OPTION, is_flag=True, hidden=True, help="Progress and errors as JSON lines."
@@ -37,11 +40,22 @@ def say(doing: str) -> None:
     click.echo(json.dumps({"doing": doing}) if in_lines() else doing, err=True)
 
 
-def say_error(message: str, hint: str = "", field: str = "") -> None:
+def say_error(error: CrumpleError) -> None:
     """Tell why nothing came of it."""
-    error = {"error": message, "hint": hint, "field": field}
-    sentence = f"{message} {hint}".strip()
-    click.echo(json.dumps(error) if in_lines() else sentence, err=True)
+    told = {"error": error.message, "hint": error.hint, "field": error.field, "table": error.table}
+    click.echo(json.dumps(told) if in_lines() else sentence_of(error), err=True)
+
+
+def sentence_of(error: CrumpleError) -> str:
+    """An error for the terminal: a sentence, the next step, and its rows below."""
+    if not error.table:
+        return str(error)
+    from tabulate import tabulate
+
+    head, *rows = error.table
+    more = [(f"... and {len(rows) - _MOST_ROWS} more",)] if len(rows) > _MOST_ROWS else []
+    shown = tabulate([*rows[:_MOST_ROWS], *more], head, "simple", disable_numparse=True)
+    return f"{error}\n\n{shown}"
 
 
 @contextlib.contextmanager

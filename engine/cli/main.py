@@ -12,7 +12,7 @@ import click
 
 from engine import __version__, catalog, extensions
 from engine.catalog import SECTIONS
-from engine.cli.lines import in_lines, lines_option, say_error
+from engine.cli.lines import in_lines, lines_option, say_error, sentence_of
 from engine.errors import CrumpleError, StoreError
 from engine.host import paths
 from engine.report.figures import KINDS
@@ -78,13 +78,13 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except CrumpleError as error:
             if in_lines():
-                say_error(error.message, error.hint, error.field)
+                say_error(error)
                 ctx.exit(_Mendable.exit_code)
-            raise _Mendable(str(error)) from None
+            raise _Mendable(sentence_of(error)) from None
         except click.ClickException as error:
             if not in_lines():
                 raise
-            say_error(error.format_message())
+            say_error(CrumpleError(error.format_message()))
             ctx.exit(error.exit_code)
 
 

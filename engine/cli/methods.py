@@ -31,16 +31,22 @@ def add(file: Path, trust_code: bool) -> None:
 @methods.command("list")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def list_(as_json: bool) -> None:
-    """Show trusted files and installed packages, and why one is left out."""
+    """Show trusted files and installed packages, and why one is left out.
+
+    Files that were trusted to import a network from are shown, too; they run in no study.
+    """
     states = extensions.activate()
     if as_json:
         click.echo(json.dumps([asdict(state) for state in states], indent=2))
         return
+    networks = extensions.network_files()
     for state in states:
         click.echo(f"{state.name}: {', '.join(state.ids) or 'nothing'}")
         if state.problem:
             click.echo(f"    left out: {state.problem}")
-    if not states:
+    for file in networks:
+        click.echo(f"{file}: a network of yours")
+    if not states and not networks:
         click.echo("No file is trusted, and no installed package brings methods.", err=True)
 
 

@@ -92,6 +92,7 @@ def _common(root: Path, files: list[Path], cut: Cut | None) -> tuple[str, tuple[
                 f"{files[0].name} is {first.width}x{first.height}.",
                 "Bring them to the size the model takes: resize is the shorter side, crop the "
                 f"square cut from the middle, for example resize = {side} and crop = {side}.",
+                field="resize",
             )
     return mode, (first.height, first.width)
 

@@ -10,7 +10,15 @@ from __future__ import annotations
 from engine.extensions.activation import State, activate, renew
 from engine.extensions.loading import implementation, validated
 from engine.extensions.methods import AttackMethod, CompressionMethod, DatasetMethod, Method
-from engine.extensions.trust import add, is_trusted, remove, unconfirmed
+from engine.extensions.trust import (
+    add,
+    is_trusted,
+    makes_networks,
+    network_files,
+    remove,
+    trust_network,
+    unconfirmed,
+)
 
 __all__ = [
     "AttackMethod",
@@ -22,8 +30,11 @@ __all__ = [
     "add",
     "implementation",
     "is_trusted",
+    "makes_networks",
+    "network_files",
     "remove",
     "renew",
+    "trust_network",
     "unconfirmed",
     "validated",
 ]

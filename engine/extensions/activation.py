@@ -141,7 +141,7 @@ def _packages(record: Record, ask: bool) -> list[Known]:
         found.append(known or Known(provider=provider, problem=_UNASKED))
     if fresh:
         kept = tuple(known for known in found if known.problem != _UNASKED)
-        change(lambda old: Record(files=old.files, packages=kept))
+        change(lambda old: old.model_copy(update={"packages": kept}))
     return found
 
 

@@ -33,12 +33,19 @@ class Known(BaseModel):
 
 
 class Record(BaseModel):
-    """All files that are trusted, and all packages that were asked."""
+    """All files that are trusted, and all packages that were asked.
+
+    Attributes:
+        files: with methods, which run in studies.
+        packages: likewise.
+        networks: files of which networks were imported; they run when they are imported from again.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     files: tuple[Known, ...] = ()
     packages: tuple[Known, ...] = ()
+    networks: tuple[Provider, ...] = ()
 
 
 def read() -> Record:

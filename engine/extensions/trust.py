@@ -12,7 +12,7 @@ from engine.extensions import child, loading
 from engine.extensions.activation import activate, check_free
 from engine.extensions.description import Description
 from engine.extensions.methods import KINDS
-from engine.extensions.providers import of_file, read_source
+from engine.extensions.providers import Provider, of_file, read_source
 from engine.extensions.record import Known, Record, change, read
 
 
@@ -71,8 +71,40 @@ def _of_others(file: str) -> dict[str, Section]:
     }
 
 
+def trust_network(file: Path, content: bytes) -> None:
+    """Remember that a person trusts a file as it is now to make networks.
+
+    Raises:
+        StoreError: the record cannot be written.
+    """
+    provider = _network(file, content)
+
+    def replace(record: Record) -> Record:
+        kept = (one for one in record.networks if one.file != provider.file)
+        return record.model_copy(update={"networks": (*kept, provider)})
+
+    if not makes_networks(file, content):
+        change(replace)
+
+
+def makes_networks(file: Path, content: bytes) -> bool:
+    """Whether a person trusts this content of a file to make networks."""
+    record = read()
+    return _network(file, content) in [*record.networks, *(one.provider for one in record.files)]
+
+
+def network_files() -> tuple[str, ...]:
+    """The files that are trusted to make networks."""
+    return tuple(one.file for one in read().networks)
+
+
+def _network(file: Path, content: bytes) -> Provider:
+    path = file.expanduser().absolute()
+    return of_file(path, content)
+
+
 def remove(name: str) -> str:
-    """Trust a file no longer; what it made stays in databases.
+    """Trust a file no longer; what it made stays in databases and libraries.
 
     Args:
         name: its path or file name, or the id of a method that it brings.
@@ -85,17 +117,24 @@ def remove(name: str) -> str:
     """
     record = read()
     path = str(Path(name).expanduser().absolute())
-    meant = [one for one in record.files if one.provider.file == path] or [
-        one
-        for one in record.files
-        if name == one.provider.origin.name or name in [method.id for method in one.methods]
-    ]
+    all_files = {one.provider.file: one.provider.origin.name for one in record.files}
+    all_files |= {one.file: one.origin.name for one in record.networks}
+    bringing = {
+        one.provider.file for one in record.files if name in [method.id for method in one.methods]
+    }
+    named = {file for file, called in all_files.items() if name == called}
+    meant = {path} if path in all_files else named | bringing
     if len(meant) != 1:
-        known = ", ".join(one.provider.file for one in record.files) or "none"
+        known = ", ".join(all_files) or "none"
         what = "No trusted file is" if not meant else "Several trusted files are"
         raise SpecError(f"{what} called {name!r}.", f"Trusted: {known}.")
     (gone,) = meant
-    files = tuple(one for one in record.files if one != gone)
-    change(lambda old: Record(files=files, packages=old.packages))
+    change(lambda old: _without(old, gone))
     activate(ask=False)
-    return gone.provider.file
+    return gone
+
+
+def _without(record: Record, file: str) -> Record:
+    files = tuple(one for one in record.files if one.provider.file != file)
+    networks = tuple(one for one in record.networks if one.file != file)
+    return record.model_copy(update={"files": files, "networks": networks})

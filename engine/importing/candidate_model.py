@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from engine.importing.onnx_files.child import look_over
 from engine.importing.read import ONNX, PROGRAM, State, read, sha256
 from engine.importing.recognise import recognise
 from engine.importing.report import Scaling
-from engine.importing.source import Confirm, export_source
+from engine.importing.source import Trusted, export_classifier
 from engine.importing.stated import Stated
 from engine.importing.verdict import Doubt
 from engine.models.denormals import in_words, without_denormals, zero_denormals
@@ -142,9 +143,9 @@ def from_file(
         return None
     found = unwrap(content.tree, path.name, part)
     if content.ignored:
-        found.dropped.append(f"objects that are not made: {_few(content.ignored)}")
+        found.dropped.append(f"objects that are not made: {few(content.ignored)}")
     plain, scores = _split(found, density)
-    fit = recognise(plain, path.name, shape, architecture, (*found.loading, not content.ignored))
+    fit = recognise(plain, path.name, shape, architecture)
     if fit.assumed:
         found.notes.append(fit.assumed)
     patient = Patient(
@@ -187,7 +188,8 @@ def _split(found: Unwrapped, density: float | None) -> tuple[State, State]:
     return plain, scores
 
 
-def _few(names: tuple[str, ...]) -> str:
+def few(names: tuple[str, ...]) -> str:
+    """Names for a sentence, the first of many."""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(one[:80] for one in names[:5]) + more
 
@@ -281,20 +283,27 @@ def _left_alone(module: fx.GraphModule) -> list[str]:
     ]
 
 
-def from_source(name: str, shape: Shape, confirm: Confirm, folder: Path) -> Patient:
-    """A factory's network, exported; ``folder`` is for the file in between.
+def from_source(source: Trusted, shape: Shape) -> Patient:
+    """The network that a class or function gives with its weights, exported.
 
     Raises:
-        ModelError: nobody consents, or the network cannot be exported.
+        ModelError: the code fails, or its network cannot be exported.
     """
-    path = folder / "network.pt2"
-    content, notes = export_source(name, shape, confirm)
-    path.write_bytes(content)
-    patient = from_program(path, shape)
+    name = source.code.name
+    content, notes = export_classifier(source.network(), shape, name)
+    patient = from_exported(content, shape)
     patient.notes[:0] = notes
     patient.format = f"network made by {Path(name).name}, exported"
-    patient.sha256 = sha256(Path(name.rpartition(":")[0]))
+    patient.sha256 = source.sha256
     return patient
+
+
+def from_exported(content: bytes, shape: Shape) -> Patient:
+    """A program that was exported here, looked over as one of others is."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.pt2"
+        path.write_bytes(content)
+        return from_program(path, shape)
 
 
 def from_published(name: str, images: ImageSet) -> Patient:

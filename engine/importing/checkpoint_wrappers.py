@@ -39,6 +39,7 @@ class Unwrapped:
 
     Attributes:
         state: names without prefixes.
+        saved: the same tensors under the names that they were saved by, and what was left out.
         steps: wrappers and prefixes in words.
         dropped: what was left out, and why.
         notes: what else was seen.
@@ -54,6 +55,7 @@ class Unwrapped:
     scaling: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     stated: Stated = ()
     loading: tuple[str, str] = ("", "")
+    saved: State = field(default_factory=dict)
 
 
 def unwrap(tree: Any, name: str, part: str | None = None) -> Unwrapped:
@@ -69,6 +71,7 @@ def unwrap(tree: Any, name: str, part: str | None = None) -> Unwrapped:
     """
     weights, steps, notes = _weights(tree, name, part)
     found = Unwrapped(_tensors_only(weights, name), steps, notes=notes)
+    found.saved = dict(found.state)
     found.stated = stated_accuracy(tree)
     before = next(iter(found.state))
     if isinstance(tree, Mapping) and "admm" in tree:

@@ -17,6 +17,7 @@ from engine.compression.layers import weight_layers
 from engine.data import ImageSet
 from engine.errors import DataError, ModelError, SpecError
 from engine.importing import library, setting_trials
+from engine.importing.arguments import parse_arguments
 from engine.importing.candidate_model import (
     Patient,
     from_file,
@@ -25,10 +26,11 @@ from engine.importing.candidate_model import (
     from_source,
 )
 from engine.importing.onnx_files.reading import from_onnx
+from engine.importing.own_class import from_class, read_weights
 from engine.importing.read import ONNX, read
 from engine.importing.report import LayerDensity, Report, Scaling
 from engine.importing.settings import Setting, settle
-from engine.importing.source import Confirm, is_source
+from engine.importing.source import Code, Confirm, is_source, trusted
 from engine.importing.verdict import judge
 from engine.importing.wirings import choose_wiring
 from engine.models.files.tensors import count_parameters
@@ -63,6 +65,8 @@ class Request:
         std: likewise.
         part: the wrapper to take, where a file holds several state dicts.
         keep: store it even if it is not healthy.
+        network: ``file.py:Name`` of a class, or a function, that the weights are loaded into.
+        arguments: for it, or for that of ``file``, as Python writes them.
     """
 
     file: str
@@ -74,6 +78,8 @@ class Request:
     std: tuple[float, ...] | None = None
     part: str | None = None
     keep: bool = False
+    network: str | None = None
+    arguments: str = ""
 
     def check(self) -> None:
         """Raises SpecError if the options do not go together."""
@@ -85,6 +91,42 @@ class Request:
             raise SpecError(f"std is {self.std} but must hold finite numbers above 0.")
         if self.density is not None and not 0 < self.density <= 1:
             raise SpecError(f"density is {self.density!r} but must lie above 0 and at most at 1.")
+        self._check_code()
+
+    def _check_code(self) -> None:
+        if self.network is None:
+            if self.arguments and not is_source(self.file):
+                raise SpecError(
+                    "args are those of a class, and none is named.",
+                    "Name it by --class net.py:Net.",
+                    field="class",
+                )
+            return
+        if not is_source(self.network):
+            raise SpecError(
+                f"class is {self.network!r} but must be a Python file and a name in it.",
+                "Write it as net.py:Net.",
+                field="class",
+            )
+        if is_source(self.file):
+            raise SpecError(
+                f"class goes with a file of weights, and {self.file} makes a network itself.",
+                f"Import {self.file} alone, or name the file of weights.",
+                field="class",
+            )
+        for option, value in (("arch", self.architecture), ("density", self.density)):
+            if value is not None:
+                raise SpecError(
+                    f"{option} is of the networks that Crumple knows, not of a class of one's own.",
+                    f"Leave out --{option} or --class.",
+                    field=option,
+                )
+
+    @property
+    def code(self) -> Code | None:
+        """The class or function to run."""
+        name = self.network or (self.file if is_source(self.file) else None)
+        return Code(name, parse_arguments(self.arguments)) if name else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +165,7 @@ def import_model(
     """
     request.check()
     where = device or torch.device("cpu")
-    with tempfile.TemporaryDirectory() as between:
-        patient, images = _open(request, confirm, Path(between), tell)
+    patient, images = _open(request, confirm, tell)
     _check_images(patient, images)
     if patient.others:
         tell(f"Trying {len(patient.others) + 1} networks of these tensors ...")
@@ -149,31 +190,49 @@ def import_model(
     return Examined(report, module, card)
 
 
-def _open(
-    request: Request, confirm: Confirm, between: Path, tell: Tell
-) -> tuple[Patient, ImageSet]:
+def _open(request: Request, confirm: Confirm, tell: Tell) -> tuple[Patient, ImageSet]:
     """The network and the images; a file that is refused is so before any image is read."""
+    code = request.code
+    if code is not None:
+        return _open_code(request, code, confirm, tell)
     patient = None
     outside = is_published(request.file) and not Path(request.file).exists()
-    if not outside and not is_source(request.file):
+    if not outside:
         patient = _from_file(request, None)
-    images = data.load(request.dataset or _guess(patient), seed=0)
-    tell(f"{len(images)} images of {images.label}")
+    images = _images(request, patient, tell)
     if outside:
         return from_published(request.file, images), images
-    if is_source(request.file):
-        return from_source(request.file, images.shape, confirm, between), images
     if patient is None:
-        return _program(Path(request.file), images, between), images
+        return _program(Path(request.file), images), images
     if patient.architecture.startswith(("torchvision.", "timm.")):
         patient = _from_file(request, images.shape) or patient
     return patient, images
 
 
-def _program(path: Path, images: ImageSet, between: Path) -> Patient:
-    if read(path).format == ONNX:
-        return from_onnx(path, images, between)
-    return from_program(path, images.shape)
+def _program(path: Path, images: ImageSet) -> Patient:
+    if read(path).format != ONNX:
+        return from_program(path, images.shape)
+    with tempfile.TemporaryDirectory() as between:
+        return from_onnx(path, images, Path(between))
+
+
+def _open_code(
+    request: Request, code: Code, confirm: Confirm, tell: Tell
+) -> tuple[Patient, ImageSet]:
+    """The network of a person's code, and the images; whatever can be refused before it runs is."""
+    weights = read_weights(Path(request.file), request.part) if request.network else None
+    source = trusted(code, confirm)
+    images = _images(request, None, tell)
+    tell(f"Running {code.path.name} and exporting its network ...")
+    if weights is None:
+        return from_source(source, images.shape), images
+    return from_class(weights, source, images.shape), images
+
+
+def _images(request: Request, patient: Patient | None, tell: Tell) -> ImageSet:
+    images = data.load(request.dataset or _guess(patient), seed=0)
+    tell(f"{len(images)} images of {images.label}")
+    return images
 
 
 def _from_file(request: Request, shape: tuple[int, int, int] | None) -> Patient | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import importlib.util
+import inspect
 import sys
+import types
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +20,11 @@ from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 from torch.overrides import TorchFunctionMode
 
-from engine.errors import ModelError
+from engine.errors import CrumpleError, ModelError
 from engine.evaluation.guard import default_float32
+from engine.importing import user_modules
+from engine.importing.arguments import NONE, Arguments
+from engine.importing.declared import declared, parsed, read_code
 
 BAKED = (
     "Weights that were computed in each forward (weight or spectral normalisation, masks of "
@@ -28,59 +32,96 @@ BAKED = (
 )
 
 
-def make(path: Path, function: str) -> nn.Module:
-    """The network that a function in a file returns, in eval mode.
+def make(
+    path: Path, name: str, arguments: Arguments = NONE, content: bytes | None = None
+) -> nn.Module:
+    """The network that a class or function in a file gives, in eval mode.
 
     The file can import what lies beside it. What it prints goes to standard error, and what it
     sets for all of torch (the type of new tensors, gradients off) is set back.
 
+    Args:
+        path: of the file.
+        name: of a class of networks, a function that returns one, or a network.
+        arguments: what it is called with.
+        content: of the file, where it was looked at before; just this is run.
+
     Raises:
-        ModelError: the code fails, or it returns something else.
+        ModelError: the code fails, has no such name, takes other arguments, or gives something
+            else.
+        SpecError: the arguments name what the file does not have.
     """
-    spec = importlib.util.spec_from_file_location(f"crumple_user_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    where = f"{path.name}:{name}"
+    content = read_code(path) if content is None else content
+    syntax = parsed(path.name, content)
     try:
-        with _as_before(), _beside(path), contextlib.redirect_stdout(sys.stderr):
-            spec.loader.exec_module(module)
-            made = getattr(module, function)()
+        with _as_before(), user_modules.beside(path), contextlib.redirect_stdout(sys.stderr):
+            module = user_modules.run(path, content, syntax)
+            target = getattr(module, name, None)
+            if target is None:
+                raise _no_such(path, name)
+            made = target if isinstance(target, nn.Module) else _call(target, arguments, module)
+    except CrumpleError:
+        raise
     except SystemExit as error:
         raise ModelError(
             f"{path.name} ends the program when it is loaded ({error.code or 'exit'}).",
             'Keep what belongs to its own command line under: if __name__ == "__main__".',
         ) from None
-    except AttributeError as error:
-        raise ModelError(f"{path.name}:{function} fails: {error}.") from None
     except Exception as error:
+        at = user_modules.line_of(error, path)
         raise ModelError(
-            f"{path.name}:{function} fails: {type(error).__name__}: {error}."
+            f"{where} fails{at}: {type(error).__name__}: {_first_line(error)}."
         ) from error
     if not isinstance(made, nn.Module):
         raise ModelError(
-            f"{path.name}:{function} returns a {type(made).__name__} instead of a torch.nn.Module."
+            f"{where} returns a {type(made).__name__} instead of a torch.nn.Module.", field="class"
         )
     return made.eval()
+
+
+def _call(target: Any, arguments: Arguments, module: types.ModuleType) -> Any:
+    name = getattr(target, "__name__", str(target))
+    places, names = arguments.within(vars(module), Path(module.__file__ or "").name)
+    takes = _signature_of(target)
+    try:
+        if takes is not None:
+            takes.bind(*places, **names)
+    except TypeError as error:
+        raise ModelError(
+            f"{name} cannot be made with ({arguments.text}): {error}.",
+            f"It takes {takes}: give them by --args.",
+            field="args",
+        ) from None
+    return target(*places, **names)
+
+
+def _signature_of(target: Any) -> inspect.Signature | None:
+    """What a class or function takes; None where Python cannot tell."""
+    try:
+        return inspect.signature(target).replace(return_annotation=inspect.Signature.empty)
+    except (TypeError, ValueError):
+        return None
+
+
+def _no_such(path: Path, name: str) -> ModelError:
+    there = ", ".join(one.name for one in declared(path))
+    return ModelError(
+        f"{path.name} has no class or function {name!r}.",
+        f"It has: {there}." if there else "It has no class of networks and no function.",
+        field="class",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or ["no reason"]
+    return lines[0][:300].rstrip(".")
 
 
 @contextlib.contextmanager
 def _as_before() -> Iterator[None]:
     with default_float32(), torch.enable_grad():
         yield
-
-
-@contextlib.contextmanager
-def _beside(path: Path) -> Iterator[None]:
-    """Modules that lie beside a file are found, after all others."""
-    folder = str(path.resolve().parent)
-    sys.path.append(folder)
-    try:
-        yield
-    finally:
-        if folder in sys.path:  # the file may have changed the list
-            sys.path.reverse()
-            sys.path.remove(folder)
-            sys.path.reverse()
 
 
 def bake(network: nn.Module) -> tuple[nn.Module, list[str]]:

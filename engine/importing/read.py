@@ -33,6 +33,7 @@ _LEGACY_PICKLES = 5
 _DEEPEST = 4
 PROGRAM = "exported program (.pt2)"
 ONNX = "ONNX"
+SAFETENSORS = "safetensors"
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _read_safetensors(path: Path) -> Content:
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0].rstrip(".")[:160]
         raise damaged(path.name, reason) from None
-    return Content("safetensors", state)
+    return Content(SAFETENSORS, state)
 
 
 def _loaded(path: Path, foreign: Collection[str]) -> Any:

@@ -37,7 +37,6 @@ def recognise(
     name: str,
     shape: Shape | None,
     architecture: str | None,
-    loading: tuple[str, str, bool] = ("", "", True),
 ) -> Fit:
     """The architecture whose tensors are exactly those of a state dict.
 
@@ -46,7 +45,6 @@ def recognise(
         name: of the file.
         shape: (C, H, W) of the images, if known; some architectures depend on the side.
         architecture: the one that the user says it is; None to find out.
-        loading: what leads from the file to the state dict (``way_out.by_source``).
 
     Raises:
         ModelError: none fits; says what comes nearest and which tensors are missing or left, or
@@ -59,7 +57,7 @@ def recognise(
     best = min(found, key=lambda fit: fit.errors, default=None)
     if best is not None and not best.errors:
         best = replace(best, others=_others(best, families))
-    way = by_source(name, *loading)
+    way = by_source(name)
     if architecture is not None:
         return _forced(state, name, shape, architecture, best, way)
     complete = f"Nothing is loaded in part: if tensors are missing, save it complete. {way}"
@@ -68,11 +66,13 @@ def recognise(
         raise ModelError(
             f"The checkpoint {name} looks most like a network of blocks in stages, but {reason}.",
             complete,
+            field="class",
         )
     if best is None or not near:
         raise ModelError(
             f"The {len(state)} tensors of {name} are of no known architecture: {_listed(state)}.",
             f"If it is one that Crumple knows, name it by --arch. {way}",
+            field="class",
         )
     if best.errors:
         more = f" Read by its blocks, {reason}." if reason else ""
@@ -80,6 +80,7 @@ def recognise(
             f"The checkpoint {name} looks most like {best.architecture}, but {best.complaint()}."
             f"{more}",
             complete,
+            field="class",
         )
     return best
 

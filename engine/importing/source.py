@@ -1,19 +1,24 @@
-"""A user's own network as ``file.py:factory``: run once, with consent, and kept as a program."""
+"""A user's own network as ``file.py:Name``: run once, with consent, and kept as a program."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import fx, nn
 
-from engine.errors import ModelError
+from engine import extensions
+from engine.errors import ModelError, StoreError
 from engine.importing import foreign, outputs
+from engine.importing.arguments import NONE, Arguments
+from engine.importing.declared import parsed, read_code
 from engine.importing.training_mode import lost_in_training
 
 Confirm = Callable[[str], bool]
@@ -32,40 +37,87 @@ _SHAPING = {
 """What may stand behind them."""
 
 
+@dataclass(frozen=True)
+class Code:
+    """A class or function in a Python file, and what it is called with.
+
+    Attributes:
+        name: ``file.py:Name``.
+        arguments: for it.
+    """
+
+    name: str
+    arguments: Arguments = NONE
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self.name.rpartition(":")[0]).expanduser()
+
+    @property
+    def function(self) -> str:
+        """The name in it."""
+        return self.name.rpartition(":")[2]
+
+    @property
+    def label(self) -> str:
+        """For a sentence."""
+        given = f"({self.arguments.text})" if self.arguments.text else ""
+        return f"{self.function}{given} of {self.path.name}"
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """Code that a person lets run.
+
+    Attributes:
+        code: the class or function.
+        content: of its file, as it was trusted; just this is run.
+    """
+
+    code: Code
+    content: bytes
+
+    @property
+    def sha256(self) -> str:
+        """Of the file."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def network(self) -> nn.Module:
+        """Run the file, once, and make its network, in eval mode.
+
+        Raises:
+            ModelError: the code fails, or gives no network.
+        """
+        return foreign.make(self.code.path, self.code.function, self.code.arguments, self.content)
+
+
 def is_source(name: str) -> bool:
-    """Whether a name means a function in a Python file."""
+    """Whether a name means a class or function in a Python file."""
     path, colon, function = name.rpartition(":")
     return bool(colon) and path.endswith(".py") and function.isidentifier()
 
 
-def export_source(
-    name: str, shape: tuple[int, int, int], confirm: Confirm
-) -> tuple[bytes, list[str]]:
-    """Run a factory and export the network it returns.
-
-    Args:
-        name: ``file.py:factory``; the function takes no arguments and returns an ``nn.Module``.
-        shape: (C, H, W) of the images.
-        confirm: is asked before anything runs.
-
-    Returns:
-        The exported program, and what had to be done to it. From then on it alone is used, and
-        nothing is run again.
+def trusted(code: Code, confirm: Confirm) -> Trusted:
+    """Ask whether a file may run, unless a person has trusted it as it is; nothing runs yet.
 
     Raises:
-        ModelError: there is no consent, or the code fails, or its network cannot be exported.
+        ModelError: it cannot be read, is not Python, or there is no consent.
     """
-    path_name, _, function = name.rpartition(":")
-    path = Path(path_name)
-    if not path.is_file():
-        raise ModelError(f"There is no file {path}.", "Write it as file.py:factory.")
+    path, content = code.path.absolute(), read_code(code.path)
+    parsed(path.name, content)
+    with contextlib.suppress(StoreError):  # a record that cannot be read: it is asked
+        if extensions.makes_networks(path, content):
+            return Trusted(code, content)
     if not confirm(f"This runs the code in {path} with all your rights. Run it?"):
         raise ModelError(
-            f"The code in {path.name} was not run: nobody confirmed it.",
+            f"The code in {path} was not run: nobody confirmed it.",
             "Where you trust it, confirm with --trust-code.",
             field="trust-code",
         )
-    return export_classifier(foreign.make(path, function), shape, name)
+    with contextlib.suppress(StoreError):  # it will be asked again
+        extensions.trust_network(path, content)
+    return Trusted(code, content)
 
 
 def export_classifier(
@@ -176,6 +228,8 @@ _WAYS = {
     "numpy": "Compute with torch in forward: what numpy computes is no part of a program.",
     "SymIntArrayRef": "A generator of its own cannot be exported: draw by torch.rand without "
     "one, or draw once in __init__ and keep it by register_buffer.",
+    "shapes cannot be multiplied": "Images of another size may be what it takes: bring them to it "
+    "by --resize and --crop.",
     "is invalid for input of size": "It must take any number of images: reshape by "
     "x.flatten(1) or x.view(x.shape[0], -1), not to a fixed number of rows.",
 }

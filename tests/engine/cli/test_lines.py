@@ -38,7 +38,8 @@ def objects(text: str) -> list[dict[str, Any]]:
 
 
 def refusing(*_: object, **__: object) -> Examined:
-    raise ModelError("The file is odd.", "Name one with --part.", field="part")
+    table = (("in", "out"), ("1", "22"))
+    raise ModelError("The file is odd.", "Name one with --part.", field="part", table=table)
 
 
 def test_an_error_names_hint_and_field(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -47,9 +48,13 @@ def test_an_error_names_hint_and_field(monkeypatch: pytest.MonkeyPatch, tmp_path
     status, out, said = call("--lines", *options)
     assert (status, out) == (2, "")
     assert objects(said) == [
-        {"error": "The file is odd.", "hint": "Name one with --part.", "field": "part"}
+        {
+            **{"error": "The file is odd.", "hint": "Name one with --part.", "field": "part"},
+            "table": [["in", "out"], ["1", "22"]],
+        }
     ]
-    assert call(*options) == (2, "", "Error: The file is odd. Name one with --part.\n")
+    sentence = "Error: The file is odd. Name one with --part."
+    assert call(*options) == (2, "", f"{sentence}\n\nin    out\n----  -----\n1     22\n")
 
 
 def test_a_wrong_option_is_an_error_too(tmp_path: Path) -> None:

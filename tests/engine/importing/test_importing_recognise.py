@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +18,7 @@ from engine.models import build
 from engine.models.architectures.layouts import NARROW, layouts_of
 from engine.models.architectures.small_resnet import DEPTHS, NarrowForm
 from engine.models.way_out import by_source
-from gui.library.import_words import with_example
+from gui.library.import_words import in_window
 from tests.helpers.checkpoints import ask, lively, pictures
 
 
@@ -156,45 +154,6 @@ def test_what_is_no_chain_is_not_taken_for_one(broken: str, tmp_path: Path) -> N
         examined(tmp_path / "m.pt")
 
 
-class Net(nn.Module):
-    """Of no known architecture."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 4, 5)
-        self.fc = nn.Linear(4, 10)
-
-
-Wrap = Callable[[dict[str, torch.Tensor]], object]
-WRAPS: dict[str, tuple[Wrap, str | None]] = {
-    "bare": (lambda state: state, None),
-    "wrapped": (lambda state: {"net": state, "acc": 81.25}, None),
-    "prefixed": (lambda state: {f"module.model.{key}": one for key, one in state.items()}, None),
-    "a list": (lambda state: {"state_dict": [{}, state, state][1:], "err": 0.3}, "1"),
-    "with objects": (lambda state: {"model": state, "args": argparse.Namespace(lr=0.1)}, None),
-}
-
-
-@pytest.mark.parametrize("wrap", WRAPS)
-def test_the_example_for_an_unknown_network_loads_its_weights(
-    wrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    state = Net().state_dict()
-    make, part = WRAPS[wrap]
-    torch.save(make(state), "my net.pth")
-    with pytest.raises(ModelError) as caught:
-        examined(Path("my net.pth"), part)
-    assert "of no known architecture: conv1.weight 4x3x5x5, fc.weight 10x4" in caught.value.message
-    assert "import net.py:make with --trust-code" in caught.value.hint
-    line = re.search(r'"(def make.*return net)"', caught.value.hint)
-    assert line
-    room: dict[str, object] = {"torch": torch, "Net": Net}
-    exec(line[1], room)
-    made = room["make"]()  # type: ignore[operator]
-    assert all(torch.equal(one, state[key]) for key, one in made.state_dict().items())
-
-
 def test_little_in_common_is_not_most_like(tmp_path: Path) -> None:
     """A small VGG has names of VGG-16, and next to nothing else of it."""
     network = nn.Module()
@@ -205,17 +164,8 @@ def test_little_in_common_is_not_most_like(tmp_path: Path) -> None:
         examined(tmp_path / "m.pt")
 
 
-def test_the_way_of_net_py_is_shown_as_a_file_to_copy() -> None:
-    """The words of the engine, as the window shows them; the lines are Python."""
-    way = by_source("a.pth", "['net']")
-    told = f"The 12 tensors of a.pth are of no known architecture. {way}"
-    sentence, code = with_example(told)
-    assert "the lines in Details" in sentence
-    assert "choose net.py as the file, with make as its function" in sentence
-    assert "--" not in sentence
-    assert "def make():\n    net = Net()\n    net.load_state_dict(torch.load('a.pth'" in code
-    compile(code, "net.py", "exec")
-    assert with_example("The file is empty. Give --arch.") == (
-        "The file is empty. Give Architecture.",
-        "",
-    )
+def test_the_way_of_a_class_is_told_in_the_words_of_the_window() -> None:
+    told = in_window(f"The file is of no known architecture. {by_source('a b.pth')}")
+    assert "--" not in told
+    assert "crumple" not in told
+    assert "choose it below as Python file" in told

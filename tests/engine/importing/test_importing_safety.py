@@ -251,7 +251,7 @@ def test_weights_within_an_object_are_not_dug_out(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"a whole network.*torch.nn.modules.linear") as caught:
         import_model(Request(file=str(path)), None)
     assert "state_dict(), 'weights.pth')" in caught.value.hint
-    assert "net.py:make" in caught.value.hint
+    assert "crumple import weights.pth --class net.py:Net --trust-code" in caught.value.hint
 
 
 def test_the_payload_would_have_worked(tmp_path: Path) -> None:
