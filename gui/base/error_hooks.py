@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import TextIO
 
 import platformdirs
-from PySide6.QtCore import QObject, QUrl, Signal
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtCore import QObject, Signal
+
+from gui.base import file_dialogs
 
 _log = logging.getLogger(__name__)
 _LOG_BYTES = 1_000_000
@@ -42,7 +43,7 @@ def log_folder() -> Path:
 
 def open_log_folder() -> None:
     """Show the log files in the system's file manager."""
-    QDesktopServices.openUrl(QUrl.fromLocalFile(str(log_folder())))
+    file_dialogs.show_folder(log_folder())
 
 
 def start_log(folder: Path) -> None:

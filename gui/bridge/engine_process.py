@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QCoreApplication, QObject, QProcess, Signal
@@ -38,6 +39,8 @@ class EngineProcess(QObject):
 
     told = Signal(str, float)
     refused = Signal(str, str)
+    table: tuple[tuple[str, ...], ...] = ()
+    """What a refusal is about in rows, the first the headings; empty for most."""
 
     def __init__(self, arguments: Sequence[str], parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -83,8 +86,9 @@ class EngineProcess(QObject):
         match as_object(line):
             case {"doing": str(doing), **more}:
                 self.told.emit(doing, float(more.get("share", -1)))
-            case {"error": str(message), "hint": str(hint), "field": str(field)}:
+            case {"error": str(message), "hint": str(hint), "field": str(field), **more}:
                 self._refusal = f"{message} {hint}".strip(), field
+                self.table = tuple(tuple(map(str, row)) for row in more.get("table", ()))
             case _:
                 text = line.decode(errors="replace").strip()
                 self._printed = [*self._printed, text][-_KEPT:] if text else self._printed
@@ -109,6 +113,30 @@ class EngineProcess(QObject):
         if error == QProcess.ProcessError.FailedToStart:
             self.refused.emit(f"{self.process.program()} could not be started.", "")
             self.deleteLater()
+
+
+class FileProcess(EngineProcess):
+    """A command that writes one file.
+
+    Args:
+        arguments: the command line that writes it.
+        out: the file that comes of it.
+
+    Signals:
+        written: the file, once it is there.
+    """
+
+    written = Signal(object)
+
+    def __init__(self, arguments: Sequence[str], out: Path, parent: QObject | None = None) -> None:
+        super().__init__(arguments, parent)
+        self._out = out
+
+    def _end(self, code: int | None) -> bool:
+        if code != 0 or not self._out.is_file():
+            return False
+        self.written.emit(self._out)
+        return True
 
 
 def as_object(line: bytes) -> dict[str, Any]:

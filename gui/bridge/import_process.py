@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from pydantic import ValidationError
 from PySide6.QtCore import Signal
@@ -17,6 +18,12 @@ _NOT_STORED = 1
 def import_arguments(options: Sequence[str]) -> list[str]:
     """The command line, after the executable, that imports with these options."""
     return engine_arguments("import", *options, "--json")
+
+
+def class_arguments(file: str, out: Path, part: str) -> list[str]:
+    """The command line that writes a Python file for the network of a checkpoint."""
+    of_part = ("--part", part) if part else ()
+    return engine_arguments("import", file, *of_part, "--write-class", str(out))
 
 
 class ImportProcess(EngineProcess):

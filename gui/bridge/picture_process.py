@@ -1,4 +1,4 @@
-"""What ends in a picture, in a process of its own: charts for print, and pictures of others.
+"""Commands that write a picture in a process of its own: charts for print, and pictures of others.
 
 matplotlib never enters the window, nor does a decoder that works on files of others.
 """
@@ -9,9 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QObject, Signal
-
-from gui.bridge.engine_process import EngineProcess, engine_arguments
+from gui.bridge.engine_process import engine_arguments
 
 _PREVIEWED = {"name": "dataset", "folder": "folder", "root": "root"}
 _PREVIEWED |= {"resize": "resize", "crop": "crop"}
@@ -32,27 +30,3 @@ def preview_arguments(table: Mapping[str, Any], out: Path) -> list[str]:
     given = [(_PREVIEWED[key], str(value)) for key, value in table.items() if key in _PREVIEWED]
     options = [part for name, value in given for part in (f"--{name}", value)]
     return engine_arguments("preview", *options, "--out", str(out))
-
-
-class PictureProcess(EngineProcess):
-    """One picture.
-
-    Args:
-        arguments: the command line that writes it.
-        out: the file that comes of it.
-
-    Signals:
-        written: the file, once it is there.
-    """
-
-    written = Signal(object)
-
-    def __init__(self, arguments: Sequence[str], out: Path, parent: QObject | None = None) -> None:
-        super().__init__(arguments, parent)
-        self._out = out
-
-    def _end(self, code: int | None) -> bool:
-        if code != 0 or not self._out.is_file():
-            return False
-        self.written.emit(self._out)
-        return True

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QEvent, QMimeData, Qt, Signal
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import (
     QFrame,
@@ -20,18 +22,23 @@ from PySide6.QtWidgets import (
 )
 
 from engine.importing.report import Report
+from gui.base import file_dialogs
 from gui.base.page_context import PageContext
-from gui.bridge.import_process import ImportProcess, import_arguments
+from gui.bridge.engine_process import EngineProcess, FileProcess
+from gui.bridge.import_process import ImportProcess, class_arguments, import_arguments
 from gui.library.import_form import ImportForm
-from gui.library.import_words import with_example
+from gui.library.import_words import in_window
 from gui.library.report_view import ReportView
+from gui.library.small_table import SmallTable
 from gui.widgets.dialog import Dialog
 from gui.widgets.icon_button import TextButton
-from gui.widgets.inputs import add_key, dropped_path
+from gui.widgets.inputs import add_key, dropped_paths
 from gui.widgets.message_bar import Message, MessageBar
 from gui.widgets.note_line import NoteLine
 
 _IMAGES = "import/images"
+_MISFITS = 6
+"""Rows of what does not fit that are seen at once."""
 _SURE = (
     "The doctor does not call this network healthy: attacks on it may say nothing about a real "
     "one. It stays marked in the library and in New."
@@ -54,10 +61,11 @@ class ImportDialog(Dialog):
     def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._context = context
-        self._process: ImportProcess | None = None
+        self._process: EngineProcess | None = None
         self.report: Report | None = None
         self.form, self.view, self.stack = ImportForm(), ReportView(), QStackedWidget()
         self.message, self.sure = MessageBar(), MessageBar()
+        self.misfits: SmallTable | None = None
         self.stored = NoteLine("Whether it was stored")
         self.bar, self.doing = QProgressBar(), QLabel()
         self.examine = TextButton("search", "Examine and import", primary=True)
@@ -101,7 +109,7 @@ class ImportDialog(Dialog):
             *(self.cancel, self.examine),
         ):
             last.addWidget(button)
-        column = QVBoxLayout(self)
+        self._column = column = QVBoxLayout(self)
         column.setContentsMargins(16, 16, 16, 16)
         column.addWidget(self.words)
         column.addWidget(self.stack, 1)
@@ -133,11 +141,18 @@ class ImportDialog(Dialog):
         except (ValueError, TypeError, AttributeError):
             return
 
-    def open_file(self, file: str, images: dict[str, Any] | None = None) -> None:
-        """Ask about this file; what runs already goes on."""
-        if self._process is None:
+    def open_file(self, file: str, images: dict[str, Any] | None = None, code: str = "") -> None:
+        """Ask about this file; what runs already goes on.
+
+        Args:
+            file: the one to import; Python beside a checkpoint is that of its network.
+            images: to measure on.
+            code: the Python file of its network.
+        """
+        if self._process is None and not (self.report is None and self.form.add(file)):
             self._begin_again()
             self.form.put_file(file)
+            self.form.code.put(code)
             if images:
                 self.form.put_images(images)
         (self.form.location.path if file else self.form.file).setFocus()
@@ -166,6 +181,20 @@ class ImportDialog(Dialog):
 
     def _form_changed(self) -> None:
         self.message.clear()
+        self._show_misfits(())
+
+    def _show_misfits(self, table: tuple[tuple[str, ...], ...]) -> None:
+        """What does not fit, a row for each, below the sentence; the first are the headings."""
+        if self.misfits is not None:
+            self._column.removeWidget(self.misfits)
+            self.misfits.hide()
+            self.misfits.deleteLater()
+            self.misfits = None
+        if len(table) > 1:
+            self.misfits = SmallTable(table[0], "What does not fit", _MISFITS)
+            self._column.insertWidget(self._column.indexOf(self.sure), self.misfits)
+            self.misfits.set_rows(table[1:])
+        self.words.setVisible(self.report is None and self.misfits is None)
 
     def _change(self) -> None:
         """Back to the fields, to the one that the doctor asks for."""
@@ -180,6 +209,7 @@ class ImportDialog(Dialog):
         self.message.clear()
         self.sure.clear()
         self.form.put_file("")
+        self.form.code.clear()
         for line in self.form.lines.values():
             line.clear()
         self._show()
@@ -211,16 +241,21 @@ class ImportDialog(Dialog):
 
     def run(self, arguments: list[str]) -> None:
         """Import with this command line and show how far it is."""
+        process = ImportProcess(arguments, self)
+        process.finished.connect(self._finished)
+        self._begin(process, "Reading the file ...")
+
+    def _begin(self, process: EngineProcess, doing: str) -> None:
         self.message.clear()
         self.sure.clear()
+        self._show_misfits(())
         self.bar.setRange(0, 0)
-        self.doing.setText("Reading the file ...")
-        self._process = ImportProcess(arguments, self)
-        self._process.told.connect(self._told)
-        self._process.finished.connect(self._finished)
-        self._process.refused.connect(self._refused)
+        self.doing.setText(doing)
+        self._process = process
+        process.told.connect(self._told)
+        process.refused.connect(self._refused)
         self._show()
-        self._process.start()
+        process.start()
 
     @property
     def busy(self) -> bool:
@@ -246,16 +281,64 @@ class ImportDialog(Dialog):
         (self.study if report.model else self.back).setFocus()
 
     def _refused(self, reason: str, field: str) -> None:
+        table = self._process.table if self._process is not None else ()
         self._process = None
         if self.report is not None and reason:
             self.report = None
         self._show()
         if reason:
-            sentence, example = with_example(reason)
-            self.message.show_message(Message(sentence, "", "error", details=example))
-            self.form.point_at(field)
+            self.form.point_at(field)  # where the field says more of itself, it says so first
+            self._complain(in_window(reason), field)
+            self._show_misfits(table)
         else:
             self.message.show_message(Message("Stopped; nothing was stored."))
+
+    def _complain(self, sentence: str, field: str) -> None:
+        """Say what is wrong; where a class is wanted and there is none, offer a file for it."""
+        action = None
+        if field in ("class", "write-class") and not self.form.code.file:
+            action = partial(self._ask_where, sentence)
+        self.message.show_message(
+            Message(sentence, "", "error", button="Write net.py…" if action else "", action=action)
+        )
+
+    # -- a Python file to fill in ----------------------------------------------------------
+
+    def _ask_where(self, sentence: str) -> None:
+        """Ask for a place for the file; without one, the sentence stays."""
+        file = self.form.weights()
+        path = file_dialogs.ask_save(
+            self, "Write a Python file for the network", file_dialogs.PYTHON,
+            str(Path(file).with_name("net.py")),
+        )  # fmt: skip
+        if path is None:
+            self._complain(sentence, "class")
+            return
+        if not file_dialogs.is_code(path):
+            path = path.with_name(f"{path.name}{file_dialogs.CODE_ENDING}")
+        part = self.form.lines["part"].text().strip()
+        process = FileProcess(class_arguments(file, path, part), path, self)
+        process.written.connect(self._written)
+        self._begin(process, f"Writing {path.name} ...")
+
+    def _written(self, path: Path) -> None:
+        """Show where it is; it is not opened itself, as a system may run what is opened."""
+        self._process = None
+        self._show()
+        file_dialogs.show_folder(path.parent)
+        self.message.show_message(
+            Message(
+                f"{path.name} is written, and its folder is open: fill in the class.",
+                "It lists the layers of the file with their shapes.",
+                "ok",
+                button="Choose this file",
+                action=partial(self._choose_written, path),
+            )
+        )
+
+    def _choose_written(self, path: Path) -> None:
+        self.form.code.put(str(path))
+        self.form.code.name.setFocus()
 
     # -- what comes of it ------------------------------------------------------------------
 
@@ -267,15 +350,20 @@ class ImportDialog(Dialog):
         self.close()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        if self._process is None and dropped_path(event.mimeData()) is not None:
+        if self._process is None and _dropped(event.mimeData()):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
-        """A file dropped beside the fields is the one to import."""
-        path = dropped_path(event.mimeData())
-        if path is not None:
+        """What is dropped beside the fields is to be imported."""
+        if files := _dropped(event.mimeData()):
             event.acceptProposedAction()
-            self.open_file(str(path))
+            self.open_file(files[0], code="".join(files[1:]))
+
+    def event(self, event: QEvent) -> bool:
+        """Who comes back from an editor finds the classes as they are now."""
+        if event.type() == QEvent.Type.WindowActivate:
+            self.form.code.look()
+        return super().event(event)
 
     def reject(self) -> None:
         """Escape stops what runs first, and closes then."""
@@ -287,3 +375,8 @@ class ImportDialog(Dialog):
     def closeEvent(self, event: QCloseEvent) -> None:
         self.stop()
         super().closeEvent(event)
+
+
+def _dropped(data: QMimeData) -> list[str]:
+    """The file to import, and perhaps the Python file of its network."""
+    return [str(path) for path in file_dialogs.weights_and_code(dropped_paths(data))]

@@ -6,27 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QFormLayout,
-    QHBoxLayout,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QFormLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from engine import catalog
-from engine.specs.dataset import CUT
+from engine.specs.dataset import CUT, DatasetSpec
+from engine.specs.model_fit import ImagesFound, look_at
 from gui.base import file_dialogs
 from gui.forms.fold import Fold
+from gui.library.code_fields import CodeFields
 from gui.library.import_words import FIELDS
 from gui.widgets.data_location import DataLocation
 from gui.widgets.inputs import ComboBox, LineEdit, PathEdit, SpinBox
-from gui.widgets.note_line import NoteLine
+from gui.widgets.picture_cut import CutBox
 
 _MOST = 10_000_000
-_TRUST = "I trust this file: importing it runs its code once, with all my rights"
 _HINTS = {
     "name": "as the file is called",
     "arch": "recognised from the tensors, for example resnet-18",
@@ -49,13 +44,12 @@ class ImportForm(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.file, self.choose = PathEdit(), QPushButton("Choose…")
-        self.function, self.trust = LineEdit(), QCheckBox(_TRUST)
-        self.code_note = NoteLine("About Python files")
-        self.dataset, self.location = ComboBox(), DataLocation()
+        self.code = CodeFields(self)
+        self.dataset, self.location, self.cut = ComboBox(), DataLocation(), CutBox()
         self.limit = SpinBox()
         self.lines = {key: LineEdit() for key in _HINTS}
         self._datasets = list(catalog.section("datasets"))
-        self._crops: dict[str, Any] = {}
+        self._mixed = False
         self._lay_out()
         self._connect()
         self.put_images({"folder": ""})
@@ -68,15 +62,13 @@ class ImportForm(QWidget):
         self.limit.setSpecialValueText("All images")
         self.limit.setGroupSeparatorShown(True)
         self.file.setPlaceholderText("a checkpoint, a network exported as .pt2, or net.py")
-        self.function.setText("make")
-        self.function.setToolTip("The function in the file that returns the network.")
         rows = QFormLayout()
         rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         rows.addRow("File", self._file_row())
-        self._code = self._code_rows()
-        rows.addRow("", self._code)
+        self.code.add_rows(rows)
         rows.addRow("Images", self.dataset)
         rows.addRow("", self.location)
+        rows.addRow("", self.cut)
         rows.addRow("At most", self.limit)
         rows.addRow(FIELDS["name"], self.lines["name"])
         self.dataset.setToolTip("The images that the clean accuracy is measured on.")
@@ -96,19 +88,6 @@ class ImportForm(QWidget):
         line.addWidget(self.choose)
         return row
 
-    def _code_rows(self) -> QWidget:
-        box = QWidget()
-        column = QVBoxLayout(box)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addWidget(self.code_note)
-        self.code_note.tell("A Python file is run once to export the network it makes.", "warning")
-        row = QFormLayout()
-        row.addRow("Function", self.function)
-        column.addLayout(row)
-        column.addWidget(self.trust)
-        return box
-
     def _rest(self) -> QWidget:
         inside = QWidget()
         rows = QFormLayout(inside)
@@ -124,18 +103,18 @@ class ImportForm(QWidget):
             line.setAccessibleName(FIELDS[key])
         self.file.setAccessibleName("File to import")
         self.choose.setAccessibleName("Choose the file to import")
-        self.function.setAccessibleName("Function")
         self.dataset.setAccessibleName("Images to measure on")
         self.limit.setAccessibleName("Measure on at most so many images")
 
     def _connect(self) -> None:
         self.choose.clicked.connect(self._ask_file)
         self.file.textChanged.connect(lambda _text: self._file_changed())
-        for line in (self.function, *self.lines.values()):
+        for line in self.lines.values():
             line.textEdited.connect(lambda _text: self.changed.emit())
-        self.trust.clicked.connect(lambda _on: self.changed.emit())
+        self.code.changed.connect(self.changed)
         self.dataset.activated.connect(self._dataset_chosen)
-        self.location.changed.connect(self.changed)
+        for part in (self.location, self.cut):
+            part.changed.connect(self._images_changed)
 
     # -- what is shown ---------------------------------------------------------------------
 
@@ -152,11 +131,22 @@ class ImportForm(QWidget):
         self.dataset.setCurrentIndex(self._datasets.index(kind))
         self.location.put(kind, str(data.get(source or "root", "")))
         self.limit.setValue(int(data.get("limit") or 0))
-        self._crops = {key: data[key] for key in ("resize", "crop") if key in data}
-        self.changed.emit()
+        self.cut.put(kind, data)
+        self._images_changed()
 
     def _dataset_chosen(self) -> None:
         self.location.put(self._kind(), "")
+        self.cut.put(self._kind(), {})
+        self._images_changed()
+
+    def _images_changed(self) -> None:
+        """Look at the images from outside: whether they are of one size."""
+        try:
+            look = look_at(DatasetSpec.model_validate(self.images()))
+        except ValidationError:  # no path yet
+            look = ImagesFound()
+        self._mixed = look.mixed
+        self.cut.judge(self.images(), look, [])
         self.changed.emit()
 
     def _kind(self) -> str:
@@ -167,15 +157,17 @@ class ImportForm(QWidget):
         if path is not None:
             self.put_file(str(path))
 
-    @property
-    def runs_code(self) -> bool:
-        """Whether the file is a Python file."""
-        return self.file.text().strip().lower().endswith(".py")
-
     def _file_changed(self) -> None:
-        self._code.setVisible(self.runs_code)
-        self.trust.setChecked(False)  # it is another file now
-        self.changed.emit()
+        self.code.put_file(self.file.text().strip())
+
+    def add(self, file: str) -> bool:
+        """Take a file beside the one that is named, if one of them is Python and one is not."""
+        there = self.file.text().strip()
+        pair = file_dialogs.weights_and_code([Path(there), Path(file)]) if there else []
+        if pair:
+            self.file.setText(str(pair[0]))
+            self.code.put(str(pair[1]))
+        return bool(pair)
 
     # -- what is asked for -----------------------------------------------------------------
 
@@ -186,32 +178,33 @@ class ImportForm(QWidget):
         data: dict[str, Any] = ({} if of_ones_own else {"name": kind}) | self.location.table()
         if self.limit.value():
             data["limit"] = self.limit.value()
-        return data | (self._crops if kind in CUT else {})
+        return data | (self.cut.table() if kind in CUT else {})
 
     def objection(self) -> tuple[str, QWidget] | None:
         """What is missing, and the field that it is missing in."""
         if not self.file.text().strip():
             return "Choose the file of the model.", self.file
-        if self.runs_code and not self.function.text().strip():
-            return "Name the function that returns the network.", self.function
-        if self.runs_code and not self.trust.isChecked():
-            return "A Python file runs code: confirm that you trust it.", self.trust
+        if (about_code := self.code.objection()) is not None:
+            return about_code[0], about_code[1] or self.file
         if "" in self.images().values():
             return "Choose where the images to measure on are.", self.location.path
+        if self._mixed:
+            return "The pictures differ in size: resize and crop them.", self.cut.boxes["resize"]
         mean, std = (self.lines[key].text().strip() for key in ("mean", "std"))
         if bool(mean) != bool(std):
             empty = "std" if mean else "mean"
             return "Mean and Std belong together: give both or neither.", self.lines[empty]
         return None
 
+    def weights(self) -> str:
+        """The file to import, or the published name, as the command line takes it."""
+        file = self.file.text().strip()
+        path = Path(file).expanduser()
+        return str(path.absolute()) if path.exists() else file
+
     def options(self) -> list[str]:
         """The file and the options of ``crumple import`` for it."""
-        file = self.file.text().strip()
-        if Path(file).expanduser().exists():
-            file = str(Path(file).expanduser().absolute())
-        options = [f"{file}:{self.function.text().strip()}" if self.runs_code else file]
-        if self.runs_code:
-            options.append("--trust-code")
+        options = self.code.options(self.weights())
         for key, value in self.images().items():
             options += [f"--{'dataset' if key == 'name' else key}", str(value)]
         for key, line in self.lines.items():
@@ -229,8 +222,10 @@ class ImportForm(QWidget):
             self.lines[option].selectAll()
         elif option in ("dataset", "folder", "npz", "root"):
             (self.location.path if self.location.path.isVisible() else self.dataset).setFocus()
-        elif option == "trust-code":
-            self.trust.setFocus()
+        elif option in self.cut.boxes:
+            self.cut.boxes[option].setFocus()
+        elif option in ("class", "args", "trust-code", "write-class"):
+            (self.code.point_at(option) or self.file).setFocus()
         else:
             self.file.setFocus()
 

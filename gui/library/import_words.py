@@ -20,6 +20,11 @@ FIELDS = {
     "folder": "Images",
     "npz": "Images",
     "root": "Images",
+    "resize": "resize",
+    "crop": "crop",
+    "class": "Python file",
+    "args": "Arguments",
+    "write-class": "Python file",
     "trust-code": "the confirmation that the file may run code",
     "keep": "Keep anyway",
 }
@@ -30,36 +35,19 @@ LEVELS = {"healthy": "ok", "doubtful": "warning", "not healthy": "danger"}
 
 _OPTION = re.compile(rf"--({'|'.join(FIELDS)})\b")
 _SOURCE = "import net.py:make with --trust-code"
-_EXAMPLE = re.compile(r'"(def make\(\): .*?; return net)"')
+_CLASS = re.compile(
+    r"crumple import .+? --class net\.py:Net --trust-code "
+    r"\(--write-class net\.py writes that file to fill in\)"
+)
 _MOST_LAYERS = 200
 
 
 def in_window(text: str) -> str:
     """A sentence of the command line with the names that things have in the window."""
     text = re.sub(r"(?:Give )?--dataset, --folder or --npz", "Choose them below", text)
+    text = _CLASS.sub("choose it as Python file (Write net.py… makes one to fill in)", text)
     text = text.replace(_SOURCE, "choose net.py as the file, with make as its function")
     return _OPTION.sub(lambda match: FIELDS[match[1]], text)
-
-
-def with_example(text: str) -> tuple[str, str]:
-    """A sentence of the command line as in the window, and the file that it shows in one line.
-
-    The second is empty where it shows none.
-    """
-    example = _EXAMPLE.search(text)
-    if not example:
-        return in_window(text), ""
-    head, *lines = re.split(r": (?=net = )|; ", example[1])
-    code = [
-        "import torch",
-        "from my_networks import Net  # your class",
-        "",
-        "",
-        f"{head}:",
-        *(f"    {line}" for line in lines),
-    ]
-    sentence = text.replace(f"the line {example[0]}", "the lines in Details")
-    return in_window(sentence), "\n".join(code)
 
 
 def facts(report: Report) -> list[Fact]:

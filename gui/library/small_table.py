@@ -19,10 +19,12 @@ class SmallTable(QTableWidget):
     Args:
         titles: of the columns.
         name: what it shows, for screen readers.
+        most: rows that are seen at once.
     """
 
-    def __init__(self, titles: Sequence[str], name: str) -> None:
+    def __init__(self, titles: Sequence[str], name: str, most: int = _MOST_ROWS) -> None:
         super().__init__(0, len(titles))
+        self._most = most
         set_up_table(self, name, _ROW)
         self.setHorizontalHeaderLabels(list(titles))
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -44,6 +46,6 @@ class SmallTable(QTableWidget):
                     font.setBold(True)
                     item.setFont(font)
                 self.setItem(line, column, item)
-        shown = min(len(rows), _MOST_ROWS)
+        shown = min(len(rows), self._most)
         self.setFixedHeight(self.horizontalHeader().sizeHint().height() + shown * _ROW + 6)
         self.setVisible(bool(rows))

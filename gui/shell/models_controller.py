@@ -10,9 +10,9 @@ from PySide6.QtCore import QEvent, QMimeData, QObject, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QUndoStack
 from PySide6.QtWidgets import QWidget
 
-from gui.base.file_dialogs import CHECKPOINT_ENDINGS
+from gui.base.file_dialogs import CHECKPOINT_ENDINGS, weights_and_code
 from gui.base.page_context import PageContext
-from gui.widgets.inputs import dropped_path
+from gui.widgets.inputs import dropped_paths
 
 if TYPE_CHECKING:  # both windows come when they are asked for
     from gui.library.import_dialog import ImportDialog
@@ -69,8 +69,16 @@ class ModelsController(QObject):
         if model_id:
             self.library.select(model_id)
 
-    def import_model(self, file: str = "", images: Mapping[str, Any] | None = None) -> None:
-        """Open the import dialog, or bring it to the front, and ask about a file."""
+    def import_model(
+        self, file: str = "", images: Mapping[str, Any] | None = None, code: str = ""
+    ) -> None:
+        """Open the import dialog, or bring it to the front, and ask about a file.
+
+        Args:
+            file: to import.
+            images: to measure on.
+            code: the Python file of its network.
+        """
         if self.dialog is None:
             from gui.library.import_dialog import ImportDialog
 
@@ -79,9 +87,9 @@ class ModelsController(QObject):
             self.dialog.use.connect(self.use)
             self.dialog.show_model.connect(self.show_library)
             self.dialog.destroyed.connect(self._forget)
-            self.dialog.open_file(file, dict(images or {}))
+            self.dialog.open_file(file, dict(images or {}), code)
         elif file:
-            self.dialog.open_file(file, dict(images or {}))
+            self.dialog.open_file(file, dict(images or {}), code)
         self.dialog.show()
         self.dialog.activateWindow()
 
@@ -117,26 +125,30 @@ class ModelsController(QObject):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if isinstance(event, QDragEnterEvent) and event.type() == QEvent.Type.DragEnter:
-            if dropped_file(event.mimeData()) is not None:
+            if dropped_files(event.mimeData()):
                 event.acceptProposedAction()
                 return True
         elif isinstance(event, QDropEvent) and event.type() == QEvent.Type.Drop:
-            file = dropped_file(event.mimeData())
-            if file is not None:
+            files = dropped_files(event.mimeData())
+            if files:
                 event.acceptProposedAction()
-                self._take(file)
+                self._take(files)
                 return True
         return super().eventFilter(watched, event)
 
-    def _take(self, file: Path) -> None:
-        if file.suffix.lower() == _STUDY:
-            self.study_dropped.emit(file)
+    def _take(self, files: list[Path]) -> None:
+        first, *code = files
+        if first.suffix.lower() == _STUDY:
+            self.study_dropped.emit(first)
         else:
-            self.import_model(str(file))
+            self.import_model(str(first), code=str(code[0]) if code else "")
 
 
-def dropped_file(data: QMimeData) -> Path | None:
-    """The one file of this machine that is dragged, if it may be a model or a study."""
-    file = dropped_path(data)
-    known = (*CHECKPOINT_ENDINGS, _STUDY)
-    return file if file is not None and file.suffix.lower() in known else None
+def dropped_files(data: QMimeData) -> list[Path]:
+    """The file of this machine that is dragged, if it may be a model or a study.
+
+    A checkpoint may come with the Python file of its network, which stands second then.
+    """
+    files = weights_and_code(dropped_paths(data))
+    known = (*CHECKPOINT_ENDINGS, _STUDY) if len(files) == 1 else CHECKPOINT_ENDINGS
+    return files if files and files[0].suffix.lower() in known else []

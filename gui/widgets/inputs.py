@@ -45,10 +45,16 @@ def takes_text(widget: QWidget | None) -> bool:
 
 def dropped_path(data: QMimeData) -> Path | None:
     """The one file or folder of this machine that is dragged."""
+    paths = dropped_paths(data)
+    return paths[0] if len(paths) == 1 else None
+
+
+def dropped_paths(data: QMimeData) -> list[Path]:
+    """All files and folders that are dragged; none if one is not of this machine."""
     urls = data.urls() if data.hasUrls() else []
-    if len(urls) != 1 or not urls[0].isLocalFile():
-        return None
-    return Path(urls[0].toLocalFile())
+    if not all(url.isLocalFile() for url in urls):
+        return []
+    return [Path(url.toLocalFile()) for url in urls]
 
 
 class LineEdit(QLineEdit):

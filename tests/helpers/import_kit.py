@@ -53,9 +53,13 @@ def report(**fields: Any) -> Report:
     )
 
 
-def error_line(message: str, hint: str = "", field: str = "") -> str:
+Table = tuple[tuple[str, ...], ...]
+
+
+def error_line(message: str, hint: str = "", field: str = "", table: Table = ()) -> str:
     """What a child process says of an error."""
-    return json.dumps({"error": message, "hint": hint, "field": field}) + "\n"
+    told = {"error": message, "hint": hint, "field": field, "table": table}
+    return json.dumps(told) + "\n"
 
 
 def answer(found: Report) -> list[str]:
@@ -68,7 +72,7 @@ def answer(found: Report) -> list[str]:
     return ["-c", script]
 
 
-def refuse(message: str, hint: str = "", field: str = "") -> list[str]:
+def refuse(message: str, hint: str = "", field: str = "", table: Table = ()) -> list[str]:
     """Arguments of Python that end as a refused import does."""
-    said = f"a library warns\n{error_line(message, hint, field)}"
+    said = f"a library warns\n{error_line(message, hint, field, table)}"
     return ["-c", f"import sys; sys.stderr.write({said!r}); sys.exit(2)"]

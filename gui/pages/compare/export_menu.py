@@ -10,7 +10,8 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QMenu, QWidget
 
 from gui.base import file_dialogs
-from gui.bridge.picture_process import PictureProcess, chart_arguments
+from gui.bridge.engine_process import FileProcess
+from gui.bridge.picture_process import chart_arguments
 from gui.pages.compare.chart_view import ChartView
 from gui.widgets.message_bar import Message
 
@@ -60,7 +61,7 @@ class ExportMenu(QMenu):
             return
         axes = view.figure_axes()
         arguments = chart_arguments(self._database, kind, view.drawn_runs(), path, axes)
-        process = PictureProcess(arguments, path, self)
+        process = FileProcess(arguments, path, self)
         process.written.connect(self._written)
         process.refused.connect(self._refused)
         process.start()

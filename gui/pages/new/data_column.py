@@ -19,9 +19,9 @@ from engine.specs.dataset import CUT, DatasetSpec
 from engine.specs.model_fit import ImagesFound, look_at
 from gui.pages.new.column import StudyColumn
 from gui.pages.new.model_list import ModelList
-from gui.pages.new.picture_cut import CutBox
 from gui.widgets.data_location import OWN, DataLocation
 from gui.widgets.inputs import ComboBox, LineEdit, SpinBox
+from gui.widgets.picture_cut import CutBox
 
 _MOST = 10_000_000
 _KEPT = 200

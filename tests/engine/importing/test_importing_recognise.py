@@ -168,4 +168,4 @@ def test_the_way_of_a_class_is_told_in_the_words_of_the_window() -> None:
     told = in_window(f"The file is of no known architecture. {by_source('a b.pth')}")
     assert "--" not in told
     assert "crumple" not in told
-    assert "choose it below as Python file" in told
+    assert "choose it as Python file" in told

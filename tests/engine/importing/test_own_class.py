@@ -433,6 +433,7 @@ def test_the_command_line_writes_it_and_tells_what_does_not_fit(
     network = trained(code)
     labelled(network, pictures(20, SIDE), code.parent / "x.npz")
     state = {key.replace("fc.", "head."): one for key, one in network.state_dict().items()}
+    state["gate"] = torch.ones(2, 3, 5)  # of no known network
     torch.save(state, "w.pth")
     base = ["import", "w.pth", "--db", "lab.db", "--device", "cpu", "--npz", "x.npz"]
     told = CliRunner().invoke(main, base)

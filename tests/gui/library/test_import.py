@@ -104,24 +104,6 @@ def test_what_is_missing_is_said_at_its_field(dialog: ImportDialog) -> None:
     assert form.lines["std"].hasFocus()
 
 
-def test_a_python_file_runs_only_with_consent(dialog: ImportDialog) -> None:
-    form = dialog.form
-    form.put_images({"name": "digits"})
-    form.put_file("/home/me/net.py")
-    assert form.trust.isVisible()
-    dialog.examine.click()
-    assert dialog._process is None
-    assert "runs code" in dialog.message._text.text()
-    form.trust.click()
-    assert form.objection() is None
-    assert form.options()[:2] == ["/home/me/net.py:make", "--trust-code"]
-    form.put_file("/home/me/other.py")
-    assert not form.trust.isChecked(), "consent was for another file"
-    form.put_file("/home/me/net.pt")
-    assert not form.trust.isVisible()
-    assert "--trust-code" not in form.options()
-
-
 def test_the_file_is_chosen_and_the_images_are_remembered(
     qtbot: QtBot, context: PageContext, dialog: ImportDialog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,7 +343,9 @@ def test_words_of_the_command_line_become_those_of_the_window(text: str, shown: 
     assert in_window(text) == shown
 
 
-def test_every_field_that_an_error_names_has_a_place_in_the_form(dialog: ImportDialog) -> None:
+def test_every_field_that_an_error_names_has_a_place_in_the_form(
+    dialog: ImportDialog, tmp_path: Path
+) -> None:
     named = {
         keyword.value.value
         for file in Path(engine.__file__).parent.rglob("*.py")
@@ -372,7 +356,8 @@ def test_every_field_that_an_error_names_has_a_place_in_the_form(dialog: ImportD
     }
     assert {"density", "mean", *named} <= FIELDS.keys()
     assert len(named) > 4
-    dialog.form.put_file("net.py")
+    (tmp_path / "net.py").write_text("def make(): ...")
+    dialog.form.put_file(str(tmp_path / "net.py"))
     dialog.form.put_images({"folder": "/pictures"})
     for field in named:
         dialog.form.file.setFocus()

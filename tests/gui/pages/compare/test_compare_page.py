@@ -20,7 +20,7 @@ from engine.statistics.intervals import paired_difference
 from engine.store import RunKeys, Writer
 from gui.base import file_dialogs, theme
 from gui.base.model_names import model_title, titles
-from gui.bridge.picture_process import PictureProcess
+from gui.bridge.engine_process import FileProcess
 from gui.pages.compare.compared_runs import references
 from gui.pages.compare.markers import shape
 from tests.helpers.fake_results import STUDY
@@ -311,7 +311,7 @@ def test_a_figure_that_cannot_be_written_says_why(
 
 
 def test_stopping_an_export_leaves_no_process(qtbot: QtBot, tmp_path: Path) -> None:
-    export = PictureProcess(["-c", "import time; time.sleep(60)"], tmp_path / "figure.svg")
+    export = FileProcess(["-c", "import time; time.sleep(60)"], tmp_path / "figure.svg")
     told: list[str] = []
     export.refused.connect(lambda reason, _field: told.append(reason))
     export.start()

@@ -15,7 +15,8 @@ from engine.catalog.models.cards import ModelCard
 from engine.specs.dataset import CUT
 from engine.specs.model_fit import ImagesFound
 from gui.base.png_files import read_png
-from gui.bridge.picture_process import PictureProcess, preview_arguments
+from gui.bridge.engine_process import FileProcess
+from gui.bridge.picture_process import preview_arguments
 from gui.widgets.inputs import SpinBox
 from gui.widgets.layouts import stack
 from gui.widgets.note_line import NoteLine
@@ -37,7 +38,7 @@ class CutBox(QWidget):
         super().__init__()
         self._table: dict[str, Any] = {}
         self._proposal = 0
-        self._process: PictureProcess | None = None
+        self._process: FileProcess | None = None
         self._folder: TemporaryDirectory[str] | None = None
         self.boxes = {"resize": SpinBox(), "crop": SpinBox()}
         self.propose, self.preview = QPushButton(), QPushButton("Preview")
@@ -116,7 +117,7 @@ class CutBox(QWidget):
         self._forget()
         self._folder = TemporaryDirectory(prefix="crumple-")
         out = Path(self._folder.name) / "preview.png"
-        self._process = PictureProcess(preview_arguments(self._table, out), out, self)
+        self._process = FileProcess(preview_arguments(self._table, out), out, self)
         self._process.written.connect(self._show)
         self._process.refused.connect(self._refuse)
         self.preview.setEnabled(False)
