@@ -62,6 +62,10 @@ class ModelError(CrumpleError):
     """A model is missing, damaged or does not fit the data."""
 
 
+class DownloadError(CrumpleError):
+    """A file cannot be fetched from the network, or is not the one that was published."""
+
+
 class StoreError(CrumpleError):
     """The database cannot be opened, read or written."""
 

@@ -12,11 +12,12 @@ from engine.catalog import missing_files
 from engine.catalog.datasets import FILES
 from engine.cli.bars import Bar
 from engine.cli.options import Interrupt
-from engine.data.download import Progress, download
+from engine.data.download import download
 from engine.data.inventory import inventory
 from engine.data.source import expanded
 from engine.errors import Cancelled
 from engine.host import paths
+from engine.host.downloads import Progress
 
 _STEP = 2**20
 """Bytes between two lines of progress for programs."""

@@ -4,8 +4,8 @@ The window starts its child processes with the hidden option ``--lines`` before 
 line of standard error that is a JSON object is then meant for it; what libraries print there
 stands between them.
 
-``{"doing": "Downloading the weights", "share": 0.45}``
-    What is being done; ``share`` in [0,1] only where it is known.
+``{"doing": "Downloading the weights", "share": 0.45, "done": 45000000, "total": 100000000}``
+    What is being done; ``share`` in [0,1] only where it is known, the bytes only of files.
 ``{"error": "...", "hint": "...", "field": "density", "table": [["...", "..."], ...]}``
     Why nothing came of it, the next step, the option that is to blame, and what it is about in
     rows, the headings first; each of the last three may be empty.
@@ -68,9 +68,13 @@ def progress_bars(doing: str) -> Iterator[None]:
     from tqdm import tqdm
 
     def tell(bar: tqdm[object], *_args: object, **_options: object) -> bool:
+        line: dict[str, object] = {"doing": doing}
         if bar.total:
-            share = round(min(bar.n / bar.total, 1.0), 3)
-            click.echo(json.dumps({"doing": doing, "share": share}), err=True)
+            line["share"] = round(min(bar.n / bar.total, 1.0), 3)
+        if bar.unit == "B":
+            line |= {"done": int(bar.n), "total": bar.total}
+        if len(line) > 1:
+            click.echo(json.dumps(line), err=True)
         return True
 
     drawn = tqdm.display

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import http.client
 import os
 import shutil
-import ssl
 import tarfile
 import tempfile
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.catalog import missing_files
-from engine.errors import Cancelled, DataError
+from engine.errors import DataError, DownloadError
 from engine.events import ShouldStop
-
-Progress = Callable[[str, int, int | None], None]
-"""Told the name of the file, the bytes that are there, and how many there will be if known."""
-
-_CHUNK = 2**18
-_TIMEOUT = 30.0
-_AGENT = "crumple"
+from engine.host.downloads import Digest, Progress, fetch
 
 
 @dataclass(frozen=True)
@@ -69,7 +58,8 @@ def download(
     has another checksum than published is deleted.
 
     Raises:
-        DataError: the folder cannot be written, no address answers, or the checksum is wrong.
+        DataError: the folder cannot be written, or what came is no such dataset.
+        DownloadError: no address answers, or the checksum is wrong.
         Cancelled: it was stopped.
     """
     if not missing_files(name, root):
@@ -102,7 +92,7 @@ def _unpacked(archive: Archive, root: Path) -> Path:
 def _obtain(archive: Archive, root: Path, progress: Progress, should_stop: ShouldStop) -> None:
     """Fetch and unpack; a good archive that lies there already is used and left."""
     packed = root / archive.name
-    ours = not packed.is_file() or _md5(packed) != archive.md5
+    ours = not packed.is_file() or not Digest("md5", archive.md5).fits(packed)
     if ours:
         _fetch_any(archive, packed, progress, should_stop)
     if packed.suffix == ".gz":
@@ -114,84 +104,12 @@ def _obtain(archive: Archive, root: Path, progress: Progress, should_stop: Shoul
 def _fetch_any(archive: Archive, target: Path, progress: Progress, should_stop: ShouldStop) -> None:
     for place, url in enumerate(archive.urls, 1):
         try:
-            fetch(url, target, archive.md5, progress, should_stop)
-        except DataError:
+            fetch(url, target, Digest("md5", archive.md5), progress, should_stop)
+        except DownloadError:
             if place == len(archive.urls):
                 raise
         else:
             return
-
-
-def fetch(
-    url: str, target: Path, md5: str, progress: Progress, should_stop: ShouldStop = lambda: False
-) -> None:
-    """Download one file, from where an earlier try ended; it is there whole or not at all.
-
-    Raises:
-        DataError: the address does not answer, the connection ended early, or the checksum is
-            wrong; in the last case nothing is left behind.
-        Cancelled: it was stopped.
-    """
-    partial = target.with_name(f"{target.name}.part")
-    try:
-        _receive(url, partial, progress, should_stop)
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise _unreachable(url, f"{error.code} {error.reason}") from None
-    except urllib.error.URLError as error:
-        reason = getattr(error.reason, "strerror", None) or error.reason
-        raise _unreachable(url, str(reason)) from None
-    except (http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError) as error:
-        raise _unreachable(url, str(error) or type(error).__name__) from None
-    if _md5(partial) != md5:
-        partial.unlink()
-        raise DataError(
-            f"What {url} sent has another checksum than published, so it was deleted.",
-            "Try again later; if it stays so, get the dataset elsewhere and name its folder.",
-        )
-    os.replace(partial, target)
-
-
-def _receive(url: str, partial: Path, progress: Progress, should_stop: ShouldStop) -> None:
-    have = partial.stat().st_size if partial.exists() else 0
-    headers = {"User-Agent": _AGENT, **({"Range": f"bytes={have}-"} if have else {})}
-    try:
-        answer = urllib.request.urlopen(
-            urllib.request.Request(url, headers=headers), timeout=_TIMEOUT
-        )
-    except urllib.error.HTTPError as error:
-        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
-            error.close()
-            return  # nothing is left to send: the checksum decides
-        raise
-    with answer:
-        resumed = answer.status == http.HTTPStatus.PARTIAL_CONTENT
-        done = have if resumed else 0
-        total = None if answer.length is None else done + answer.length
-        with partial.open("ab" if resumed else "wb") as file:
-            name = partial.name.removesuffix(".part")
-            progress(name, done, total)
-            while chunk := answer.read(_CHUNK):
-                file.write(chunk)
-                done += len(chunk)
-                progress(name, done, total)
-                if should_stop():
-                    raise Cancelled
-    if total is not None and done < total:
-        raise ConnectionError(f"the connection ended after {done:,} of {total:,} bytes")
-
-
-def _unreachable(url: str, reason: str) -> DataError:
-    return DataError(
-        f"{url} cannot be downloaded: {reason}.",
-        "Check the connection and start the download again: it goes on where it stopped.",
-    )
-
-
-def _md5(file: Path) -> str:
-    from torchvision.datasets.utils import calculate_md5
-
-    return str(calculate_md5(file))
 
 
 def _unpack(packed: Path, folder: Path) -> None:

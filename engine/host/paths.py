@@ -35,6 +35,14 @@ def datasets() -> Path:
     return Path(platformdirs.user_data_dir("crumple", appauthor=False)) / "datasets"
 
 
+def weights() -> Path:
+    """Where downloaded weights lie: ``CRUMPLE_WEIGHTS``, else one in the user data folder."""
+    chosen = os.environ.get("CRUMPLE_WEIGHTS")
+    if chosen:
+        return Path(chosen)
+    return Path(platformdirs.user_data_dir("crumple", appauthor=False)) / "weights"
+
+
 def methods() -> Path:
     """The record of trusted methods: in ``CRUMPLE_METHODS``, else in the user data folder.
 

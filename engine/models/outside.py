@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
+import pickle
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from torch import nn
 
 from engine.errors import ModelError
+from engine.host import paths
+from engine.models.weights import of_drive, of_hub, of_torchvision
 
 Shape = tuple[int, int, int]
 
@@ -61,14 +66,28 @@ class PublishedNetwork:
     source: str
 
 
-def _package(name: str, extra: str) -> ModuleType:
+def package(name: str, extra: str) -> ModuleType:
+    """A module of another package.
+
+    Raises:
+        ModelError: the package is not installed.
+    """
     try:
+        if extra == "robustbench":
+            _name_autoattack()
         return importlib.import_module(name)
     except ImportError:
         raise ModelError(
             f"The package {extra!r} is not installed.",
             f"Install it: pip install 'crumple[{extra}]'.",
         ) from None
+
+
+def _name_autoattack() -> None:
+    """Offer pyautoattack as autoattack too, as RobustBench 1.1 needs the one and asks for both."""
+    if importlib.util.find_spec("autoattack") is None:
+        for name in ("", ".state"):
+            sys.modules[f"autoattack{name}"] = importlib.import_module(f"pyautoattack{name}")
 
 
 def _unknown(package: str, name: str, known: list[str]) -> ModelError:
@@ -83,13 +102,13 @@ def _unknown(package: str, name: str, known: list[str]) -> ModelError:
 
 def torchvision_names() -> list[str]:
     """All classification models of torchvision."""
-    models = _package("torchvision.models", "torchvision")
+    models = package("torchvision.models", "torchvision")
     # Segmentation, detection and video have modules of their own; quantised twins are no fp32.
     return [str(name) for name in models.list_models(module=models)]
 
 
 def _torchvision(name: str, shape: Shape, classes: int, **options: Any) -> nn.Module:
-    models = _package("torchvision.models", "torchvision")
+    models = package("torchvision.models", "torchvision")
     known = torchvision_names()
     if name not in known:
         raise _unknown("torchvision", name, known)
@@ -122,7 +141,7 @@ def auxiliary(tensors: Collection[str]) -> set[str]:
 
 
 def _timm(name: str, shape: Shape, classes: int) -> nn.Module:
-    timm = _package("timm", "timm")
+    timm = package("timm", "timm")
     if not timm.is_model(name):
         raise _unknown("timm", name, timm.list_models())
     module: nn.Module = timm.create_model(
@@ -139,7 +158,7 @@ def _robustbench(name: str, shape: Shape, classes: int) -> nn.Module:
 
 
 def _robustbench_entry(threat: str, id_: str, classes: int | None) -> tuple[Any, str]:
-    zoo = _package("robustbench.model_zoo", "robustbench")
+    zoo = package("robustbench.model_zoo", "robustbench")
     known: list[str] = []
     for dataset, threats in zoo.model_dicts.items():
         value = str(dataset.value)
@@ -167,7 +186,7 @@ def is_published(name: str) -> bool:
 
 
 def fetch(name: str, shape: Shape, classes: int) -> PublishedNetwork:
-    """Load published weights; the package downloads them if it has not done so before.
+    """Load published weights; they are downloaded if they do not lie there already.
 
     Args:
         name: ``torchvision.resnet50``, ``timm.resnet18`` or ``robustbench.Linf.ID``.
@@ -175,14 +194,15 @@ def fetch(name: str, shape: Shape, classes: int) -> PublishedNetwork:
         classes: of the dataset; decides which of RobustBench's datasets is meant.
 
     Raises:
-        ModelError: no such model, no weights for it, or they cannot be downloaded.
+        ModelError: no such model, or no weights for it.
+        DownloadError: they cannot be downloaded; what came stays for the next try.
     """
-    package, _, rest = name.partition(".")
+    package_name, _, rest = name.partition(".")
     load = {
         "torchvision": _fetch_torchvision,
         "timm": _fetch_timm,
         "robustbench": _fetch_robustbench,
-    }[package]
+    }[package_name]
     try:
         # The packages announce their downloads on stdout, which is for results alone.
         with contextlib.redirect_stdout(sys.stderr):
@@ -190,16 +210,18 @@ def fetch(name: str, shape: Shape, classes: int) -> PublishedNetwork:
     except OSError as error:
         raise ModelError(
             f"The weights of {name} cannot be downloaded: {error}.",
-            "Check the connection, or download them elsewhere and import the file.",
+            "Check the connection and the room on the disk, or download them elsewhere and import "
+            "the file.",
         ) from None
 
 
 def _fetch_torchvision(name: str, shape: Shape, classes: int) -> PublishedNetwork:
-    models = _package("torchvision.models", "torchvision")
+    models = package("torchvision.models", "torchvision")
     known = torchvision_names()
     if name not in known:
         raise _unknown("torchvision", name, known)
     weights = models.get_model_weights(name).DEFAULT
+    of_torchvision(weights.url)
     transforms = weights.transforms()
     module = _torchvision(name, shape, len(weights.meta["categories"]), weights=weights)
     mean, std = tuple(transforms.mean), tuple(transforms.std)
@@ -209,20 +231,47 @@ def _fetch_torchvision(name: str, shape: Shape, classes: int) -> PublishedNetwor
 
 
 def _fetch_timm(name: str, shape: Shape, classes: int) -> PublishedNetwork:
-    timm = _package("timm", "timm")
+    timm = package("timm", "timm")
     if not timm.is_model(name):
         raise _unknown("timm", name, timm.list_models())
-    module = timm.create_model(name, pretrained=True)
-    found = module.pretrained_cfg
-    mean, std = tuple(found["mean"]), tuple(found["std"])
-    return PublishedNetwork(module.eval(), f"timm.{name}", mean, std, str(found.get("url") or name))
+    found = timm.get_pretrained_cfg(name)
+    hub = found.hf_hub_id if found else None
+    if not hub:
+        raise ModelError(
+            f"timm has no weights of {name!r} on the hub.", "See crumple list models --published."
+        )
+    # timm would fetch the file into a cache of its own, and anew if it was cut off.
+    given = {"file": str(of_hub(hub, name)), "custom_load": False}
+    module = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=given)
+    mean, std = tuple(found.mean), tuple(found.std)
+    return PublishedNetwork(module.eval(), f"timm.{name}", mean, std, hub)
 
 
 def _fetch_robustbench(name: str, shape: Shape, classes: int) -> PublishedNetwork:
     threat, _, id_ = name.partition(".")
     entry, dataset = _robustbench_entry(threat, id_, classes)
-    utils = _package("robustbench.utils", "robustbench")
-    module = utils.load_model(id_, dataset=dataset, threat_model=threat)
+    utils = package("robustbench.utils", "robustbench")
+    root = paths.weights() / "robustbench"
+    for drive_id, file in _drive_files(entry, root / dataset / threat / f"{id_}.pt"):
+        of_drive(drive_id, file)
+    try:
+        module = utils.load_model(id_, model_dir=root, dataset=dataset, threat_model=threat)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        raise ModelError(
+            f"What was downloaded for robustbench.{name} cannot be loaded: "
+            f"{str(error).splitlines()[0]}.",
+            f"If it was cut off, delete it in {root / dataset / threat} and try again.",
+        ) from None
     return PublishedNetwork(
         module.eval(), f"robustbench.{name}", (), (), f"gdrive {entry['gdrive_id']}"
     )
+
+
+def _drive_files(entry: Mapping[str, Any], file: Path) -> Iterator[tuple[str, Path]]:
+    """What RobustBench would fetch, and where it looks for it; ensembles have several files."""
+    found = entry.get("gdrive_id")
+    if isinstance(found, list):
+        for place, one in enumerate(found):
+            yield one, file.with_name(f"{file.name}_m{place}.pt")
+    elif found:
+        yield found, file

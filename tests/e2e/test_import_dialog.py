@@ -21,11 +21,11 @@ from engine.store.artifacts import models_of
 from gui.base import theme
 from gui.base.page_context import PageContext, make_context
 from gui.bridge.engine_client import QtEngineClient
-from gui.bridge.import_process import import_arguments
 from gui.library.import_dialog import ImportDialog
 from tests.helpers.checkpoints import ask, labelled, lively, pictures
 from tests.helpers.fakes import FakeEngineClient
 from tests.helpers.file_server import file_server
+from tests.helpers.published_server import from_here
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 pytestmark = pytest.mark.qt_log_ignore("does not support propagateSizeHints")
@@ -80,17 +80,6 @@ def test_a_network_of_ones_own(qtbot: QtBot, context: PageContext, tmp_path: Pat
     dialog.close()
 
 
-FROM_HERE = """
-import sys, torch, torchvision
-url, folder = sys.argv.pop(1), sys.argv.pop(1)
-torchvision.models._api.load_state_dict_from_url = lambda _, *rest, **options: (
-    torch.hub.load_state_dict_from_url(url, folder, **options)
-)
-from engine.cli.main import main
-main()
-"""
-
-
 def test_published_weights_come_from_their_server(
     qtbot: QtBot, context: PageContext, tmp_path: Path
 ) -> None:
@@ -112,8 +101,7 @@ def test_published_weights_come_from_their_server(
     options = [*dialog.form.options(), "--db", str(context.store.path)]
     with file_server() as server:
         server.files[f"/{name}"] = content
-        address = [f"{server.url}/{name}", str(tmp_path / "cache")]
-        dialog.run(["-c", FROM_HERE, *address, *import_arguments(options)[3:]])
+        dialog.run(from_here(f"{server.url}/{name}", tmp_path / "cache", options))
         told: list[tuple[str, float]] = []
         assert dialog._process is not None
         dialog._process.told.connect(lambda *args: told.append(args))

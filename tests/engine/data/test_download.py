@@ -18,14 +18,15 @@ from click.testing import CliRunner
 from engine import data
 from engine.catalog import missing_files
 from engine.cli.main import main
-from engine.data.download import Archive, archives, download, fetch
-from engine.errors import Cancelled, DataError
+from engine.data.download import Archive, archives, download
+from engine.errors import Cancelled, DataError, DownloadError
+from engine.host.downloads import Digest, fetch
 from engine.specs.dataset import DatasetSpec
 from tests.helpers.file_server import FileServer, file_server
 from tests.helpers.published import pixels, write_cifar, write_mnist, write_svhn
 
 BODY = pixels(0, 700_000).tobytes()
-MD5 = hashlib.md5(BODY).hexdigest()
+MD5 = Digest("md5", hashlib.md5(BODY).hexdigest())
 
 
 def md5(content: bytes) -> str:
@@ -63,7 +64,9 @@ def test_a_file_comes_whole_and_tells_how_far_it_is(server: FileServer, tmp_path
 def test_what_was_cut_off_goes_on_where_it_stopped(server: FileServer, tmp_path: Path) -> None:
     target = tmp_path / "file.bin"
     server.cut = 300_000
-    with pytest.raises(DataError, match=r"the connection ended after 300,000 of 700,000") as caught:
+    with pytest.raises(
+        DownloadError, match=r"the connection ended after 300,000 of 700,000"
+    ) as caught:
         fetch(f"{server.url}/file.bin", target, MD5, unseen)
     assert "goes on where it stopped" in caught.value.hint
     assert names(tmp_path) == ["file.bin.part"]
@@ -89,13 +92,35 @@ def test_a_part_that_is_the_whole_is_only_checked(server: FileServer, tmp_path: 
     assert names(tmp_path) == ["file.bin"]
 
 
+def test_a_server_that_lies_about_the_length_is_found_out(
+    server: FileServer, tmp_path: Path
+) -> None:
+    server.says = 500_000
+    with pytest.raises(DownloadError, match="has another checksum than published"):
+        fetch(f"{server.url}/file.bin", tmp_path / "file.bin", MD5, unseen)
+    server.says = 900_000
+    with pytest.raises(DownloadError, match="ended after 700,000 of 900,000 bytes"):
+        fetch(f"{server.url}/file.bin", tmp_path / "file.bin", MD5, unseen)
+    server.says = None
+    fetch(f"{server.url}/file.bin", tmp_path / "file.bin", MD5, unseen)
+    assert names(tmp_path) == ["file.bin"]
+
+
+def test_a_digest_may_be_known_by_its_first_digits(server: FileServer, tmp_path: Path) -> None:
+    first = Digest("sha256", hashlib.sha256(BODY).hexdigest()[:8])
+    fetch(f"{server.url}/file.bin", tmp_path / "file.bin", first, unseen)
+    with pytest.raises(DownloadError, match="another checksum"):
+        fetch(f"{server.url}/file.bin", tmp_path / "x", Digest("sha256", "0" * 8), unseen)
+    assert names(tmp_path) == ["file.bin"]
+
+
 @pytest.mark.parametrize("before", [b"", b"x" * 1000, b"x" * 800_000])
 def test_a_wrong_checksum_leaves_nothing_behind(
     before: bytes, server: FileServer, tmp_path: Path
 ) -> None:
     (tmp_path / "file.bin.part").write_bytes(before)
-    wrong = md5(b"another")
-    with pytest.raises(DataError, match="has another checksum than published"):
+    wrong = Digest("md5", md5(b"another"))
+    with pytest.raises(DownloadError, match="has another checksum than published"):
         fetch(f"{server.url}/file.bin", tmp_path / "file.bin", wrong, unseen)
     assert names(tmp_path) == []
 
@@ -121,11 +146,11 @@ def test_stopped_it_keeps_what_came_and_goes_on_later(server: FileServer, tmp_pa
 def test_a_file_that_is_not_there_or_no_server_is_one_sentence(
     server: FileServer, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match="cannot be downloaded: 404"):
+    with pytest.raises(DownloadError, match="cannot be downloaded: 404"):
         fetch(f"{server.url}/none", tmp_path / "none", MD5, unseen)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # not listening
-        with pytest.raises(DataError, match="cannot be downloaded: Connection refused"):
+        with pytest.raises(DownloadError, match="cannot be downloaded: Connection refused"):
             fetch(f"http://127.0.0.1:{free.getsockname()[1]}/x", tmp_path / "x", MD5, unseen)
     assert names(tmp_path) == []
 

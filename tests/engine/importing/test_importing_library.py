@@ -15,6 +15,7 @@ from engine import catalog, models
 from engine.catalog.models import library
 from engine.errors import ModelError
 from engine.importing.doctor import Examined, Request, import_model
+from engine.models import outside
 from engine.specs.dataset import DatasetSpec
 from tests.helpers.checkpoints import ask, labelled, lively, pictures
 from tests.helpers.layouts import KuangResNet18
@@ -117,6 +118,7 @@ def test_published_weights_have_the_name_of_the_model(
     net = lively(published.shufflenet_v2_x0_5(), pictures(8, side=64))
     state = net.state_dict()
     monkeypatch.setattr(published._api, "load_state_dict_from_url", lambda *_, **__: state)
+    monkeypatch.setattr(outside, "of_torchvision", lambda url: None)
     asked = {"file": "torchvision.shufflenet_v2_x0_5", "net": net, "side": 64}
     done = [bring(tmp_path, **asked) for _ in range(2)]
     assert done[0].card is not None
