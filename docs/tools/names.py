@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from docs.tools.methods import allowed_values, written
 from docs.tools.tables import table
 from engine import catalog
 from engine.catalog.models import architectures
+from engine.catalog.models.published import published
 from engine.specs.dataset import DatasetSpec
 from engine.specs.study import Study
 
@@ -32,6 +34,26 @@ def models() -> Iterator[str]:
 def known_architectures() -> Iterator[str]:
     """The networks that can be built anew."""
     yield ", ".join(f"`{name}`" for name in architectures.ARCHITECTURES) + "."
+
+
+def published_weights() -> Iterator[str]:
+    """The published weights, counted by package and dataset, and what is stated of them."""
+    head = ("package", "dataset", "weights", "stated beside parameters and image size")
+    yield from table(head, list(_published_rows()))
+
+
+def _published_rows() -> Iterator[tuple[str, str, str, str]]:
+    counted = Counter((one.package, one.dataset) for one in published())
+    for (package, dataset), count in counted.items():
+        some = [one for one in published() if (one.package, one.dataset) == (package, dataset)]
+        robust = {f"{one.robust.norm} {one.robust.eps}" for one in some if one.robust}
+        stated = (
+            ("download size", any(one.size_bytes for one in some)),
+            ("clean accuracy", any(one.clean_accuracy for one in some)),
+            (f"robust accuracy at {', '.join(sorted(robust))}", bool(robust)),
+            ("licence", any(one.licence for one in some)),
+        )
+        yield package, dataset, str(count), ", ".join(what for what, is_ in stated if is_)
 
 
 def formulas() -> Iterator[str]:

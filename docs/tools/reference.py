@@ -25,6 +25,7 @@ PARTS: dict[str, Callable[..., Iterator[str]]] = {
     "datasets": names.datasets,
     "models": names.models,
     "architectures": names.known_architectures,
+    "published": names.published_weights,
     "formulas": names.formulas,
     "study_keys": names.study_keys,
     "command": commands.command,

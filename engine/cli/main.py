@@ -114,15 +114,22 @@ def main(ctx: click.Context, lines: bool) -> None:
 @main.command("list")
 @click.argument("section", type=click.Choice(SECTIONS))
 @click.option("--json", "as_json", is_flag=True, help="For programs: every parameter in full.")
+@click.option("--published", is_flag=True, help="Of models: the weights that can be downloaded.")
 @_db_option
-def list_(section: str, as_json: bool, db: Path) -> None:
+def list_(section: str, as_json: bool, published: bool, db: Path) -> None:
     """Show what exists, with parameters and defaults."""
     from engine.cli.methods import activate_aloud
-    from engine.report.listing import section_json, section_text
+    from engine.report import listing
 
     catalog.use_library(models_of(db))
+    if published:
+        if section != "models":
+            raise click.UsageError("--published goes with models alone.")
+        click.echo(listing.published_json() if as_json else listing.published_text(), nl=False)
+        return
     activate_aloud()
-    click.echo(section_json(section) if as_json else section_text(section), nl=False)
+    text = listing.section_json(section) if as_json else listing.section_text(section)
+    click.echo(text, nl=False)
 
 
 @main.command()

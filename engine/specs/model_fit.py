@@ -11,11 +11,10 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from engine.catalog.models.cards import ModelCard
 from engine.errors import DataError
 from engine.safe_files.pictures import GREY, Cut, Header, endings, header
 from engine.specs.dataset import DatasetSpec
@@ -66,21 +65,31 @@ def look_at(spec: DatasetSpec) -> ImagesFound:
         return ImagesFound()  # what is wrong there is said when the study starts
 
 
-def misfit(look: ImagesFound, card: ModelCard) -> str:
+class Taker(Protocol):
+    """A model as far as its images go: their (C, H, W), and how many classes it knows."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def classes(self) -> int: ...
+
+
+def misfit(look: ImagesFound, model: Taker) -> str:
     """Why a model cannot take such images and what to do, in one line; empty if it may."""
     if look.mixed:
         return "Does not fit: the pictures differ in size. Bring them to one size."
-    if look.shape is not None and look.shape != card.shape:
+    if look.shape is not None and look.shape != model.shape:
         return (
             f"Does not fit: the images are {_size(look.shape)}, the model takes "
-            f"{_size(card.shape)}. Choose other images, or convert them."
+            f"{_size(model.shape)}. Choose other images, or convert them."
         )
     if look.classes is None:
         return ""
-    if look.classes > card.classes or (look.classes < card.classes and not look.at_least):
+    if look.classes > model.classes or (look.classes < model.classes and not look.at_least):
         return (
             f"Does not fit: the images have {look.classes} classes, the model knows "
-            f"{card.classes}. Choose the images that it was trained for."
+            f"{model.classes}. Choose the images that it was trained for."
         )
     return ""
 

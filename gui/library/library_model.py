@@ -48,9 +48,9 @@ class LibraryRow:
 
     @property
     def id(self) -> str:
-        """The id, or the published name."""
+        """The id, or the key of published weights."""
         if self.published is not None:
-            return self.published.name
+            return self.published.key
         assert self.card is not None
         return self.card.id
 
@@ -62,7 +62,10 @@ class LibraryRow:
     @property
     def title(self) -> str:
         """What it is called."""
-        return self.card.title if self.card else self.id.partition(".")[2]
+        if self.published is not None:
+            return self.published.name
+        assert self.card is not None
+        return self.card.title
 
     @property
     def kind(self) -> str:
@@ -79,17 +82,20 @@ class LibraryRow:
         return known.parameters
 
     @property
-    def accuracy(self) -> float:
+    def accuracy(self) -> float | None:
         """Clean accuracy, as measured or as published."""
         if self.published is not None:
-            return self.published.accuracy
+            return self.published.clean_accuracy
         assert self.card is not None
         return self.card.clean_accuracy
 
     @property
     def dataset(self) -> str:
         """What it was measured on."""
-        return images_word(self.card.dataset) if self.card else "imagenet"
+        if self.published is not None:
+            return self.published.dataset
+        assert self.card is not None
+        return images_word(self.card.dataset)
 
     @property
     def verdict(self) -> str:
@@ -123,8 +129,8 @@ COLUMNS = (
     _Column(
         "Clean",
         "Clean accuracy on the images it was measured on; as published for those to download.",
-        lambda row: f"{row.accuracy:.1%}",
-        lambda row: row.accuracy,
+        lambda row: "" if row.accuracy is None else f"{row.accuracy:.1%}",
+        lambda row: row.accuracy or 0.0,
         True,
     ),
     _Column("Images", "What it was measured on.", lambda row: row.dataset, lambda row: row.dataset),

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine.catalog.models import cards, library
-from engine.catalog.models.published import published
+from engine.catalog.models.offers import offers
 from engine.errors import CrumpleError
 from engine.store import ModelUsage
 from gui.base import theme
@@ -44,7 +44,7 @@ ORIGINS = (
     ("Imported", "imported"),
     ("Downloaded", "downloaded"),
     ("Trained", "trained"),
-    ("To download (torchvision)", "published"),
+    ("To download", "published"),
     ("Deleted", "deleted"),
 )
 USAGE_MS = 3000
@@ -185,8 +185,7 @@ class LibraryWindow(Dialog):
         folder = cards.library_folder()
         if folder is not None:
             rows += [LibraryRow(model.card, deleted=model) for model in library.trashed(folder)]
-        there = {card.architecture for card in known.values() if card.origin == "downloaded"}
-        rows += [LibraryRow(published=model) for model in published() if model.name not in there]
+        rows += [LibraryRow(published=one.published) for one in offers(known) if not one.card]
         if rows == self.model.rows:
             return
         self.model.set_rows(rows)

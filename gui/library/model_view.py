@@ -20,6 +20,7 @@ from engine.catalog import ModelCard
 from engine.catalog.models import library
 from engine.catalog.models.cards import folder_of
 from engine.errors import ModelError
+from gui.base.offer_words import published_facts
 from gui.base.words import images_word, run_count
 from gui.library.import_words import in_two
 from gui.library.library_model import LibraryRow
@@ -233,18 +234,10 @@ def _published_facts(row: LibraryRow) -> list[Fact]:
     published = row.published
     assert published is not None
     return [
-        ("Name", published.name, "Trained on ImageNet; published with torchvision."),
-        ("Published", f"{published.accuracy:.1%} top-1", "on the 50,000 validation images"),
-        ("Parameters", f"{published.parameters:,}", ""),
-        ("Download", f"{published.megabytes:,.0f} MB", ""),
-        (
-            "Input",
-            f"{published.crop}x{published.crop} from {published.resize}",
-            "crop and resize, in pixels",
-        ),
+        *published_facts(published),
         (
             "Needs",
-            "The ImageNet validation folder, to measure its clean accuracy on.",
-            "It is fetched from image-net.org by hand.",
+            f"The images of {published.dataset}, to measure its clean accuracy on.",
+            "ImageNet is fetched from image-net.org by hand; the others can be downloaded in New.",
         ),
     ]

@@ -116,7 +116,7 @@ class ModelsController(QObject):
             case "download":
                 from engine.catalog.models.published import published
 
-                model = next(model for model in published() if model.name == model_id)
+                model = next(model for model in published() if model.key == model_id)
                 self.import_model(model.name, model.images())
             case _:
                 self.import_model()

@@ -126,8 +126,8 @@ def test_the_card_tells_everything(window: MainWindow) -> None:
 
 def test_published_weights_lead_to_the_import(window: MainWindow) -> None:
     look_through(window, "published")
-    shelf(window).search.setText("resnet18")
-    assert listed(window) == ["resnet18"]
+    shelf(window).search.setText("torchvision.resnet18")
+    assert listed(window) == ["torchvision.resnet18"]
     assert visible_buttons(window) == {"download"}
     shelf(window).card.buttons["download"].click()
     dialog = window.models.dialog
@@ -139,11 +139,12 @@ def test_published_weights_lead_to_the_import(window: MainWindow) -> None:
 
 
 def test_what_is_downloaded_is_no_longer_to_be(window: MainWindow, folder: Path) -> None:
-    put_model(folder, "r18", origin="downloaded", architecture="torchvision.resnet18")
+    made = {"origin": "downloaded", "architecture": "torchvision.resnet18", "classes": 1000}
+    put_model(folder, "r18", **made)
     shelf(window).refresh()
     look_through(window, "published")
-    assert "resnet18" not in listed(window)
-    assert "resnet34" in listed(window)
+    assert "torchvision.resnet18" not in listed(window)
+    assert "torchvision.resnet34" in listed(window)
     look_through(window, "downloaded")
     assert listed(window) == ["R18"]
 
