@@ -33,11 +33,13 @@ class EngineProcess(QObject):
 
     Signals:
         told: what is being done, and how far in [0,1] (-1 if that is not known).
+        arriving: of a file that is fetched, bytes that are there and in all (0 if unknown).
         refused: why it came to nothing, in words, and the option of the command line that is to
             blame; both empty if it was stopped, the second where none is known.
     """
 
     told = Signal(str, float)
+    arriving = Signal(object, object)
     refused = Signal(str, str)
     table: tuple[tuple[str, ...], ...] = ()
     """What a refusal is about in rows, the first the headings; empty for most."""
@@ -86,6 +88,8 @@ class EngineProcess(QObject):
         match as_object(line):
             case {"doing": str(doing), **more}:
                 self.told.emit(doing, float(more.get("share", -1)))
+                if "done" in more:
+                    self.arriving.emit(more["done"], more["total"] or 0)
             case {"error": str(message), "hint": str(hint), "field": str(field), **more}:
                 self._refusal = f"{message} {hint}".strip(), field
                 self.table = tuple(tuple(map(str, row)) for row in more.get("table", ()))

@@ -98,6 +98,15 @@ _FILE = (
     Action("open", "File", "Open study…", lambda w: w.open_study(), ("Ctrl+O",), "folder"),
     Action("save", "File", "Save study as…", lambda w: w.save_study(), ("Ctrl+S",), "save"),
     Action(
+        "add-model",
+        "File",
+        "Add a model to the study…",
+        lambda w: w.add_model(),
+        ("Ctrl+Shift+M",),
+        "new",
+        group=1,
+    ),
+    Action(
         "import",
         "File",
         "Import model…",

@@ -31,7 +31,7 @@ def unfinished(client: QtEngineClient, *, importing: bool, downloading: bool) ->
     if importing:
         lines.append("A model is being imported. Nothing of it is kept: import it again.")
     if downloading:
-        lines.append("A dataset is being downloaded. Downloading it again goes on from there.")
+        lines.append("Something is being downloaded. Downloading it again goes on from there.")
     return lines
 
 

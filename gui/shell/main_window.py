@@ -181,6 +181,7 @@ class MainWindow(Window):
         page.described.connect(self.details.show_method)
         page.wanted.connect(lambda id_: self.menus.actions[id_].trigger())
         page.replaced.connect(self._offer_draft)
+        page.data.model_list.arrived.connect(self.models.changed)
 
     def show_page(self, page_id: str, payload: object = None) -> None:
         frame = self.frame(page_id)
@@ -211,6 +212,10 @@ class MainWindow(Window):
     def new_study(self) -> None:
         self.show_page("new")
         self._new_page().reset()
+
+    def add_model(self) -> None:
+        self.show_page("new")
+        self._new_page().data.model_list.ready.pick()
 
     def open_study(self) -> None:
         self.show_page("new")
@@ -341,7 +346,7 @@ class MainWindow(Window):
         lines = leaving.unfinished(
             self.context.client,
             importing=self.models.importing,
-            downloading="new" in self._frames and self._new_page().data.location.downloading,
+            downloading="new" in self._frames and self._new_page().data.downloading,
         )
         if self.may_close or not lines or _session_ends():
             return True

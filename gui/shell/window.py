@@ -56,6 +56,10 @@ class Window(QMainWindow):
         """An empty draft."""
         raise NotImplementedError
 
+    def add_model(self) -> None:
+        """Show the models that can be had at once."""
+        raise NotImplementedError
+
     def open_study(self) -> None:
         """Ask for a study file."""
         raise NotImplementedError

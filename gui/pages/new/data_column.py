@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -30,17 +31,20 @@ _KEPT = 200
 class DataColumn(StudyColumn):
     """Which models on which images.
 
+    Args:
+        database: the database whose library takes models that are downloaded.
+
     Signals:
         changed: what is asked for changed.
     """
 
     changed = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, database: Path) -> None:
         super().__init__("1  Data and models")
         self.name = LineEdit()
         self.name.setMaxLength(120)
-        self.model_list = ModelList()
+        self.model_list = ModelList(database)
         self.dataset, self.location, self.cut = ComboBox(), DataLocation(), CutBox()
         self.limit = _number("All images", _MOST)
         self.train_limit = _number("All images", _MOST)
@@ -101,6 +105,11 @@ class DataColumn(StudyColumn):
         """The box of each model, by id."""
         return self.model_list.models
 
+    @property
+    def downloading(self) -> bool:
+        """Whether images or models are being fetched."""
+        return self.location.downloading or self.model_list.ready.busy
+
     def _dataset_chosen(self) -> None:
         self.location.put(self._dataset_id(), "")
         self.cut.put(self._dataset_id(), {})
@@ -118,7 +127,7 @@ class DataColumn(StudyColumn):
             images = look_at(DatasetSpec.model_validate(self._dataset_table()))
         except ValidationError:  # no path yet
             images = ImagesFound()
-        self.model_list.judge(images)
+        self.model_list.judge(images, self._dataset_table())
         known = catalog.models.cards.cards()
         cards = [known[id_] for id_ in self.model_list.ticked() if id_ in known]
         self.cut.judge(self._dataset_table(), images, cards)

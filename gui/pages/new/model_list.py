@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import (
@@ -20,6 +22,8 @@ from engine.catalog import ModelCard
 from engine.specs.model_fit import ImagesFound, misfit
 from gui.base.words import images_word
 from gui.pages.new.elided_check_box import ElidedCheckBox
+from gui.pages.new.ready_models import ReadyModels
+from gui.widgets.icon_button import TextButton
 from gui.widgets.note_line import NoteLine
 
 _INDENT = 24
@@ -59,15 +63,20 @@ class _Block(QWidget):
 class ModelList(QWidget):
     """A box per model on offer; follows the library.
 
+    Args:
+        database: the database whose library takes what is downloaded.
+
     Signals:
         changed: other models are ticked, or the ticked ones are others now.
         wanted: ``import`` or ``models``: a window that was asked for.
+        arrived: a model was downloaded into the library.
     """
 
     changed = Signal()
     wanted = Signal(str)
+    arrived = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, database: Path) -> None:
         super().__init__()
         self.models: dict[str, QCheckBox] = {}
         self._blocks: dict[str, _Block] = {}
@@ -75,12 +84,22 @@ class ModelList(QWidget):
         self._look = ImagesFound()
         self._seen: dict[str, ModelCard] | None = None
         self._list = QVBoxLayout()
+        self.ready = ReadyModels(database, self.tick)
+        self.add_button = TextButton("new", "Add model…")
         self.buttons = {"import": QPushButton("Import…"), "models": QPushButton("Library…")}
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(8)
         column.addLayout(self._head())
+        column.addWidget(self.add_button)
+        column.addWidget(self.ready)
         column.addLayout(self._list)
+        self.add_button.setToolTip(
+            "Models that can be had at once: bundled, of the library, or published by torchvision, "
+            "timm and RobustBench (Ctrl+Shift+M)."
+        )
+        self.add_button.clicked.connect(self.ready.pick)
+        self.ready.arrived.connect(self._take)
         self.refresh()
 
     def _head(self) -> QHBoxLayout:
@@ -122,9 +141,14 @@ class ModelList(QWidget):
         if ticked - set(cards):
             self.changed.emit()
 
-    def judge(self, look: ImagesFound) -> None:
-        """Mark the models that do not fit these images."""
+    def judge(self, look: ImagesFound, images: Mapping[str, Any]) -> None:
+        """Mark the models that do not fit these images.
+
+        Args:
+            images: their table of a study file.
+        """
         self._look = look
+        self.ready.judge(look, images)
         for block in self._blocks.values():
             block.judge(look)
 
@@ -144,9 +168,24 @@ class ModelList(QWidget):
             box.setChecked(id_ in known)
         self._arrange(known + [id_ for id_ in self.models if id_ not in known])
 
+    def tick(self, id_: str) -> bool:
+        """Tick a model and show it; False if it was ticked already."""
+        self.refresh()
+        box = self.models[id_]
+        fresh = not box.isChecked()
+        if fresh:
+            box.setChecked(True)
+            self.changed.emit()
+        return fresh
+
+    def _take(self, id_: str) -> None:
+        """A model was downloaded for this study."""
+        self.tick(id_)
+        self.arrived.emit()
+
     def _arrange(self, order: list[str]) -> None:
         self._order = order
-        before: QWidget = self.buttons["models"]
+        before: QWidget = self.add_button
         for id_ in order:
             self._list.removeWidget(self._blocks[id_])
             self._list.addWidget(self._blocks[id_])

@@ -57,7 +57,7 @@ class NewPage(Page):
     def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
         super().__init__(context, parent)
         self.study: Study | None = None
-        self.data = DataColumn()
+        self.data = DataColumn(context.store.path)
         self.compressions = MethodColumn("2  Compressions", "compressions")
         self.attacks = MethodColumn("3  Attacks", "attacks")
         self.plan = PlanTable()
