@@ -121,6 +121,7 @@ _MODULES: dict[str, Make] = {
     "average-pool": _average_pool,
     "mean": GlobalAveragePool,
     "adaptive-mean": lambda side=1: nn.AdaptiveAvgPool2d(side),
+    "largest": lambda: nn.AdaptiveMaxPool2d(1),
     "pad-channels": PadChannels,
     "every-second": EverySecond,
     "flatten": nn.Flatten,

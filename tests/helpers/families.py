@@ -436,3 +436,102 @@ class MobileV1(nn.Module):
             x = F.relu(block.bn1(block.conv1(x)))  # type: ignore[operator]
             x = F.relu(block.bn2(block.conv2(x)))  # type: ignore[operator]
         return self.linear(F.avg_pool2d(x, 2).view(x.size(0), -1))  # type: ignore[no-any-return]
+
+
+class Nine(nn.Module):
+    """ResNet9 of the tutorials (aakashns): pools behind three convolutions and before the head."""
+
+    def __init__(self, width: int = 4, bias: bool = True, classes: int = 7) -> None:
+        super().__init__()
+
+        def unit(i: int, o: int, pool: bool = False) -> nn.Sequential:
+            more = [nn.MaxPool2d(2)] if pool else []
+            return nn.Sequential(conv(i, o, bias=bias), nn.BatchNorm2d(o), nn.ReLU(), *more)
+
+        a, b, c, d = (width * one for one in (1, 2, 3, 5))
+        self.conv1, self.conv2 = unit(3, a), unit(a, b, pool=True)
+        self.res1 = nn.Sequential(unit(b, b), unit(b, b))
+        self.conv3, self.conv4 = unit(b, c, pool=True), unit(c, d, pool=True)
+        self.res2 = nn.Sequential(unit(d, d), unit(d, d))
+        self.classifier = nn.Sequential(
+            nn.MaxPool2d(4), nn.Flatten(), nn.Dropout(0.2), nn.Linear(d, classes)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv2(self.conv1(x))
+        out = self.res1(out) + out
+        out = self.conv4(self.conv3(out))
+        out = self.res2(out) + out
+        return self.classifier(out)  # type: ignore[no-any-return]
+
+
+class RepBlock(nn.Module):
+    def __init__(self, i: int, o: int, stride: int) -> None:
+        super().__init__()
+        self.rbr_identity = nn.BatchNorm2d(i) if i == o and stride == 1 else None
+        for name, kernel in (("rbr_dense", 3), ("rbr_1x1", 1)):
+            parts = OrderedDict(conv=conv(i, o, kernel, stride), bn=nn.BatchNorm2d(o))
+            self.add_module(name, nn.Sequential(parts))
+
+    def forward(self, x: Tensor) -> Tensor:
+        same = 0 if self.rbr_identity is None else self.rbr_identity(x)
+        dense, point = self.get_submodule("rbr_dense"), self.get_submodule("rbr_1x1")
+        return F.relu(dense(x) + point(x) + same)
+
+
+class RepVgg(nn.Module):
+    """chenyaofo; ``stride`` 2 is that of its authors."""
+
+    def __init__(self, stride: int = 1, classes: int = 7) -> None:
+        super().__init__()
+        self.stage0 = RepBlock(3, 6, stride)
+        self.stage1 = nn.Sequential(RepBlock(6, 6, stride), RepBlock(6, 6, 1))
+        self.stage2 = nn.Sequential(RepBlock(6, 8, 2), RepBlock(8, 8, 1), RepBlock(8, 8, 1))
+        self.stage3 = nn.Sequential(RepBlock(8, 12, 2))
+        self.linear = nn.Linear(12, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stage3(self.stage2(self.stage1(self.stage0(x))))
+        return self.linear(F.adaptive_avg_pool2d(x, 1).flatten(1))  # type: ignore[no-any-return]
+
+
+class Lettered(Basic):
+    """D-X-Y and soft-filter-pruning: ``conv_a``, ``bn_a``, ``conv_b``, ``bn_b``."""
+
+    def __init__(self, i: int, o: int, stride: int) -> None:
+        super().__init__(i, o, stride, name="", option="behind")
+        names = {"conv1": "conv_a", "bn1": "bn_a", "conv2": "conv_b", "bn2": "bn_b"}
+        self._modules = {names[key]: one for key, one in self._modules.items()}
+
+    def forward(self, x: Tensor) -> Tensor:
+        names = {"conv_a": "conv1", "bn_a": "bn1", "conv_b": "conv2", "bn_b": "bn2"}
+        here = self._modules
+        self._modules = {names[key]: one for key, one in here.items()}
+        try:
+            return super().forward(x)
+        finally:
+            self._modules = here
+
+
+class Verified(nn.Module):
+    """A ResNet of VNN-COMP 2021: no norms, strides from the stem on, two linear layers."""
+
+    def __init__(self, classes: int = 7) -> None:
+        super().__init__()
+        self.conv1 = conv(3, 4, 3, 2, bias=True)
+        block = nn.Module()
+        block.conv1, block.conv2 = conv(4, 8, 3, 2, bias=True), conv(8, 8, bias=True)
+        block.shortcut = nn.Sequential(conv(4, 8, 1, 2, bias=True))
+        later = nn.Module()
+        later.conv1, later.conv2 = conv(8, 8, bias=True), conv(8, 8, bias=True)
+        later.shortcut = nn.Sequential()
+        self.layer1 = nn.Sequential(block, later)
+        self.linear1, self.linear2 = nn.Linear(8 * 8 * 8, 10), nn.Linear(10, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.conv1(x))
+        for block in self.layer1:
+            out = block.conv2(F.relu(block.conv1(x)))  # type: ignore[operator]
+            out += block.shortcut(x)  # type: ignore[operator]
+            x = F.relu(out)
+        return self.linear2(F.relu(self.linear1(x.flatten(1))))  # type: ignore[no-any-return]

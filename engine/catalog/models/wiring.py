@@ -27,9 +27,9 @@ Op = Literal[
     "convolution", "linear", "norm", "norm1d",
     "relu", "relu6", "leaky-relu", "elu", "gelu", "silu", "hard-swish", "sigmoid", "hard-sigmoid",
     "tanh", "softplus",
-    "max-pool", "average-pool", "mean", "adaptive-mean", "pad-channels", "every-second", "flatten",
-    "as-maps",
-    "dropout", "shuffle", "first-half", "second-half", "add", "multiply", "concatenate",
+    "max-pool", "average-pool", "mean", "adaptive-mean", "largest", "pad-channels",
+    "every-second", "flatten", "as-maps", "dropout", "shuffle", "first-half", "second-half", "add",
+    "multiply", "concatenate",
 ]  # fmt: skip
 """What a node may do: layers of torch.nn, and what residual and dense networks do between them."""
 

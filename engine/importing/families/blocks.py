@@ -129,8 +129,9 @@ Order = Callable[[str, Layer], object]
 
 def _by_kind(first: str) -> Order:
     def key(part: str, layer: Layer) -> object:
-        numbers = re.findall(r"\d+", part)
-        return [int(one) for one in numbers], layer.kind != first, numbered(part)
+        numbers = [int(one) for one in re.findall(r"\d+", part)]
+        letter = re.search(r"_([a-z])$", part)  # conv_a, bn_a, conv_b ...
+        return numbers, letter[1] if letter else "", layer.kind != first, numbered(part)
 
     return key
 

@@ -9,6 +9,8 @@ from engine.catalog.models.wiring import Wiring
 from engine.importing.families.dense import read_dense
 from engine.importing.families.layers import Layer, layers_of
 from engine.importing.families.mobile import read_mobile
+from engine.importing.families.nine import read_nine
+from engine.importing.families.repvgg import read_repvgg
 from engine.importing.families.residual import read_residual
 from engine.importing.families.shuffle import read_shuffle
 from engine.importing.families.vgg import read_vgg
@@ -42,6 +44,8 @@ class Network(Protocol):
 
 
 READERS: tuple[Callable[[list[Layer]], Network], ...] = (
+    read_nine,
+    read_repvgg,
     read_mobile,
     read_shuffle,
     read_dense,

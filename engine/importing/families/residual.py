@@ -7,6 +7,7 @@ is not told by tensors is a ``Choice``: names tell which is usual, the others ca
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from engine.catalog.models.wiring import Wiring
@@ -15,6 +16,7 @@ from engine.importing.families.layers import Layer
 from engine.importing.families.writer import Unfit, Writer, tail_of
 
 _IMAGENET_KERNEL = 7
+_SIDE = 32
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Choice:
         behind: whether new channels of a shortcut without tensors come behind the old ones,
             instead of around them.
         activated: whether a ReLU stands behind the last norm.
+        early: strides of the stem and of the first stage.
     """
 
     pooled: bool = False
@@ -36,15 +39,18 @@ class Choice:
     late: bool = False
     behind: bool = False
     activated: bool = True
+    early: tuple[int, int] = (1, 1)
 
     def words(self, usual: Choice) -> str:
         """In which way it differs from what is usual."""
+        early = "strides of {} in the stem and {} in the first stage".format(*self.early)
         told = {
             "pooled": ("with a max pool behind the stem", "without a pool behind the stem"),
             "raw": ("shortcuts of raw inputs", "shortcuts of activated inputs"),
             "late": ("stride in another convolution",) * 2,
             "behind": ("new channels behind the old", "new channels around the old"),
             "activated": ("a ReLU before the pool", "no ReLU before the pool"),
+            "early": (early, early),
         }
         return ", ".join(
             yes if getattr(self, key) else no
@@ -130,7 +136,23 @@ class Residual:
             late=self.norm_first and late,
             behind=first.body[0].name.endswith("conv_a"),
             activated="init_conv" not in self.stem.name,
+            early=self._early()[0],
         )
+
+    def _early(self) -> list[tuple[int, int]]:
+        """Strides of stem and first stage that may be, the usual first.
+
+        A head that reads a square of means tells how far the sides were halved, if the images
+        have the usual side; it may also be made for larger images.
+        """
+        side = math.isqrt(max(self.tail[0].size[1] // _width(self.stages.blocks[-1]), 1))
+        if self.stem.kernel >= _IMAGENET_KERNEL:
+            return [(2, 1)]
+        if side == 1:
+            return [(1, 1)]
+        left = _SIDE // side >> (len(self.stages.stages) - 1)
+        found = {2: [(2, 1), (1, 2)], 4: [(2, 2)]}.get(left, [])
+        return [*found, (1, 1)] if len(self.tail) > 1 else [(1, 1), *found]
 
     def choices(self) -> list[Choice]:
         """The usual one, then those that differ in what matters here."""
@@ -145,6 +167,7 @@ class Residual:
         if self.norm_first and any(one.shortcut for one in blocks):
             found.append(raw)
             found += [late, replace(raw, late=late.late)] if wide or deep else []
+        found += [replace(usual, early=one) for one in self._early()[1:]]
         if any(_pads(one) for one in blocks):
             found.append(replace(usual, behind=not usual.behind))
         if self.last is not None and ".residual." in blocks[0].body[0].name:
@@ -163,15 +186,17 @@ class Residual:
     def _wiring(self, choice: Choice) -> Wiring:
         writer = Writer(self.stem.size[1])
         large = self.stem.kernel >= _IMAGENET_KERNEL
-        writer.layer(self.stem, stride=2 if large else 1)
+        writer.layer(self.stem, stride=choice.early[0])
         if self.first is not None:
             writer.layer(self.first)
+        if self.first is not None or not self.norm_first:
             writer.put("stem_relu", "relu")
         if choice.pooled or large:
             writer.put("stem_pool", "max-pool", kernel=3, stride=2, padding=1)
         for place, stage in enumerate(self.stages.stages):
             for block in stage:
-                _write(writer, block, 2 if place and block.first else 1, choice)
+                stride = 2 if place else choice.early[1]
+                _write(writer, block, stride if block.first else 1, choice)
         if self.last is not None:
             writer.layer(self.last)
             if choice.activated:

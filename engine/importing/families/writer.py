@@ -70,11 +70,12 @@ class Writer:
         self.width = outputs
         return self.put(layer.name, layer.kind, **sizes)
 
-    def head(self, layers: Sequence[Layer], mean: Op = "mean") -> None:
+    def head(self, layers: Sequence[Layer], pool: Op = "mean") -> None:
         """Means over the pixels, and linear layers with ReLU between them.
 
         The first of them tells how many means of each channel there are: one of all pixels, or
-        some on a square. ``mean`` and ``adaptive-mean`` differ in their last bits, as programs do.
+        some on a square. ``mean`` and ``adaptive-mean`` differ in their last bits, as programs
+        do; ``largest`` takes the largest.
 
         Raises:
             Unfit: the layers do not follow each other.
@@ -83,7 +84,7 @@ class Writer:
         if side > 1:
             self.put("head_pool", "adaptive-mean", side=side)
         else:
-            self.put("head_pool", mean)
+            self.put("head_pool", pool)
         self.put("head_flat", "flatten")
         self.width *= side * side
         for place, layer in enumerate(layers):

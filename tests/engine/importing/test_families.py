@@ -28,13 +28,17 @@ from tests.helpers.families import (
     Basic,
     Bottleneck,
     DenseNet,
+    Lettered,
     Listed,
     MelikeToy,
     MobileV1,
+    Nine,
     PreAct,
+    RepVgg,
     Squeezed,
     Stages,
     Units,
+    Verified,
     Vgg,
 )
 from tests.helpers.layouts import KuangMobileNetV2
@@ -198,6 +202,18 @@ USUAL: dict[str, Callable[[], nn.Module]] = {
         head=(9,),
         flat_norm=True,
     ),
+    "tutorials' resnet9": Nine,
+    "tutorials' resnet9 without biases": lambda: Nine(bias=False),
+    "chenyaofo repvgg": RepVgg,
+    "soft filter pruning": lambda: Stages(
+        Lettered,
+        (2, 1, 2),
+        (4, 4, 8, 16),
+        stem=("conv_1_3x3", "bn_1"),
+        stages="stage_{}".format,
+        head="classifier",
+    ),
+    "verified resnet without norms": Verified,
     "kuangliu mobilenet": MobileV1,
     "kuangliu mobilenet-v2, half as wide": lambda: _half(KuangMobileNetV2(7)),
     "chenyaofo mobilenet-v2": lambda: _small_mobile(0.5),
@@ -241,6 +257,7 @@ UNUSUAL: dict[str, Callable[[], nn.Module]] = {
         partial(Basic, name="", option="behind"), (2, 1, 1), (4, 4, 8, 16)
     ),
     "the mean behind features": lambda: Vgg([6, "M", 8, "M", 10, "M", 12, "M", 12], end="average"),
+    "repvgg for large images": lambda: RepVgg(stride=2),
     "strides for large images": lambda: torchvision.models.mobilenet_v2(
         num_classes=7, width_mult=0.25
     ),
