@@ -287,7 +287,7 @@ def damaged(change: Callable[[dict[str, torch.Tensor]], object], path: Path) -> 
     torch.save(state, path)
     with pytest.raises(ModelError) as caught:
         examined(path)
-    assert "import net.py:make with --trust-code" in caught.value.hint
+    assert "--class net.py:Net --trust-code" in caught.value.hint
     return caught.value.message
 
 
