@@ -57,17 +57,17 @@ def stages(db: ResultsDatabase, again: Callable[..., None]) -> Iterator[Fault]:
 def pairs(db: ResultsDatabase) -> Iterator[Fault]:
     """Pairs of runs that the transfer stage of a study let wait, and that have no row.
 
-    It lets all pairs of the runs that are alike wait at once (``transfers.groups_alike``) when
-    no run of the study is left, so two that were paired with others of their group were paired
-    with each other. Runs that finished in another study later were not.
+    It lets all pairs of all groups of runs that are alike wait at once (``groups_alike``) when no
+    run of the study is left, so runs of a group that were paired were paired with each other. And
+    where one of them is in no other study, all that had finished before it were paired, too. Runs
+    that finished in another study later were not.
     """
     if "transfers" not in db.table_names():
         return
     lacking: dict[int, set[Pair]] = {}
     for _, members in groupby(db.query(_PAIRED), key=lambda row: row["study_id"]):
-        for rows in groups_alike(_with_specs(list(members))):
-            for pair in _lacking(db, rows):
-                lacking.setdefault(pair.source, set()).add(pair)
+        for pair in _lacking(db, list(members)):
+            lacking.setdefault(pair.source, set()).add(pair)
     for source, gone in sorted(lacking.items()):
         targets = ", ".join(str(pair.target) for pair in sorted(gone))
         yield Fault(
@@ -78,19 +78,21 @@ def pairs(db: ResultsDatabase) -> Iterator[Fault]:
 
 
 _PAIRED = """
-    SELECT study_id, runs.id, key, variant_key, data_key, spec, status,
-        coalesce(deleted, 0) AS deleted
+    SELECT study_id, runs.id, key, variant_key, data_key, spec, status, finished,
+        coalesce(deleted, 0) AS deleted,
+        (SELECT count(*) FROM study_runs AS each WHERE each.run_id = runs.id) AS studies
     FROM study_runs JOIN runs ON runs.id = study_runs.run_id
     LEFT JOIN annotations ON annotations.run_id = runs.id
-    WHERE runs.id IN (
-        SELECT source_run FROM transfers WHERE source_run != target_run
-        UNION SELECT target_run FROM transfers WHERE source_run != target_run
+    WHERE study_id IN (
+        SELECT study_id FROM study_runs WHERE run_id IN (SELECT target_run FROM transfers)
     ) AND study_id NOT IN (
         SELECT study_id FROM study_runs JOIN runs ON runs.id = study_runs.run_id
         WHERE status IN ('waiting', 'running')
     )
     ORDER BY study_id, study_runs.position
 """
+"""All runs of the studies that are done and of which a run is paired."""
+
 _ROWS = """
     SELECT source_run, target_run FROM transfers
     WHERE source_run IN (SELECT value FROM json_each(:runs))
@@ -108,15 +110,18 @@ def _with_specs(rows: list[Payload]) -> Iterator[Payload]:
             continue  # told by the other checks
 
 
-def _lacking(db: ResultsDatabase, rows: list[Payload]) -> Iterator[Pair]:
-    """The pairs of a group that have no row, of the runs that have one with another."""
-    ids = json.dumps([row["id"] for row in rows])
+def _lacking(db: ResultsDatabase, members: list[Payload]) -> Iterator[Pair]:
+    """The pairs of a study that were let wait and have no row."""
+    ids = json.dumps([row["id"] for row in members])
     there = {(row["source_run"], row["target_run"]) for row in db.query(_ROWS, {"runs": ids})}
-    paired = {run_id for pair in there if pair[0] != pair[1] for run_id in pair}
-    members = [row for row in rows if row["id"] in paired]
-    for source, target in product(members, members):
-        if (source["id"], target["id"]) not in there:
-            yield pair_of(source, target)
+    paired = {run_id for pair in there for run_id in pair}
+    own = [row for row in members if row["studies"] == 1 and row["id"] in paired]
+    until = max((row["finished"] or "" for row in own), default="")
+    for rows in groups_alike(_with_specs(members)):
+        those = [row for row in rows if row["id"] in paired or (row["finished"] or "~") <= until]
+        for source, target in product(those, those):
+            if len(those) > 1 and (source["id"], target["id"]) not in there:
+                yield pair_of(source, target)
 
 
 def _plan(store: Writer, planned: list[Pair]) -> None:

@@ -15,7 +15,7 @@ from engine.cli.main import main
 from engine.errors import StoreError
 from engine.pipeline.transfer_stage import TransferStage
 from engine.pipeline.variants import Variants
-from engine.store import Store, Writer
+from engine.store import Store, Writer, missing
 from engine.store.artifacts import folder_of
 from engine.store.checkup import check, repair
 from tests.helpers.filled_store import fill
@@ -266,11 +266,69 @@ def test_pairs_that_are_gone_are_told_and_wait_again(computed: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("gone", "told_of"),
+    [
+        ("6 IN (source_run, target_run)", {2: "6", 6: "2, 6, 10, 14", 10: "6", 14: "6"}),
+        (
+            "source_run % 4 = 2 AND source_run != target_run",
+            {2: "6, 10, 14", 6: "2, 10, 14", 10: "2, 6, 14", 14: "2, 6, 10"},
+        ),
+        ("source_run % 4 = 2", dict.fromkeys((2, 6, 10, 14), "2, 6, 10, 14")),
+    ],
+)
+def test_pairs_are_missed_where_none_of_a_run_or_of_its_group_is_left(
+    gone: str, told_of: dict[int, str], computed: Path
+) -> None:
+    sql(computed, f"DELETE FROM transfers WHERE {gone}")
+    assert told(computed) == [
+        f"The examples of run {source} are to be judged on run {targets}, and no row says so."
+        for source, targets in told_of.items()
+    ]
+    mend(computed)
+    assert told(computed) == []
+
+
+def test_a_database_of_before_there_were_pairs_misses_none(computed: Path) -> None:
+    sql(computed, "DROP TABLE transfers")
+    with Store(computed, readonly=True) as store:
+        assert list(missing.pairs(store.db)) == []
+
+
+def test_figures_of_a_variant_of_before_are_not_missed(computed: Path) -> None:
+    with Writer(computed) as store:
+        for run_id in (5, 6, 7, 8):
+            environment = store.run(run_id)["environment"]
+            del environment["stages"]["variant"]
+            store.end_run(run_id, "finished", environment=environment)
+        gone = store.run(5)["variant_key"]
+        with store.db.atomic():
+            store.db.execute("DELETE FROM stages WHERE key = ?", (gone,))
+    assert told(computed) == []
+
+
+def test_pairs_that_another_study_may_have_let_wait_tell_of_no_others(computed: Path) -> None:
+    sql(
+        computed,
+        "INSERT INTO studies (name, key, spec, created) SELECT 'b', 'b', spec, '' FROM studies",
+        "INSERT INTO study_runs SELECT 2, run_id, position FROM study_runs",
+        "DELETE FROM transfers WHERE 6 IN (source_run, target_run)",
+    )
+    assert not [text for text in told(computed) if "are to be judged" in text]
+
+
+def test_a_run_that_cannot_be_read_hides_no_pair_that_is_gone(computed: Path) -> None:
+    sql(computed, "DELETE FROM transfers WHERE source_run = 6 AND target_run = 10")
+    sql(computed, "UPDATE runs SET spec = '?' WHERE id = 5")
+    assert any("of run 6 are to be judged on run 10" in text for text in told(computed))
+
+
+@pytest.mark.parametrize(
     "statement",
     [
         "DELETE FROM transfers",  # the transfer stage never ran
-        "DELETE FROM transfers WHERE source_run = 6 OR target_run = 6",  # 6 finished later
-        "UPDATE runs SET status = 'waiting' WHERE id IN (6, 16); "
+        "UPDATE runs SET finished = '9' WHERE id = 6; "  # later, in another study
+        "DELETE FROM transfers WHERE source_run = 6 OR target_run = 6",
+        "UPDATE runs SET status = 'waiting' WHERE id = 16; "  # the study is not done
         "DELETE FROM transfers WHERE source_run = 6",
         "INSERT INTO annotations (run_id, deleted) VALUES (6, 1); "
         "DELETE FROM transfers WHERE source_run = 6",
