@@ -145,23 +145,24 @@ def list_(section: str, as_json: bool, published: bool, db: Path) -> None:
 )
 def results(db: Path, study: str | None, format_: str) -> None:
     """Print one row per run."""
-    from engine.report.tables import csv_of_values, result_pieces
+    from engine.report.tables import csv_of_columns, result_pieces
     from engine.store import Store
-    from engine.store.result_rows import result_row
+    from engine.store.result_rows import result_rows
 
     catalog.use_library(models_of(db))
     # In a terminal the ids are shorter, and what study files and filters take.
     titles = None if format_ == "table" else catalog.models.cards.titles()
     with Store(db, readonly=True) as store:
-        values = store.result_values(study)
-        first = list(itertools.islice(values, 1))
+        parts = store.result_columns(study)
+        first = list(itertools.islice(parts, 1))
         if not first:
             click.echo(f"No runs are stored in {db}.", err=True)
-        values = itertools.chain(first, values)
+        parts = itertools.chain(first, parts)
         if format_ == "csv":
-            pieces = csv_of_values(values, titles)
+            pieces = csv_of_columns(parts, titles)
         else:
-            pieces = result_pieces(map(result_row, values), format_, titles)
+            rows = itertools.chain.from_iterable(map(result_rows, parts))
+            pieces = result_pieces(rows, format_, titles)
         for piece in pieces:
             click.echo(piece, nl=False)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -67,15 +68,24 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any] | Mapping[str,
 def csv_pieces(
     columns: Sequence[str], rows: Iterable[Sequence[Any] | Mapping[str, Any]]
 ) -> Iterator[str]:
-    """As ``csv_text``, in pieces of whole lines; rows are taken one by one as these are asked."""
+    """As ``csv_text``, in pieces of whole lines; few rows are taken before these are asked."""
+    values = _values(columns, rows)
+    some = iter(lambda: list(itertools.islice(values, _AT_A_TIME)), [])
+    return csv_of_columns(columns, (list(zip(*few, strict=True)) for few in some))
+
+
+def csv_of_columns(
+    columns: Sequence[str], parts: Iterable[Sequence[Sequence[Any]]]
+) -> Iterator[str]:
+    """As ``csv_pieces``, from the columns of some rows at a time."""
     known = _Cells()
-    return in_pieces(map(known.line, _values(columns, rows)))
+    head = known.lines([[name] for name in columns])
+    return in_pieces(itertools.chain([head], map(known.lines, parts)))
 
 
 def _values(
     columns: Sequence[str], rows: Iterable[Sequence[Any] | Mapping[str, Any]]
 ) -> Iterator[Sequence[Any]]:
-    yield columns
     for row in rows:
         # Lists go by first: to see whether something is a Mapping takes long.
         if type(row) is not list and isinstance(row, Mapping):
@@ -98,20 +108,46 @@ class _Cells(dict[str, str]):
             self[text] = written
         return written
 
-    def line(self, values: Sequence[Any]) -> str:
-        """A row, as ``csv.writer`` writes it; but no cell of it is a formula."""
-        texts = [
-            ""
-            if value is None
-            else self[value]
-            if (kind := type(value)) is str
-            else repr(value)
-            if kind is float or kind is int
-            else _written(value)
-            for value in values
-        ]
+    def lines(self, columns: Sequence[Sequence[Any]]) -> str:
+        """Rows given by columns, as ``csv.writer`` writes them; but no cell is a formula."""
+        rows = zip(*map(self._column, columns), strict=True)
         # What is alone in its row and empty gets quotes: the line would be none.
-        return (",".join(texts) or '""') + "\n"
+        return "".join([f"{text or _ALONE}\n" for text in map(",".join, rows)])
+
+    def _column(self, values: Sequence[Any]) -> Iterable[str]:
+        """The cells of a column: in many all values are the same, or of one kind and few."""
+        first, size = values[0], len(values)
+        same = first == values[-1] and values.count(first) == size
+        if same and type(first) in _UNLIKE_OTHERS:
+            return itertools.repeat(self._cell(first), size)
+        kinds = set(map(type, values))
+        kind = kinds.pop() if len(kinds) == 1 else None
+        if kind is str:
+            return map(self.__getitem__, values)
+        # Zero is left out, for -0.0 is equal to it and another text.
+        if kind is int or (kind is float and 0.0 not in values):
+            if same:
+                return itertools.repeat(repr(first), size)
+            texts = {value: repr(value) for value in set(values)}
+            return map(texts.__getitem__, values)
+        return map(self._cell, values)
+
+    def _cell(self, value: Any) -> str:
+        if value is None:
+            return ""
+        kind = type(value)
+        if kind is str:
+            return self[value]
+        return repr(value) if kind in _NUMBERS else _written(value)
+
+
+_AT_A_TIME = 128
+"""Rows: so many fit into the cache of a processor."""
+
+_ALONE = '""'
+_NUMBERS = {int, float}
+_UNLIKE_OTHERS = {str, type(None)}
+"""Kinds of which no value is equal to one of another kind, as 1 and 1.0 are."""
 
 
 _MOST = 1000

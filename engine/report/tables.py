@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import SpecError
+from engine.report import cells
 from engine.report.cells import csv_pieces, csv_text, in_pieces, markdown, one_line
 from engine.report.naming import shortened
 from engine.statistics.words import in_percent
@@ -62,19 +63,27 @@ def result_pieces(
     raise _unknown(format_, RESULT_FORMATS)
 
 
-def csv_of_values(values: Iterable[list[Any]], titles: Mapping[str, str] | None) -> Iterator[str]:
-    """The ``csv`` of ``result_pieces`` from lists of ``VALUES``, which it uses up."""
-    flags, model = VALUES.index("flags"), VALUES.index("model")
+def csv_of_columns(
+    parts: Iterable[Mapping[str, Sequence[Any]]], titles: Mapping[str, str] | None
+) -> Iterator[str]:
+    """The ``csv`` of ``result_pieces`` from columns of some runs at a time.
 
-    def told(row: list[Any]) -> list[Any]:
-        row.pop()  # the recipe
-        row[flags] = ";".join([flag["id"] for flag in row[flags]])
+    Args:
+        parts: of ``Store.result_columns``.
+        titles: as there.
+    """
+
+    def told(part: Mapping[str, Sequence[Any]]) -> list[Sequence[Any]]:
+        columns = {
+            **part,
+            "flags": [flag_ids({"flags": own}) for own in part["flags"]],
+        }
         if titles is not None:
-            row.append(titles.get(row[model], row[model]))
-        return row
+            columns[_TITLE] = [titles.get(model, model) for model in part["model"]]
+        return [columns[name] for name in names]
 
-    columns = VALUES[:-1] if titles is None else (*VALUES[:-1], _TITLE)
-    return csv_pieces(columns, map(told, values))
+    names = VALUES[:-1] if titles is None else (*VALUES[:-1], _TITLE)
+    return cells.csv_of_columns(names, map(told, parts))
 
 
 def _titled(rows: Iterable[Columns], titles: Mapping[str, str] | None) -> Iterator[Columns]:

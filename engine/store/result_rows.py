@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
@@ -12,10 +14,10 @@ from engine.specs.study import StepWords
 from engine.store.columns import MORE_COLUMNS, RESULT_COLUMNS, ResultRow
 from engine.store.database import ResultsDatabase
 from engine.store.distances import without_limit
-from engine.store.seals import fits
+from engine.store.seals import RUN, seal
 
 VALUES = (*RESULT_COLUMNS, *MORE_COLUMNS, "recipe")
-"""What ``result_values`` gives, in this order."""
+"""What ``result_columns`` gives, in this order."""
 
 _ALL_NEWEST = """
     WITH ranked AS MATERIALIZED (
@@ -51,13 +53,20 @@ _IN_PLACE: dict[str, Any] = {
 for _kept in ("run_id", "study", "tags", "note"):
     del _IN_PLACE[_kept]
 
-_AT = {name: place for place, name in enumerate(VALUES)}
+_READ = (*RUN, "seal", *(name for name in VALUES if name not in RUN))
+"""What is read of a run: first what its seal was made of, so that each value comes once."""
+
+_SEALED = len(RUN)
 
 
-def result_values(
+Told = dict[str, Sequence[Any]]
+"""Columns of some runs by the names of ``VALUES``, in that order."""
+
+
+def result_columns(
     db: ResultsDatabase, *, study_id: int | None = None, run_id: int | None = None
-) -> Iterator[list[Any]]:
-    """The ``VALUES`` of each run that is not deleted, in order; read as they are asked for.
+) -> Iterator[Told]:
+    """The ``VALUES`` of runs that are not deleted, in order, some at a time as they are asked for.
 
     Args:
         study_id: only the runs of this study, in its order.
@@ -86,18 +95,28 @@ def result_values(
             "LEFT JOIN newest ON newest.run_id = runs.id "
             "WHERE coalesce(deleted, 0) = 0 ORDER BY runs.id"
         )
-    for *values, verdict, spec, whole in db.tuples(sql, given):
-        if whole:
-            _complete(values, verdict, spec, decoded)
-        else:
-            values = [
-                _IN_PLACE.get(name, value) for name, value in zip(VALUES, values, strict=True)
-            ]
-        yield values
+    rows = db.tuples(sql, given)
+    while some := list(itertools.islice(rows, _AT_A_TIME)):
+        for whole, same in itertools.groupby(some, _is_whole):
+            read: Told = dict(zip(_READ, zip(*same, strict=True), strict=True))
+            yield _complete(read, decoded) if whole else _in_place(read)
+
+
+_AT_A_TIME = 128
+"""Runs: loops over their columns are long, and all of them stay in the cache of a processor."""
+
+
+def _is_whole(row: tuple[Any, ...]) -> bool:
+    return row[_SEALED] is None or row[_SEALED] == seal(*row[:_SEALED])
+
+
+def _in_place(read: Told) -> Told:
+    size = len(read["run_id"])
+    return {name: [_IN_PLACE[name]] * size if name in _IN_PLACE else read[name] for name in VALUES}
 
 
 def _columns(db: ResultsDatabase, study: str) -> str:
-    """SQL for ``VALUES``, the verdict, and the spec if it is needed.
+    """SQL for ``_READ``.
 
     A database of an earlier version, which is only read, lacks the columns that came later.
     """
@@ -110,32 +129,31 @@ def _columns(db: ResultsDatabase, study: str) -> str:
         "seed": "json_extract(runs.spec, '$.seed')",
         "steps": "json_extract(runs.spec, '$.attack.params.steps')",
     }
-    told = [
-        f"runs.{name}" if name in known else elsewhere.get(name, "NULL")
-        for name in (*VALUES, "verdict")
-    ]
-    spec = "NULL" if "attack_id" in known else "runs.spec"
-    return ", ".join((*told, spec, fits("runs", known)))
+    return ", ".join(
+        f"runs.{name}" if name in known else elsewhere.get(name, "NULL") for name in _READ
+    )
 
 
 class _Decoded:
-    """JSON of cells, each content read once."""
+    """JSON of cells, each content of a column read once."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Any] = {}
+        self._known: defaultdict[str, dict[str, Any]] = defaultdict(dict)
 
-    def __call__(self, text: str | None, run_id: int, column: str) -> Any:
-        if text is None:
-            return None
-        if text not in self._known:
-            if len(self._known) > _MOST:
-                self._known.clear()
-            self._known[text] = read_json(text, run_id, column)
-        return self._known[text]
+    def __call__(self, read: Told, column: str) -> list[Any]:
+        texts, known = read[column], self._known[column]
+        if len(known) > _MOST:
+            known.clear()
+        if texts[0] in known and texts.count(texts[0]) == len(texts):
+            return [known[texts[0]]] * len(texts)
+        for text in set(texts) - known.keys():
+            run_id = read["run_id"][texts.index(text)]
+            known[text] = None if text is None else read_json(text, run_id, column)
+        return list(map(known.__getitem__, texts))
 
 
 _MOST = 1000
-"""Contents that are kept at most: most verdicts are those of one run."""
+"""Contents that are kept, about: most verdicts are those of one run."""
 
 
 def read_json(text: str | bytes, run_id: int, column: str) -> Any:
@@ -192,26 +210,41 @@ _FORMS: dict[str, Callable[[Any], bool]] = {
 """What the JSON of a column has to be; of the others an object."""
 
 
-def _complete(
-    values: list[Any], verdict_text: str | None, spec: str | None, decoded: _Decoded
-) -> None:
-    """Read the JSON of a row; its own flags come before those of its rivals."""
-    run_id, n = values[0], values[_AT["n"]]
-    verdict = decoded(verdict_text or "{}", run_id, "verdict")
-    own = decoded(values[_AT["flags"]], run_id, "flags")
-    values[_AT["flags"]] = [*own, *verdict.get("flags", ())]
-    values[_AT["recipe"]] = decoded(values[_AT["recipe"]], run_id, "recipe")
-    survivors = verdict.get("survivors")
-    values[_AT["worst_case"]] = survivors / n if n and survivors is not None else None
-    if values[_AT["eps"]] is None:
-        attack = {name: values[_AT[name]] for name in ("eps", "norm", "attack_id")}
-        if without_limit({**attack, "spec": spec}):
-            for name in _JUDGED:
-                values[_AT[name]] = None
+def _complete(read: Told, decoded: _Decoded) -> Told:
+    """Read the JSON of some runs; own flags come before those of rivals."""
+    told = {name: read[name] for name in VALUES}
+    verdicts = [verdict or {} for verdict in decoded(read, "verdict")]
+    told["recipe"] = decoded(read, "recipe")
+    told["flags"] = [
+        [*own, *verdict.get("flags", ())]
+        for own, verdict in zip(decoded(read, "flags"), verdicts, strict=True)
+    ]
+    told["worst_case"] = [
+        None if not n or (survivors := verdict.get("survivors")) is None else survivors / n
+        for n, verdict in zip(read["n"], verdicts, strict=True)
+    ]
+    if None in read["eps"]:
+        _forget_shares(told, read["spec"])
+    return told
 
 
-def result_row(values: Sequence[Any]) -> ResultRow:
-    """``VALUES`` by their names; lists in it are its own."""
-    row = dict(zip(VALUES, values, strict=True))
-    row["recipe"] = row["recipe"] and [dict(step) for step in row["recipe"]]
-    return cast(ResultRow, row)
+def _forget_shares(told: Told, specs: Sequence[str]) -> None:
+    """An attack that takes the closest example however far it is has no robust accuracy."""
+    unlimited = [
+        eps is None and without_limit({"eps": eps, "norm": norm, "attack_id": id_, "spec": spec})
+        for eps, norm, id_, spec in zip(
+            told["eps"], told["norm"], told["attack_id"], specs, strict=True
+        )
+    ]
+    for name in _JUDGED:
+        told[name] = [
+            None if none else value for value, none in zip(told[name], unlimited, strict=True)
+        ]
+
+
+def result_rows(told: Told) -> Iterator[ResultRow]:
+    """Runs one by one, their values by names; lists in them are their own."""
+    for values in zip(*told.values(), strict=True):
+        row = dict(zip(VALUES, values, strict=True))
+        row["recipe"] = row["recipe"] and [dict(step) for step in row["recipe"]]
+        yield cast(ResultRow, row)

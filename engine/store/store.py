@@ -31,7 +31,7 @@ from engine.store.kept_images import kept_images
 from engine.store.paces import PaceRow, StepPaceRow, run_paces, step_paces
 from engine.store.queue_counts import QueueCounts, queue_counts
 from engine.store.queue_rows import queue_rows
-from engine.store.result_rows import DAMAGED, VALUES, read_json, result_row, result_values
+from engine.store.result_rows import DAMAGED, VALUES, Told, read_json, result_columns, result_rows
 from engine.store.run_environments import read_environment
 from engine.store.seals import check_batches, damaged
 from engine.store.stages import checks_of, read_stage, records_of, variant_of
@@ -156,12 +156,12 @@ class Store:
         Args:
             study: only the runs of the newest study of that name, in its order.
         """
-        return [result_row(values) for values in self.result_values(study)]
+        return [row for told in self.result_columns(study) for row in result_rows(told)]
 
-    def result_values(self, study: str | None = None) -> Iterator[list[Any]]:
-        """As ``results``, but lists of ``result_rows.VALUES``, read as they are asked for."""
+    def result_columns(self, study: str | None = None) -> Iterator[Told]:
+        """As ``results``, but columns of some runs at a time, read as they are asked for."""
         study_id = None if study is None else self._study_id(study)
-        return result_values(self.db, study_id=study_id)
+        return result_columns(self.db, study_id=study_id)
 
     def result(self, run_id: int) -> ResultRow:
         """The results row of one run."""
@@ -170,7 +170,9 @@ class Store:
 
     def run(self, run_id: int) -> RunRow:
         """Everything stored of one run; spec, flags, verdict, checks and environment decoded."""
-        found = [result_row(values) for values in result_values(self.db, run_id=run_id)]
+        found = [
+            row for told in result_columns(self.db, run_id=run_id) for row in result_rows(told)
+        ]
         if not found:
             raise StoreError(f"There is no run {run_id} in {self.path}.")
         if found[0]["flags"] == [DAMAGED]:
