@@ -90,9 +90,10 @@ def import_(
 ) -> None:
     """Examine the checkpoint FILE and put it into the model library.
 
-    FILE is a checkpoint, an exported program (.pt2), an ONNX file, FILE.py:FUNCTION that makes a
-    network with its weights, or published weights such as torchvision.resnet50. The weights of a
-    checkpoint go into a network of your own with --class. Exit 0 only if the model was stored.
+    FILE is a checkpoint, an exported program (.pt2), an ONNX file, a folder of Hugging Face or
+    timm, FILE.py:FUNCTION that makes a network with its weights, or published weights such as
+    torchvision.resnet50. The weights of a checkpoint go into a network of your own with --class.
+    Exit 0 only if the model was stored.
     """
     if write_class is not None:
         class_file.write_class(Path(file), write_class, part)

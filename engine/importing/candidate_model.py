@@ -141,6 +141,8 @@ def from_file(
         look_over(path)
     if content.tree is None:
         return None
+    if content.hub is not None:
+        architecture = architecture or content.hub.architecture
     found = unwrap(content.tree, path.name, part)
     if content.ignored:
         found.dropped.append(f"objects that are not made: {few(content.ignored)}")
@@ -170,6 +172,10 @@ def from_file(
         mean, std = found.scaling
         patient.scaling = Scaling(label="inside the checkpoint", mean=mean, std=std)
         patient.settled = True
+    elif content.hub is not None:
+        patient.scaling, patient.settled = content.hub.scaling, content.hub.settled
+    if content.hub is not None:
+        patient.notes += content.hub.notes
     return patient
 
 

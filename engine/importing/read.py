@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from engine.errors import ModelError
 from engine.importing import torchscript
+from engine.importing.hub_folder import Hub, fingerprint, is_hub, read_hub
 from engine.importing.kinds import (
     KINDS,
     is_onnx,
@@ -44,11 +45,13 @@ class Content:
         format: the container, in words.
         tree: tensors in containers of plain Python; None for an exported program and ONNX.
         ignored: names of objects in it that were not made.
+        hub: what a folder says of its weights.
     """
 
     format: str
     tree: Any
     ignored: tuple[str, ...] = ()
+    hub: Hub | None = None
 
 
 def read(path: Path) -> Content:
@@ -58,6 +61,9 @@ def read(path: Path) -> Content:
         ModelError: it is missing, damaged, of another kind, or would run code. Nothing that the
             file does not hold is allocated, and nothing in it is executed.
     """
+    if is_hub(path):
+        hub = read_hub(path, read)
+        return Content(hub.format, hub.tree, hub.ignored, hub)
     head, size = _head(path)
     if _has_header(head, size):
         return _read_safetensors(path)
@@ -162,6 +168,8 @@ def tensors_in(tree: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[st
 
 
 def sha256(path: Path) -> str:
-    """Of the bytes of a file."""
+    """Of the bytes of a file, or of those of the files that a folder of weights is made of."""
+    if path.is_dir():
+        return fingerprint(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
