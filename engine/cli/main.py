@@ -32,6 +32,7 @@ _LAZY = {
     "train": ("engine.cli.train:train", "Train a base model into the library."),
     "methods": ("engine.cli.methods:methods", "Trust files that bring methods of your own."),
     "check-method": ("engine.cli.checking:check_method", "Try the rules on methods of your own."),
+    "report": ("engine.cli.report:report", "Write a study into a folder that one can hand over."),
     "sample-size": (
         "engine.cli.sample_size:sample_size",
         "Say how many images tell two robust accuracies apart.",

@@ -1,0 +1,143 @@
+"""What can and what cannot be concluded, in sentences that name the runs they are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from engine.report.differences import Difference
+from engine.report.handout.contents import Contents, WorstCase
+from engine.report.naming import BASE, called, is_flagged
+from engine.statistics.sample_size import Disagreement, smallest_difference
+from engine.statistics.words import counted, in_percent
+from engine.store import Columns, ResultRow
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One conclusion.
+
+    Attributes:
+        text: as it is printed.
+        runs: the ids of the runs that it rests on.
+        certain: whether it says what can be concluded; else what cannot.
+    """
+
+    text: str
+    runs: tuple[int, ...]
+    certain: bool
+
+
+def conclusions(found: Contents) -> list[Sentence]:
+    """From the statistics alone; in the order of a reader's questions."""
+    return [
+        *_bounds(found.worst),
+        *_changes(found.differences),
+        *_resolution(found),
+        *_doubts(found),
+        *_unfinished(found),
+    ]
+
+
+def variant(row: Columns) -> str:
+    """``digits-resnet, magnitude 50%``, or ``digits-resnet, uncompressed``."""
+    made = "uncompressed" if row["compression"] == BASE else row["compression"]
+    return f"{called(row)}, {made}"
+
+
+def _ids(rows: Sequence[ResultRow]) -> tuple[int, ...]:
+    return tuple(row["run_id"] for row in rows)
+
+
+def _bounds(worst: Sequence[WorstCase]) -> Iterator[Sentence]:
+    for one in worst:
+        row = one.strongest
+        eps = "" if row["eps"] is None else f" at eps {row['eps']:.4g} ({row['norm']})"
+        share = f"{in_percent(one.share)} % [{in_percent(one.low)}, {in_percent(one.high)}]"
+        yield Sentence(
+            f"{variant(row)}: at most {share} of {row['n']} images survive everything that is "
+            f"stored{eps}; the strongest run is {row['attack']}. {one.verdict.text}",
+            _ids(one.rows),
+            certain=one.verdict.level == "ok",
+        )
+
+
+def _changes(found: Sequence[Difference]) -> Iterator[Sentence]:
+    for one in found:
+        if one.told_apart:
+            seems = one.row if one.found.difference > 0 else one.base
+            doubted = is_flagged(seems)
+            text = _change(one)
+            if doubted:
+                text += f" But run {seems['run_id']}, the one that seems more robust, is flagged."
+            yield Sentence(text, _ids((one.row, one.base)), certain=not doubted)
+    alike = [one for one in found if not one.told_apart]
+    if alike:
+        low = min(one.found.low for one in alike)
+        high = max(one.found.high for one in alike)
+        many = f"{counted(len(alike), 'comparison')} of {len(found)} to the uncompressed model"
+        yield Sentence(
+            f"{many} showed no difference beyond chance (exact McNemar, Holm over all); their "
+            f"intervals reach from {100 * low:+.1f} to {100 * high:+.1f} points.",
+            _ids([one.row for one in alike]),
+            certain=False,
+        )
+
+
+def _change(one: Difference) -> str:
+    found = one.found
+    more = "more" if found.difference > 0 else "less"
+    return (
+        f"{variant(one.row)} is {more} robust than its uncompressed model under "
+        f"{one.row['attack']}: {100 * found.difference:+.1f} points "
+        f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}], p = {one.adjusted:.2g} after Holm."
+    )
+
+
+def _resolution(found: Contents) -> Iterator[Sentence]:
+    """What so many images can show at all, in the middle of what was measured."""
+    sizes = {row["n"] for row in found.finished if row["n"]}
+    if len(sizes) != 1:
+        return
+    n = sizes.pop()
+    bases = [one for one in found.worst if one.is_base and one.share > 0]
+    if not bases:
+        return
+    share = bases[0].share
+    reach = [
+        smallest_difference(n, share, how) for how in (Disagreement.least, Disagreement.independent)
+    ]
+    if reach[0] is None:
+        text = f"{n} images are too few to show any difference to {in_percent(share)} %."
+    else:
+        far = "none" if reach[1] is None else f"{100 * reach[1]:.0f}"
+        text = (
+            f"With {n} images a fall from {in_percent(share)} % shows in four of five studies only "
+            f"from {100 * reach[0]:.0f} points on, where two variants break the same images, and "
+            f"from {far} on, where they have nothing to do with each other."
+        )
+    yield Sentence(text, _ids(bases[0].rows), certain=False)
+
+
+def _doubts(found: Contents) -> Iterator[Sentence]:
+    doubted = [row for row in found.finished if is_flagged(row)]
+    if doubted:
+        flags = [flag for row in doubted for flag in row["flags"]]
+        told = sorted({flag["id"] for flag in flags if flag["level"] == "danger"})
+        yield Sentence(
+            f"{counted(len(doubted), 'run')} of {len(found.finished)} cannot be quoted as they "
+            f"are: {', '.join(told)}.",
+            _ids(doubted),
+            certain=False,
+        )
+
+
+def _unfinished(found: Contents) -> Iterator[Sentence]:
+    missing = [row for row in found.rows if row["status"] != "finished"]
+    if missing:
+        yield Sentence(
+            f"{counted(len(missing), 'run')} of {len(found.rows)} are not finished and have no "
+            "part in this report.",
+            _ids(missing),
+            certain=False,
+        )

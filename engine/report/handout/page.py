@@ -1,0 +1,98 @@
+"""The report as one HTML file that needs no other and no network."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from engine import __version__
+from engine.host import paths
+from engine.report.handout.conclusions import Sentence, variant
+from engine.report.handout.contents import Contents, Example
+from engine.report.naming import called
+from engine.report.tables import flag_ids, with_interval
+from engine.statistics.words import in_percent
+
+_SIDE = 96
+"""Of a picture as it is shown; small images are enlarged without smoothing."""
+
+
+def html(found: Contents, sentences: Sequence[Sentence], figures: Mapping[str, bytes]) -> str:
+    """The page.
+
+    Args:
+        found: the study.
+        sentences: what can be concluded.
+        figures: SVG files by title.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(paths.resources() / "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": in_percent, "points": _points}
+    return environment.get_template("index.html.jinja").render(
+        study=found.study,
+        version=__version__,
+        runs=[_run(row) for row in found.rows],
+        worst=[{"variant": variant(one.strongest), "case": one} for one in found.worst],
+        differences=[{"variant": variant(one.row), "one": one} for one in found.differences],
+        can=[one for one in sentences if one.certain],
+        cannot=[one for one in sentences if not one.certain],
+        figures={title: _data("image/svg+xml", content) for title, content in figures.items()},
+        examples={run_id: list(map(_pictures, shown)) for run_id, shown in found.examples.items()},
+        environments=_environments(found),
+        keys=found.keys,
+    )
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}"
+
+
+def _run(row: Any) -> dict[str, Any]:
+    return {**row, "title": called(row), "robust": with_interval(row), "flag_ids": flag_ids(row)}
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _pictures(one: Example) -> dict[str, Any]:
+    change = one.adversarial - one.clean
+    largest = float(np.abs(change).max()) or 1.0
+    return {
+        "verdict": one.verdict,
+        "clean": _png(one.clean),
+        "adversarial": _png(one.adversarial),
+        "change": _png(change / (2 * largest) + 0.5),
+    }
+
+
+def _png(image: NDArray[np.floating[Any]]) -> str:
+    """An image of (C, H, W) in [0,1] as the address of a picture."""
+    pixels = (np.clip(image, 0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0)
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    times = max(1, _SIDE // max(picture.size))
+    size = picture.width * times, picture.height * times
+    stream = io.BytesIO()
+    picture.resize(size, Image.Resampling.NEAREST).save(stream, "PNG")
+    return _data("image/png", stream.getvalue())
+
+
+def _environments(found: Contents) -> list[tuple[dict[str, str], list[int]]]:
+    """Each environment once, with the runs that had it."""
+    known: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    for run_id, facts in found.environments.items():
+        flat = tuple((name, str(value)) for name, value in sorted(facts.items()))
+        known.setdefault(flat, []).append(run_id)
+    return [(dict(facts), runs) for facts, runs in known.items()]

@@ -1,0 +1,222 @@
+"""The report of a study: complete, self-contained, and saying what its own samples say."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+import sqlite3
+import zipfile
+from collections.abc import Iterator
+from contextlib import closing
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from engine.cli.main import main
+from engine.errors import CrumpleError
+from engine.report.handout import write
+from engine.report.handout.conclusions import Sentence, conclusions
+from engine.report.handout.contents import Contents, contents
+from engine.report.tables import results_text
+from engine.specs.study import Study
+from engine.statistics.intervals import holm, mcnemar_exact
+from engine.store import Store
+from tests.helpers.filled_store import STUDY, fill
+
+NAME = str(STUDY["name"])
+TITLES = {"digits-resnet": "A <b>title</b> & more"}
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("lab") / "lab.db"
+    fill(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(database: Path) -> Path:
+    with Store(database, readonly=True) as store:
+        return write.write_report(store, NAME, database.parent / "report", TITLES).parent
+
+
+@pytest.fixture
+def store(database: Path) -> Iterator[Store]:
+    with Store(database, readonly=True) as opened:
+        yield opened
+
+
+class Page(HTMLParser):
+    """What a page refers to, and what can be referred to in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.sources: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        for name, value in attrs:
+            if name == "id" and value:
+                self.ids.append(value)
+            if name == "href" and value:
+                self.links.append(value)
+            if name == "src" and value:
+                self.sources.append(value)
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Page:
+    found = Page()
+    found.feed((folder / "index.html").read_text("utf-8"))
+    return found
+
+
+def test_the_page_needs_no_other_file_and_every_link_leads_somewhere(page: Page) -> None:
+    assert all(source.startswith("data:image/") for source in page.sources)
+    assert len(page.sources) >= 4
+    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
+    assert "link" not in page.tags
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_names_are_text_and_no_markup(folder: Path, page: Page) -> None:
+    text = (folder / "index.html").read_text("utf-8")
+    assert "A &lt;b&gt;title&lt;/b&gt; &amp; more" in text
+    assert "b" not in page.tags
+
+
+def test_tables_are_those_of_the_command_line(folder: Path, store: Store) -> None:
+    rows = store.results(NAME)
+    for format_, suffix in (("csv", "csv"), ("markdown", "md"), ("latex", "tex")):
+        written = (folder / "tables" / f"results.{suffix}").read_bytes().decode()
+        assert written == results_text(rows, format_, TITLES)
+    assert Study.from_toml(folder / "study.toml") == store.study(store.studies()[0]["id"])
+
+
+def test_differences_are_recounted_from_the_samples(folder: Path) -> None:
+    def broken(run_id: str) -> dict[str, bool]:
+        text = (folder / "samples" / f"run-{run_id}.csv").read_text("utf-8")
+        return {row["index"]: row["broken"] == "True" for row in csv.DictReader(io.StringIO(text))}
+
+    text = (folder / "tables" / "differences.csv").read_text("utf-8")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == 4  # two variants under two attacks
+    p_values = []
+    for row in rows:
+        mine, base = broken(row["run_id"]), broken(row["base_run_id"])
+        assert mine.keys() == base.keys()
+        alone = sum(mine[one] and not base[one] for one in mine)
+        other = sum(base[one] and not mine[one] for one in mine)
+        assert (int(row["only_variant_broken"]), int(row["only_base_broken"])) == (alone, other)
+        assert float(row["difference"]) == pytest.approx((other - alone) / len(mine))
+        p_values.append(mcnemar_exact(alone, other))
+    assert [float(row["p_holm"]) for row in rows] == pytest.approx(holm(p_values))
+
+
+def test_the_hashes_are_of_all_files(folder: Path) -> None:
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    told = dict(reversed(line.split("  ")) for line in lines)
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "SHA256SUMS"]
+    assert set(told) == {path.relative_to(folder).as_posix() for path in files}
+    for path in files:
+        expected = told[path.relative_to(folder).as_posix()]
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == expected
+
+
+def test_packed_it_is_the_same(folder: Path, store: Store, tmp_path: Path) -> None:
+    made = write.write_report(store, NAME, tmp_path / "deep" / "report.zip", TITLES)
+    with zipfile.ZipFile(made) as archive:
+        packed = {name: archive.read(name) for name in archive.namelist() if name[-1] != "/"}
+    whole = {path for path in folder.rglob("*") if path.is_file()}
+    assert packed == {path.relative_to(folder).as_posix(): path.read_bytes() for path in whole}
+    assert list(made.parent.iterdir()) == [made]
+
+
+def test_conclusions_rest_on_the_runs_they_name(store: Store) -> None:
+    found = contents(store, NAME, {})
+    told = conclusions(found)
+    known = {row["run_id"] for row in found.rows}
+    assert all(one.runs and set(one.runs) <= known for one in told)
+    # By hand: run k breaks the first 2 k of 20 images, so 8 images are lost by ptq and none won,
+    # 2 x 2^-8 is 0.0078, and 4 times that after Holm; 4 lost by magnitude are no news.
+    apart = [one for one in told if "p = 0.031 after Holm" in one.text]
+    assert [one.runs for one in apart] == [(5, 1), (6, 2)]
+    assert all(one.certain and "-40.0 points" in one.text for one in apart)
+    assert any("2 comparisons of 4" in one.text and not one.certain for one in told)
+    # No attack of another kind ran, so nothing is evidence of robustness.
+    assert not any(one.certain for one in told if "survive" in one.text)
+    assert any("cannot be quoted" in one.text and one.runs == (5, 6) for one in told)
+
+
+def _flipped(found: Contents) -> list[Sentence]:
+    """As if the variants were the base models: what is flagged seems the more robust one."""
+    for one in found.differences:
+        object.__setattr__(one.found, "difference", -one.found.difference)
+    return conclusions(found)
+
+
+def test_what_seems_more_robust_and_is_flagged_is_not_concluded(store: Store) -> None:
+    told = [one for one in _flipped(contents(store, NAME, {})) if "after Holm" in one.text]
+    assert len(told) == 2
+    assert not any(one.certain for one in told)
+    assert all("is flagged" in one.text for one in told)
+
+
+@pytest.mark.parametrize("taken", ["full", "file"])
+def test_nothing_is_overwritten(taken: str, store: Store, tmp_path: Path) -> None:
+    out = tmp_path / ("report" if taken == "full" else "report.zip")
+    if taken == "full":
+        out.mkdir()
+        (out / "mine.txt").write_text("mine")
+    else:
+        out.write_text("mine")
+    with pytest.raises(CrumpleError, match="there is something already"):
+        write.write_report(store, NAME, out, {})
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
+
+
+def test_what_fails_leaves_nothing(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(write, "html", full)
+    with pytest.raises(CrumpleError, match="No space left"):
+        write.write_report(store, NAME, tmp_path / "report", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_without_a_finished_run_has_no_report(tmp_path: Path, database: Path) -> None:
+    path = tmp_path / "lab.db"
+    with closing(sqlite3.connect(database)) as old, closing(sqlite3.connect(path)) as new:
+        old.backup(new)
+        new.execute("UPDATE runs SET status = 'waiting'")
+        new.commit()
+    for name, words in ((NAME, "is finished"), ("other", "no study named")):
+        done = CliRunner().invoke(
+            main, ["report", "--study", name, "--db", str(path), "--out", str(tmp_path / "out")]
+        )
+        assert done.exit_code == 2
+        assert words in done.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_says_where_it_lies(database: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "report"
+    done = CliRunner().invoke(
+        main, ["report", "--study", NAME, "--db", str(database), "--out", str(out)]
+    )
+    assert done.exit_code == 0, done.output
+    assert f"Wrote {out / 'index.html'}" in done.output
+    shown = re.search(r"<h1>(.*?)</h1>", (out / "index.html").read_text("utf-8"))
+    assert shown is not None
+    assert shown[1] == NAME
