@@ -369,7 +369,7 @@ class Vgg(nn.Module):
     Args:
         plan: widths and pools.
         name: of the list of features.
-        end: "max", "average" of 2x2, or "adaptive", behind the last convolution.
+        end: "max", "average" of 2x2, or "seven" (torchvision), behind the last convolution.
         dropout: before each linear layer, as with chengyangfu; else behind its ReLU.
     """
 
@@ -394,6 +394,7 @@ class Vgg(nn.Module):
         self.name, self.end = name, end
         self.add_module(name, nn.Sequential(*layers))
         linear: list[nn.Module] = []
+        i *= 49 if end == "seven" else 1
         for width in head:
             linear += [nn.Dropout()] if dropout else []
             linear.append(nn.Linear(i, width))
@@ -407,8 +408,8 @@ class Vgg(nn.Module):
         x = self.get_submodule(self.name)(x)
         if self.end == "average":
             x = F.avg_pool2d(x, 2)
-        elif self.end == "adaptive":
-            x = F.adaptive_avg_pool2d(x, 1)
+        elif self.end == "seven":
+            x = F.adaptive_avg_pool2d(F.max_pool2d(x, 2), 7)
         return self.classifier(x.view(x.size(0), -1))  # type: ignore[no-any-return]
 
 

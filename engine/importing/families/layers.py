@@ -14,6 +14,8 @@ Kind = Literal["convolution", "linear", "norm"]
 NAME = re.compile(r"[A-Za-z_0-9]{1,60}(\.[A-Za-z_0-9]{1,60}){0,9}")
 """Names that may stand in a wiring."""
 
+_MOST = 3000
+
 _COUNTER = "num_batches_tracked"
 _STATISTICS = {"running_mean", "running_var"}
 
@@ -41,11 +43,14 @@ class Layer:
 
 
 def layers_of(state: State) -> list[Layer] | None:
-    """The layers of a state dict in its order; None if a tensor belongs to none of these kinds."""
+    """The layers of a state dict in its order; None if a tensor belongs to none of these kinds.
+
+    So it is with more layers than any network of these families has.
+    """
     parts: dict[str, dict[str, tuple[int, ...]]] = {}
     for key, value in state.items():
         name, _, part = key.rpartition(".")
-        if not NAME.fullmatch(name):
+        if len(parts) > _MOST or not NAME.fullmatch(name):
             return None
         parts.setdefault(name, {})[part] = tuple(value.shape)
     found = []

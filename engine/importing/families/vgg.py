@@ -20,6 +20,8 @@ _PLACE = re.compile(r"(?P<list>[A-Za-z_.]*[A-Za-z_])\.(?P<number>\d+)")
 _SIDES = {1: 28, 3: 32}
 """Of the images, by their channels."""
 _FEWEST = 4
+_ADAPTED = 7
+"""The side of the maps that torchvision's classifiers read, whatever the images are."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,19 @@ class Vgg:
         side = math.isqrt(self.classifier[0].size[1] // width)
         if side * side * width != self.classifier[0].size[1]:
             raise Unfit(f"{self.classifier[0].name} reads no square of {width} channels")
+        if side == _ADAPTED:
+            return [("", self._wiring(2, side))]
         left = _SIDES.get(self.stem.size[1], 32) >> sum(gap > 1 for _, gap in self.features)
         if left != 2 * side:
-            return [("", self._wiring(side, largest=False))]
+            return [("", self._wiring(0, side))]
         # network-slimming calls them ``feature`` and ends with the mean.
         largest = not _list_of(self.stem).endswith("feature")
         words = f"{'average' if largest else 'max'} pooling behind the last convolution"
-        return [("", self._wiring(side, largest)), (words, self._wiring(side, not largest))]
+        first, second = (2, 0) if largest else (0, 2)
+        return [("", self._wiring(first, side)), (words, self._wiring(second, side))]
 
-    def _wiring(self, side: int, largest: bool) -> Wiring:
+    def _wiring(self, pool: int, side: int) -> Wiring:
+        """With a last max pool (0 if none), then means on a square of a side."""
         writer = Writer(self.stem.size[1])
         (last, _), place = self.features[-1], _list_of(self.stem)
         for number, (layer, gap) in enumerate(self.features):
@@ -87,10 +93,10 @@ class Vgg:
                 writer.put(f"{place}.relu_{number}", "relu")
             if gap > 1:
                 writer.put(f"{place}.pool_{number}", "max-pool", kernel=2)
-        if largest:
-            writer.put("last_pool", "max-pool", kernel=2)
-        else:
-            writer.put("last_pool", "adaptive-mean", side=side)
+        if pool:
+            writer.put("last_pool", "max-pool", kernel=pool)
+        if not pool or side == _ADAPTED:
+            writer.put("last_mean", "adaptive-mean", side=side)
         writer.put("flat", "flatten")
         writer.width *= side * side
         for number, layer in enumerate(self.classifier):

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from engine.catalog.models.wiring import IMAGES, Node, Op, Wiring
 from engine.importing.families.layers import Layer, numbered
 
@@ -27,8 +29,15 @@ class Writer:
         self.at, self.width = IMAGES, channels
 
     def put(self, name: str, op: Op, *after: str, **options: Any) -> str:
-        """Write an operation that keeps the channels."""
-        node = Node(name=name, op=op, after=after or (self.at,), options=options)
+        """Write an operation that keeps the channels.
+
+        Raises:
+            Unfit: its name or a size is one that no wiring holds.
+        """
+        try:
+            node = Node(name=name, op=op, after=after or (self.at,), options=options)
+        except ValidationError as error:
+            raise Unfit(f"{name} {error.errors()[0]['msg']}") from None
         self._nodes.append(node)
         self.at = name
         return name
@@ -93,8 +102,15 @@ class Writer:
                 self.put(f"head_relu_{place}", "relu")
 
     def wiring(self) -> Wiring:
-        """All that was written."""
-        return Wiring(nodes=tuple(self._nodes))
+        """All that was written.
+
+        Raises:
+            Unfit: two nodes bear one name.
+        """
+        try:
+            return Wiring(nodes=tuple(self._nodes))
+        except ValidationError as error:
+            raise Unfit(error.errors()[0]["msg"]) from None
 
 
 def tail_of(layers: Sequence[Layer]) -> tuple[list[Layer], tuple[Layer, ...]]:

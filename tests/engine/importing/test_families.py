@@ -20,6 +20,7 @@ from engine.errors import ModelError
 from engine.importing.candidate_model import Patient, from_file
 from engine.importing.doctor import Examined, Request, import_model
 from engine.importing.families.reading import fit_families
+from engine.importing.recognise import recognise
 from engine.models import build
 from engine.models.reshape import fit_shapes
 from engine.specs.dataset import DatasetSpec
@@ -202,6 +203,9 @@ USUAL: dict[str, Callable[[], nn.Module]] = {
         head=(9,),
         flat_norm=True,
     ),
+    "torchvision's vgg11, thinned": lambda: Vgg(
+        [6, "M", 8, "M", 7, 9, "M", 5, "M", 8], end="seven", head=(12, 9)
+    ),
     "tutorials' resnet9": Nine,
     "tutorials' resnet9 without biases": lambda: Nine(bias=False),
     "chenyaofo repvgg": RepVgg,
@@ -356,3 +360,19 @@ def test_what_images_do_not_tell_is_asked(tmp_path: Path) -> None:
     done = brought(UNUSUAL["a pool behind a 3x3 stem"](), tmp_path, right=False)
     assert done.report.architecture == examined(tmp_path / "m.pt").architecture
     assert done.report.health != "healthy"
+
+
+@pytest.mark.parametrize(
+    ("key", "shape"),
+    [
+        ("linear.weight", (1 << 21, 20)),  # more than any wiring holds
+        ("layer1.0.lambda.conv1.weight", (8, 8, 3, 3)),
+        ("x" * 300 + ".weight", (8, 8, 3, 3)),
+        ('layer1.0.conv1".weight', (8, 8, 3, 3)),
+    ],
+)
+def test_hostile_names_and_sizes_are_refused_in_words(key: str, shape: tuple[int, ...]) -> None:
+    state = dict(USUAL["kuangliu resnet34"]().state_dict())
+    state[key] = torch.zeros(shape, device="meta")
+    with pytest.raises(ModelError, match=r"m\.pt"):
+        recognise(state, "m.pt", None, None)
