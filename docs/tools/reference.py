@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from docs.tools import commands, methods, names, python_face
+from docs.tools import commands, methods, names, published, python_face
 
 DOCS = Path(__file__).resolve().parent.parent
 _PLACE = re.compile(r"(<!-- generated: (\w+)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -29,6 +29,8 @@ PARTS: dict[str, Callable[..., Iterator[str]]] = {
     "formulas": names.formulas,
     "study_keys": names.study_keys,
     "command": commands.command,
+    "published_sources": published.sources,
+    "published_reviews": published.reviewed,
     "python": python_face.page,
 }
 """What can stand in a page; some take an argument."""

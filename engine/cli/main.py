@@ -29,6 +29,7 @@ _LAZY = {
     "run": ("engine.cli.run:run", "Run the study in STUDY.toml."),
     "data": ("engine.cli.data:data", "Show or download published datasets."),
     "preview": ("engine.cli.preview:preview", "Show some pictures as a network will see them."),
+    "published": ("engine.cli.published:published", "Print published figures and their doubts."),
     "train": ("engine.cli.train:train", "Train a base model into the library."),
     "methods": ("engine.cli.methods:methods", "Trust files that bring methods of your own."),
     "check-method": ("engine.cli.checking:check_method", "Try the rules on methods of your own."),

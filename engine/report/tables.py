@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -57,10 +57,8 @@ def result_pieces(
             columns, ({**row, "flags": flag_ids(row)} for row in _titled(rows, titles))
         )
     if format_ == "json":
-        return in_pieces(_json(_titled(rows, titles)))
-    if format_ in _TABULATE:
-        return iter((_for_reading(_titled(rows, titles), _TABULATE[format_]),))
-    raise _unknown(format_, RESULT_FORMATS)
+        return in_pieces(json_pieces(_titled(rows, titles)))
+    return iter((_for_reading(_titled(rows, titles), format_),))
 
 
 def csv_of_columns(
@@ -110,13 +108,14 @@ def samples_bytes(
     if format_ == "csv":
         return csv_text(SAMPLE_COLUMNS, rows).encode()
     if format_ == "json":
-        return "".join(_json(rows)).encode()
+        return "".join(json_pieces(rows)).encode()
     if format_ == "npz":
         return _npz(rows, images)
-    raise _unknown(format_, SAMPLE_FORMATS)
+    raise unknown_format(format_, SAMPLE_FORMATS)
 
 
-def _unknown(format_: str, known: Sequence[str]) -> SpecError:
+def unknown_format(format_: str, known: Sequence[str]) -> SpecError:
+    """The error that names the formats there are."""
     return SpecError(f"There is no format {format_!r}.", f"Known: {', '.join(known)}.")
 
 
@@ -125,7 +124,7 @@ def flag_ids(row: Columns) -> str:
     return ";".join(flag["id"] for flag in row["flags"])
 
 
-def _json(rows: Iterable[Columns]) -> Iterator[str]:
+def json_pieces(rows: Iterable[Columns]) -> Iterator[str]:
     """The list as ``json.dumps(..., indent=2)`` writes it, row by row."""
     begin = "[\n"
     for row in rows:
@@ -227,9 +226,7 @@ _VARIANT = list(_COLUMNS).index("compression")
 _NUMERIC = {"run", "n", "rate", "bytes", "clean %", "robust % [95 %]", "queries", "seconds"}
 
 
-def _for_reading(rows: Iterable[Columns], style: str) -> str:
-    from tabulate import tabulate
-
+def _for_reading(rows: Iterable[Columns], format_: str) -> str:
     lines: list[list[str]] = []
     variants: dict[str, Columns] = {}
     for row in rows:
@@ -238,14 +235,37 @@ def _for_reading(rows: Iterable[Columns], style: str) -> str:
         lines.append([cell(row) for cell in _COLUMNS.values()])
         lines[-1][_VARIANT] = label
     short = shortened(variants.values())
-    numeric = [name in _NUMERIC for name in _COLUMNS]
     for line in lines:
         line[_VARIANT] = one_line(short.get(line[_VARIANT], ""))
-        if style == "github":
-            line[:] = [
-                text if number else markdown(text)
-                for text, number in zip(line, numeric, strict=True)
-            ]
-    align = ["right" if number else "left" for number in numeric]
-    text: str = tabulate(lines, list(_COLUMNS), style, disable_numparse=True, colalign=align)
+    return tabulated(list(_COLUMNS), lines, _NUMERIC, format_)
+
+
+def tabulated(
+    head: Sequence[str], lines: Sequence[Sequence[str]], numeric: Container[str], format_: str
+) -> str:
+    """Cells for reading as one of the formats that are no data: table, latex, markdown.
+
+    Args:
+        head: the names of the columns.
+        lines: their cells, row by row.
+        numeric: the columns whose cells stand at the right.
+        format_: which.
+
+    Raises:
+        SpecError: no such format.
+    """
+    from tabulate import tabulate
+
+    if format_ not in _TABULATE:
+        raise unknown_format(format_, RESULT_FORMATS)
+    numbers = [name in numeric for name in head]
+    if format_ == "markdown":
+        lines = [
+            [text if number else markdown(text) for text, number in zip(line, numbers, strict=True)]
+            for line in lines
+        ]
+    align = ["right" if number else "left" for number in numbers]
+    text: str = tabulate(
+        lines, list(head), _TABULATE[format_], disable_numparse=True, colalign=align
+    )
     return text + "\n"

@@ -71,6 +71,15 @@ def test_results_of_one_study(db: Path) -> None:
     assert_refused(crumple("results", "--db", db, "--study", "Two"), "'Two'", str(STUDY["name"]))
 
 
+def test_published_figures_of_one_system() -> None:
+    rows = json.loads(crumple("published", "--system", "RSLAD", "--format", "json").stdout)
+    assert {row["method"] for row in rows} == {"rslad"}
+    text = crumple("published", "--system", "rslad").stdout
+    assert "4 [1.1, 13.5]" in text
+    assert "contradicts-row: 4 %" in text
+    assert_refused(crumple("published", "--system", "sgd"), "'sgd'", "Hydra")
+
+
 def test_results_of_an_empty_database_say_so(tmp_path: Path) -> None:
     path = tmp_path / "empty.db"
     Store(path).close()

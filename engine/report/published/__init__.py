@@ -1,0 +1,1 @@
+"""Published figures as data: rows and their sources, the arithmetic of sizes, and doubts."""
