@@ -49,7 +49,11 @@ def html(found: Contents, sentences: Sequence[Sentence], figures: Mapping[str, b
         can=[one for one in sentences if one.certain],
         cannot=[one for one in sentences if not one.certain],
         figures={title: _data("image/svg+xml", content) for title, content in figures.items()},
-        examples={run_id: list(map(_pictures, shown)) for run_id, shown in found.examples.items()},
+        examples={
+            row["run_id"]: (f"{variant(row)}, {row['attack']}", list(map(_pictures, shown)))
+            for row in found.finished
+            if (shown := found.examples.get(row["run_id"]))
+        },
         environments=_environments(found),
         keys=found.keys,
     )
