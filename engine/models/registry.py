@@ -95,7 +95,7 @@ def bare(architecture: str | Wiring, shape: Shape, classes: int) -> nn.Module:
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             return builder(shape, classes)
-    except NotImplementedError:  # some compute their widths with tensors
+    except RuntimeError:  # some compute widths or rates with tensors, and look at them
         return build(architecture, shape, classes)
 
 

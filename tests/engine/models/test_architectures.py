@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -52,6 +53,22 @@ WITH_UNUSED_STAGE = {"wrn-28-4": 6_118_266, "wrn-28-10": 38_119_866, "wrn-34-10"
 def bare(name: str, classes: int = 10) -> nn.Module:
     """Without memory for its weights."""
     return registry.bare(name, (3, 32, 32), classes)
+
+
+@pytest.mark.parametrize(
+    "look", [lambda rate: rate.item(), lambda rate: rate.to("cpu")], ids=["item", "copy"]
+)
+def test_a_network_whose_builder_looks_at_tensors_is_made_in_full(
+    look: Callable[[torch.Tensor], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As transformers of timm do for their rates of stochastic depth."""
+
+    def build(name: str, shape: tuple[int, ...], classes: int) -> nn.Module:
+        look(torch.linspace(0, 0.1, 3)[1])
+        return nn.Linear(shape[0], classes)
+
+    monkeypatch.setitem(registry.OUTSIDE, "timm", build)
+    assert bare("timm.vit").weight.shape == (10, 3)
 
 
 def smooth(count: int, shape: tuple[int, int, int], seed: int) -> torch.Tensor:
