@@ -339,6 +339,8 @@ class MainWindow(Window):
             return
         self.save_state()
         self.models.close()
+        if "new" in self._frames:
+            self._new_page().data.model_list.ready.close_picker()
         super().closeEvent(event)
 
     def _may_go(self) -> bool:

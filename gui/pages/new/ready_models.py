@@ -55,6 +55,11 @@ class ReadyModels(QWidget):
             self.picker.judge(self._look)
         self.picker.open_for(str(self._images.get("name", "")))
 
+    def close_picker(self) -> None:
+        """Close the picker, a window of its own."""
+        if self.picker is not None:
+            self.picker.close()
+
     @property
     def busy(self) -> bool:
         """Whether anything is being downloaded or examined."""

@@ -29,6 +29,18 @@ def window(qtbot: QtBot, full_context: PageContext) -> MainWindow:
     return window
 
 
+def test_the_picker_of_models_opens_by_its_action_and_closes_with_the_window(
+    window: MainWindow,
+) -> None:
+    window.show_page("runs")
+    window.menus.actions["add-model"].trigger()
+    picker = window._new_page().data.model_list.ready.picker
+    assert picker is not None
+    assert (window.page_id, picker.isVisible()) == ("new", True)
+    window.close()
+    assert not picker.isVisible()
+
+
 def test_pages_are_built_when_first_shown(qtbot: QtBot, context: PageContext) -> None:
     window = MainWindow(context, "new")
     qtbot.addWidget(window)
