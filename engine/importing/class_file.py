@@ -130,7 +130,7 @@ def _lines(state: State) -> Iterator[str]:
         if key.endswith(COUNTERS):
             continue  # every BatchNorm has one
         name, _, last = key.rpartition(".")
-        layers.setdefault(name, {})[last] = value
+        layers.setdefault(name or "self", {})[last] = value
     listed = dict(list(layers.items())[:_MOST_LISTED])
     width = min(max(map(len, listed)), _WIDEST)
     for name, tensors in listed.items():

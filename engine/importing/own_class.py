@@ -104,8 +104,9 @@ def load(network: nn.Module, found: Unwrapped, file: str, code: Code) -> tuple[b
     if not _loaded(network, best) and not (best is plain and _loaded(network, as_saved)):
         raise _misfit(network, shapes, best, file, code)
     off, before = best.prefix
-    note = [f"Names begin with {before!r} in the network, with {off!r} in the file."]
-    return best is as_saved, note if before else []
+    notes = [f"The prefix {off!r} of names in the file came off."] if off else []
+    notes += [f"The network has the tensors of the file below {before!r}."] if before else []
+    return best is as_saved, notes
 
 
 def _loaded(network: nn.Module, laid: Fitting) -> bool:

@@ -101,7 +101,7 @@ def judge(
         return Opinion(
             "doubtful",
             "Doubtful: its outputs are probabilities, not logits, on which losses flatten and "
-            "attacks weaken; take the softmax off the network, as an import of net.py:make does. "
+            "attacks weaken; take the softmax off the network, as an import with its class does. "
             f"{share}.{reason}{more}",
             field,
         )

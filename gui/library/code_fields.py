@@ -25,7 +25,7 @@ from gui.widgets.note_line import NoteLine
 _TRUST = "I trust this file"
 _BREAK = "\u200b"
 """Where a long path may go on in the next line."""
-_COLUMN, _SPARE = 520, 8
+_COLUMN, _SPARE = 600, 8
 
 
 class _Note(NoteLine):
