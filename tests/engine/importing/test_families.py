@@ -21,6 +21,7 @@ from engine.importing.candidate_model import Patient, from_file
 from engine.importing.doctor import Examined, Request, import_model
 from engine.importing.families.reading import fit_families
 from engine.importing.recognise import recognise
+from engine.importing.torchvision_names import SIZES
 from engine.models import build
 from engine.models.reshape import fit_shapes
 from engine.specs.dataset import DatasetSpec
@@ -376,3 +377,22 @@ def test_hostile_names_and_sizes_are_refused_in_words(key: str, shape: tuple[int
     state[key] = torch.zeros(shape, device="meta")
     with pytest.raises(ModelError, match=r"m\.pt"):
         recognise(state, "m.pt", None, None)
+
+
+SAME_COUNT = (
+    ("resnet50", "wide_resnet50_2", "resnext50_32x4d", "regnet_x_800mf"),
+    ("shufflenet_v2_x0_5", "shufflenet_v2_x1_5"),
+    ("mobilenet_v2", "mnasnet0_5", "mnasnet1_3"),
+    ("efficientnet_b1", "efficientnet_b2"),
+)
+
+
+@pytest.mark.parametrize("name", [one for group in SAME_COUNT for one in group])
+def test_networks_of_torchvision_with_as_many_tensors_are_told_by_shapes(name: str) -> None:
+    state = torchvision.models.get_model(name, num_classes=10).state_dict()
+    assert {SIZES[one] for group in SAME_COUNT if name in group for one in group} == {SIZES[name]}
+    fit = recognise(state, f"{name}.pth", None, None)
+    assert (fit.architecture, fit.classes, fit.errors) == (f"torchvision.{name}", 10, 0)
+    # What programs make of the same tensors for small images is tried beside it.
+    small = [one for one in fit.others if "224" not in one.architecture]
+    assert bool(small) == ("shufflenet" in name or name == "mobilenet_v2")
