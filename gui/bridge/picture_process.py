@@ -1,4 +1,4 @@
-"""Commands that write a picture in a process of its own: charts for print, and pictures of others.
+"""Commands that write a file in a process of their own: charts, reports, pictures of others.
 
 matplotlib never enters the window, nor does a decoder that works on files of others.
 """
@@ -23,6 +23,11 @@ def chart_arguments(
     runs = [part for run_id in run_ids for part in ("--run", str(run_id))]
     file = ("--out", str(out))
     return engine_arguments("chart", "--kind", kind, "--db", str(database), *axes, *runs, *file)
+
+
+def report_arguments(database: Path, study: str, out: Path) -> list[str]:
+    """The command line, after the executable, that reports a study."""
+    return engine_arguments("report", "--study", study, "--db", str(database), "--out", str(out))
 
 
 def preview_arguments(table: Mapping[str, Any], out: Path) -> list[str]:

@@ -44,7 +44,8 @@ def write_report(
     Args:
         store: the database.
         study: its name; the newest of that name.
-        out: a folder that does not exist or is empty, or the name of a ``.zip`` file.
+        out: a folder that does not exist or is empty, or the name of a ``.zip`` file, which is
+            replaced once the new one is whole.
         titles: what models are called, by id.
         tell: is told what is going on.
 
@@ -74,8 +75,9 @@ def write_report(
 
 
 def _check_place(out: Path, packed: bool) -> None:
-    empty = out.is_dir() and not packed and not any(out.iterdir())
-    if out.exists() and not empty:
+    """A file is replaced, as every export does; a folder may hold what is somebody's."""
+    folder = out.is_dir() and (packed or any(out.iterdir()))
+    if folder or (out.exists() and not out.is_dir() and not packed):
         raise CrumpleError(
             f"The report cannot be written to {out}: there is something already.",
             "Name a folder that does not exist yet, or is empty, or a file that ends in .zip.",

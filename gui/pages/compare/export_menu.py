@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QMenu, QWidget
 
 from gui.base import file_dialogs
 from gui.bridge.engine_process import FileProcess
-from gui.bridge.picture_process import chart_arguments
+from gui.bridge.picture_process import chart_arguments, report_arguments
 from gui.pages.compare.chart_view import ChartView
 from gui.widgets.message_bar import Message
 
@@ -24,6 +24,7 @@ class ExportMenu(QMenu):
     Args:
         database: where its runs are.
         view: gives the chart in sight.
+        study: gives the study that is chosen, None for all.
 
     Signals:
         notify: a ``Message`` of what was written, or why it was not.
@@ -31,9 +32,15 @@ class ExportMenu(QMenu):
 
     notify = Signal(object)
 
-    def __init__(self, database: Path, view: Callable[[], ChartView], parent: QWidget) -> None:
+    def __init__(
+        self,
+        database: Path,
+        view: Callable[[], ChartView],
+        study: Callable[[], str | None],
+        parent: QWidget,
+    ) -> None:
         super().__init__(parent)
-        self._database, self._view = database, view
+        self._database, self._view, self._study = database, view, study
         self.aboutToShow.connect(self._fill)
 
     def _fill(self) -> None:
@@ -46,6 +53,11 @@ class ExportMenu(QMenu):
             action = partial(self.write_here, suffix)
             self.addAction(f"Picture as {suffix[1:].upper()}...", action)
         self.addAction("Data as CSV...", partial(self.write_here, ".csv"))
+        self.addSection("The whole study")
+        report = self.addAction("Report as ZIP...", self.write_report)
+        report.setEnabled(self._study() is not None)
+        if not report.isEnabled():
+            report.setText("Report as ZIP: choose one study first")
 
     def write_figure(self, suffix: str) -> None:
         """Have the chart drawn for print, in another process."""
@@ -60,12 +72,29 @@ class ExportMenu(QMenu):
         if path is None:
             return
         axes = view.figure_axes()
-        arguments = chart_arguments(self._database, kind, view.drawn_runs(), path, axes)
+        self._start(chart_arguments(self._database, kind, view.drawn_runs(), path, axes), path)
+        self.notify.emit(Message(f"Drawing {path}..."))
+
+    def write_report(self) -> None:
+        """Have everything of the study written into one file, in another process."""
+        study = self._study()
+        if study is None:
+            return
+        path = file_dialogs.ask_save(
+            self.parentWidget(), "Report the study", "ZIP (*.zip)", "crumple-report.zip"
+        )
+        if path is None:
+            return
+        # Without its ending the command would make a folder of that name.
+        path = path if path.suffix.lower() == ".zip" else path.with_name(f"{path.name}.zip")
+        self._start(report_arguments(self._database, study, path), path)
+        self.notify.emit(Message(f"Writing the report {path}..."))
+
+    def _start(self, arguments: list[str], path: Path) -> None:
         process = FileProcess(arguments, path, self)
         process.written.connect(self._written)
         process.refused.connect(self._refused)
         process.start()
-        self.notify.emit(Message(f"Drawing {path}..."))
 
     def write_here(self, suffix: str) -> None:
         """Write the chart as it is seen, or its data."""

@@ -81,7 +81,7 @@ class ComparePage(Page):
         self.filter_note = NoteLine("Filter message")
         self.only_button = QPushButton()
         self.export_button = QPushButton("Export")
-        self.export_menu = ExportMenu(context.store.path, self.view, self)
+        self.export_menu = ExportMenu(context.store.path, self.view, self.studies.study, self)
         self.tradeoff = TradeoffView(context.results)
         self.security = SecurityView(context.results)
         self.transfer = TransferView(context.results)

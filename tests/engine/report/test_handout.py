@@ -170,26 +170,39 @@ def test_what_seems_more_robust_and_is_flagged_is_not_concluded(store: Store) ->
     assert all("is flagged" in one.text for one in told)
 
 
-@pytest.mark.parametrize("taken", ["full", "file"])
-def test_nothing_is_overwritten(taken: str, store: Store, tmp_path: Path) -> None:
-    out = tmp_path / ("report" if taken == "full" else "report.zip")
-    if taken == "full":
-        out.mkdir()
-        (out / "mine.txt").write_text("mine")
-    else:
-        out.write_text("mine")
+def _full(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("taken", ["report/mine.txt", "report", "report.zip/mine.txt"])
+def test_nothing_of_others_is_overwritten(taken: str, store: Store, tmp_path: Path) -> None:
+    mine = tmp_path / taken
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
     with pytest.raises(CrumpleError, match="there is something already"):
-        write.write_report(store, NAME, out, {})
-    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
+        write.write_report(store, NAME, tmp_path / Path(taken).parts[0], {})
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
+
+
+def test_a_file_is_replaced_once_the_new_one_is_whole(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "report.zip"
+    out.write_text("former")
+    with monkeypatch.context() as broken:
+        broken.setattr(write, "html", _full)
+        with pytest.raises(CrumpleError, match="No space left"):
+            write.write_report(store, NAME, out, {})
+    assert out.read_text() == "former"
+    write.write_report(store, NAME, out, {})
+    assert zipfile.is_zipfile(out)
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_what_fails_leaves_nothing(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(write, "html", full)
+    monkeypatch.setattr(write, "html", _full)
     with pytest.raises(CrumpleError, match="No space left"):
         write.write_report(store, NAME, tmp_path / "report", {})
     assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import xml.etree.ElementTree as ElementTree
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +309,31 @@ def test_a_figure_that_cannot_be_written_says_why(
     harness.qtbot.waitUntil(lambda: harness.messages[-1].level == "error")
 
     assert "cannot be written" in harness.messages[-1].text
+
+
+def test_a_study_is_reported_in_another_process(
+    harness: PageHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_dialogs, "ask_save", lambda *_: tmp_path / "mine")
+    page = harness.page("compare")
+    study = page.studies.study()
+    assert study is not None
+    page.export_menu.write_report()
+    harness.qtbot.waitUntil(lambda: harness.messages[-1].level in ("ok", "error"))
+
+    target = tmp_path / "mine.zip"
+    assert harness.messages[-1].text == f"Written to {target}."
+    with zipfile.ZipFile(target) as archive:
+        assert f"<h1>{study}</h1>" in archive.read("index.html").decode()
+
+
+def test_without_a_study_there_is_no_report(harness: PageHarness) -> None:
+    page = harness.page("compare")
+    for name, enabled in ((page.studies.study(), True), (None, False)):
+        page.studies.choose(name)
+        page.export_menu.aboutToShow.emit()
+        (report,) = [one for one in page.export_menu.actions() if "Report" in one.text()]
+        assert report.isEnabled() == enabled
 
 
 def test_stopping_an_export_leaves_no_process(qtbot: QtBot, tmp_path: Path) -> None:
