@@ -41,12 +41,16 @@ def progress(done: int, total: int | None, rate: float | None) -> str:
     Args:
         rate: bytes a second, None if it is not known yet.
     """
-    parts = [f"{size(done)} of {size(total)}" if total else size(done)]
-    if rate:
-        parts.append(f"{size(rate)}/s")
-        if total:
-            parts.append(f"{duration(max(0, total - done) / rate)} left")
-    return ", ".join(parts)
+    come = f"{size(done)} of {size(total)}" if total else size(done)
+    return ", ".join([come, *pace(done, total, rate)])
+
+
+def pace(done: int, total: int | None, rate: float | None) -> list[str]:
+    """The last two parts of ``progress``, as far as they are known."""
+    if not rate:
+        return []
+    left = [f"{duration(max(0, total - done) / rate)} left"] if total else []
+    return [f"{size(rate)}/s", *left]
 
 
 def published_facts(weights: PublishedWeights) -> list[Fact]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ from PySide6.QtWidgets import (
 from engine.catalog.datasets import FILES, ROOTED, missing_files
 from engine.specs.dataset import usual_root
 from gui.base import file_dialogs
+from gui.base.offer_words import pace
 from gui.bridge.download_process import DownloadProcess, download_arguments
+from gui.bridge.pace import Pace
 from gui.widgets.inputs import PathEdit
 from gui.widgets.layouts import stack
 from gui.widgets.note_line import NoteLine
@@ -44,6 +48,7 @@ class DataLocation(QWidget):
         super().__init__()
         self._kind = ""
         self._download: DownloadProcess | None = None
+        self._coming, self._pace = "", Pace()
         self.path = PathEdit()
         self.path.setAccessibleName("Path of the images")
         self.choose = QPushButton("Choose…")
@@ -163,12 +168,12 @@ class DataLocation(QWidget):
 
     def start(self, arguments: list[str]) -> None:
         """Download with this command line and show how far it is."""
-        name = self._kind
+        self._coming, self._pace = self._kind, Pace()
         self._download = DownloadProcess(arguments, self)
         self._download.progress.connect(self._show_progress)
         self._download.finished.connect(lambda: self._end(""))
         self._download.refused.connect(lambda reason, _field: self._end(reason))
-        self.note.tell(f"Downloading {name}. Stopped, it goes on from there the next time.")
+        self._tell_pace([])
         self.bar.setRange(0, 0)
         self.bar.setFormat("")
         self.bar.show()
@@ -181,6 +186,11 @@ class DataLocation(QWidget):
         whole = f" of {total / 1e6:.0f}" if total else ""
         self.bar.setFormat(f"{done / 1e6:.0f}{whole} MB")
         self.bar.setToolTip(name)
+        self._tell_pace(pace(done, total, self._pace.note(done, time.monotonic())))
+
+    def _tell_pace(self, parts: Sequence[str]) -> None:
+        what = ", ".join([f"Downloading {self._coming}", *parts])
+        self.note.tell(f"{what}. Stopped, it goes on from there the next time.")
 
     def _end(self, reason: str) -> None:
         self._download = None

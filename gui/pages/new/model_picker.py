@@ -230,11 +230,12 @@ class ModelPicker(Dialog):
     def judge(self, look: ImagesFound) -> None:
         """Other images are chosen in New."""
         self.model.judge(look)
-        self._filter()
+        if self.isVisible():  # it filters anew when it is opened
+            self._filter()
 
-    def show_stages(self) -> None:
-        """Downloads are further."""
-        self.model.show_stages()
+    def show_stage(self, key: str) -> None:
+        """The download of an offer is further."""
+        self.model.show_stage(key)
 
     def say(self, text: str, role: str) -> None:
         """Tell what was done."""

@@ -102,27 +102,28 @@ class OfferModel(QAbstractTableModel):
         self.look = ImagesFound()
         self.rows: list[Offer] = []
         self.words: list[str] = []
+        self._places: dict[str, int] = {}
 
     def set_rows(self, rows: Sequence[Offer]) -> None:
         """Show these."""
         self.beginResetModel()
         self.rows = list(rows)
         self.words = [_words(row) for row in rows]
+        self._places = {row.key: place for place, row in enumerate(rows)}
         self.endResetModel()
 
     def judge(self, look: ImagesFound) -> None:
         """Mark what does not fit these images."""
         self.look = look
-        self._redraw(0)
-
-    def show_stages(self) -> None:
-        """Downloads are further."""
-        self._redraw(STATE)
-
-    def _redraw(self, column: int) -> None:
         if self.rows:
-            last = len(self.rows) - 1
-            self.dataChanged.emit(self.index(0, column), self.index(last, column))
+            self.dataChanged.emit(self.index(0, 0), self.index(len(self.rows) - 1, 0))
+
+    def show_stage(self, key: str) -> None:
+        """The download of an offer is further; a few times a second, so its row alone."""
+        place = self._places.get(key)
+        if place is not None:
+            cell = self.index(place, STATE)
+            self.dataChanged.emit(cell, cell)
 
     def rowCount(self, parent: Index = _NOWHERE) -> int:
         return 0 if parent.isValid() else len(self.rows)

@@ -102,7 +102,7 @@ class ReadyModels(QWidget):
         """Show a download and start it as soon as none is before it."""
         self.downloads[download.weights.key] = download
         self._column.addWidget(download)
-        download.changed.connect(self._show_stages)
+        download.changed.connect(lambda: self._show_stage(download))
         download.over.connect(self._start_next)
         download.arrived.connect(lambda model: self._take(download, model))
         download.dismissed.connect(lambda: self._remove(download))
@@ -127,8 +127,8 @@ class ReadyModels(QWidget):
         download.hide()
         download.deleteLater()
         self.setVisible(bool(self.downloads))
-        self._show_stages()
+        self._show_stage(download)
 
-    def _show_stages(self) -> None:
+    def _show_stage(self, download: WeightsDownload) -> None:
         if self.picker is not None:
-            self.picker.show_stages()
+            self.picker.show_stage(download.weights.key)

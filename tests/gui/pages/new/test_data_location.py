@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -143,6 +145,12 @@ def test_progress_is_shown_and_stopping_is_no_error(location: DataLocation, qtbo
     assert location.bar.format() == "30 of 90 MB"
     assert 0.33 < location.bar.value() / location.bar.maximum() < 0.34
     assert location.button.text() == "Stop"
+    assert location.note.text().startswith("Downloading svhn. Stopped, it goes on from there")
+    location.show_kind("mnist")  # another is looked at meanwhile
+    location._pace.note(0, time.monotonic() - 3)
+    location._show_progress("a.mat", 30_000_000, 90_000_000)
+    assert re.match(r"Downloading svhn, \d+\.?\d* MB/s, 0:\d\d left\. ", location.note.text())
+    location.show_kind("svhn")
     with qtbot.waitSignals([location.changed, process.destroyed]):
         location.button.click()
     assert not location.bar.isVisible()
