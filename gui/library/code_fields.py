@@ -41,21 +41,25 @@ class CodeFields(QObject):
 
     Signals:
         changed: another file, class or argument is asked for.
+        write_wanted: a Python file to fill in is asked for.
     """
 
     changed = Signal()
+    write_wanted = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.path, self.choose = PathEdit(), QPushButton("Choose…")
+        self.write = QPushButton("Write…")
         self.name, self.arguments = ComboBox(), LineEdit()
         self.note, self.trust = _Note("About the Python file"), QCheckBox(_TRUST)
-        self._alone = ""
+        self._alone = self._weights = ""
         self._found: tuple[Declared, ...] = ()
         self._problem = ""
         self._seen: tuple[Path, bytes] | None = None
         self._name_all()
         self.choose.clicked.connect(self._ask)
+        self.write.clicked.connect(self.write_wanted)
         self.path.textChanged.connect(lambda _text: self._changed())
         self.name.editTextChanged.connect(lambda _text: self._named())
         self.name.editTextChanged.connect(lambda _text: self.changed.emit())
@@ -66,6 +70,8 @@ class CodeFields(QObject):
         self.path.setPlaceholderText("for a network of your own: the .py file with its class")
         self.path.setAccessibleName("Python file")
         self.choose.setAccessibleName("Choose the Python file of the network")
+        self.write.setAccessibleName("Write a Python file for the network")
+        self.write.setToolTip("Write a net.py to fill in: the layers of the file, their shapes.")
         self.name.setEditable(True)
         self.name.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         self.name.setAccessibleName("Class or function")
@@ -85,6 +91,7 @@ class CodeFields(QObject):
         line.setContentsMargins(0, 0, 0, 0)
         line.addWidget(self.path, 1)
         line.addWidget(self.choose)
+        line.addWidget(self.write)
         rows.addRow("Python file", self._path_row)
         rows.addRow("Class", self.name)
         rows.addRow("Arguments", self.arguments)
@@ -97,6 +104,7 @@ class CodeFields(QObject):
     def put_file(self, file: str) -> None:
         """Another file is to be imported; a Python file makes its network with its weights."""
         self._alone = file if file_dialogs.is_code(Path(file)) else ""
+        self._weights = file
         self._changed()
 
     def put(self, code: str) -> None:
@@ -173,6 +181,7 @@ class CodeFields(QObject):
     def _show(self) -> None:
         there, trusted = self._seen is not None and not self._problem, self.trusted
         self._rows.setRowVisible(self._path_row, not self.alone)
+        self.write.setVisible(bool(self._weights) and not self.file)
         for row in (self.name, self.arguments):
             self._rows.setRowVisible(row, there)
         self._rows.setRowVisible(self.trust, there and not trusted)

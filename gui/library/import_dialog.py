@@ -37,6 +37,9 @@ from gui.widgets.message_bar import Message, MessageBar
 from gui.widgets.note_line import NoteLine
 
 _IMAGES = "import/images"
+_ABOUT_CLASS = ("arch", "class", "write-class")
+"""What is to blame where a class of one's own would help."""
+
 _MISFITS = 6
 """Rows of what does not fit that are seen at once."""
 _SURE = (
@@ -126,6 +129,7 @@ class ImportDialog(Dialog):
         self.library.clicked.connect(lambda: self.show_model.emit(self._model()))
         self.study.clicked.connect(self._use)
         self.form.changed.connect(self._form_changed)
+        self.form.code.write_wanted.connect(self._ask_where)
         for keys in ("Ctrl+Return", "Ctrl+Enter"):
             add_key(self, keys, self._start_by_key, within=True)
 
@@ -296,7 +300,7 @@ class ImportDialog(Dialog):
     def _complain(self, sentence: str, field: str) -> None:
         """Say what is wrong; where a class is wanted and there is none, offer a file for it."""
         action = None
-        if field in ("class", "write-class") and not self.form.code.file:
+        if field in _ABOUT_CLASS and not self.form.code.file:
             action = partial(self._ask_where, sentence)
         self.message.show_message(
             Message(sentence, "", "error", button="Write net.py…" if action else "", action=action)
@@ -304,15 +308,16 @@ class ImportDialog(Dialog):
 
     # -- a Python file to fill in ----------------------------------------------------------
 
-    def _ask_where(self, sentence: str) -> None:
-        """Ask for a place for the file; without one, the sentence stays."""
+    def _ask_where(self, sentence: str = "") -> None:
+        """Ask for a place for the file; without one, what was said is said again."""
         file = self.form.weights()
         path = file_dialogs.ask_save(
             self, "Write a Python file for the network", file_dialogs.PYTHON,
             str(Path(file).with_name("net.py")),
         )  # fmt: skip
         if path is None:
-            self._complain(sentence, "class")
+            if sentence:
+                self._complain(sentence, "class")
             return
         if not file_dialogs.is_code(path):
             path = path.with_name(f"{path.name}{file_dialogs.CODE_ENDING}")

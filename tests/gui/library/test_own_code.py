@@ -202,8 +202,13 @@ def unknown(qtbot: QtBot, dialog: ImportDialog) -> ImportDialog:
     return dialog
 
 
+@pytest.mark.parametrize("button", ["beside the field", "of the refusal"])
 def test_a_file_is_written_on_request_and_chosen(
-    qtbot: QtBot, unknown: ImportDialog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    button: str,
+    qtbot: QtBot,
+    unknown: ImportDialog,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out, shown = tmp_path / "mine", list[Path]()
     monkeypatch.setattr(file_dialogs, "ask_save", lambda *_: out)
@@ -216,7 +221,8 @@ def test_a_file_is_written_on_request_and_chosen(
         return ["-c", script, str(args[1])]
 
     monkeypatch.setattr(import_dialog, "class_arguments", arguments)
-    unknown.message._action.click()
+    assert unknown.form.code.write.isVisible()
+    (unknown.form.code.write if button == "beside the field" else unknown.message._action).click()
     process = unknown._process
     assert process is not None
     with qtbot.waitSignal(process.destroyed):
@@ -229,6 +235,7 @@ def test_a_file_is_written_on_request_and_chosen(
     assert unknown.form.code.name.currentText() == "Net"
     assert unknown.form.code.name.hasFocus()
     assert unknown.form.file.text() == "/models/w.pth"
+    assert not unknown.form.code.write.isVisible()
 
 
 def test_who_names_no_place_for_it_reads_the_sentence_again(
