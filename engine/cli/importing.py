@@ -59,6 +59,12 @@ def _numbers(
     metavar="FILE.py",
     help="Import nothing; write a Python file for such a class, with what FILE holds.",
 )
+@click.option(
+    "--candidate",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Which of the networks that its shapes allow, as the report numbers them.",
+)
 @click.option("--keep", is_flag=True, help="Store the model even if it is not healthy.")
 @click.option("--trust-code", is_flag=True, help="Run the code of FILE.py.")
 @click.option("--db", type=click.Path(path_type=Path), help="Database whose library takes it.")
@@ -82,6 +88,7 @@ def import_(
     network: str | None,
     arguments: str,
     write_class: Path | None,
+    candidate: int | None,
     keep: bool,
     trust_code: bool,
     db: Path | None,
@@ -114,6 +121,7 @@ def import_(
         keep=keep,
         network=network,
         arguments=arguments,
+        candidate=candidate,
     )
     with progress_bars("Downloading the weights ..."):
         done = import_model(
@@ -127,5 +135,7 @@ def import_(
     click.echo(text, nl=False)
     if done.card is None:
         hint = "To store it all the same: --keep."
+        if done.report.doubted == "candidate":
+            hint = "Choose one of its candidates, such as --candidate 2; or as it is: --keep."
         say_error(CrumpleError("It was not stored.", hint, field=done.report.doubted))
         sys.exit(1)

@@ -17,12 +17,13 @@ from engine.diagnostics import OneByOne, in_company
 from engine.errors import ModelError
 from engine.importing import outputs
 from engine.importing import scores as subnets
+from engine.importing.chains.reading import Chain
 from engine.importing.checkpoint_wrappers import Unwrapped, unwrap
 from engine.importing.fit import Fit
 from engine.importing.onnx_files.child import look_over
-from engine.importing.read import ONNX, PROGRAM, State, read, sha256
+from engine.importing.read import ONNX, PROGRAM, Content, State, read, sha256
 from engine.importing.recognise import recognise
-from engine.importing.report import Scaling
+from engine.importing.report import Guess, Scaling
 from engine.importing.source import Trusted, export_classifier
 from engine.importing.stated import Stated
 from engine.importing.verdict import Doubt
@@ -32,6 +33,7 @@ from engine.models.outside import PublishedNetwork, auxiliary, fetch
 from engine.models.programs.check import checked_archive
 from engine.models.programs.program import read_program
 from engine.models.registry import Shape, bare, build
+from engine.models.way_out import by_source
 
 CHECK_SHAPE = (3, 32, 32)
 _WORTH_TELLING = 0.01
@@ -62,6 +64,10 @@ class Patient:
         doubts: what speaks against the wiring that was chosen.
         alone: what the module says of an image depends on the batch, or is random: it is asked
             for one image at a time.
+        chain: the layers of a network whose wiring only images tell (``chains.deduce``).
+        way: how to import it by its own code.
+        deduced: what images told of the chain, in words; ``guesses`` are the networks that it
+            was chosen from.
     """
 
     format: str
@@ -87,6 +93,10 @@ class Patient:
     alone: bool = False
     dropped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    chain: Chain | None = None
+    way: str = ""
+    deduced: str = ""
+    guesses: tuple[Guess, ...] = ()
 
     def __post_init__(self) -> None:
         """Set denormal weights to zero, and note how many there were."""
@@ -102,7 +112,7 @@ class Patient:
     @property
     def complete(self) -> bool:
         """Whether it is a whole network, with the normalisation inside if it has one."""
-        return self.module is not None and not self.settled
+        return self.module is not None and not self.settled and self.chain is None
 
     def take(self, fit: Fit) -> None:
         """Become another network of the same tensors."""
@@ -148,10 +158,24 @@ def from_file(
         found.dropped.append(f"objects that are not made: {few(content.ignored)}")
     plain, scores = _split(found, density)
     fit = recognise(plain, path.name, shape, architecture)
-    if fit.assumed:
-        found.notes.append(fit.assumed)
-    patient = Patient(
-        format=", ".join([content.format, *found.steps]),
+    form = ", ".join([content.format, *found.steps])
+    if isinstance(fit, Chain):
+        patient = _of_chain(fit, form, _masked(plain, scores, density))
+        patient.way = by_source(path.name)
+    else:
+        patient = _of_fit(fit, form, scores)
+    patient.sha256, patient.stated = sha256(path), found.stated
+    patient.dropped += found.dropped
+    patient.notes[:0] = found.notes
+    _choose_kept(patient, density)
+    _check_numbers(patient)
+    _settle_scaling(patient, found, content)
+    return patient
+
+
+def _of_fit(fit: Fit, form: str, scores: State) -> Patient:
+    return Patient(
+        format=form,
         architecture=fit.architecture,
         layout=fit.layout.id,
         classes=fit.classes,
@@ -159,15 +183,26 @@ def from_file(
         wiring=fit.wiring,
         # The scores of a subnet bear the names of one network.
         others=() if scores else fit.others,
-        sha256=sha256(path),
         state=fit.state,
         scores=_renamed(scores, fit),
-        stated=found.stated,
-        dropped=found.dropped,
-        notes=found.notes,
     )
-    _choose_kept(patient, density)
-    _check_numbers(patient)
+
+
+def _of_chain(chain: Chain, form: str, state: State) -> Patient:
+    """A network whose layers are known, and of what stands between them nothing yet."""
+    return Patient(
+        format=form,
+        architecture=EXPORTED,
+        layout=f"a chain of {chain.words()}",
+        classes=max(chain.outputs, 2),
+        channels=chain.channels,
+        state=dict(state),
+        chain=chain,
+    )
+
+
+def _settle_scaling(patient: Patient, found: Unwrapped, content: Content) -> None:
+    """The normalisation that came with the weights."""
     if found.scaling:
         mean, std = found.scaling
         patient.scaling = Scaling(label="inside the checkpoint", mean=mean, std=std)
@@ -176,7 +211,21 @@ def from_file(
         patient.scaling, patient.settled = content.hub.scaling, content.hub.settled
     if content.hub is not None:
         patient.notes += content.hub.notes
-    return patient
+
+
+def _masked(plain: State, scores: State, density: float | None) -> State:
+    """The state dict of a chain, with the masks of its scores if it has any."""
+    kept = density if density is not None else subnets.kept_by_zeros(plain, scores)
+    if not scores or (density is None and kept is not None):
+        return plain
+    if kept is None:
+        raise ModelError(
+            f"There are scores of {len(scores)} layers, but the share k that their masks keep is "
+            "not in the file.",
+            "Give --density.",
+            field="density",
+        )
+    return subnets.masked(plain, scores, kept)
 
 
 def _split(found: Unwrapped, density: float | None) -> tuple[State, State]:

@@ -25,6 +25,7 @@ from engine.importing.candidate_model import (
     from_published,
     from_source,
 )
+from engine.importing.chains.deduce import deduce
 from engine.importing.onnx_files.reading import from_onnx
 from engine.importing.own_class import from_class, read_weights
 from engine.importing.read import ONNX, read
@@ -67,6 +68,7 @@ class Request:
         keep: store it even if it is not healthy.
         network: ``file.py:Name`` of a class, or a function, that the weights are loaded into.
         arguments: for it, or for that of ``file``, as Python writes them.
+        candidate: which of the networks that a chain of layers may be, by its number.
     """
 
     file: str
@@ -80,6 +82,7 @@ class Request:
     keep: bool = False
     network: str | None = None
     arguments: str = ""
+    candidate: int | None = None
 
     def check(self) -> None:
         """Raises SpecError if the options do not go together."""
@@ -167,9 +170,7 @@ def import_model(
     where = device or torch.device("cpu")
     patient, images = _open(request, confirm, tell)
     _check_images(patient, images)
-    if patient.others:
-        tell(f"Trying {len(patient.others) + 1} networks of these tensors ...")
-        choose_wiring(patient, images, where, _told(request))
+    _find_network(request, patient, images, where, tell)
     tell("Trying normalisations and masks ...")
     setting = settle(patient, images, where, _told(request))
     tell(f"Measuring clean accuracy on {len(images)} images ...")
@@ -188,6 +189,24 @@ def import_model(
         )
         report = report.model_copy(update={"model": card.id})
     return Examined(report, module, card)
+
+
+def _find_network(
+    request: Request, patient: Patient, images: ImageSet, device: torch.device, tell: Tell
+) -> None:
+    """Where only the images tell it."""
+    if patient.others:
+        tell(f"Trying {len(patient.others) + 1} networks of these tensors ...")
+        choose_wiring(patient, images, device, _told(request))
+    if patient.chain is not None:
+        name = Path(request.file).name
+        deduce(patient, name, images, device, _told(request), request.candidate, request.keep, tell)
+    elif request.candidate is not None:
+        raise SpecError(
+            "candidate is of networks that are read from their shapes, and this one is known.",
+            "Leave out --candidate.",
+            field="candidate",
+        )
 
 
 def _open(request: Request, confirm: Confirm, tell: Tell) -> tuple[Patient, ImageSet]:
@@ -334,6 +353,8 @@ def _measure(
         verdict=opinion.sentence,
         doubted=opinion.field,
         compressible=patient.compressible,
+        deduced=patient.deduced,
+        guesses=patient.guesses,
     )
     return report, module
 

@@ -24,7 +24,6 @@ class Fit:
         missing: our names of tensors that the file lacks.
         extra: its names of tensors that have no place.
         wrong: what differs in shape, in words.
-        assumed: what names and shapes do not tell, in words.
         wiring: the layers, where no name of an architecture tells them.
         others: networks with the same tensors that are wired otherwise.
     """
@@ -37,7 +36,6 @@ class Fit:
     missing: tuple[str, ...]
     extra: tuple[str, ...]
     wrong: tuple[str, ...]
-    assumed: str = ""
     wiring: Wiring | None = None
     others: tuple[Fit, ...] = ()
 

@@ -11,7 +11,7 @@ from functools import cache
 import torch
 
 from engine.errors import CrumpleError, ModelError
-from engine.importing.chain import fit_chain
+from engine.importing.chains.reading import Chain, read_chain
 from engine.importing.families.reading import fit_families
 from engine.importing.fit import Fit
 from engine.importing.read import State
@@ -33,14 +33,20 @@ _ALIKE = 1e-3
 _MOST_WRONG = 0.4
 """Tensors that do not fit, as a share of those of the file, up to which one looks like another."""
 
+_BLOCK = re.compile(r"\.\d+\.[A-Za-z]\w*\.\w+$")
+"""A layer with a name of its own in a numbered block, which then has branches."""
+
+_PLAIN = ("vgg", "alexnet")
+"""In the names of architectures without shortcuts: what is nearly one may be another chain."""
+
 
 def recognise(
     state: State,
     name: str,
     shape: Shape | None,
     architecture: str | None,
-) -> Fit:
-    """The architecture whose tensors are exactly those of a state dict.
+) -> Fit | Chain:
+    """The architecture whose tensors are exactly those of a state dict, else the plain chain.
 
     Args:
         state: without wrappers, prefixes and scores.
@@ -55,15 +61,21 @@ def recognise(
     _check_sizes(state, name)
     found = [fit for one in _candidates(state) if (fit := _try(one, state, shape))]
     families, reason = fit_families(state)
-    found += [*families[:1], *fit_chain(state)]
-    best = min(found, key=lambda fit: fit.errors, default=None)
+    best = min([*found, *families[:1]], key=lambda fit: fit.errors, default=None)
     if best is not None and not best.errors:
         best = replace(best, others=_others(best, families))
     way = by_source(name)
     if architecture is not None:
         return _forced(state, name, shape, architecture, best, way)
-    complete = f"Nothing is loaded in part: if tensors are missing, save it complete. {way}"
+    if best is not None and not best.errors:
+        return best
     near = best is not None and best.errors <= _MOST_WRONG * len(state)
+    plain = best is not None and any(one in best.architecture.lower() for one in _PLAIN)
+    blocks = bool(reason) and any(_BLOCK.search(key) for key in state)
+    chain = None if blocks or (near and not plain) else read_chain(state)
+    if chain is not None:
+        return chain
+    complete = f"Nothing is loaded in part: if tensors are missing, save it complete. {way}"
     if reason and not near:
         raise ModelError(
             f"The checkpoint {name} looks most like a network of blocks in stages, but {reason}.",
@@ -76,15 +88,12 @@ def recognise(
             f"If it is one that Crumple knows, name it by --arch. {way}",
             field="class",
         )
-    if best.errors:
-        more = f" Read by its blocks, {reason}." if reason else ""
-        raise ModelError(
-            f"The checkpoint {name} looks most like {best.architecture}, but {best.complaint()}."
-            f"{more}",
-            complete,
-            field="class",
-        )
-    return best
+    more = f" Read by its blocks, {reason}." if reason else ""
+    raise ModelError(
+        f"The checkpoint {name} looks most like {best.architecture}, but {best.complaint()}.{more}",
+        complete,
+        field="class",
+    )
 
 
 def _others(best: Fit, families: list[Fit]) -> tuple[Fit, ...]:
@@ -134,7 +143,9 @@ def _forced(
         fit = replace(told[0], others=())
     elif widths_of(architecture):
         raise ModelError(
-            f"The tensors of {name} are no such chain of linear layers.", way, field="arch"
+            f"A chain of linear layers such as {architecture} is read from the shapes in {name}.",
+            "Leave out --arch.",
+            field="arch",
         )
     else:
         fit = fit_to(architecture, state, shape)

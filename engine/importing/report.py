@@ -47,6 +47,24 @@ class Scaling(_Record):
     std: tuple[float, ...]
 
 
+class Guess(_Record):
+    """One of the networks that a chain of layers may be, on the user's images.
+
+    Attributes:
+        number: by which it is chosen (``--candidate``).
+        words: what of it no state dict tells.
+        accuracy: share classified correctly.
+        images: of how many.
+        chosen: whether it is the one that was measured.
+    """
+
+    number: int
+    words: str
+    accuracy: float
+    images: int
+    chosen: bool = False
+
+
 class Report(_Record):
     """The whole examination.
 
@@ -66,6 +84,8 @@ class Report(_Record):
         notes: everything else worth knowing.
         clean_accuracy: share of ``images`` classified correctly.
         interval: its 95 % Wilson interval.
+        deduced: what images told of a chain of layers: its activations, pooling, padding ...
+        guesses: the networks that it was chosen from, most accurate first.
         verdict: one sentence.
         model: id in the library; empty if it was not stored.
         doubted: the option of ``crumple import`` that would settle the doubt of the verdict; empty
@@ -96,6 +116,8 @@ class Report(_Record):
     health: Health
     verdict: str
     compressible: bool
+    deduced: str = ""
+    guesses: tuple[Guess, ...] = ()
     model: str = ""
     doubted: str = Field(default="", exclude=True)
 
@@ -109,6 +131,7 @@ def report_text(report: Report) -> str:
         ("format", report.format),
         ("architecture", f"{report.architecture}, {report.parameters:,} parameters"),
         ("input", f"{size} in [0,1], {report.classes} classes{fitting}"),
+        *_deduced_lines(report),
         *_density_lines(report),
         *_normalisation_lines(report),
         *(("left out", line) for line in report.dropped),
@@ -126,6 +149,15 @@ def _accuracy(report: Report) -> str:
         f"{report.clean_accuracy:.1%} [{low:.1%}, {high:.1%}] of {report.images} images of "
         f"{report.dataset}"
     )
+
+
+def _deduced_lines(report: Report) -> list[tuple[str, str]]:
+    lines = [("deduced", report.deduced)] if report.deduced else []
+    for one in report.guesses:
+        mark = "*" if one.chosen else " "
+        text = f"{mark} {one.number:>3}  {one.accuracy:6.1%} of {one.images}  {one.words}"
+        lines.append(("  candidate", text))
+    return lines
 
 
 def _density_lines(report: Report) -> list[tuple[str, str]]:

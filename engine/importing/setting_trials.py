@@ -318,8 +318,11 @@ def clearly_better(first: Outcome, second: Outcome, tries: int = 1) -> bool:
     return mcnemar_greater(*_gained_lost(first, second)) < SIGNIFICANCE / tries
 
 
-def clearly_lower(first: Outcome, second: Outcome) -> bool:
-    """Whether the first has the lower loss on the same images (one-sided paired t-test)."""
+def clearly_lower(first: Outcome, second: Outcome, tries: int = 1) -> bool:
+    """Whether the first has the lower loss on the same images (one-sided paired t-test).
+
+    ``tries`` is how many are compared with the second (Bonferroni).
+    """
     count = _together(first, second)
     ours, theirs = first.losses[:count], second.losses[:count]
     if not bool(theirs.isfinite().all()):
@@ -328,7 +331,7 @@ def clearly_lower(first: Outcome, second: Outcome) -> bool:
     mean, error = float(gaps.mean()), float(gaps.std()) / math.sqrt(count)
     if count < 2 or not math.isfinite(mean) or mean <= 0:
         return False
-    return error == 0 or float(stdtr(count - 1, -mean / error)) < SIGNIFICANCE
+    return error == 0 or float(stdtr(count - 1, -mean / error)) < SIGNIFICANCE / tries
 
 
 def perhaps_better(first: Outcome, second: Outcome) -> bool:

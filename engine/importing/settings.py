@@ -53,7 +53,7 @@ def settle(
         ModelError: what came with the weights does not.
     """
     shares = [patient.kept] if not patient.scores else _shares(patient.kept)
-    options = _options(told, patient, images)
+    options = scalings_for(told, patient, images)
     fixed = told is not None or patient.settled
     already = kept_by_zeros(patient.state, patient.scores)
 
@@ -127,8 +127,13 @@ def _shares(kept: float | None) -> list[float | None]:
     return list(dict.fromkeys([*([kept] if kept is not None else []), *PLAUSIBLE]))
 
 
-def _options(told: Scaling | None, patient: Patient, images: ImageSet) -> list[Scaling | None]:
-    """What to try; what was told comes first."""
+def scalings_for(told: Scaling | None, patient: Patient, images: ImageSet) -> list[Scaling | None]:
+    """What to try; what was told comes first.
+
+    Raises:
+        SpecError: what was told does not fit the channels of the images.
+        ModelError: what came with the weights does not.
+    """
     if told is None and patient.settled:
         _check_channels(patient.scaling, images)
         return [patient.scaling]

@@ -17,8 +17,8 @@ class Doubt:
     """Another setting that is more accurate than the one chosen: clearly, or perhaps.
 
     Attributes:
-        kind: ``normalisation``, ``unclear normalisation``, ``density``, ``unknown density`` or
-            ``wiring``.
+        kind: ``normalisation``, ``unclear normalisation``, ``density``, ``unknown density``,
+            ``wiring``, ``candidate`` or ``weak candidate``.
         label: the better setting.
         better: its accuracy on the trial images.
         chosen: that of the one chosen.
@@ -36,6 +36,8 @@ class Doubt:
         """The option of the command line that would settle it."""
         if self.kind == "wiring":
             return "arch"
+        if "candidate" in self.kind:
+            return "candidate"
         return "density" if self.kind in ("density", "unknown density") else "mean"
 
     def sentence(self) -> str:
@@ -52,6 +54,16 @@ class Doubt:
             return (
                 f"its tensors are those of several networks, and {self.label!r} is perhaps more "
                 f"accurate ({numbers}), which these images cannot tell: give --arch"
+            )
+        if self.kind == "candidate":
+            return (
+                f"its shapes allow several networks, and candidate {self.label} is perhaps more "
+                f"accurate ({numbers}), which these images cannot tell: choose by --candidate"
+            )
+        if self.kind == "weak candidate":
+            return (
+                f"the best of the networks that its shapes allow is candidate {self.label}, which "
+                "is so often wrong that it may be another one: confirm it by --candidate"
             )
         if self.kind == "unknown density":
             return f"k is not known, and k = {self.label} is no clear winner: give --density"

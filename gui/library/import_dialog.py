@@ -76,6 +76,7 @@ class ImportDialog(Dialog):
         self.back = QPushButton("Change and try again")
         self.another = QPushButton("Import another")
         self.keep = QPushButton("Keep anyway…")
+        self.take = TextButton("import", "Import this candidate", primary=True)
         self.library = QPushButton("Show in the library")
         self.study = TextButton("new", "Use in a new study", primary=True)
         self._lay_out()
@@ -108,7 +109,7 @@ class ImportDialog(Dialog):
         last.addWidget(self.stored, 1)
         last.addStretch()
         for button in (
-            *(self.back, self.another, self.keep, self.library, self.study),
+            *(self.back, self.another, self.keep, self.take, self.library, self.study),
             *(self.cancel, self.examine),
         ):
             last.addWidget(button)
@@ -126,6 +127,8 @@ class ImportDialog(Dialog):
         self.back.clicked.connect(self._change)
         self.another.clicked.connect(self._begin_again)
         self.keep.clicked.connect(self._ask_if_sure)
+        self.take.clicked.connect(self._take)
+        self.view.candidate_changed.connect(self._show)
         self.library.clicked.connect(lambda: self.show_model.emit(self._model()))
         self.study.clicked.connect(self._use)
         self.form.changed.connect(self._form_changed)
@@ -180,6 +183,9 @@ class ImportDialog(Dialog):
         self.examine.setVisible(not running and report is None)
         self.back.setVisible(not running and report is not None and not stored)
         self.keep.setVisible(not running and report is not None and not stored)
+        number = self.view.candidate if report is not None and not running else None
+        self.take.setVisible(number is not None)
+        self.take.setText(f"Import candidate {number}")
         for button in (self.another, self.library, self.study):
             button.setVisible(stored and not running)
 
@@ -237,6 +243,11 @@ class ImportDialog(Dialog):
         self._context.settings.setValue(_IMAGES, json.dumps(self.form.images()))
         self._run(self.form.options())
 
+    def _take(self) -> None:
+        """Import the network that is selected among those that the shapes allow."""
+        self.form.lines["candidate"].setText(str(self.view.candidate))
+        self._run(self.form.options())
+
     def _keep(self) -> None:
         self._run([*self.form.options(), "--keep"])
 
@@ -282,7 +293,8 @@ class ImportDialog(Dialog):
         self._show()
         if report.model:
             self.imported.emit(report.model)
-        (self.study if report.model else self.back).setFocus()
+        asked = self.view.candidates or self.back
+        (self.study if report.model else asked).setFocus()
 
     def _refused(self, reason: str, field: str) -> None:
         table = self._process.table if self._process is not None else ()

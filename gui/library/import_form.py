@@ -29,6 +29,7 @@ _HINTS = {
     "mean": "found by trying; else one number per channel: 0.485, 0.456, 0.406",
     "std": "with the mean: 0.229, 0.224, 0.225",
     "part": "which state dict, where the file holds several",
+    "candidate": "found by trying; else the number of a network that the shapes allow",
 }
 
 
@@ -93,7 +94,7 @@ class ImportForm(QWidget):
         rows = QFormLayout(inside)
         rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         rows.setContentsMargins(24, 0, 0, 0)
-        for key in ("arch", "density", "mean", "std", "part"):
+        for key in ("arch", "density", "mean", "std", "part", "candidate"):
             rows.addRow(FIELDS[key], self.lines[key])
         return inside
 
@@ -158,6 +159,7 @@ class ImportForm(QWidget):
             self.put_file(str(path))
 
     def _file_changed(self) -> None:
+        self.lines["candidate"].clear()  # it is another file now
         self.code.put_file(self.file.text().strip())
 
     def add(self, file: str) -> bool:

@@ -16,6 +16,7 @@ FIELDS = {
     "mean": "Mean",
     "std": "Std",
     "part": "Part",
+    "candidate": "Candidate",
     "dataset": "Images",
     "folder": "Images",
     "npz": "Images",
@@ -47,6 +48,8 @@ def in_window(text: str) -> str:
     text = re.sub(r"(?:Give )?--dataset, --folder or --npz", "Choose them below", text)
     text = _CLASS.sub("choose it as Python file (Write net.py… makes one to fill in)", text)
     text = text.replace(_SOURCE, "choose net.py as the file, with make as its function")
+    text = text.replace("choose by --candidate", "choose one below")
+    text = text.replace("confirm it by --candidate", "confirm it below")
     return _OPTION.sub(lambda match: FIELDS[match[1]], text)
 
 
@@ -58,7 +61,8 @@ def facts(report: Report) -> list[Fact]:
     rows = [
         ("File", report.file, report.sha256 and f"SHA-256 {report.sha256}"),
         ("Format", report.format, ""),
-        ("Architecture", report.architecture, f"{report.parameters:,} parameters"),
+        ("Architecture", architecture(report), f"{report.parameters:,} parameters"),
+        *([("Deduced", report.deduced, "")] if report.deduced else []),
         ("Input", f"{sides} {colours}, values in [0,1]", ""),
         ("Classes", f"{report.classes:,}", fitting),
         ("Normalisation", normalisation(report), ""),
@@ -69,6 +73,11 @@ def facts(report: Report) -> list[Fact]:
     if not report.compressible:
         rows.append(("Limit", "It can be attacked, but not compressed.", ""))
     return rows
+
+
+def architecture(report: Report) -> str:
+    """Its name; of what was read from shapes, the layers."""
+    return report.layout if report.deduced else report.architecture
 
 
 def normalisation(report: Report) -> str:
@@ -138,6 +147,14 @@ def trial_rows(trials: tuple[Trial, ...]) -> list[TrialRow]:
 
 def _points(share: float) -> str:
     return f"{100 * share:+.1f} points" if abs(share) >= 5e-4 else "equal"
+
+
+def guess_rows(report: Report) -> list[tuple[str, str, str, str]]:
+    """Number, words and accuracy of each network that the shapes allow, and which was taken."""
+    return [
+        (str(one.number), one.words, f"{one.accuracy:.1%}", "chosen" if one.chosen else "")
+        for one in report.guesses
+    ]
 
 
 def layer_rows(report: Report) -> list[tuple[str, str, str]]:

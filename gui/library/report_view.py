@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from engine.importing.report import Report, Trial
 from gui.library import import_words as words
@@ -15,10 +23,18 @@ _BANNER = {"ok": "ok", "warning": "warning", "danger": "error"}
 
 
 class ReportView(QScrollArea):
-    """Verdict, accuracy, what it is, what was tried, and how dense each layer is."""
+    """Verdict, accuracy, what it is, what was tried, and how dense each layer is.
+
+    Signals:
+        candidate_changed: another of the networks that the shapes allow is selected.
+    """
+
+    candidate_changed = Signal()
 
     def __init__(self) -> None:
         super().__init__()
+        self.candidates: SmallTable | None = None
+        self._numbers: list[int] = []
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -35,6 +51,7 @@ class ReportView(QScrollArea):
         column.setContentsMargins(0, 0, 8, 0)
         column.setSpacing(12)
         column.addWidget(self._banner(report))
+        self._add_candidates(column, report)
         column.addWidget(Facts("What it is", words.facts(report), inside))
         self._add_trials(column, "Normalisations that were tried", report.normalisation_trials)
         self._add_trials(column, "Densities that were tried", report.density_trials)
@@ -64,6 +81,32 @@ class ReportView(QScrollArea):
         row.addWidget(LightIcon(level, 24), 0, Qt.AlignmentFlag.AlignTop)
         row.addLayout(lines, 1)
         return banner
+
+    def _add_candidates(self, column: QVBoxLayout, report: Report) -> None:
+        """To choose from where the images do not decide."""
+        self.candidates, self._numbers = None, [one.number for one in report.guesses]
+        if len(report.guesses) < 2:
+            return
+        table = SmallTable(
+            ("Candidate", "Network", "Right", ""), "Networks that the shapes allow", widest=1
+        )
+        self._add(
+            column, f"Networks that the shapes allow, on {report.guesses[0].images} images", table
+        )
+        table.set_rows(words.guess_rows(report), [one.chosen for one in report.guesses])
+        if report.model:
+            return
+        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        chosen = next((row for row, one in enumerate(report.guesses) if one.chosen), 0)
+        table.selectRow(chosen)
+        table.itemSelectionChanged.connect(self.candidate_changed)
+        self.candidates = table
+
+    @property
+    def candidate(self) -> int | None:
+        """The number of the network that is selected; None where none is to be chosen."""
+        row = self.candidates.currentRow() if self.candidates is not None else -1
+        return self._numbers[row] if row >= 0 else None
 
     def _add_trials(self, column: QVBoxLayout, title: str, trials: tuple[Trial, ...]) -> None:
         if len(trials) < 2:

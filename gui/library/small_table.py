@@ -14,15 +14,18 @@ _MOST_ROWS = 12
 
 
 class SmallTable(QTableWidget):
-    """Rows of text; the first column takes what room is left.
+    """Rows of text; one column takes what room is left.
 
     Args:
         titles: of the columns.
         name: what it shows, for screen readers.
         most: rows that are seen at once.
+        widest: the column that takes the room.
     """
 
-    def __init__(self, titles: Sequence[str], name: str, most: int = _MOST_ROWS) -> None:
+    def __init__(
+        self, titles: Sequence[str], name: str, most: int = _MOST_ROWS, widest: int = 0
+    ) -> None:
         super().__init__(0, len(titles))
         self._most = most
         set_up_table(self, name, _ROW)
@@ -32,7 +35,7 @@ class SmallTable(QTableWidget):
         header = self.horizontalHeader()
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(widest, QHeaderView.ResizeMode.Stretch)
 
     def set_rows(self, rows: Sequence[Sequence[str]], marked: Sequence[bool] = ()) -> None:
         """Show these; marked ones are bold."""

@@ -23,6 +23,9 @@ import torch
 
 from engine import data
 from engine.importing.candidate_model import Patient, from_file
+from engine.importing.chains.candidates import candidates
+from engine.importing.chains.network import build as plain
+from engine.importing.chains.reading import Chain
 from engine.models.registry import build
 from engine.specs.dataset import DatasetSpec
 from tests.campaign.archives import Bait
@@ -31,11 +34,12 @@ from tests.helpers.published import write_cifar, write_mnist, write_svhn
 
 State = dict[str, torch.Tensor]
 
+_CHAIN = "mlp-64-7-5"
 SHAPES = {
     "digits-resnet-tiny": (1, 8, 8),
     "resnet-1.2.1-1x1-w4.6.8-t3.2-5": (3, 8, 8),
     "resnet-8-3x3-w4.6.8": (3, 8, 8),
-    "mlp-64-7-5": (1, 8, 8),
+    _CHAIN: (1, 8, 8),
 }
 
 
@@ -154,6 +158,9 @@ def _saved_tree(rng: random.Random, folder: Path) -> str:
 
 def _check(patient: Patient, sound: bool) -> None:
     """What is accepted can be built, and is what was saved."""
+    if patient.chain is not None:
+        _check_chain(patient, patient.chain, sound)
+        return
     shape = SHAPES.get(patient.architecture)
     if shape is None:
         raise Wrong(f"taken for {patient.architecture}")
@@ -166,6 +173,23 @@ def _check(patient: Patient, sound: bool) -> None:
     found = network.state_dict()
     if sound and any(not torch.equal(found[key], one) for key, one in original.items()):
         raise Wrong("other weights than were saved")
+
+
+def _check_chain(patient: Patient, chain: Chain, sound: bool) -> None:
+    """The most usual of its networks is the one that was saved."""
+    shape = SHAPES[_CHAIN]
+    found = candidates(chain, shape)
+    if sound and not found:
+        raise Wrong("a chain of no network")
+    for one in found[:1]:
+        network = plain(one.operations, patient.state)
+        with torch.no_grad():
+            logits = network(torch.rand(2, *shape))
+        if len(logits) != 2:
+            raise Wrong(f"logits of {tuple(logits.shape)}")
+        tensors = zip(network.state_dict().values(), state(_CHAIN).values(), strict=False)
+        if sound and any(not torch.equal(one, other) for one, other in tensors):
+            raise Wrong("other weights than were saved")
 
 
 WRITERS: dict[str, Callable[[Path, int], object]] = {

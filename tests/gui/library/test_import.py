@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QApplication, QLabel, QTableWidget
 from pytestqt.qtbot import QtBot
 
 import engine
-from engine.importing.report import LayerDensity, Trial
+from engine.importing.report import Guess, LayerDensity, Trial
 from gui.base import file_dialogs
 from gui.base.page_context import PageContext
 from gui.bridge.import_process import ImportProcess, import_arguments
@@ -181,6 +181,47 @@ def test_a_doubt_about_k_leads_to_the_field(qtbot: QtBot, dialog: ImportDialog) 
     dialog.back.click()
     assert dialog.form.isVisible()
     assert dialog.form.lines["density"].hasFocus()
+
+
+def guesses(*right: float, chosen: int = 0) -> tuple[Guess, ...]:
+    return tuple(
+        Guess(number=7 * place + 1, words=f"network {place}", accuracy=one, images=500,
+              chosen=place == chosen)
+        for place, one in enumerate(right)
+    )  # fmt: skip
+
+
+def test_what_the_images_do_not_decide_is_chosen_in_a_list(
+    qtbot: QtBot, dialog: ImportDialog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubt = "Doubtful: candidate 8 is perhaps more accurate: choose by --candidate; 40.0% ..."
+    unclear = report(health="doubtful", verdict=doubt, model="", doubted="candidate",
+                     guesses=guesses(0.6, 0.59, 0.2, chosen=1), deduced="network 1")  # fmt: skip
+    finish(qtbot, dialog, answer(unclear))
+    assert "choose one below" in dialog.view.verdict.text()
+    table = dialog.view.candidates
+    assert table is not None
+    assert table.hasFocus()
+    first, second, _ = cells(table)
+    assert first == ["1", "network 0", "60.0%", ""]
+    assert second == ["8", "network 1", "59.0%", "chosen"]
+    assert dialog.take.text() == "Import candidate 8"
+    qtbot.keyClick(table, Qt.Key.Key_Up)
+    assert dialog.take.text() == "Import candidate 1"
+    asked: list[list[str]] = []
+    monkeypatch.setattr(dialog, "_run", asked.append)
+    dialog.form.put_file("/net.pt")
+    dialog.take.click()
+    assert asked[0][-2:] == ["--candidate", "1"]
+    dialog.form.put_file("/other.pt")
+    assert "--candidate" not in dialog.form.options()
+
+
+def test_candidates_of_a_stored_model_are_to_read_only(qtbot: QtBot, dialog: ImportDialog) -> None:
+    finish(qtbot, dialog, answer(report(guesses=guesses(0.9, 0.4), deduced="network 0")))
+    assert rows(dialog.view, "Networks that")[0] == ["1", "network 0", "90.0%", "chosen"]
+    assert not dialog.take.isVisible()
+    assert dialog.study.hasFocus()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Plain chains of layers: what their shapes tell, and what is tried on images."""

@@ -1,0 +1,196 @@
+"""From a chain of layers to a network: the images decide what its shapes leave open."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from engine.data import ImageSet
+from engine.diagnostics.checks import NEAR, SIGNIFICANCE, guess_in_words, guessing, tail
+from engine.errors import DataError, ModelError, SpecError
+from engine.importing.candidate_model import Patient, from_exported
+from engine.importing.chains.candidates import Candidate, candidates
+from engine.importing.chains.geometry import fitting_sides
+from engine.importing.chains.network import build
+from engine.importing.chains.race import Race, Result
+from engine.importing.chains.reading import Chain
+from engine.importing.report import Guess, Scaling
+from engine.importing.setting_trials import clearly_better
+from engine.importing.settings import scalings_for
+from engine.importing.source import export_classifier
+from engine.importing.stated import agree
+from engine.importing.verdict import Doubt
+
+_MOST_SHOWN = 8
+_CONVINCING = 0.5
+"""How far from guessing to perfect a network is that nobody has to confirm."""
+
+
+def deduce(
+    patient: Patient,
+    name: str,
+    images: ImageSet,
+    device: torch.device,
+    told: Scaling | None,
+    number: int | None,
+    keep: bool,
+    tell: Callable[[str], None],
+) -> None:
+    """Give a patient that is a chain its network, as an exported program.
+
+    Args:
+        patient: with a chain.
+        name: of the file.
+        images: that decide.
+        device: where to compute.
+        told: the normalisation, if the user names it.
+        number: of the candidate that the user chose; None to try them.
+        keep: go on even if no candidate says more than chance.
+        tell: is told what is going on.
+
+    Raises:
+        DataError: such images do not fit the layers.
+        SpecError: there is no such candidate.
+        ModelError: no candidate says more than chance.
+    """
+    chain = patient.chain
+    assert chain is not None
+    found = candidates(chain, images.shape)
+    if not found:
+        raise _misfit(chain, name, images)
+    if number is None:
+        tell(f"Trying {len(found)} networks that its shapes allow ...")
+        options = scalings_for(told, patient, images)
+        fixed = told is not None or patient.settled
+        race = Race(found, patient.state, images, options[:1] if fixed else options, device)
+        chosen = _decide(patient, name, race.run(), images, keep)
+    elif number <= len(found):
+        chosen = found[number - 1]
+        patient.notes.append(f"Candidate {number} of {len(found)}, as told.")
+    else:
+        raise SpecError(
+            f"candidate is {number} but must be from 1 to {len(found)}.",
+            "Leave out --candidate to have them tried.",
+            field="candidate",
+        )
+    patient.deduced = chosen.words
+    if chain.outputs == 1:
+        patient.notes.append("Its one output was taken as the logit z of class 1: logits (0, z).")
+    tell("Exporting the network ...")
+    _export(patient, build(chosen.operations, patient.state), images.shape, name)
+
+
+def _export(patient: Patient, network: nn.Module, shape: tuple[int, int, int], name: str) -> None:
+    content, notes = export_classifier(network, shape, name)
+    made = from_exported(content, shape)
+    patient.module, patient.program = made.module, made.program
+    patient.compressible, patient.alone = made.compressible, made.alone
+    patient.notes += [*notes, *made.notes]
+
+
+def _decide(patient: Patient, name: str, result: Result, images: ImageSet, keep: bool) -> Candidate:
+    """The winner, with what is said of it and against it."""
+    winner, best = result.winner.candidate, result.winner.best
+    patient.guesses = tuple(
+        Guess(
+            number=one.candidate.number,
+            words=one.candidate.words,
+            accuracy=result.accuracy(one),
+            images=result.images,
+            chosen=one is result.winner,
+        )
+        for place, one in enumerate(result.ranked)
+        if place < _MOST_SHOWN or one in (result.winner, *result.rivals)
+    )
+    labels = images.labels[: len(best.right)]
+    chance = guessing(labels, patient.classes)
+    right = int(best.right.sum())
+    if tail(right, len(labels), chance + NEAR * (1 - chance)) >= SIGNIFICANCE and not keep:
+        raise ModelError(
+            f"None of {result.tried} networks that the shapes in {name} allow says much more "
+            f"than {guess_in_words(labels, patient.classes)}: the best is right on "
+            f"{best.accuracy:.1%} of {len(labels)} images ({winner.words}).",
+            f"Measure on images of the kind that it was trained on. {_sizes(patient)}{patient.way}",
+            field="dataset",
+        )
+    patient.notes += _by_how_much(result)
+    weak = best.accuracy < chance + _CONVINCING * (1 - chance)
+    if weak and not agree(patient.stated, *best.interval):
+        patient.doubts += (Doubt("weak candidate", str(winner.number), *[best.accuracy] * 2),)
+    for one in result.rivals:
+        accuracies = one.best.accuracy, best.accuracy
+        patient.doubts += (Doubt("candidate", str(one.candidate.number), *accuracies),)
+    return winner
+
+
+def _by_how_much(result: Result) -> list[str]:
+    """How clearly the network was found."""
+    best = result.winner.best
+    beaten = [one for one in result.ranked if clearly_better(best, one.best)]
+    equal = [one for one in result.others if one not in beaten]
+    text = (
+        f"Of {result.tried} networks that its shapes allow, this is right on "
+        f"{result.accuracy(result.winner):.1%} of {result.images} images"
+    )
+    if beaten:
+        next_best = beaten[0]
+        text += f"; next best, {next_best.candidate.words}: {result.accuracy(next_best):.1%}"
+    notes = [f"{text}."]
+    if equal:
+        names = "; ".join(
+            f"{one.candidate.words} ({result.accuracy(one):.1%}, candidate {one.candidate.number})"
+            for one in equal[:3]
+        )
+        more = f" and {len(equal) - 3} more" if len(equal) > 3 else ""
+        notes.append(f"Not clearly worse, but less usual or no more accurate: {names}{more}.")
+    return notes
+
+
+def _sizes(patient: Patient) -> str:
+    """The sizes of images that fit best; empty where any fits."""
+    chain = patient.chain
+    if chain is None or chain.places in (None, 1):
+        return ""
+    return f"Its shapes fit images of {_either(fitting_sides(chain))} best. "
+
+
+def _either(sides: Sequence[int]) -> str:
+    return " or ".join(f"{side}x{side}" for side in sides) or "no usual size"
+
+
+def _misfit(chain: Chain, name: str, images: ImageSet) -> DataError:
+    """Which images it takes."""
+    size = "x".join(map(str, images.shape[1:]))
+    colour = {1: "grey", 3: "in colour"}.get(images.shape[0], f"of {images.shape[0]} channels")
+    beside = f"the images of {images.label!r} are {size} {colour}"
+    if chain.convolutions:
+        sides = fitting_sides(chain)
+        rest = f"of {_either(sides)} they do" if sides else "of no usual size do they either"
+        wants = "" if chain.inputs is None else (
+            f" the {chain.inputs:,} numbers that the first linear layer reads "
+            f"({chain.convolutions[-1].width} maps of {chain.places} pixels)"
+        )  # fmt: skip
+        return DataError(
+            f"No usual padding, stride and pooling of {name} makes{wants or ' a map'}: {beside}; "
+            f"{rest}.",
+            "Choose images of the size that it was trained on.",
+            field="dataset",
+        )
+    assert chain.inputs is not None
+    return DataError(
+        f"The first linear layer of {name} wants {chain.inputs:,} numbers{_as_image(chain.inputs)}"
+        f", but {beside}: {math.prod(images.shape):,}.",
+        "Choose images of the size that it was trained on.",
+        field="dataset",
+    )
+
+
+def _as_image(numbers: int) -> str:
+    for channels, words in ((1, "grey"), (3, "in colour")):
+        side = math.isqrt(numbers // channels)
+        if side * side * channels == numbers:
+            return f", an image of {side}x{side} {words}"
+    return ""
