@@ -22,6 +22,8 @@ _QUANTISED = {
     *("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul"),
     *("ConvInteger", "MatMulInteger"),
 }
+_ENDLESS = {"Loop", "Scan", "SequenceMap"}
+"""They repeat as often as a number in the file says."""
 _BITS = {
     **dict.fromkeys(("FLOAT", "INT32", "UINT32"), 32),
     **dict.fromkeys(("DOUBLE", "INT64", "UINT64"), 64),
@@ -146,6 +148,12 @@ def _check_operators(model: onnx.ModelProto, name: str) -> None:
                 "ONNX standard and is not converted.",
                 _WAY,
             )
+    endless = sorted(kind for _, kind in found if kind in _ENDLESS)
+    if endless:
+        raise ModelError(
+            f"The ONNX file {name} repeats a part ({', '.join(endless)}), which is not converted.",
+            _WAY,
+        )
     quantised = sorted(kind for _, kind in found if kind in _QUANTISED)
     if quantised:
         raise ModelError(

@@ -10,6 +10,8 @@ import importlib.util
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -122,6 +124,13 @@ def _limit(file_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (4 * _PATIENCE, 4 * _PATIENCE))
 
 
+def _end_with(parent: int) -> None:
+    """End this process once the one that asked is gone, as after a cancelled import."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 def _answer(task: Task) -> Answer:
     from engine.importing.onnx_files.checks import look_over
 
@@ -141,6 +150,7 @@ def _answer(task: Task) -> Answer:
 
 def _main() -> None:
     task = Task.model_validate_json(sys.stdin.read())
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     _limit(Path(task.file).stat().st_size)
     with contextlib.redirect_stdout(sys.stderr):
         answer = _answer(task)

@@ -16,6 +16,7 @@ from engine.importing.onnx_files.compare import compare
 from engine.importing.onnx_files.fold import folded, input_of, session
 from engine.importing.onnx_files.layout import layout_of
 from engine.importing.onnx_files.network import Network, Taking
+from engine.importing.onnx_files.weights import NOTE, dequantise
 from engine.importing.source import export_classifier
 
 _RANDOM = 3
@@ -44,6 +45,7 @@ def convert(model: onnx.ModelProto, name: str, images: Path, result: Path) -> tu
     plain = onnx.ModelProto()
     plain.CopyFrom(model)
     input_of(plain).type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    integers = dequantise(plain)
     converted = _network(plain, name)
     network = Taking(converted, layout).eval()
     random = torch.rand(_RANDOM, *shape, generator=torch.Generator().manual_seed(0))
@@ -56,7 +58,7 @@ def convert(model: onnx.ModelProto, name: str, images: Path, result: Path) -> tu
         f"ONNX, converted to torch: it agrees with ONNX Runtime on {len(theirs)} of these images "
         f"and {_RANDOM} random ones (largest relative difference {apart:.1g})."
     )
-    return agrees, *layout.notes(shape), *notes
+    return agrees, *([NOTE] if integers else []), *layout.notes(shape), *notes
 
 
 def _network(model: onnx.ModelProto, name: str) -> Network:
