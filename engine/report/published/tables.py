@@ -11,6 +11,7 @@ from engine.catalog import format_number
 from engine.errors import SpecError
 from engine.report.cells import csv_text, one_line
 from engine.report.published.arithmetic import exact
+from engine.report.published.join import Pair
 from engine.report.published.result_flags import flags_of
 from engine.report.published.rows import PublishedRow
 from engine.report.published.size_flags import true_rate
@@ -146,20 +147,109 @@ def published_text(
     return table + "".join(f"{line}\n" for line in _reasons(told, format_))
 
 
+JOINED_COLUMNS = (
+    "source",
+    "label",
+    "system",
+    "architecture",
+    "compression",
+    "published_attack",
+    "published_eps",
+    "published_n",
+    "published_robust_accuracy",
+    "published_ci_low",
+    "published_ci_high",
+    "flags",
+    "run_id",
+    "study",
+    "variant",
+    "attack",
+    "eps",
+    "n",
+    "robust_accuracy",
+    "ci_low",
+    "ci_high",
+    "overlap",
+    "differences",
+)
+"""Of pairs in ``csv`` and ``json``; ``overlap`` is None where the published row has no interval."""
+
+
+def joined_text(pairs: Iterable[Pair], rows: Sequence[PublishedRow], format_: str) -> str:
+    """Published rows beside runs, in one of ``PUBLISHED_FORMATS``, ending in a newline.
+
+    Args:
+        pairs: of ``join.joined``.
+        rows: all that flags compare the published ones with.
+        format_: which.
+
+    Raises:
+        SpecError: no such format.
+    """
+    told = [_pair_columns(pair, rows) for pair in pairs]
+    if format_ == "csv":
+        return csv_text(
+            JOINED_COLUMNS,
+            (
+                {**row, "flags": flag_ids(row), "differences": " ".join(row["differences"])}
+                for row in told
+            ),
+        )
+    if format_ == "json":
+        return "".join(json_pieces(told))
+    lines = [[cell(row) for cell in _READ_PAIR.values()] for row in told]
+    table = tabulated(list(_READ_PAIR), lines, _NUMERIC_PAIR, format_)
+    return table + "".join(f"{line}\n" for line in _reasons(told, format_))
+
+
+def _pair_columns(pair: Pair, rows: Sequence[PublishedRow]) -> dict[str, Any]:
+    there, run = columns_of(pair.row, rows), pair.run
+    return {
+        **{name: there[name] for name in ("source", "label", "system", "architecture")},
+        "compression": compression_words(there),
+        "published_attack": there["attack"],
+        "published_eps": there["eps"],
+        "published_n": there["n"],
+        "published_robust_accuracy": there["robust_accuracy"],
+        "published_ci_low": there["ci_low"],
+        "published_ci_high": there["ci_high"],
+        "flags": there["flags"],
+        "run_id": run["run_id"],
+        "study": run["study"],
+        "variant": run["compression"],
+        "attack": run["attack"],
+        "eps": run["eps"],
+        "n": run["n"],
+        "robust_accuracy": run["robust_accuracy"],
+        "ci_low": run["ci_low"],
+        "ci_high": run["ci_high"],
+        "overlap": pair.overlap,
+        "differences": list(pair.differences),
+    }
+
+
 def _reasons(rows: Sequence[Columns], format_: str) -> Iterator[str]:
     """Each reason once for the row of the source's table that it is of."""
     for (source, label), group in groupby(rows, lambda row: (row["source"], row["label"])):
-        flags = {flag["text"]: flag for row in group for flag in row["flags"]}
-        if not flags:
+        found = list(group)
+        flags = {flag["text"]: flag["id"] for row in found for flag in row["flags"]}
+        others = {text: "" for row in found for text in row.get("differences", ())}
+        reasons = {**others, **flags}
+        if not reasons:
             continue
         if format_ == "markdown":
             yield from ("", f"**{label}** ({source})", "")
-            yield from (f"- `{one['id']}`: {text}" for text, one in flags.items())
+            yield from (
+                f"- `{id_}`: {text}" if id_ else f"- {text}" for text, id_ in reasons.items()
+            )
             continue
         yield from ("", f"{label} ({source})")
-        for text, one in flags.items():
+        for text, id_ in reasons.items():
             yield from textwrap.wrap(
-                f"{one['id']}: {text}", 92, initial_indent="    ", subsequent_indent="      "
+                f"{id_}: {text}" if id_ else text,
+                92,
+                initial_indent="    ",
+                subsequent_indent="      ",
             )
 
 
@@ -203,4 +293,21 @@ _READ: dict[str, Callable[[Columns], str]] = {
     "robust % [95 %]": with_interval,
     "flags": flag_ids,
 }
+_OVERLAP = {True: "yes", False: "no", None: "?"}
+_READ_PAIR: dict[str, Callable[[Columns], str]] = {
+    "source": lambda row: row["source"],
+    "system": lambda row: row["system"],
+    "network": lambda row: row["architecture"],
+    "compression": lambda row: row["compression"],
+    "published under": lambda row: row["published_attack"],
+    "published % [95 %]": lambda row: with_interval(
+        {name: row[f"published_{name}"] for name in ("robust_accuracy", "ci_low", "ci_high")}
+    ),
+    "run": lambda row: str(row["run_id"]),
+    "measured under": lambda row: one_line(row["attack"]),
+    "measured % [95 %]": with_interval,
+    "overlap": lambda row: _OVERLAP[row["overlap"]],
+    "flags": flag_ids,
+}
+_NUMERIC_PAIR = {"published % [95 %]", "run", "measured % [95 %]"}
 _NUMERIC = {"eps", "n", "clean %", "robust % [95 %]"}

@@ -12,14 +12,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 import engine
 from engine import catalog
-from engine.cli.main import main
 from engine.host import paths
 from engine.specs.study import Study
 from engine.store import RESULT_COLUMNS, TRANSFER_COLUMNS, Store
+from tests.helpers.command_line import assert_refused, crumple
 from tests.helpers.curve_store import add_transfers
 from tests.helpers.filled_store import STUDY, fill
 from tests.helpers.patience import HANG
@@ -31,21 +30,6 @@ def db(tmp_path: Path) -> Path:
     path = tmp_path / "results.db"
     fill(path)
     return path
-
-
-def crumple(*arguments: str | Path) -> Result:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def assert_refused(result: Result, *words: str) -> None:
-    """One sentence on standard error, exit code 2, nothing on standard output."""
-    assert result.exit_code == 2
-    assert result.stdout == ""
-    assert "Traceback" not in result.stderr
-    assert all(word in result.stderr for word in words), result.stderr
 
 
 def test_version() -> None:
@@ -69,15 +53,6 @@ def test_results_of_one_study(db: Path) -> None:
     result = crumple("results", "--db", db, "--study", STUDY["name"], "--format", "csv")
     assert len(result.stdout.splitlines()) == 7
     assert_refused(crumple("results", "--db", db, "--study", "Two"), "'Two'", str(STUDY["name"]))
-
-
-def test_published_figures_of_one_system() -> None:
-    rows = json.loads(crumple("published", "--system", "RSLAD", "--format", "json").stdout)
-    assert {row["method"] for row in rows} == {"rslad"}
-    text = crumple("published", "--system", "rslad").stdout
-    assert "4 [1.1, 13.5]" in text
-    assert "contradicts-row: 4 %" in text
-    assert_refused(crumple("published", "--system", "sgd"), "'sgd'", "Hydra")
 
 
 def test_results_of_an_empty_database_say_so(tmp_path: Path) -> None:
