@@ -234,17 +234,22 @@ def _fetch_timm(name: str, shape: Shape, classes: int) -> PublishedNetwork:
     timm = package("timm", "timm")
     if not timm.is_model(name):
         raise _unknown("timm", name, timm.list_models())
-    found = timm.get_pretrained_cfg(name)
-    hub = found.hf_hub_id if found else None
-    if not hub:
+    try:
+        found = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # the network is there, but has no weights of this tag
+        raise _unknown("timm", name, timm.list_models(pretrained=True)) from None
+    if found is None or not (found.hf_hub_id or found.url):
         raise ModelError(
-            f"timm has no weights of {name!r} on the hub.", "See crumple list models --published."
+            f"timm has no weights for {name!r}.", "See crumple list models --published."
         )
-    # timm would fetch the file into a cache of its own, and anew if it was cut off.
-    given = {"file": str(of_hub(hub, name)), "custom_load": False}
+    given, source = None, found.url or found.hf_hub_id
+    if found.hf_hub_id and not found.hf_hub_filename and found.custom_load != "hf":
+        # timm would fetch the file into a cache of its own, and anew if it was cut off.
+        source = found.hf_hub_id
+        given = {"file": str(of_hub(source, name)), "custom_load": False}
     module = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=given)
     mean, std = tuple(found.mean), tuple(found.std)
-    return PublishedNetwork(module.eval(), f"timm.{name}", mean, std, hub)
+    return PublishedNetwork(module.eval(), f"timm.{name}", mean, std, source)
 
 
 def _fetch_robustbench(name: str, shape: Shape, classes: int) -> PublishedNetwork:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,6 +66,24 @@ def test_what_a_package_says_of_its_download_is_no_result(
     assert found.architecture == "torchvision.resnet18"
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", "Downloading resnet18\n")
+
+
+def test_robustbench_finds_autoattack_under_the_name_that_it_imports(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if importlib.util.find_spec("pyautoattack") is None:
+        pytest.skip("it comes with RobustBench")
+    for name in [one for one in sys.modules if one.partition(".")[0] == "autoattack"]:
+        monkeypatch.delitem(sys.modules, name)
+    found = importlib.util.find_spec
+
+    def hidden(name: str) -> Any:
+        return None if name == "autoattack" else found(name)
+
+    monkeypatch.setattr(importlib.util, "find_spec", hidden)
+    outside._name_autoattack()
+    assert importlib.import_module("autoattack").AutoAttack
+    assert importlib.import_module("autoattack.state").EvaluationState
 
 
 def imagenet(images: torch.Tensor) -> torch.Tensor:

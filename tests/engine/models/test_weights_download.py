@@ -114,12 +114,21 @@ def of_timm(
         net.load_state_dict(load_file(pretrained_cfg_overlay["file"]))
         return net
 
-    said = SimpleNamespace(hf_hub_id="timm/tiny.in1k", mean=half, std=half)
+    place = {"hf_hub_id": "timm/tiny.in1k", "hf_hub_filename": None, "url": None}
+    cfg = SimpleNamespace(**place, custom_load=False, mean=half, std=half)
+    known = {"tiny.in1k": cfg, "bare": None}
+
+    def weights_of(name: str) -> SimpleNamespace | None:
+        if name not in known:
+            raise RuntimeError("Invalid pretrained tag")
+        return known[name]
+
     as_module(
         "timm",
         monkeypatch,
-        is_model=lambda name: name == "tiny.in1k",
-        get_pretrained_cfg=lambda name: said,
+        is_model=lambda name: name != "none",
+        get_pretrained_cfg=weights_of,
+        list_models=lambda pretrained: list(known),
         create_model=create,
     )
     monkeypatch.setenv("HF_ENDPOINT", server.url)
@@ -152,6 +161,15 @@ def test_another_file_of_the_hub_than_it_says_is_deleted(
     with pytest.raises(DownloadError, match="has another checksum than published"):
         fetch("timm.tiny.in1k", SHAPE, 1000)
     assert list((tmp_path / "weights").rglob("*.*")) == []
+
+
+def test_a_network_of_timm_without_weights_is_one_sentence(of_timm: bytes) -> None:
+    with pytest.raises(ModelError, match="timm has no weights for 'bare'") as caught:
+        fetch("timm.bare", SHAPE, 1000)
+    assert "crumple list models --published" in caught.value.hint
+    with pytest.raises(ModelError, match=r"no classification model 'tiny.in2k'") as caught:
+        fetch("timm.tiny.in2k", SHAPE, 1000)
+    assert "tiny.in1k" in caught.value.hint
 
 
 class Drive:
