@@ -119,6 +119,7 @@ def _leave(app: QApplication, window: MainWindow) -> None:
 
 def _screenshot(window: MainWindow, file: Path) -> int:
     window.resize(USUAL)  # whatever room the screen has, which nobody looks at
+    import_pages()  # else the charts would, while what is stored is drawn
     # Pages draw on their own timers, and read one curve a frame.
     loop = QEventLoop()  # quitting the application would take pyqtgraph down with it
     QTimer.singleShot(_SETTLED_MS, loop.quit)

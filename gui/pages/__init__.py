@@ -57,7 +57,18 @@ def page_class(page_id: str) -> type[Page]:
     return cast("type[Page]", getattr(importlib.import_module(module), name))
 
 
+_CHARTS = (
+    "gui.pages.live.charts",
+    "gui.pages.live.training_charts",
+    "gui.pages.compare.compare_chart",
+    "gui.pages.compare.security_chart",
+)
+"""Imported with the first chart that is drawn, and pyqtgraph with them."""
+
+
 def import_pages() -> None:
-    """Import all pages, so that none has to be when it is opened."""
+    """Import all pages and their charts, so that none has to be when it is opened."""
     for page_id in PAGES:
         page_class(page_id)
+    for module in _CHARTS:
+        importlib.import_module(module)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QFont, QPen
-from PySide6.QtWidgets import QFrame, QGraphicsItem, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QGraphicsItem, QWidget
 
 from gui.base import theme
 
@@ -23,7 +23,7 @@ import pyqtgraph.exporters  # noqa: E402
 
 sys.excepthook, threading.excepthook = _hooks
 
-__all__ = ["Band", "Marks", "Plot", "card", "colour_legend", "faint", "line_pen", "pg"]
+__all__ = ["Band", "Marks", "Plot", "colour_legend", "faint", "line_pen", "pg"]
 
 _TICK_POINTS = 8.5
 
@@ -155,13 +155,3 @@ class Band:
     def set_colour(self, colour: QColor | str) -> None:
         """Fill it with a see-through shade of the colour."""
         self._area.setBrush(faint(colour, 50))
-
-
-def card(plot: Plot) -> QFrame:
-    """A rounded frame around a chart, as other panels have."""
-    frame = QFrame()
-    frame.setProperty("card", True)
-    layout = QVBoxLayout(frame)
-    layout.setContentsMargins(4, 4, 4, 4)
-    layout.addWidget(plot)
-    return frame

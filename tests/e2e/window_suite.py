@@ -195,7 +195,7 @@ def test_autoattack_is_followed_part_by_part_to_its_diagnostics(
     assert images & {f"0 of 4 done, {holding} of 4 hold" for holding in range(1, 5)}
     assert any(":" in text for text in left), "a time left"
     assert max(points) > 100, "a curve"
-    names = [line.label.toPlainText() for line in live.curve.marks.lines]
+    names = [line.label.toPlainText() for line in live.board.curve.marks.lines]
     assert names == ["apgd-ce", "apgd-t", "fab-t", "square"]
     shares = [event.share for event in person.heard(events.RunProgress)]
     assert shares == sorted(shares)
@@ -208,7 +208,7 @@ def _watch(person: Person, live: Any) -> list[tuple[str, str, str, int]]:
     seen = []
 
     def ended() -> bool:
-        values = live.figures.values
+        values = live.board.figures.values
         texts = (values[key].text() for key in ("phase", "images", "left"))
         seen.append((*texts, _points(live)))
         return values["phase"].text() == "finished"
@@ -249,7 +249,7 @@ def _start_and_see_the_curve_move(person: Person) -> int:
 
 
 def _points(live: Any) -> int:
-    x, _ = live.curve.line.getData()
+    x, _ = live.board.curve.line.getData()
     return 0 if x is None else len(x)
 
 

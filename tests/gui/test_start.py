@@ -51,7 +51,7 @@ LATER = (
     "scipy",
     "torch",
 )
-"""What no first frame but that of a chart needs."""
+"""What no first frame needs."""
 
 
 def started(page: str, folder: Path) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def started(page: str, folder: Path) -> dict[str, Any]:
     return state
 
 
-@pytest.mark.parametrize("page", ["new", "runs"])
+@pytest.mark.parametrize("page", ["new", "runs", "live", "compare"])
 def test_the_first_frame_builds_no_parameter_model(page: str, tmp_path: Path) -> None:
     state = started(page, tmp_path)
     assert state["models"] > 60, "the parameter models are looked for in the wrong place"

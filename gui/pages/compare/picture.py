@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QRectF, QSize, QSizeF, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QIcon, QImage, QPainter
@@ -11,7 +12,9 @@ from PySide6.QtSvg import QSvgGenerator
 
 from gui.base import theme
 from gui.base.png_files import write_png
-from gui.widgets.plots import Plot
+
+if TYPE_CHECKING:
+    from gui.widgets.plots import Plot
 
 _LINE, _GAP = 20, 8
 _ICON = QSize(40, 16)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QComboBox, QStackedWidget, QVBoxLayout, QWidget
@@ -14,7 +16,6 @@ from engine.store import DistanceRow, ResultRow
 from gui.bridge.results_thread import ResultsThread
 from gui.pages.compare.chart_view import ChartView, beside
 from gui.pages.compare.picture import save_picture
-from gui.pages.compare.security_chart import SecurityChart
 from gui.pages.compare.security_data import (
     NamedPanel,
     note_of,
@@ -23,9 +24,12 @@ from gui.pages.compare.security_data import (
     write_security_csv,
 )
 from gui.pages.compare.series_list import SeriesList
+from gui.widgets.card import Card
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.note_line import NoteLine
-from gui.widgets.plots import card
+
+if TYPE_CHECKING:  # pyqtgraph takes long to import, and comes with the first chart
+    from gui.pages.compare.security_chart import SecurityChart
 
 
 class SecurityView(ChartView):
@@ -45,7 +49,7 @@ class SecurityView(ChartView):
         self.norm_box = QComboBox()
         self.norm_box.setAccessibleName("Norm")
         self.norm_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
-        self.chart = SecurityChart()
+        self._card = Card()
         self.series = SeriesList(markers=False)
         self.values = NoteLine("Values under the pointer")
         self.note = NoteLine("Note on the chart")
@@ -56,7 +60,7 @@ class SecurityView(ChartView):
             (("New study", self.new_study.emit),),
         )
         self.stack = QStackedWidget()
-        self.stack.addWidget(beside(card(self.chart), self.series, self.values, self.note))
+        self.stack.addWidget(beside(self._card, self.series, self.values, self.note))
         self.stack.addWidget(self.empty)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -64,8 +68,16 @@ class SecurityView(ChartView):
         self.add_control("&norm", self.norm_box)
         self.norm_box.currentIndexChanged.connect(self._norm_chosen)
         self.series.changed.connect(self._draw)
-        self.chart.clicked.connect(lambda run_id: self.picked.emit([run_id]))
-        self.chart.pointed.connect(self._tell_values)
+
+    @cached_property
+    def chart(self) -> SecurityChart:
+        """Made with the first curves, when the page is in sight: it takes longer than a frame."""
+        from gui.pages.compare.security_chart import SecurityChart
+
+        chart = self._card.hold(SecurityChart())
+        chart.clicked.connect(lambda run_id: self.picked.emit([run_id]))
+        chart.pointed.connect(self._tell_values)
+        return chart
 
     def show_rows(self, rows: Sequence[ResultRow]) -> None:
         self._rows = rows
@@ -108,7 +120,8 @@ class SecurityView(ChartView):
     def _draw(self) -> None:
         panel = self.panel()
         if panel is None:
-            self.chart.show_panel(None, (), ())
+            if "chart" in vars(self):
+                self.chart.show_panel(None, (), ())
             self.told.emit()
             return
         ticked = {series.number: series for series in self.series.ticked()}
@@ -136,7 +149,8 @@ class SecurityView(ChartView):
         return [line for number, line in lines if number in ticked]
 
     def choose(self, run_ids: Iterable[int]) -> None:
-        self.chart.choose(run_ids)
+        if "chart" in vars(self):
+            self.chart.choose(run_ids)
 
     def drawn_runs(self) -> list[int]:
         lines = self.drawn()

@@ -13,7 +13,6 @@ from engine.report.naming import BASE
 from engine.report.series import Series
 from gui.base import theme
 from gui.base.words import run_count
-from gui.pages.compare.markers import marker_icon, series_icon
 
 _METHOD = Qt.ItemDataRole.UserRole
 _BASE_WORDS = "uncompressed"
@@ -81,6 +80,8 @@ class SeriesList(QListWidget):
         return [(item.icon(), item.text()) for item in ticked]
 
     def _fill(self) -> None:
+        from gui.pages.compare.markers import marker_icon, series_icon  # and pyqtgraph with them
+
         self.blockSignals(True)
         row = self.currentRow()
         self.clear()

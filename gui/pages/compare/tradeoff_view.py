@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QComboBox, QVBoxLayout, QWidget
@@ -15,12 +17,14 @@ from gui.base import theme
 from gui.base.words import run_count
 from gui.bridge.results_thread import ResultsThread
 from gui.pages.compare.chart_view import ChartView, beside
-from gui.pages.compare.compare_chart import CompareChart
 from gui.pages.compare.picture import save_picture
 from gui.pages.compare.series_list import SeriesList
 from gui.pages.compare.tradeoff_csv import write_csv
+from gui.widgets.card import Card
 from gui.widgets.note_line import NoteLine
-from gui.widgets.plots import card
+
+if TYPE_CHECKING:  # pyqtgraph takes long to import, and comes with the first chart
+    from gui.pages.compare.compare_chart import CompareChart
 
 
 @dataclass(frozen=True)
@@ -55,18 +59,26 @@ class TradeoffView(ChartView):
         self._drawn = Tradeoff(X_AXES[0], Y_AXES[0], [], ())
         self._markers: dict[str, str] = {}
         self.x_box, self.y_box = _axis_box("X axis", X_AXES), _axis_box("Y axis", Y_AXES)
-        self.chart = CompareChart()
+        self._card = Card()
         self.series = SeriesList()
         self.note = NoteLine("Note on the chart")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(beside(card(self.chart), self.series, self.note))
+        layout.addWidget(beside(self._card, self.series, self.note))
         self.add_control("&x", self.x_box)
         self.add_control("&y", self.y_box)
         for box in (self.x_box, self.y_box):
             box.currentIndexChanged.connect(self._ask)
         self.series.changed.connect(self._draw_ticked)
-        self.chart.clicked.connect(lambda run_id: self.picked.emit([run_id]))
+
+    @cached_property
+    def chart(self) -> CompareChart:
+        """Made with the first runs, when the page is in sight: it takes longer than a frame."""
+        from gui.pages.compare.compare_chart import CompareChart
+
+        chart = self._card.hold(CompareChart())
+        chart.clicked.connect(lambda run_id: self.picked.emit([run_id]))
+        return chart
 
     def show_rows(self, rows: Sequence[ResultRow]) -> None:
         self._rows = rows
@@ -84,7 +96,8 @@ class TradeoffView(ChartView):
 
     def _draw_ticked(self) -> None:
         ticked = self.series.ticked()
-        self.chart.show_series(ticked, self._drawn.x, self._drawn.y, self._markers)
+        if ticked or "chart" in vars(self):
+            self.chart.show_series(ticked, self._drawn.x, self._drawn.y, self._markers)
         flagged = sum(point.flagged for series in ticked for point in series.points)
         text = "Bars are 95 % Wilson intervals."
         if flagged:
@@ -102,7 +115,8 @@ class TradeoffView(ChartView):
         return ("--x", self._drawn.x.id, "--y", self._drawn.y.id)
 
     def choose(self, run_ids: Iterable[int]) -> None:
-        self.chart.choose(run_ids)
+        if "chart" in vars(self):
+            self.chart.choose(run_ids)
 
     def drawn_runs(self) -> list[int]:
         return [point.run_id for series in self.series.ticked() for point in series.points]

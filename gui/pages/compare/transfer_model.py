@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
@@ -12,7 +13,6 @@ from PySide6.QtGui import QColor, QFont
 from engine.report.transfer import Matrix, interval
 from engine.statistics.words import in_percent
 from engine.store import TransferRow
-from gui.widgets.plots import pg
 
 _Role = Qt.ItemDataRole
 Index = QModelIndex | QPersistentModelIndex
@@ -42,7 +42,12 @@ class TransferModel(QAbstractTableModel):
         self._order: list[int] = []
         self._flagged: frozenset[int] = frozenset()
         self._measure = MEASURES[0]
-        self._map = pg.colormap.get("cividis")
+
+    @cached_property
+    def _map(self) -> Any:
+        from gui.widgets.plots import pg
+
+        return pg.colormap.get("cividis")
 
     def show_matrix(
         self, matrix: Matrix | None, measure: Measure, flagged: Collection[int]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from PySide6.QtCore import Qt
 
 from gui.base import theme
-from gui.pages.live.state import LiveState
+from gui.pages.live.state import Earlier, LiveState
 from gui.pages.live.training_state import Marks, Points
 from gui.widgets.plots import Band, Plot, colour_legend, faint, line_pen, pg
 
@@ -17,15 +16,6 @@ _MARKED = 60
 _MARGIN, _NAME_GAP, _HIGHEST_NAME = 14, 18, 0.95
 """Pixels around a legend, and from the name of one part to the next; a share of the height."""
 _LATE = 0.6
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """A finished run drawn for comparison; ``baseline`` marks the uncompressed variant."""
-
-    name: str
-    curve: Points
-    baseline: bool
 
 
 def _columns(points: Points) -> tuple[np.ndarray, np.ndarray]:

@@ -30,9 +30,8 @@ from gui.base.model_names import model_title
 from gui.base.page_context import PageContext
 from gui.pages.base import Page
 from gui.pages.live.board import TRAINING, LiveBoard
-from gui.pages.live.charts import Earlier
 from gui.pages.live.run_reader import READING, RunReader
-from gui.pages.live.state import LiveState
+from gui.pages.live.state import Earlier, LiveState
 from gui.pages.live.training_state import (
     COLUMNS,
     NO_TRAINING,
@@ -72,8 +71,6 @@ class LivePage(Page):
         self.pause = QPushButton("Pause drawing")
         self.export_button = QPushButton("Export")
         self.board = LiveBoard()
-        self.curve, self.figures = self.board.curve, self.board.figures
-        self.history, self.loss = self.board.history, self.board.loss
         self.empty = EmptyState(
             "live",
             "Nothing has run yet. Start a study and its attack curves are drawn here.",
@@ -111,6 +108,7 @@ class LivePage(Page):
         self.follow.toggled.connect(self._follow_toggled)
         self.pause.toggled.connect(self._mark)
         self.reader.arrived.connect(self._mark)
+        self.board.switch.chosen.connect(self._mark)
         self.context.client.planned.connect(self._show_board_or_why_not)
 
     # -- following -------------------------------------------------------------------------
@@ -177,6 +175,7 @@ class LivePage(Page):
             self.stack.setCurrentWidget(self.planning)
         else:
             self.stack.setCurrentWidget(self.empty if self.run_id is None else self.board)
+        self._mark()
 
     def _forget_what_ended(self) -> None:
         """Drop live states whose runs are complete: the store knows them better."""
@@ -242,11 +241,10 @@ class LivePage(Page):
         """Draw the state if it changed."""
         if not self._dirty or self.pause.isChecked():
             return
-        self._dirty = False
         state = self.state()
         row = self._row(self.run_id)
-        self.curve.set_earlier(*self._names_and_curves(row))
-        self.board.show_state(state, trains=bool(row and self.reader.trains(row["run_id"])))
+        trains = bool(row and self.reader.trains(row["run_id"]))
+        self._dirty = self.board.show_state(state, *self._names_and_curves(row), trains=trains)
 
     def state(self) -> LiveState | None:
         """What is known of the run that is shown."""

@@ -34,6 +34,15 @@ _STAGES = {
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """A finished run drawn for comparison; ``baseline`` marks the uncompressed variant."""
+
+    name: str
+    curve: Points
+    baseline: bool
+
+
+@dataclass(frozen=True)
 class LiveState:
     """One run as far as it has got.
 

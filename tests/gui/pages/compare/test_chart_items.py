@@ -18,7 +18,8 @@ from engine.statistics.security_curves import security_curve
 from gui.base import theme
 from gui.pages.compare.compare_chart import CompareChart
 from gui.pages.compare.security_chart import MOST_BANDS, SecurityChart
-from gui.widgets.plots import Plot, card
+from gui.widgets.card import Card
+from gui.widgets.plots import Plot
 
 STYLES = 35
 """Seven colours by five dashes."""
@@ -43,7 +44,8 @@ def _point(run_id: int, x: float, y: float) -> Point:
 
 
 def _show_card(qtbot: QtBot, chart: Plot) -> QFrame:
-    frame = card(chart)
+    frame = Card()
+    frame.hold(chart)
     qtbot.addWidget(frame)
     frame.resize(780, 400)
     with qtbot.waitExposed(frame):

@@ -23,9 +23,9 @@ from gui.base import file_dialogs, theme
 from gui.base.page_context import PageContext, make_context
 from gui.base.words import duration
 from gui.bridge.engine_client import QtEngineClient
-from gui.pages.live.charts import CurveChart, Earlier
+from gui.pages.live.charts import CurveChart
 from gui.pages.live.run_reader import READING
-from gui.pages.live.state import LiveState, _marks, figures, stored_state
+from gui.pages.live.state import Earlier, LiveState, _marks, figures, stored_state
 from tests.helpers.fake_results import MASKED, FakeResults
 from tests.helpers.fakes import FakeEngineClient
 from tests.helpers.inline import Held
@@ -41,25 +41,25 @@ def test_progress_is_drawn_by_the_timer_and_not_by_the_event(
     run_id = start(harness, tell)
     page.timer.stop()
     page.draw()
-    before = page.curve.line.getData()
+    before = page.board.curve.line.getData()
     for steps in range(2, 40):
         tell(harness.context, progress(run_id, steps))
-    assert page.curve.line.getData() is before or np.array_equal(
-        page.curve.line.getData(), before
+    assert page.board.curve.line.getData() is before or np.array_equal(
+        page.board.curve.line.getData(), before
     ), "an event must not draw"
 
     page.draw()
-    x, y = page.curve.line.getData()
+    x, y = page.board.curve.line.getData()
     assert list(x) == list(range(39))
     assert np.allclose(y, [1 - 0.1 * step for step in range(39)])
-    assert len(page.loss.line.getData()[0]) == 38
+    assert len(page.board.loss.line.getData()[0]) == 38
 
 
 def test_the_part_at_work_is_named(harness: PageHarness, tell: Tell) -> None:
     page = harness.page("live")
     tell(harness.context, replace(progress(start(harness, tell), 4), part="apgd-t"))
     page.draw()
-    shown = [label.text() for label in page.figures.findChildren(QLabel)]
+    shown = [label.text() for label in page.board.figures.findChildren(QLabel)]
     assert "attacking: apgd-t" in shown
 
 
@@ -72,18 +72,18 @@ def test_the_names_of_parts_stand_above_the_legend(
     run_id = start(harness, tell)
     begun = tuple((step, f"part {step}") for step in range(4))
     tell(harness.context, replace(progress(run_id, 4), part="part 3", parts=begun))
-    page.curve.set_earlier(
+    page.board.curve.set_earlier(
         "own", [Earlier(name, ((0, 1.0),), name == "none") for name in ("none", "b")]
     )
     page.draw()
     page.grab()
-    legend = page.curve.legend.sceneBoundingRect()
-    names = [line.label.sceneBoundingRect() for line in page.curve.marks.lines]
+    legend = page.board.curve.legend.sceneBoundingRect()
+    names = [line.label.sceneBoundingRect() for line in page.board.curve.marks.lines]
     assert len(names) == 4
     assert not any(legend.intersects(name) for name in names)
     tops = [name.top() for name in names]
     assert tops == sorted(tops)
-    assert page.curve.plotItem.getViewBox().sceneBoundingRect().top() < tops[0]
+    assert page.board.curve.plotItem.getViewBox().sceneBoundingRect().top() < tops[0]
 
 
 def test_the_parts_are_marked_on_the_curve_in_both_themes(harness: PageHarness, tell: Tell) -> None:
@@ -96,22 +96,22 @@ def test_the_parts_are_marked_on_the_curve_in_both_themes(harness: PageHarness, 
     page.draw()
     for mode in ("dark", "light"):
         theme.current().use(mode)
-        marks = page.curve.marks.lines
+        marks = page.board.curve.marks.lines
         assert [(line.value(), line.label.toPlainText()) for line in marks] == list(begun)
         heights = [line.label.orthoPos for line in marks]
         assert heights[0] > heights[1], "names of short parts must not cover each other"
     page.open(harness.run("digits-resnet", "none", "pgd"))
     page.draw()
-    assert not page.curve.marks.lines, "a run of one attack has no parts"
+    assert not page.board.curve.marks.lines, "a run of one attack has no parts"
 
 
 def test_a_small_loss_keeps_its_size_when_the_theme_changes(harness: PageHarness) -> None:
     page = harness.page("live")
-    page.loss.show_state(LiveState(1, loss=((0, 0.001), (9, 0.02)), steps=10))
+    page.board.loss.show_state(LiveState(1, loss=((0, 0.001), (9, 0.02)), steps=10))
     page.grab()
     theme.current().use("dark")
     page.grab()
-    axis = page.loss.plotItem.getAxis("left")
+    axis = page.board.loss.plotItem.getAxis("left")
     assert axis.tickStrings([0.02], axis.autoSIPrefixScale * axis.scale, 0.01) == ["0.02"]
 
 
@@ -128,8 +128,8 @@ def test_a_thinned_curve_is_drawn_at_its_steps(harness: PageHarness, tell: Tell)
     run_id = start(harness, tell)
     tell(harness.context, replace(progress(run_id, 4), stride=50, loss=((1, 0.5), (150, 2.0))))
     page.draw()
-    assert list(page.curve.line.getData()[0]) == [0, 50, 100, 150]
-    assert [list(axis) for axis in page.loss.line.getData()] == [[1, 150], [0.5, 2.0]]
+    assert list(page.board.curve.line.getData()[0]) == [0, 50, 100, 150]
+    assert [list(axis) for axis in page.board.loss.line.getData()] == [[1, 150], [0.5, 2.0]]
 
 
 def test_the_timer_runs_only_while_the_page_is_seen(harness: PageHarness) -> None:
@@ -146,7 +146,7 @@ def test_the_curve_moves_by_itself(harness: PageHarness, tell: Tell) -> None:
     tell(harness.context, progress(run_id, 7))
 
     def drawn() -> bool:
-        x, _ = page.curve.line.getData()
+        x, _ = page.board.curve.line.getData()
         return x is not None and len(x) == 7
 
     harness.qtbot.waitUntil(drawn)
@@ -159,10 +159,10 @@ def test_the_band_is_the_wilson_interval(harness: PageHarness, tell: Tell) -> No
     page.draw()
 
     low, high = wilson([7, 15], [8, 20])
-    assert np.allclose(page.history.band._low.getData()[1], low)
-    assert np.allclose(page.history.band._high.getData()[1], high)
-    assert np.allclose(page.history.line.getData(), [[8, 20], [7 / 8, 15 / 20]])
-    texts = {key: label.text() for key, label in page.figures.values.items()}
+    assert np.allclose(page.board.history.band._low.getData()[1], low)
+    assert np.allclose(page.board.history.band._high.getData()[1], high)
+    assert np.allclose(page.board.history.line.getData(), [[8, 20], [7 / 8, 15 / 20]])
+    texts = {key: label.text() for key, label in page.board.figures.values.items()}
     assert texts["robust"] == f"75.0 % [{100 * low[1]:.1f}, {100 * high[1]:.1f}]"
     assert texts["images"] == "20 of 60 done, 9 of 12 hold"
     assert texts["left"] == "1:05"
@@ -178,11 +178,11 @@ def test_pausing_holds_the_charts_and_going_on_catches_up(harness: PageHarness, 
     page.pause.click()
     tell(harness.context, progress(run_id, 9))
     page.draw()
-    assert len(page.curve.line.getData()[0]) == 5
+    assert len(page.board.curve.line.getData()[0]) == 5
 
     page.pause.click()
     page.draw()
-    assert len(page.curve.line.getData()[0]) == 9
+    assert len(page.board.curve.line.getData()[0]) == 9
 
 
 @pytest.mark.parametrize("follow", [True, False])
@@ -208,7 +208,7 @@ def test_a_page_that_was_hidden_knows_where_the_run_stands(
     page.draw()
 
     assert page.run_id == run_id
-    assert len(page.curve.line.getData()[0]) == 6
+    assert len(page.board.curve.line.getData()[0]) == 6
 
 
 def test_a_stage_is_named_in_words(harness: PageHarness, tell: Tell) -> None:
@@ -217,7 +217,7 @@ def test_a_stage_is_named_in_words(harness: PageHarness, tell: Tell) -> None:
     tell(harness.context, events.StageStarted(run_id=run_id, stage="compression", detail="ptq w2"))
     page.draw()
 
-    assert page.figures.values["phase"].text() == "compressing: ptq w2"
+    assert page.board.figures.values["phase"].text() == "compressing: ptq w2"
 
 
 def test_epochs_of_a_step_that_trains_are_told(harness: PageHarness, tell: Tell) -> None:
@@ -227,7 +227,7 @@ def test_epochs_of_a_step_that_trains_are_told(harness: PageHarness, tell: Tell)
     tell(harness.context, epoch)
     page.draw()
 
-    assert page.figures.values["phase"].text() == "training: epoch 2 of 5"
+    assert page.board.figures.values["phase"].text() == "training: epoch 2 of 5"
     shown = {key: label.text() for key, label in page.board.training_figures.values.items()}
     assert (shown["loss"], shown["clean"], shown["robust"]) == ("0.1234", "95.0 %", "50.0 %")
 
@@ -238,7 +238,7 @@ def test_a_failure_says_why(harness: PageHarness, tell: Tell) -> None:
     tell(harness.context, events.RunFailed(run_id=run_id, message="Out of memory."))
     page.draw()
 
-    assert "Out of memory." in page.figures.values["phase"].text()
+    assert "Out of memory." in page.board.figures.values["phase"].text()
 
 
 def test_a_stored_run_shows_its_curve_flags_and_neighbours(harness: PageHarness) -> None:
@@ -247,17 +247,17 @@ def test_a_stored_run_shows_its_curve_flags_and_neighbours(harness: PageHarness)
     page.open(harness.results.flagged)
     # The other variants of the same model under the same attack: none, two prunings, ptq w4.
     page.draw()
-    assert len(page.curve._earlier) == 4
+    assert len(page.board.curve._earlier) == 4
 
     stored = [
         point["robust_accuracy"] for point in harness.context.store.curve(harness.results.flagged)
     ]
-    assert np.allclose(page.curve.line.getData()[1], stored)
-    assert MASKED["text"][1:] in page.figures.values["evidence"].text()
+    assert np.allclose(page.board.curve.line.getData()[1], stored)
+    assert MASKED["text"][1:] in page.board.figures.values["evidence"].text()
     page.draw()
-    names = sorted(curve.name for curve in page.curve._earlier)
+    names = sorted(curve.name for curve in page.board.curve._earlier)
     assert names == ["magnitude 50%", "magnitude 90%", "none (baseline)", "ptq w4"]
-    assert {len(curve.curve) for curve in page.curve._earlier} == {21}, "of the same attack"
+    assert {len(curve.curve) for curve in page.board.curve._earlier} == {21}, "of the same attack"
     recipe = [{"brief": "kd 10ep"}]
     long = {
         **page._row(harness.results.flagged),
@@ -329,8 +329,8 @@ def test_the_first_batch_already_tells_an_accuracy_and_shows_its_point(
     state = LiveState(1, curve=((0, 1.0), (1, 0.75)), seen=100, total=300)
     assert figures(state)["robust"] == "75.0 % so far"
     page = harness.page("live")
-    page.history.show_state(LiveState(1, history=((100, 5),), done=100, total=300, broken=5))
-    assert page.history.line.opts["symbol"] == "o"
+    page.board.history.show_state(LiveState(1, history=((100, 5),), done=100, total=300, broken=5))
+    assert page.board.history.line.opts["symbol"] == "o"
 
 
 @pytest.mark.parametrize(("steps", "whole"), [(1, True), (40, False)])
@@ -351,10 +351,10 @@ def test_a_short_attack_has_no_fractions_of_a_step(
 def test_the_band_of_one_run_does_not_stay_for_the_next(harness: PageHarness) -> None:
     page = harness.page("live")
     history = ((50, 5), (100, 12), (150, 20))
-    page.history.show_state(LiveState(1, history=history, done=150, total=300, broken=20))
-    assert page.history.band._area.isVisible()
-    page.history.show_state(LiveState(2, total=300))
-    assert not page.history.band._area.isVisible()
+    page.board.history.show_state(LiveState(1, history=history, done=150, total=300, broken=20))
+    assert page.board.history.band._area.isVisible()
+    page.board.history.show_state(LiveState(2, total=300))
+    assert not page.board.history.band._area.isVisible()
 
 
 def test_a_check_before_the_attack_is_named_and_promises_no_time_of_the_run() -> None:
@@ -399,10 +399,10 @@ def test_a_run_is_being_read_until_it_has_been_and_the_newest_wins(
             page.open(run_id)
             page.draw()
         assert page.stack.currentWidget() is page.board
-        assert page.figures.values["phase"].text() == READING
+        assert page.board.figures.values["phase"].text() == READING
         thread.go_on()
         page.draw()
-    assert page.figures.values["phase"].text() == "finished"
+    assert page.board.figures.values["phase"].text() == "finished"
     assert read == [second], "what nobody looks at any more is not read"
     context.close()
     thread.go_on()
@@ -423,7 +423,7 @@ def test_what_cannot_be_read_is_said_once(harness: PageHarness) -> None:
         for _ in range(3):
             page._mark()
             page.draw()
-    assert page.figures.values["phase"].text() == (
+    assert page.board.figures.values["phase"].text() == (
         "cannot be read: The table of samples is damaged."
     )
     assert asked == [run_id]
@@ -463,3 +463,24 @@ def test_a_frame_and_a_change_look_at_few_of_many_runs(
     page.draw()
     assert counted["rows"] <= 3
     assert counted["like"] == 1
+
+
+def test_charts_are_made_one_a_frame_and_know_the_run(harness: PageHarness, tell: Tell) -> None:
+    page = harness.page("live")
+    board = page.board
+    page.timer.stop()
+    tell(harness.context, progress(start(harness, tell), 9))
+    for count in (1, 2, 3, 3):
+        page.draw()
+        made = [name for name in ("curve", "history", "loss") if name in vars(board)]
+        assert len(made) == count
+    for chart, points in ((board.curve, 9), (board.loss, 8)):
+        assert chart.isVisible()
+        assert len(chart.line.getData()[0]) == points
+
+
+def test_a_page_without_runs_makes_no_chart(qtbot: QtBot, context: PageContext) -> None:
+    page = PageHarness(qtbot, context).page("live")
+    page.draw()
+    assert page.stack.currentWidget() is page.empty
+    assert "curve" not in vars(page.board)

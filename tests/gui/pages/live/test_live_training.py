@@ -67,7 +67,7 @@ def test_the_stages_of_a_step_follow_each_other_on_one_axis(
     assert page.board.view == TRAINING
     chart = page.board.accuracy
     assert chart.isVisible()
-    assert not page.curve.isVisible()
+    assert not page.board.curve.isVisible()
     x, y = chart.curves["robust"].getData()
     assert list(x) == [1, 2, 3, 4, 5]
     assert np.allclose(y, [0.1, 0.2, 0.3, 0.1, 0.2])
@@ -108,7 +108,7 @@ def test_the_attack_takes_over_and_one_can_switch_back(harness: PageHarness, tel
     tell(harness.context, events.StageStarted(run_id=run_id, stage="attack"), progress(run_id, 5))
     page.draw()
     assert page.board.view == ATTACK
-    assert page.curve.isVisible()
+    assert page.board.curve.isVisible()
     harness.qtbot.mouseClick(switch.buttons[TRAINING], Qt.MouseButton.LeftButton)
     tell(harness.context, progress(run_id, 9))
     page.draw()
