@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from PySide6.QtCore import Signal
 
-from engine.importing.report import Report
 from gui.bridge.engine_process import EngineProcess, engine_arguments
+
+if TYPE_CHECKING:  # as parameter models do, it takes long to make
+    from engine.importing.report import Report
 
 _NOT_STORED = 1
 """Exit status of an import that gave a report but stored nothing."""
@@ -48,6 +51,8 @@ class ImportProcess(EngineProcess):
 
 def _report(output: bytes) -> Report | None:
     """The report at the end of the output, before which a library may have said something."""
+    from engine.importing.report import Report
+
     text = output.decode(errors="replace")
     start = 0 if text.startswith("{") else text.find("\n{") + 1
     try:

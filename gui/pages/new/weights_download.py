@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
 
 from engine.catalog.models.published import PublishedWeights
-from engine.importing.report import Report
 from gui.base.offer_words import progress
 from gui.bridge.import_process import ImportProcess
 from gui.bridge.pace import Pace
 from gui.widgets.layouts import stack
 from gui.widgets.note_line import NoteLine
+
+if TYPE_CHECKING:
+    from engine.importing.report import Report
 
 _UNIT = 1024  # a progress bar counts in 32 bits
 _WHOLE = 100
