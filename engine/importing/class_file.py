@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.errors import ModelError
 from engine.importing.fitting import COUNTERS, size
 from engine.importing.own_class import Weights, read_weights
-from engine.importing.read import SAFETENSORS, State
+from engine.importing.read import LEGACY, SAFETENSORS, ZIPPED, State
 
 _MOST_LISTED = 400
 _WIDEST = 60
@@ -97,7 +97,8 @@ def class_text(weights: Weights, own: str) -> str:
         layers="\n".join(f"    # {line}".rstrip() for line in _lines(found.state)),
         classes=_classes(found.state),
     )
-    if {f"{prefix}{key}" for key in found.state} == set(found.saved):
+    as_saved = {f"{prefix}{key}" for key in found.state} == set(found.saved)
+    if as_saved and weights.format in (ZIPPED, LEGACY, SAFETENSORS):
         stripped = f"{{key.removeprefix({prefix!r}): one for key, one in state.items()}}"
         text += _MAKE.format(loaded=_loaded(weights), stripped=stripped if prefix else "state")
     return text

@@ -13,6 +13,7 @@ from engine.importing.candidate_model import Patient, few, from_exported
 from engine.importing.checkpoint_wrappers import Unwrapped, unwrap
 from engine.importing.declared import declared
 from engine.importing.fitting import Fitting
+from engine.importing.hub_folder import Hub
 from engine.importing.read import ONNX, PROGRAM, read, sha256
 from engine.importing.report import Scaling
 from engine.importing.source import Code, Trusted, export_classifier
@@ -28,12 +29,14 @@ class Weights:
         format: its container, in words.
         found: the tensors.
         plain: whether it holds tensors and numbers alone, so that torch loads it as such.
+        hub: what a folder says of its weights.
     """
 
     path: Path
     format: str
     found: Unwrapped
     plain: bool = True
+    hub: Hub | None = None
 
 
 def read_weights(path: Path, part: str | None) -> Weights:
@@ -56,7 +59,7 @@ def read_weights(path: Path, part: str | None) -> Weights:
     found = unwrap(content.tree, path.name, part)
     if content.ignored:
         found.dropped.append(f"objects that are not made: {few(content.ignored)}")
-    return Weights(path, content.format, found, not content.ignored)
+    return Weights(path, content.format, found, not content.ignored, content.hub)
 
 
 def from_class(weights: Weights, source: Trusted, shape: Shape) -> Patient:
@@ -85,6 +88,9 @@ def from_class(weights: Weights, source: Trusted, shape: Shape) -> Patient:
         mean, std = found.scaling
         patient.scaling = Scaling(label="inside the checkpoint", mean=mean, std=std)
         patient.settled = True
+    elif weights.hub is not None:
+        patient.scaling, patient.settled = weights.hub.scaling, weights.hub.settled
+        patient.notes += weights.hub.notes
     return patient
 
 

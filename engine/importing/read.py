@@ -35,6 +35,7 @@ _DEEPEST = 4
 PROGRAM = "exported program (.pt2)"
 ONNX = "ONNX"
 SAFETENSORS = "safetensors"
+ZIPPED, LEGACY = "torch.save (zip)", "torch.save (before torch 1.6)"
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _read_zip(path: Path, size: int) -> Content:
         pickled = read_entry(archive, pickles[0], path.name)
         check_sums(archive, path.name)
     foreign = safe_pickle.scan(io.BytesIO(pickled), path.name, size)
-    return Content("torch.save (zip)", _loaded(path, foreign), tuple(foreign))
+    return Content(ZIPPED, _loaded(path, foreign), tuple(foreign))
 
 
 def _read_legacy(path: Path, size: int, head: bytes) -> Content:
@@ -126,7 +127,7 @@ def _read_legacy(path: Path, size: int, head: bytes) -> Content:
         raise no_checkpoint(path.name, "a pickle, but not one of torch.save")
     foreign = tuple(dict.fromkeys(one for each in asked for one in each))
     tree = _loaded(path, foreign)
-    return Content("torch.save (before torch 1.6)", tree, foreign)
+    return Content(LEGACY, tree, foreign)
 
 
 def _read_safetensors(path: Path) -> Content:

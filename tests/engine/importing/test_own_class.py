@@ -24,6 +24,7 @@ from engine.importing.arguments import parse_arguments
 from engine.importing.doctor import Examined, Request, import_model
 from engine.importing.own_class import load, read_weights
 from engine.importing.source import Code
+from engine.models.normalised import Normalised
 from engine.specs.dataset import DatasetSpec
 from tests.helpers.checkpoints import ask, labelled, lively, pictures
 
@@ -261,6 +262,24 @@ def test_a_normalisation_in_the_file_goes_before_a_class_without_one(code: Path)
     assert done.report.normalisation.mean == pytest.approx((0.4, 0.4, 0.4))
 
 
+def test_a_folder_says_the_normalisation_of_a_class_too(code: Path) -> None:
+    images = pictures(60, SIDE)
+    mean, std = (0.2, 0.3, 0.4), (0.5, 0.6, 0.7)
+    network = lively(made(code), images)
+    labelled(Normalised(network, mean, std), images, code.parent / "x.npz")
+    folder = code.parent / "hub"
+    folder.mkdir()
+    save_file(network.state_dict(), folder / "model.safetensors")
+    (folder / "config.json").write_text("{}")
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps({"image_mean": mean, "image_std": std, "do_normalize": True})
+    )
+    done = asked(code, folder, name="small")
+    assert done.report.normalisation is not None
+    assert done.report.normalisation.mean == pytest.approx(mean)
+    assert done.report.clean_accuracy == 1.0
+
+
 def test_nothing_runs_before_the_file_is_read_and_the_code_is_trusted(
     code: Path, tmp_path: Path
 ) -> None:
@@ -405,6 +424,14 @@ def test_the_written_file_loads_the_weights_once_its_class_is_filled_in(
         sys.modules.pop("net", None)
     assert all(torch.equal(one, state[key]) for key, one in again.items())
     assert "num_batches_tracked" not in text
+
+
+def test_lines_that_load_are_written_only_where_they_would(code: Path) -> None:
+    file, own = code.parent / "script.pt", code.parent / "own.py"
+    torch.jit.trace(trained(code), pictures(1, SIDE)).save(file)  # type: ignore[no-untyped-call]
+    class_file.write_class(file, own)
+    assert "nn.Conv2d(3, 4, 3)" in own.read_text("utf-8")
+    assert "def make" not in own.read_text("utf-8")
 
 
 def test_a_file_that_is_there_is_left_as_it_is(code: Path) -> None:
