@@ -36,7 +36,7 @@ class Pair:
     Attributes:
         row: the published one.
         run: the measured one.
-        overlap: whether the two intervals do; None where the published one has none.
+        overlap: whether the two intervals do; None where the published one has none or eps differs.
         differences: what is not the same, and why counts differ; one sentence each.
     """
 
@@ -133,17 +133,24 @@ def _tunes(step: Step) -> bool:
     return any(step.params.get(name) for name in ("retrain_epochs", "finetune_epochs"))
 
 
-def _family(attack: str) -> str:
+def _family(attack: str) -> tuple[str, bool]:
+    """What attacks have in common that may stand for each other; one step never does for many."""
     entry = catalog.section("attacks").get(attack)
-    return attack if entry is None else entry.family
+    return (attack, False) if entry is None else (entry.family, "single step" in entry.traits)
 
 
 def _pair(row: PublishedRow, run: ResultRow) -> Pair:
     ends, low, high = row.interval, run["ci_low"], run["ci_high"]
     overlap = None
-    if ends is not None and low is not None and high is not None:
+    if ends is not None and low is not None and high is not None and not _other_eps(row, run):
         overlap = ends[0] / 100 <= high and low <= ends[1] / 100
     return Pair(row, run, overlap, tuple(_differences(row, run)))
+
+
+def _other_eps(row: PublishedRow, run: ResultRow) -> bool:
+    if row.eps is None:
+        return False
+    return run["eps"] is None or abs(row.eps - run["eps"]) > _SAME_EPS
 
 
 def _differences(row: PublishedRow, run: ResultRow) -> Iterator[str]:
@@ -153,8 +160,9 @@ def _differences(row: PublishedRow, run: ResultRow) -> Iterator[str]:
         yield f"The dataset is not stated there; here it is {run['dataset']}."
     if row.eps is None:
         yield "Eps is not stated there."
-    elif run["eps"] is not None and abs(row.eps - run["eps"]) > _SAME_EPS:
-        yield f"Eps is {format_number(row.eps)} there and {format_number(run['eps'])} here."
+    elif _other_eps(row, run):
+        here = "none" if run["eps"] is None else format_number(run["eps"])
+        yield f"Eps is {format_number(row.eps)} there and {here} here: intervals are not compared."
     if row.n is None:
         yield "There the number of images is not known, so there is no interval."
     stated, counted = row.model.stated_parameters, run["nonzero_parameters"]

@@ -172,7 +172,7 @@ JOINED_COLUMNS = (
     "overlap",
     "differences",
 )
-"""Of pairs in ``csv`` and ``json``; ``overlap`` is None where the published row has no interval."""
+"""Of pairs in ``csv`` and ``json``; ``overlap`` is None where intervals cannot be compared."""
 
 
 def joined_text(pairs: Iterable[Pair], rows: Sequence[PublishedRow], format_: str) -> str:

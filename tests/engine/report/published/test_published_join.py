@@ -89,6 +89,7 @@ def test_rows_of_several_sources() -> None:
         run("wrn-28-4", HYDRA_99, {"name": "ptq"}),
         run("wrn-28-4"),
         run("wrn-28-4", HYDRA_99, attack="square"),
+        run("wrn-28-4", HYDRA_99, attack="fgsm"),  # of the family of pgd, but one step
         run("wrn-28-4", HYDRA_99, robust_accuracy=None),
         run("unknown", HYDRA_99),
     ],
@@ -164,7 +165,8 @@ def test_what_differs_is_said() -> None:
 def test_another_eps_is_said(eps: float, said: bool) -> None:
     measured = run("wrn-34-10", attack="autoattack", eps=eps)
     (pair,) = joined(ROWS, [measured], CARDS)
-    assert (f"0.031 there and {4}/255 here" in " ".join(pair.differences)) == said
+    assert ("0.031 there and 4/255 here" in " ".join(pair.differences)) == said
+    assert (pair.overlap is None) == said
 
 
 def test_pairs_as_text_and_as_data() -> None:
