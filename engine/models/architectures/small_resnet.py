@@ -2,8 +2,9 @@
 
 Shortcuts are those of option A: where the shape changes, every second pixel, and zeros for the
 channels that are new. They have no parameters. Other programs have a convolution and a BatchNorm
-there, stages of different length, other widths, or fewer channels inside a block (pruned ones):
-``NarrowForm`` names all of these.
+there, stages of different length, other widths, or fewer channels inside a block (pruned ones).
+Such networks are read into a wiring (``engine.importing.families``); ``NarrowForm`` reads the names
+under which earlier versions stored them.
 """
 
 from __future__ import annotations
