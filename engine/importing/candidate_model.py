@@ -160,7 +160,7 @@ def from_file(
     fit = recognise(plain, path.name, shape, architecture)
     form = ", ".join([content.format, *found.steps])
     if isinstance(fit, Chain):
-        patient = _of_chain(fit, form, _masked(plain, scores, density))
+        patient = _of_chain(fit, form, subnets.with_masks(plain, scores, density))
         patient.way = by_source(path.name)
     else:
         patient = _of_fit(fit, form, scores)
@@ -211,21 +211,6 @@ def _settle_scaling(patient: Patient, found: Unwrapped, content: Content) -> Non
         patient.scaling, patient.settled = content.hub.scaling, content.hub.settled
     if content.hub is not None:
         patient.notes += content.hub.notes
-
-
-def _masked(plain: State, scores: State, density: float | None) -> State:
-    """The state dict of a chain, with the masks of its scores if it has any."""
-    kept = density if density is not None else subnets.kept_by_zeros(plain, scores)
-    if not scores or (density is None and kept is not None):
-        return plain
-    if kept is None:
-        raise ModelError(
-            f"There are scores of {len(scores)} layers, but the share k that their masks keep is "
-            "not in the file.",
-            "Give --density.",
-            field="density",
-        )
-    return subnets.masked(plain, scores, kept)
 
 
 def _split(found: Unwrapped, density: float | None) -> tuple[State, State]:

@@ -55,6 +55,29 @@ def masked(state: State, scores: State, kept: float) -> State:
     return result
 
 
+def with_masks(state: State, scores: State, kept: float | None) -> State:
+    """The state dict with the masks of its scores, if it has any and they are not in it already.
+
+    Args:
+        state: the tensors of the network.
+        scores: by the name of the layer.
+        kept: k as told; None to find it by the zeros.
+
+    Raises:
+        ModelError: k is not known.
+    """
+    if not scores or (kept is None and kept_by_zeros(state, scores) is not None):
+        return state
+    if kept is None:
+        raise ModelError(
+            f"There are scores of {len(scores)} layers, but the share k that their masks keep is "
+            "not in the file.",
+            "Give --density.",
+            field="density",
+        )
+    return masked(state, scores, kept)
+
+
 def kept_by_zeros(state: State, scores: State) -> float | None:
     """k, if the weights are masked already by what their scores say; else None.
 

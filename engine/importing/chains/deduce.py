@@ -176,21 +176,34 @@ def _misfit(chain: Chain, name: str, images: ImageSet) -> DataError:
         return DataError(
             f"No usual padding, stride and pooling of {name} makes{wants or ' a map'}: {beside}; "
             f"{rest}.",
-            "Choose images of the size that it was trained on.",
+            _bring(sides),
             field="dataset",
         )
     assert chain.inputs is not None
+    side, words = _as_image(chain.inputs)
     return DataError(
-        f"The first linear layer of {name} wants {chain.inputs:,} numbers{_as_image(chain.inputs)}"
-        f", but {beside}: {math.prod(images.shape):,}.",
-        "Choose images of the size that it was trained on.",
+        f"The first linear layer of {name} wants {chain.inputs:,} numbers{words}, but {beside}: "
+        f"{math.prod(images.shape):,}.",
+        _bring([side] if side else []),
         field="dataset",
     )
 
 
-def _as_image(numbers: int) -> str:
+def _bring(sides: Sequence[int]) -> str:
+    """The way to images of a size."""
+    text = "Choose images of the size that it was trained on"
+    if not sides:
+        return f"{text}."
+    side = sides[-1]
+    return (
+        f"{text}; pictures in a folder are brought to it, such as by --resize {side} --crop {side}."
+    )
+
+
+def _as_image(numbers: int) -> tuple[int, str]:
+    """The side of the square image that has so many numbers, and that image in words."""
     for channels, words in ((1, "grey"), (3, "in colour")):
         side = math.isqrt(numbers // channels)
         if side * side * channels == numbers:
-            return f", an image of {side}x{side} {words}"
-    return ""
+            return side, f", an image of {side}x{side} {words}"
+    return 0, ""

@@ -19,7 +19,7 @@ from engine.data.image_set import ImageSet
 from engine.errors import DataError, ModelError, SpecError
 from engine.host import device
 from engine.importing import setting_trials
-from engine.importing.candidate_model import Patient
+from engine.importing.candidate_model import Patient, from_file
 from engine.importing.chains import race
 from engine.importing.chains.candidates import Candidate, candidates
 from engine.importing.chains.deduce import _decide, deduce
@@ -177,21 +177,24 @@ def patient_of(name: str) -> tuple[Patient, Chain]:
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "words"),
+    ("name", "side", "fitting", "words"),
     [
-        ("one output", 9, "wants 64 numbers, an image of 8x8 grey, but the images of 'pictures' "
+        ("one output", 9, 8, "wants 64 numbers, an image of 8x8 grey, but the images of 'pictures' "
          "are 9x9 grey: 81"),
-        ("Wong, small", 200, "makes the 588 numbers that the first linear layer reads (12 maps of "
-         "49 pixels): the images of 'pictures' are 200x200 grey; of 16x16 or 20x20 or 28x28 they "
-         "do"),
+        ("Wong, small", 200, 28, "makes the 588 numbers that the first linear layer reads "
+         "(12 maps of 49 pixels): the images of 'pictures' are 200x200 grey; of 16x16 or "
+         "20x20 or 28x28 they do"),
     ],
 )  # fmt: skip
-def test_images_of_another_size_are_told_which_it_takes(name: str, side: int, words: str) -> None:
+def test_images_of_another_size_are_told_which_it_takes(
+    name: str, side: int, fitting: int, words: str
+) -> None:
     patient, _ = patient_of(name)
     images = image_set(pictures(5, side, 1), torch.zeros(5, dtype=torch.int64), 2)
     with pytest.raises(DataError) as caught:
         deduce(patient, "net.pt", images, CPU, None, None, False, lambda _: None)
     assert words in caught.value.message
+    assert f"--resize {fitting} --crop {fitting}" in caught.value.hint
     assert caught.value.field == "dataset"
 
 
@@ -311,3 +314,24 @@ def test_the_command_line_asks_and_takes_the_answer(
     answered = CliRunner().invoke(main, [*options, "--candidate", str(number)])
     assert answered.exit_code == 0, answered.output
     assert json.loads(answered.stdout)["model"] == "net"
+
+
+def test_a_subnet_of_a_chain_is_masked_by_its_scores(tmp_path: Path) -> None:
+    state = dict(fresh("one output").state_dict())
+    scores = {"1.popup_scores": torch.rand(16, 64), "3.popup_scores": torch.rand(1, 16)}
+    torch.save({**state, **scores}, tmp_path / "net.pt")
+
+    def read(density: float | None) -> Patient | None:
+        path = tmp_path / "net.pt"
+        return from_file(path, part=None, architecture=None, density=density, shape=None)
+
+    patient = read(0.25)
+    assert patient is not None
+    assert patient.chain is not None
+    assert int(patient.state["1.weight"].count_nonzero()) == 256
+    one = scores["1.popup_scores"]
+    left = one[patient.state["1.weight"] != 0]
+    assert torch.equal(left.sort().values, one.flatten().sort().values[-256:])
+    with pytest.raises(ModelError, match="scores of 2 layers") as caught:
+        read(None)
+    assert caught.value.field == "density"
