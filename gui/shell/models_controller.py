@@ -147,8 +147,10 @@ class ModelsController(QObject):
 def dropped_files(data: QMimeData) -> list[Path]:
     """The file of this machine that is dragged, if it may be a model or a study.
 
-    A checkpoint may come with the Python file of its network, which stands second then.
+    A checkpoint may come with the Python file of its network, which stands second then. A folder of
+    Hugging Face or timm is one as well.
     """
     files = weights_and_code(dropped_paths(data))
     known = (*CHECKPOINT_ENDINGS, _STUDY) if len(files) == 1 else CHECKPOINT_ENDINGS
-    return files if files and files[0].suffix.lower() in known else []
+    taken = files and (files[0].suffix.lower() in known or (files[0] / "config.json").is_file())
+    return files if taken else []

@@ -428,6 +428,19 @@ def drag(window: MainWindow, *names: str) -> tuple[bool, bool]:
     return enter.isAccepted(), drop.isAccepted()
 
 
+def test_a_folder_with_a_configuration_is_a_model(
+    qtbot: QtBot, window: MainWindow, tmp_path: Path
+) -> None:
+    assert drag(window, str(tmp_path)) == (False, False)
+    (tmp_path / "config.json").write_text("{}")
+    assert drag(window, str(tmp_path)) == (True, True)
+    dialog = window.models.dialog
+    assert dialog is not None
+    assert dialog.form.file.text() == str(tmp_path)
+    dialog.close()
+    qtbot.waitUntil(lambda: window.models.dialog is None)
+
+
 def test_a_checkpoint_is_dropped_on_the_window(qtbot: QtBot, window: MainWindow) -> None:
     assert drag(window, "/models/net.tar") == (True, True)
     dialog = window.models.dialog
