@@ -7,50 +7,11 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from engine.data.published import damaged
+from engine.safe_files.arrays import STAND_INS, Array, text_of
 from engine.safe_files.pickle_walk import BadPickle, walk
 
 _MOST_BYTES = 2**30
-_KINDS = {"u1": np.uint8, "i4": np.int32, "i8": np.int64}
-
-
-class _Dtype:
-    """Stands in for ``numpy.dtype``: remembers the name it is made with."""
-
-    def __init__(self, name: bytes | str, *_: object) -> None:
-        self.name = _text(name)
-
-    def __setstate__(self, state: object) -> None:
-        """Byte order and the like; what is read here is little-endian or single bytes."""
-
-
-class _Array:
-    """Stands in for ``numpy.ndarray``: remembers the state it is given."""
-
-    state: tuple[Any, ...] = ()
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.state = state
-
-    def array(self) -> npt.NDArray[np.integer[Any]]:
-        """The array that was meant."""
-        _, shape, dtype, fortran, raw = self.state
-        data = raw.encode("latin1") if isinstance(raw, str) else raw
-        flat = np.frombuffer(data, dtype=_KINDS[dtype.name])
-        return flat.reshape(shape, order="F" if fortran else "C")
-
-
-def _reconstruct(*_: object) -> _Array:
-    return _Array()
-
-
-def _frombuffer(raw: Any, dtype: _Dtype, shape: tuple[int, ...], order: str) -> _Array:
-    array = _Array()
-    array.state = (1, shape, dtype, order == "F", bytes(raw))
-    return array
 
 
 def _encode(text: str, encoding: str) -> bytes:
@@ -58,13 +19,7 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode({"latin1": "latin1"}[encoding])
 
 
-_STAND_INS: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _encode,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _frombuffer for core in ("core", "_core")},
-}
+_STAND_INS: dict[tuple[str, str], Any] = {**STAND_INS, ("_codecs", "encode"): _encode}
 
 
 class _Reader(pickle.Unpickler):
@@ -99,7 +54,7 @@ def read_table(file: Path) -> dict[str, Any]:
         table = _Reader(io.BytesIO(content), encoding="bytes").load()
         if not isinstance(table, dict):
             raise TypeError
-        return {_text(key): _plain(value) for key, value in table.items()}
+        return {text_of(key): _plain(value) for key, value in table.items()}
     except _Forbidden as error:
         raise damaged(
             file, f"it asks to load {error}, which pictures do not need and which could run code"
@@ -110,13 +65,10 @@ def read_table(file: Path) -> dict[str, Any]:
         raise damaged(file, "it is truncated or no pickled table of arrays") from None
 
 
-def _text(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode("ascii")
-    if isinstance(value, str):
-        return value
-    raise TypeError
-
-
 def _plain(value: object) -> object:
-    return value.array() if isinstance(value, _Array) else value
+    if not isinstance(value, Array):
+        return value
+    found = value.array()
+    if found.dtype.kind not in "iu":
+        raise TypeError
+    return found

@@ -20,7 +20,9 @@ from engine.importing import scores as subnets
 from engine.importing.chains.reading import Chain
 from engine.importing.checkpoint_wrappers import Unwrapped, unwrap
 from engine.importing.fit import Fit
+from engine.importing.name_groups import Group
 from engine.importing.onnx_files.child import look_over
+from engine.importing.plain_tensors import few
 from engine.importing.read import ONNX, PROGRAM, Content, State, read, sha256
 from engine.importing.recognise import recognise
 from engine.importing.report import Guess, Scaling
@@ -151,19 +153,27 @@ def from_file(
         look_over(path)
     if content.tree is None:
         return None
-    if content.hub is not None:
-        architecture = architecture or content.hub.architecture
-    found = unwrap(content.tree, path.name, part)
+    named = architecture or (content.hub.architecture if content.hub else None)
+
+    def fits(group: Group) -> Fit | Chain:
+        return recognise(_split(group.state).plain, path.name, shape, named)
+
+    chosen = unwrap(content.tree, path.name, part, fits)
+    found, fit, split = chosen.found, chosen.fit, _split(chosen.group.state)
     if content.ignored:
         found.dropped.append(f"objects that are not made: {few(content.ignored)}")
-    plain, scores = _split(found, density)
-    fit = recognise(plain, path.name, shape, architecture)
+    found.dropped += split.dropped
+    if density is not None and not split.scores:
+        found.notes.append(
+            f"--density {density:g} has no effect: there are no scores, so the weights are as "
+            "dense as they are."
+        )
     form = ", ".join([content.format, *found.steps])
     if isinstance(fit, Chain):
-        patient = _of_chain(fit, form, subnets.with_masks(plain, scores, density))
+        patient = _of_chain(fit, form, subnets.with_masks(split.plain, split.scores, density))
         patient.way = by_source(path.name)
     else:
-        patient = _of_fit(fit, form, scores)
+        patient = _of_fit(fit, form, split.scores)
     patient.sha256, patient.stated = sha256(path), found.stated
     patient.dropped += found.dropped
     patient.notes[:0] = found.notes
@@ -213,25 +223,29 @@ def _settle_scaling(patient: Patient, found: Unwrapped, content: Content) -> Non
         patient.notes += content.hub.notes
 
 
-def _split(found: Unwrapped, density: float | None) -> tuple[State, State]:
-    """The tensors that the network computes with, and its scores."""
-    plain, scores = subnets.split(found.state)
+@dataclass
+class _Split:
+    """The tensors that a network computes with, its scores, and what only training uses."""
+
+    plain: State
+    scores: State
+    dropped: list[str]
+
+
+def _split(state: State) -> _Split:
+    dropped = []
+    unused = [key for key in state if key.startswith("sub_block1.")]
+    if unused and any(key.startswith("block1.") for key in state):
+        dropped.append(
+            f"sub_block1: {len(unused)} tensors of a second first stage that no forward pass uses"
+        )
+        state = {key: value for key, value in state.items() if key not in unused}
+    plain, scores = subnets.split(state)
     heads = auxiliary(plain)
     if heads:
-        found.dropped.append(f"auxiliary heads, {len(heads)} tensors that only training uses")
+        dropped.append(f"auxiliary heads, {len(heads)} tensors that only training uses")
         plain = {key: value for key, value in plain.items() if key not in heads}
-    if density is not None and not scores:
-        found.notes.append(
-            f"--density {density:g} has no effect: there are no scores, so the weights are as "
-            "dense as they are."
-        )
-    return plain, scores
-
-
-def few(names: tuple[str, ...]) -> str:
-    """Names for a sentence, the first of many."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(one[:80] for one in names[:5]) + more
+    return _Split(plain, scores, dropped)
 
 
 def _renamed(scores: State, fit: Fit) -> State:

@@ -9,11 +9,12 @@ from torch import nn
 
 from engine.errors import ModelError
 from engine.importing import fitting
-from engine.importing.candidate_model import Patient, few, from_exported
-from engine.importing.checkpoint_wrappers import Unwrapped, unwrap
+from engine.importing.candidate_model import Patient, from_exported
+from engine.importing.checkpoint_wrappers import Unwrapped, as_saved
 from engine.importing.declared import declared
 from engine.importing.fitting import Fitting
 from engine.importing.hub_folder import Hub
+from engine.importing.plain_tensors import few
 from engine.importing.read import ONNX, PROGRAM, read, sha256
 from engine.importing.report import Scaling
 from engine.importing.source import Code, Trusted, export_classifier
@@ -56,7 +57,7 @@ def read_weights(path: Path, part: str | None) -> Weights:
             "Leave out --class.",
             field="class",
         )
-    found = unwrap(content.tree, path.name, part)
+    found = as_saved(content.tree, path.name, part)
     if content.ignored:
         found.dropped.append(f"objects that are not made: {few(content.ignored)}")
     return Weights(path, content.format, found, not content.ignored, content.hub)

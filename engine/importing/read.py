@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ def _read_zip(path: Path, size: int) -> Content:
     entries = entry_names(path, path.name)
     refuse_archive(path.name, entries)
     if torchscript.is_torchscript(entries):
-        return Content(torchscript.FORMAT, _checked(torchscript.read_weights(path), path.name))
+        return Content(torchscript.FORMAT, _checked(torchscript.read_weights(path), path))
     names = [entry.partition("/")[2] for entry in entries]
     with open_zip(path, path.name) as archive:
         if "archive_format" in names or any(name.startswith("models/") for name in names):
@@ -125,9 +125,9 @@ def _read_legacy(path: Path, size: int, head: bytes) -> Content:
         asked = [safe_pickle.scan(file, path.name, size) for _ in range(count)]
     if count == 1:
         raise no_checkpoint(path.name, "a pickle, but not one of torch.save")
-    foreign = tuple(dict.fromkeys(one for each in asked for one in each))
+    foreign = {one: form for each in asked for one, form in each.items()}
     tree = _loaded(path, foreign)
-    return Content(LEGACY, tree, foreign)
+    return Content(LEGACY, tree, tuple(foreign))
 
 
 def _read_safetensors(path: Path) -> Content:
@@ -142,29 +142,37 @@ def _read_safetensors(path: Path) -> Content:
     return Content(SAFETENSORS, state)
 
 
-def _loaded(path: Path, foreign: Collection[str]) -> Any:
-    return _checked(safe_pickle.load(path, path.name, foreign), path.name)
+def _loaded(path: Path, foreign: Mapping[str, str]) -> Any:
+    return _checked(safe_pickle.load(path, path.name, foreign), path)
 
 
-def _checked(tree: Any, file: str) -> Any:
+def _checked(tree: Any, path: Path) -> Any:
     """The same, if its tensors are dense and lie in the file."""
+    file, size = path.name, path.stat().st_size
     for name, tensor in tensors_in(tree):
-        if tensor.layout != torch.strided or tensor.is_quantized:
+        if tensor.is_meta:
             raise ModelError(
-                f"The tensor {name!r} of {file} is sparse or quantised.",
-                "Save it dense and in fp32: tensor.to_dense(), tensor.dequantize().",
+                f"The tensor {name!r} of {file} has a shape but no numbers (meta).",
+                "Fill the network with its weights before saving its state dict.",
             )
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        if tensor.layout != torch.strided:
+            raise ModelError(
+                f"The tensor {name!r} of {file} is sparse.",
+                "Save it dense: {key: one.to_dense() for key, one in net.state_dict().items()}.",
+            )
+        held = min(tensor.untyped_storage().nbytes(), size)
+        if tensor.numel() * tensor.element_size() > held:
             raise damaged(file, f"the tensor {name!r} is larger than what is stored of it")
     return tree
 
 
 def tensors_in(tree: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
-    """All tensors in nested mappings, with the path of their keys."""
+    """All tensors in nested containers, with the path of their keys."""
     if isinstance(tree, torch.Tensor):
         yield prefix, tree
-    elif isinstance(tree, Mapping) and depth < _DEEPEST:
-        for key, value in tree.items():
+    elif isinstance(tree, Mapping | list | tuple) and depth < _DEEPEST:
+        inside = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
+        for key, value in inside:
             yield from tensors_in(value, f"{prefix}.{key}" if prefix else str(key), depth + 1)
 
 

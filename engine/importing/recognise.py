@@ -40,6 +40,23 @@ _PLAIN = ("vgg", "alexnet")
 """In the names of architectures without shortcuts: what is nearly one may be another chain."""
 
 
+class NoArchitecture(ModelError):
+    """Tensors that are of no architecture.
+
+    Attributes:
+        wrong: how many do not fit the nearest one, as a share of those of the file.
+    """
+
+    wrong = 1.0
+
+    @classmethod
+    def short_of(cls, share: float, message: str, hint: str, *, field: str = "") -> NoArchitecture:
+        """The error for so many that do not fit."""
+        error = cls(message, hint, field=field)
+        error.wrong = share
+        return error
+
+
 def recognise(
     state: State,
     name: str,
@@ -55,8 +72,9 @@ def recognise(
         architecture: the one that the user says it is; None to find out.
 
     Raises:
-        ModelError: none fits; says what comes nearest and which tensors are missing or left, or
+        NoArchitecture: none fits; says what comes nearest and which tensors are missing or left, or
             which there are, and the way that takes any network.
+        ModelError: the one told is not that of the tensors.
     """
     _check_sizes(state, name)
     found = [fit for one in _candidates(state) if (fit := _try(one, state, shape))]
@@ -77,19 +95,21 @@ def recognise(
         return chain
     complete = f"Nothing is loaded in part: if tensors are missing, save it complete. {way}"
     if reason and not near:
-        raise ModelError(
+        raise NoArchitecture.short_of(
+            _MOST_WRONG,
             f"The checkpoint {name} looks most like a network of blocks in stages, but {reason}.",
             complete,
             field="class",
         )
     if best is None or not near:
-        raise ModelError(
+        raise NoArchitecture(
             f"The {len(state)} tensors of {name} are of no known architecture: {_listed(state)}.",
             f"If it is one that Crumple knows, name it by --arch. {way}",
             field="class",
         )
     more = f" Read by its blocks, {reason}." if reason else ""
-    raise ModelError(
+    raise NoArchitecture.short_of(
+        best.errors / len(state),
         f"The checkpoint {name} looks most like {best.architecture}, but {best.complaint()}.{more}",
         complete,
         field="class",

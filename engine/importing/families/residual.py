@@ -145,7 +145,8 @@ class Residual:
         A head that reads a square of means tells how far the sides were halved, if the images
         have the usual side; it may also be made for larger images.
         """
-        side = math.isqrt(max(self.tail[0].size[1] // _width(self.stages.blocks[-1]), 1))
+        read = next((one.size[1] for one in self.tail if len(one.size) > 1), 0)
+        side = math.isqrt(max(read // _width(self.stages.blocks[-1]), 1))
         if self.stem.kernel >= _IMAGENET_KERNEL:
             return [(2, 1)]
         if side == 1:

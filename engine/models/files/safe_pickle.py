@@ -3,7 +3,8 @@
 Each is first walked opcode by opcode, so that nothing is allocated that the file cannot fill, and
 a file that asks for what only an attack needs is refused by its name. Then torch loads it with
 ``weights_only``, which is the wall itself. Objects of other programs become ``StandIn``s, which
-know their names and do nothing.
+know their names and do nothing; mappings and lists of theirs become plain ones, and arrays of NumPy
+``Array``s, which hold the bytes.
 """
 
 from __future__ import annotations
@@ -12,44 +13,58 @@ import io
 import warnings
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import torch
 
 from engine.errors import ModelError
 from engine.models.files.safe_zip import damaged
 from engine.models.way_out import by_source
+from engine.safe_files import arrays
 from engine.safe_files.pickle_walk import BadPickle, walk
+
+Foreign = dict[str, str]
+"""What a pickle asks for beside tensors and numbers: by its name, whether its objects are filled
+as a ``mapping``, as a ``listing`` or not at all ("")."""
 
 MOST_PICKLE_BYTES = 16 * 2**20
 """The pickle of a checkpoint holds names and shapes; the largest known are below 1 MB."""
 
 _STORAGES = {f"torch.{name}Storage" for name in (
     *("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool"),
-    "Untyped",
+    "Untyped", "QInt8", "QUInt8", "QInt32",
 )}  # fmt: skip
-_NUMPY = {
-    "numpy.dtype",
-    *(f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")),
-    *(f"numpy.dtypes.{kind}DType" for kind in ("Float64", "Float32", "Int64", "Int32", "Bool")),
-}
+_QUANTISED = {
+    "torch._utils._rebuild_qtensor",
+    *(f"torch.{kind}" for kind in ("qint8", "quint8", "qint32")),
+    *(f"torch.per_{whole}_{form}" for whole in ("tensor", "channel")
+      for form in ("affine", "symmetric")),
+    "torch.per_channel_affine_float_qparams",
+}  # fmt: skip
+_NUMPY = {f"{module}.{name}": stand for (module, name), stand in arrays.STAND_INS.items()}
 ALLOWED = {
     "collections.OrderedDict",
     "collections.Counter",  # the milestones of a MultiStepLR
     "torch._utils._rebuild_tensor",
     "torch._utils._rebuild_tensor_v2",
+    "torch._utils._rebuild_tensor_v3",  # types that have no storage of their own
+    "torch._tensor._rebuild_from_type_v2",  # tensors with attributes
+    "torch.Tensor",
     "torch._utils._rebuild_parameter",
+    "torch._utils._rebuild_parameter_with_state",
     "torch.nn.parameter.Parameter",
     "torch.Size",
     "torch.device",
     "torch.serialization._get_layout",
     "torch.storage.UntypedStorage",
     "_codecs.encode",
-    *(f"torch.{kind}" for kind in ("float16", "bfloat16", "float32", "float64", "int64", "uint8")),
+    *(f"torch.{kind}" for kind in ("float16", "bfloat16", "float32", "float64", "bool")),
+    *(f"torch.{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    *(f"torch.float8_{kind}" for kind in ("e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz")),
     *_STORAGES,
+    *_QUANTISED,
     *_NUMPY,
 }
 """Everything a state dict, its numbers, an optimiser's and a scheduler's state are made of."""
@@ -63,11 +78,22 @@ _HARMLESS = {
     f"{module}.{name}"
     for module in ("builtins", "__builtin__")
     for name in ("set", "frozenset", "complex", "bytearray", "slice", "range", "object",
-                 "dict", "list", "tuple", "int", "float", "str", "bytes", "bool", "type")
+                 "dict", "list", "tuple", "int", "float", "str", "bytes", "bool", "type",
+                 "getattr")  # a bound method, as OneCycleLR kept one
 }  # fmt: skip
 """... but these, which optimisers and settings hold; they are stand-ins too."""
-_QUANTISED = {"torch._utils._rebuild_qtensor", "torch.QInt8Storage", "torch.QUInt8Storage",
-              "torch.QInt32Storage"}  # fmt: skip
+_TOLD = {
+    **dict.fromkeys(("DTensor", "ShardedTensor"), (
+        "tensors that are spread over several processes",
+        "Gather them before saving: torch.distributed.checkpoint.state_dict.get_model_state_dict("
+        "net, options=StateDictOptions(full_state_dict=True, cpu_offload=True)).",
+    )),
+    "AffineQuantizedTensor": (
+        "weights that torchao has quantised",
+        "Save the weights as they were before, or one.dequantize() for each.",
+    ),
+}  # fmt: skip
+"""Tensors of other kinds, by the names of their classes: what they are, and what to do."""
 
 _SCRIPTED = "__torch__."
 """How TorchScript calls its modules."""
@@ -78,10 +104,6 @@ _INTEGERS = ("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "INT", "LONG")
 _SAVE_AGAIN = (
     "Only tensors and plain numbers are read. Where you trust the file, save its state dict again "
     "by torch.save, or export the network by torch.export."
-)
-_FLOAT = (
-    "Crumple quantises models itself: import the state dict of the network before it was "
-    "quantised, or save {key: one.dequantize() if one.is_quantized else one for ...}."
 )
 
 
@@ -117,7 +139,7 @@ class Part(StandIn):
         self.state = state
 
 
-def scan(stream: IO[bytes], name: str, file_bytes: int) -> list[str]:
+def scan(stream: IO[bytes], name: str, file_bytes: int) -> Foreign:
     """Walk one pickle to its end.
 
     Args:
@@ -129,48 +151,52 @@ def scan(stream: IO[bytes], name: str, file_bytes: int) -> list[str]:
         The names of what it asks for beside tensors and numbers, in their order; for ``load``.
 
     Raises:
-        ModelError: it asks for what only an attack needs, holds quantised tensors, or is damaged.
+        ModelError: it asks for what only an attack needs, or is damaged.
     """
-    last = 0
-    foreign: dict[str, None] = {}
-    begun = stream.tell()
+    foreign: Foreign = {}
+    filled: dict[str, str] = {}
     try:
-        for opcode, argument in walk(stream, file_bytes):
-            if opcode == "GLOBAL":
-                foreign |= dict.fromkeys(_foreign(str(argument).replace(" ", "."), name))
-            elif opcode in _OTHER_CALLS:
-                raise _refused(name, "objects in a form that torch.save does not write")
-            elif opcode in _INTEGERS and isinstance(argument, int):
-                last = argument
-            elif opcode == "BINPERSID" and not 0 <= last <= file_bytes:
-                raise damaged(name, f"it declares a tensor of {last:,} elements")
-            if stream.tell() - begun > MOST_PICKLE_BYTES:
-                raise ModelError(
-                    f"The file {name} is refused: its pickle is larger than "
-                    f"{MOST_PICKLE_BYTES // 2**20} MB.",
-                    _SAVE_AGAIN,
-                )
+        for found in _globals(stream, name, file_bytes, filled):
+            if _is_foreign(found, name):
+                foreign[found] = ""
     except ModelError:
         raise
     except BadPickle as error:
         raise damaged(name, str(error)) from None
     except Exception as error:  # noqa: BLE001  any bytes may stand here
         raise damaged(name, f"no pickle ({type(error).__name__})") from None
-    return list(foreign)
+    forms = {one.replace(" ", "."): form for one, form in filled.items()}
+    return {one: forms.get(one, "") for one in foreign}
 
 
-def _foreign(found: str, name: str) -> list[str]:
-    """The name, unless it is of tensors and numbers."""
-    if found in ALLOWED:
-        return []
-    if found in _HARMLESS:
-        return [found]
-    if found in _QUANTISED:
-        raise ModelError(f"The file {name} holds quantised tensors (int8), not weights in fp32.",
-                         _FLOAT)  # fmt: skip
-    if found.partition(".")[0] in _DANGEROUS:
+def _globals(
+    stream: IO[bytes], name: str, file_bytes: int, filled: dict[str, str]
+) -> Iterator[str]:
+    """The names that a pickle asks for, while it is looked over."""
+    last = 0
+    begun = stream.tell()
+    for opcode, argument in walk(stream, file_bytes, filled):
+        if opcode == "GLOBAL":
+            yield str(argument).replace(" ", ".")
+        elif opcode in _OTHER_CALLS:
+            raise _refused(name, "objects in a form that torch.save does not write")
+        elif opcode in _INTEGERS and isinstance(argument, int):
+            last = argument
+        elif opcode == "BINPERSID" and not 0 <= last <= file_bytes:
+            raise damaged(name, f"it declares a tensor of {last:,} elements")
+        if stream.tell() - begun > MOST_PICKLE_BYTES:
+            raise ModelError(
+                f"The file {name} is refused: its pickle is larger than "
+                f"{MOST_PICKLE_BYTES // 2**20} MB.",
+                _SAVE_AGAIN,
+            )
+
+
+def _is_foreign(found: str, name: str) -> bool:
+    """Whether a name is of something else than tensors and numbers."""
+    if found not in _HARMLESS and found.partition(".")[0] in _DANGEROUS:
         raise _refused(name, found)
-    return [found]
+    return found not in ALLOWED
 
 
 def _refused(name: str, what: str) -> ModelError:
@@ -178,32 +204,40 @@ def _refused(name: str, what: str) -> ModelError:
                       _SAVE_AGAIN)  # fmt: skip
 
 
-def load(file: Path | bytes, name: str, foreign: Collection[str] = ()) -> Any:
+def load(file: Path | bytes, name: str, foreign: Mapping[str, str] | None = None) -> Any:
     """Load a checkpoint that ``scan`` has passed.
 
     Args:
         file: the path, or the bytes.
         name: of the file, for messages.
-        foreign: the names that ``scan`` has found.
+        foreign: what ``scan`` has found.
 
     Returns:
-        What was saved: tensors on the CPU in containers of plain Python, and ``StandIn``s.
+        What was saved: tensors on the CPU in containers of plain Python, ``Array``s, and
+        ``StandIn``s.
 
     Raises:
         ModelError: torch refuses it, or it is damaged.
     """
     source: Any = io.BytesIO(file) if isinstance(file, bytes) else file
-    stands = [(_stand_in(one), one) for one in foreign]
-    known = [*_numpy_globals(), *stands, *((one, _modern(origin)) for one, origin in stands)]
+    stands = [(_stand_in(one, form), one) for one, form in (foreign or {}).items()]
+    modern = [(one, _modern(origin)) for one, origin in stands]
+    known: list[Any] = [*((stand, one) for one, stand in _NUMPY.items()), *stands, *modern]
     try:
         with torch.serialization.safe_globals(known), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001  torch raises whatever a damaged file leads to
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        for what, way in (told for one in foreign or () if (told := _told(one))):
+            raise ModelError(f"The file {name} holds {what}.", way) from None
         if foreign:
             raise whole_network(name, next(iter(foreign))) from None
         raise damaged(name, reason.rstrip(". ")[:160]) from None
+
+
+def _told(origin: str) -> tuple[str, str] | None:
+    return _TOLD.get(origin.rpartition(".")[2])
 
 
 def whole_network(name: str, what: str) -> ModelError:
@@ -223,34 +257,26 @@ def _modern(origin: str) -> str:
     return f"{module}.{name}"
 
 
-def _mapping(*_: object) -> OrderedDict[Any, Any]:
-    return OrderedDict()
+class _Mapping:
+    """Stands in for mappings of other programs: torch fills none but plain ones."""
+
+    def __new__(cls, *_: object, **__: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+        return OrderedDict()
 
 
-def _listing(*_: object) -> list[Any]:
-    return []
+class _Listing(list[Any]):
+    """Stands in for lists of other programs."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        super().__init__()
+
+    def __setstate__(self, _: object) -> None:
+        """Whatever the file gives beside the items is dropped."""
 
 
-_CONTAINERS: dict[str, Any] = {"collections.defaultdict": _mapping, "collections.deque": _listing}
-"""What torch fills after it was made, so that a stand-in would not do."""
-
-
-def _stand_in(origin: str) -> Any:
+def _stand_in(origin: str, form: str) -> Any:
     """A class of its own for each name, as torch tells them apart by identity."""
-    if origin in _CONTAINERS:
-        return _CONTAINERS[origin]
+    base = {"mapping": _Mapping, "listing": _Listing}.get(form, StandIn)
     if origin.startswith(_SCRIPTED):
-        return type("Part", (Part,), {"origin": origin})
-    return type("StandIn", (StandIn,), {"origin": origin})
-
-
-def _numpy_globals() -> list[Any]:
-    """Of numbers such as ``best_prec1``, under the names of NumPy 1 and 2."""
-    scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
-    kinds = (np.float64, np.float32, np.int64, np.int32, np.bool_)
-    return [
-        (scalar, "numpy.core.multiarray.scalar"),
-        (scalar, "numpy._core.multiarray.scalar"),
-        np.dtype,
-        *(type(np.dtype(kind)) for kind in kinds),
-    ]
+        base = Part
+    return type(base.__name__, (base,), {"origin": origin})

@@ -219,7 +219,7 @@ def test_what_was_found_is_said(tmp_path: Path) -> None:
     labelled(model, images, tmp_path / "x.npz")
     content = {**hydra(model), "state_dict": prefixed(model.state_dict(), "module.module.")}
     report = bring("", tmp_path, "m.pth.tar", content, density=0.3, keep=True).report
-    assert report.format.count("prefix 'module.'") == 2
+    assert "prefix 'module.module.'" in report.format
     assert "under 'state_dict'" in report.format
     assert "best_prec1 47.3" in report.format
     assert any("sub_block1" in line for line in report.dropped)

@@ -120,10 +120,32 @@ def archive(entry: str) -> bytes:
     return buffer.getvalue()
 
 
-def quantised() -> dict[str, torch.Tensor]:
+def quantised_too_large(_: Path) -> bytes:
+    """Nine codes, said to be a matrix of 10^12."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return {"a.weight": torch.quantize_per_tensor(torch.rand(3, 3), 0.1, 0, torch.qint8)}
+        codes = torch.quantize_per_tensor(torch.rand(1, 1), 0.1, 0, torch.qint8)
+    content = legacy({"a.weight": codes})
+    assert content.count(b"K\x01K\x01\x86") == 2  # its size and its strides
+    big = b"\x8a\x06" + (10**6).to_bytes(6, "little")
+    return content.replace(b"K\x01K\x01\x86", big + big + b"\x86", 1)
+
+
+def array_too_large(_: Path) -> bytes:
+    """One number of NumPy, said to be a matrix of 10^12."""
+    content = legacy({**state(), "conv1.weight": np.zeros((3, 5), np.uint8)})
+    assert content.count(b"K\x03K\x05\x86") == 1
+    big = b"\x8a\x06" + (10**6).to_bytes(6, "little")
+    return content.replace(b"K\x03K\x05\x86", big + big + b"\x86")
+
+
+class Sneaky(dict[str, object]):
+    """A dict that writes a file as soon as an unpickler fills it."""
+
+    def __setitem__(self, key: str, value: object) -> None:
+        if isinstance(value, Path):
+            value.touch()
+        super().__setitem__(key, value)
 
 
 def npz(_: Path) -> bytes:
@@ -160,15 +182,20 @@ CASES: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "git lfs": (lambda t: b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
     "tflite": (lambda t: b"\x1c\0\0\0TFL3" + b"\0" * 99, "TensorFlow Lite"),
     "one array": (lambda t: b"\x93NUMPY\x01\0" + b"\0" * 99, "one NumPy array"),
-    "quantised": (lambda t: zipped(quantised()), r"holds quantised tensors \(int8\)"),
-    "quantised, legacy": (lambda t: legacy(quantised()), r"holds quantised tensors \(int8\)"),
+    "a larger quantised tensor": (quantised_too_large, "larger than what is stored|damaged"),
     "integers": (lambda t: zipped({"a.weight": torch.ones(3, 3, dtype=torch.int8)}),
                  "'a.weight' as int8"),
     "complex": (lambda t: zipped({**state(), "bn1.running_var": torch.ones(4) * 1j}),
                 "'bn1.running_var' as complex64"),
     "integer bias": (lambda t: zipped({**state(), "linear.bias": torch.ones(10).int()}),
                      "'linear.bias' as int32"),
-    "arrays": (lambda t: zipped({"a.weight": np.zeros((3, 3))}), "'a.weight', a NumPy array"),
+    "arrays of objects": (lambda t: zipped({**state(), "conv1.weight": np.array([Payload(t), 1])}),
+                          r"it asks for posix.mkdir"),
+    "an array of one byte": (array_too_large, "'conv1.weight', a NumPy array of other things"),
+    "a method": (lambda t: zipped({**state(), "a": Payload(t).__reduce__}), "it asks for posix"),
+    "a dict of another class": (lambda t: zipped(Sneaky(a=Payload(t))), r"it asks for posix.mkdir"),
+    "a dict that runs": (lambda t: zipped({"net": state(), "a": Sneaky(trace=t), "b": Payload(t)}),
+                         r"it asks for posix.mkdir"),
     "a list": (lambda t: zipped([torch.zeros(2)]), "a list instead of a state dict"),
     "no weights": (lambda t: zipped({"epoch": 3}), "no weights"),
 }  # fmt: skip
@@ -218,6 +245,8 @@ def company(trace: Path) -> dict[str, object]:
         "frozen": frozenset({1}),
         "path": trace,
         "type": torch.int8,
+        "dict": Sneaky(a=1, trace=trace),
+        "method": Schedule(trace).__setstate__,
     }
 
 
