@@ -68,7 +68,7 @@ class Request:
         keep: store it even if it is not healthy.
         network: ``file.py:Name`` of a class, or a function, that the weights are loaded into.
         arguments: for it, or for that of ``file``, as Python writes them.
-        candidate: which of the networks that a chain of layers may be, by its number.
+        candidate: which of the networks that the tensors allow, by its number.
     """
 
     file: str
@@ -197,11 +197,11 @@ def _find_network(
     """Where only the images tell it."""
     if patient.others:
         tell(f"Trying {len(patient.others) + 1} networks of these tensors ...")
-        choose_wiring(patient, images, device, _told(request))
+        choose_wiring(patient, images, device, _told(request), request.candidate)
     if patient.chain is not None:
         name = Path(request.file).name
         deduce(patient, name, images, device, _told(request), request.candidate, request.keep, tell)
-    elif request.candidate is not None:
+    elif request.candidate is not None and not patient.others:
         raise SpecError(
             "candidate is of networks that are read from their shapes, and this one is known.",
             "Leave out --candidate.",

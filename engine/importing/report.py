@@ -48,7 +48,7 @@ class Scaling(_Record):
 
 
 class Guess(_Record):
-    """One of the networks that a chain of layers may be, on the user's images.
+    """One of the networks that tensors allow, on the user's images.
 
     Attributes:
         number: by which it is chosen (``--candidate``).

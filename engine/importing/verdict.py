@@ -18,7 +18,7 @@ class Doubt:
 
     Attributes:
         kind: ``normalisation``, ``unclear normalisation``, ``density``, ``unknown density``,
-            ``wiring``, ``candidate`` or ``weak candidate``.
+            ``candidate`` or ``weak candidate``.
         label: the better setting.
         better: its accuracy on the trial images.
         chosen: that of the one chosen.
@@ -34,8 +34,6 @@ class Doubt:
     @property
     def field(self) -> str:
         """The option of the command line that would settle it."""
-        if self.kind == "wiring":
-            return "arch"
         if "candidate" in self.kind:
             return "candidate"
         return "density" if self.kind in ("density", "unknown density") else "mean"
@@ -49,11 +47,6 @@ class Doubt:
             return (
                 f"the normalisation is not known, and {self.label} is perhaps more accurate "
                 f"({numbers}), which these images cannot tell: give --mean and --std"
-            )
-        if self.kind == "wiring":
-            return (
-                f"its tensors are those of several networks, and {self.label!r} is perhaps more "
-                f"accurate ({numbers}), which these images cannot tell: give --arch"
             )
         if self.kind == "candidate":
             return (

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from engine.data import ImageSet
+from engine.errors import SpecError
 from engine.importing import setting_trials
 from engine.importing.candidate_model import Patient
 from engine.importing.fit import Fit
-from engine.importing.report import Scaling
+from engine.importing.report import Guess, Scaling
 from engine.importing.setting_trials import Outcome
 from engine.importing.verdict import Doubt
 from engine.models.registry import build
@@ -22,7 +23,11 @@ _FIRST = 64
 
 
 def choose_wiring(
-    patient: Patient, images: ImageSet, device: torch.device, told: Scaling | None
+    patient: Patient,
+    images: ImageSet,
+    device: torch.device,
+    told: Scaling | None,
+    number: int | None = None,
 ) -> None:
     """Let a patient be the network that is clearly the most accurate, else the usual one.
 
@@ -30,11 +35,18 @@ def choose_wiring(
     of these two.
 
     Args:
-        patient: with ``others``; gets notes, and doubts if the images do not tell.
+        patient: with ``others``; gets notes, guesses, and doubts if the images do not tell.
         images: that decide.
         device: where to compute.
         told: the normalisation, if it is known.
+        number: of the one that the user chose, from 1 for the usual one; None to try them.
+
+    Raises:
+        SpecError: there is no such number.
     """
+    if number is not None:
+        _take(patient, number)
+        return
     every = setting_trials.scalings(images)
     options = [every[0], every[-1]]
     if told is not None or patient.settled:
@@ -59,6 +71,19 @@ def choose_wiring(
     if chosen:
         patient.take(patient.others[chosen - 1])
     _tell(patient, outcomes, chosen)
+
+
+def _take(patient: Patient, number: int) -> None:
+    count = len(patient.others) + 1
+    if number > count:
+        raise SpecError(
+            f"candidate is {number} but must be from 1 to {count}.",
+            "Leave out --candidate to have them tried.",
+            field="candidate",
+        )
+    patient.notes.append(f"Candidate {number} of {count}, as told.")
+    if number > 1:
+        patient.take(patient.others[number - 2])
 
 
 def _best(outcomes: Sequence[Outcome]) -> int:
@@ -103,13 +128,20 @@ def _outcome(
 def _tell(patient: Patient, outcomes: Sequence[Outcome], chosen: int) -> None:
     """What was tried, and who may well be better."""
     winner = outcomes[chosen]
-    others = [one for one in outcomes if one is not winner]
-    tried = "; ".join(f"{one.label}: {one.accuracy:.1%}" for one in others)
     patient.notes.append(
-        f"Its tensors are those of {len(outcomes)} networks. Taken is {winner.label}: "
-        f"{winner.accuracy:.1%} of {len(winner.right)} images are right, against {tried}."
+        f"Its tensors are those of {len(outcomes)} networks; taken is {winner.label}."
     )
-    for one in others:
-        if setting_trials.perhaps_better(one, winner):
+    patient.guesses = tuple(
+        Guess(
+            number=place + 1,
+            words=one.label,
+            accuracy=one.accuracy,
+            images=len(one.right),
+            chosen=place == chosen,
+        )
+        for place, one in enumerate(outcomes)
+    )
+    for place, one in enumerate(outcomes):
+        if place != chosen and setting_trials.perhaps_better(one, winner):
             accuracies = setting_trials.accuracies(one, winner)
-            patient.doubts += (Doubt("wiring", one.label, *accuracies),)
+            patient.doubts += (Doubt("candidate", str(place + 1), *accuracies),)

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from engine import catalog, models
-from engine.errors import ModelError
+from engine.errors import ModelError, SpecError
 from engine.importing.candidate_model import Patient, from_file
 from engine.importing.doctor import Examined, Request, import_model
 from engine.importing.families.reading import fit_families
@@ -350,10 +350,14 @@ def test_accuracy_decides_between_wirings(name: str, tmp_path: Path) -> None:
     assert torch.equal(ask(models.load(catalog.model_card(done.card.id)), images),
                        ask(model, images))  # fmt: skip
     usual = examined(tmp_path / "m.pt")
-    told = brought(model, tmp_path, architecture=usual.architecture, name="usual")
+    assert [one.number for one in done.report.guesses if one.chosen] != [1]
+    told = brought(model, tmp_path, candidate=1, name="usual")
+    assert told.report.architecture == usual.architecture
     assert told.card is not None
     assert told.card.wiring != done.card.wiring
     assert told.report.clean_accuracy < 1
+    with pytest.raises(SpecError, match=r"candidate is 9 but must be from 1 to \d"):
+        brought(model, tmp_path, candidate=9)
 
 
 def test_what_images_do_not_tell_is_asked(tmp_path: Path) -> None:
