@@ -24,7 +24,7 @@ smartquotes_action = "qe"  # quotes and ellipses; two hyphens begin an option
 extensions = ["myst_parser"]
 exclude_patterns = ["static", "tools"]
 nitpicky = True
-myst_heading_anchors = 3
+myst_heading_anchors = 4
 myst_enable_extensions: list[str] = []
 suppress_warnings = ["myst.strikethrough"]
 
