@@ -53,21 +53,31 @@ def read_weights(path: Path) -> State:
         tree = safe_pickle.load(content, path.name, found)
     except ModelError:
         raise damaged(path.name, "its modules cannot be read") from None
-    state: State = {}
-    for places, (names, tensor) in enumerate(_places(tree, (), 0)):
-        if places > _MOST_PLACES:
-            raise ModelError(
-                f"The TorchScript file {path.name} is refused: its modules stand in more than "
-                f"{_MOST_PLACES:,} places."
-            )
-        if tensor is not None:
-            state[".".join(names)] = tensor
+    state = named_tensors(tree, path.name)
     if not any(one.dim() >= 2 for one in state.values()):
         raise ModelError(
             f"The TorchScript file {path.name} holds no weights under names: they are constants of "
             "its code, which is not run (torch.jit.freeze and optimize_for_inference do that).",
             "Save it before it is frozen, or the state dict. " + by_source("weights.pth"),
         )
+    return state
+
+
+def named_tensors(tree: Any, file: str) -> State:
+    """All tensors of a tree of modules, under dotted names.
+
+    Raises:
+        ModelError: its modules stand in more places than anyone's do.
+    """
+    state: State = {}
+    for places, (names, tensor) in enumerate(_places(tree, (), 0)):
+        if places > _MOST_PLACES:
+            raise ModelError(
+                f"The TorchScript file {file} is refused: its modules stand in more than "
+                f"{_MOST_PLACES:,} places."
+            )
+        if tensor is not None:
+            state[".".join(names)] = tensor
     return state
 
 

@@ -15,7 +15,8 @@ from torch import nn
 from engine.errors import ModelError
 from engine.importing.candidate_model import from_file
 from engine.importing.read import read
-from engine.importing.torchscript import read_weights
+from engine.importing.torchscript import named_tensors, read_weights
+from engine.models.files.safe_pickle import Part
 from tests.helpers.layouts import KuangResNet18
 
 
@@ -161,3 +162,26 @@ def test_tensors_beyond_their_bytes_are_refused(tmp_path: Path) -> None:
             target.writestr(entry, content[:4] if "/data/" in entry else content)
     with pytest.raises(ModelError, match=r"damaged|larger"):
         read(path)
+
+
+def part(state: object) -> Part:
+    made = Part()
+    made.__setstate__(state)
+    return made
+
+
+def test_packed_layers_give_their_weights_under_the_name_of_the_layer() -> None:
+    """As torch.ao packs them: convolutions in one tuple, linear layers in a part of their own."""
+    codes = torch.quantize_per_tensor(torch.rand(4, 3, 3, 3), 0.1, 0, torch.qint8)
+    rows = torch.quantize_per_tensor(torch.rand(10, 4), 0.1, 0, torch.qint8)
+    packed = part((rows, torch.ones(10), False, 12))
+    tree = part({
+        "training": False,
+        "conv": part((3, 4, (3, 3), False, "zeros", codes, torch.zeros(4), 0.03, 0, False)),
+        "head": part({"scale": 0.1, "_packed_params": packed}),
+        "bare": part((3, codes, None, 0.03)),
+    })  # fmt: skip
+    found = named_tensors(tree, "net.pt")
+    assert list(found) == ["conv.weight", "conv.bias", "head.weight", "head.bias", "bare.weight"]
+    assert found["conv.weight"] is codes
+    assert found["head.weight"] is rows
