@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from PySide6.QtCore import QSettings
-from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 from torch import nn
 
 from engine import catalog, models
 from engine.importing.source import export
 from engine.models.normalised import Normalised
-from engine.store import Store
-from engine.store.artifacts import models_of
-from gui.base import theme
-from gui.base.page_context import PageContext, make_context
-from gui.bridge.engine_client import QtEngineClient
+from gui.base.page_context import PageContext
 from gui.library.import_dialog import ImportDialog
 from tests.helpers.checkpoints import ask, labelled, lively, pictures
-from tests.helpers.fakes import FakeEngineClient
 from tests.helpers.file_server import file_server
-from tests.helpers.published_server import from_here
+from tests.helpers.published_server import MEAN, STD, from_here
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 pytestmark = pytest.mark.qt_log_ignore("does not support propagateSizeHints")
-
-
-@pytest.fixture
-def context(tmp_path: Path, qapp: QApplication) -> Iterator[PageContext]:
-    settings = QSettings(str(tmp_path / "settings.ini"), QSettings.Format.IniFormat)
-    theme.install(qapp, settings, "light")
-    store = Store(tmp_path / "context.db")
-    catalog.use_library(models_of(store.path))
-    context = make_context(store, QtEngineClient(FakeEngineClient()), settings)
-    yield context
-    context.close()
 
 
 def run(qtbot: QtBot, dialog: ImportDialog) -> None:

@@ -16,12 +16,10 @@ from engine.models.normalised import Normalised
 from gui.base.page_context import PageContext
 from gui.pages.new.page import NewPage
 from gui.pages.new.weights_download import WeightsDownload
-from tests.e2e.test_import_dialog import MEAN, STD, context
 from tests.helpers.checkpoints import labelled, lively, pictures
 from tests.helpers.file_server import file_server
-from tests.helpers.published_server import from_here
+from tests.helpers.published_server import MEAN, STD, from_here
 
-__all__ = ["context"]
 pytestmark = pytest.mark.qt_log_ignore("does not support propagateSizeHints")
 NAME = "torchvision.shufflenet_v2_x0_5"
 

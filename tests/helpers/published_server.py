@@ -7,6 +7,9 @@ from pathlib import Path
 
 from gui.bridge.import_process import import_arguments
 
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""What torchvision normalises by."""
+
 _FROM_HERE = """
 import os, sys
 url, os.environ["TORCH_HOME"] = sys.argv.pop(1), sys.argv.pop(1)
