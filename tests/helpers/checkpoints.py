@@ -42,7 +42,8 @@ def lively(model: nn.Module, images: torch.Tensor, seed: int = 1) -> nn.Module:
         # Every class has its turn: its logits have mean 0 and the spread of the others.
         spread = found.std(dim=0).clamp_min(1e-6)
         head.weight.data /= spread[:, None]
-        head.bias.data = (head.bias.data - found.mean(dim=0)) / spread
+        if head.bias is not None:
+            head.bias.data = (head.bias.data - found.mean(dim=0)) / spread
     return model.eval()
 
 
