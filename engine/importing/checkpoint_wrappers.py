@@ -331,6 +331,8 @@ def _tell(found: Unwrapped, group: Group) -> None:
     found.scaling = group.scaling
     if group.part:
         found.steps.append(f"part {group.part!r}")
+    if found.masked:
+        found.notes.append(_kept_by(group.state))
     if group.left:
         found.dropped.append(f"not of the network: {name_groups.summary(group.left)}")
         vectors = name_groups.vectors_of(found.state, group.left)
@@ -339,6 +341,17 @@ def _tell(found: Unwrapped, group: Group) -> None:
                 f"Left aside: {few(vectors)}. If the forward pass of the original uses them, its "
                 "logits are others; then import it by its own class."
             )
+
+
+def _kept_by(state: State) -> str:
+    """How zeros stay zeros while a variant is trained, in words."""
+    weights = [one for one in state.values() if one.dim() in (2, 4)]
+    zeros = sum(one.numel() - int(one.count_nonzero()) for one in weights)
+    share = zeros / max(sum(one.numel() for one in weights), 1)
+    return (
+        f"{share:.1%} of the weights are zero. A step that trains moves them unless a mask holds "
+        f"them: begin its recipe with magnitude, sparsity = {share:.9g}, which masks exactly these."
+    )
 
 
 def _facts(tree: Any, stated: Stated) -> list[str]:

@@ -23,10 +23,13 @@ from torch.nn.utils import parametrizations, prune
 from torch.nn.utils.parametrize import register_parametrization
 from torch.optim.swa_utils import AveragedModel
 
+from engine import compression
+from engine.compression.layers import on_weight, weight_layers
 from engine.errors import ModelError
 from engine.importing.candidate_model import Patient, from_file
 from engine.importing.setting_trials import with_scaling
 from engine.models import build
+from engine.specs.study import Step
 from tests.helpers.checkpoints import ask, lively, pictures
 
 State = dict[str, torch.Tensor]
@@ -464,6 +467,18 @@ def test_every_way_gives_the_same_logits(name: str, tmp_path: Path) -> None:
     patient = examined(path, one.part)
     assert torch.equal(logits(patient), ask(one.net or NET, IMAGES))
     assert one.said in " ".join([patient.format, *patient.dropped, *patient.notes])
+
+
+def test_the_step_that_is_named_masks_the_zeros_of_pruning(tmp_path: Path) -> None:
+    patient = examined(saved(pruned(False).state_dict(), tmp_path / "m.pt"))
+    (note,) = (one for one in patient.notes if "sparsity = " in one)
+    sparsity = float(re.search(r"sparsity = ([\d.]+),", note)[1])  # type: ignore[index]
+    base = patient.network((3, SIDE, SIDE), None)
+    step = Step(name="magnitude", params={"sparsity": sparsity, "scope": "global"})
+    live = compression.apply(base, (step,), compression.Context()).live
+    for (_, was), (_, now) in zip(weight_layers(base), weight_layers(live), strict=True):
+        (mask,) = on_weight(now)
+        assert torch.equal(mask.mask, was.weight != 0)
 
 
 def test_the_networks_differ() -> None:
