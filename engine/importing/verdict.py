@@ -18,8 +18,8 @@ class Doubt:
 
     Attributes:
         kind: ``normalisation``, ``unclear normalisation``, ``density``, ``unknown density``,
-            ``candidate`` or ``weak candidate``.
-        label: the better setting.
+            ``candidate``, ``weak candidate`` or ``odd size``.
+        label: the better setting; of an odd size, those that fit better.
         better: its accuracy on the trial images.
         chosen: that of the one chosen.
         kept: k as chosen, for a density.
@@ -34,7 +34,7 @@ class Doubt:
     @property
     def field(self) -> str:
         """The option of the command line that would settle it."""
-        if "candidate" in self.kind:
+        if "candidate" in self.kind or self.kind == "odd size":
             return "candidate"
         return "density" if self.kind in ("density", "unknown density") else "mean"
 
@@ -52,6 +52,12 @@ class Doubt:
             return (
                 f"its shapes allow several networks, and candidate {self.label} is perhaps more "
                 f"accurate ({numbers}), which these images cannot tell: choose by --candidate"
+            )
+        if self.kind == "odd size":
+            return (
+                f"its shapes fit images of {self.label} more naturally than these, so that this "
+                "may not be the network that was trained: measure on images of such a size, or "
+                "confirm it by --candidate"
             )
         if self.kind == "weak candidate":
             return (

@@ -25,6 +25,8 @@ from engine.importing.stated import agree
 from engine.importing.verdict import Doubt
 
 _MOST_SHOWN = 8
+_ODD = 1.4
+"""Cost of the most usual network for some images from which on others may be meant."""
 _CONVINCING = 0.5
 """How far from guessing to perfect a network is that nobody has to confirm."""
 
@@ -67,6 +69,10 @@ def deduce(
         fixed = told is not None or patient.settled
         race = Race(found, patient.state, images, options[:1] if fixed else options, device)
         chosen = _decide(patient, name, race.run(), images, keep)
+        better = better_sizes(chain, found, images.shape)
+        if better:
+            accuracy = next(one.accuracy for one in patient.guesses if one.chosen)
+            patient.doubts += (Doubt("odd size", better, accuracy, accuracy),)
     elif number <= len(found):
         chosen = found[number - 1]
         patient.notes.append(f"Candidate {number} of {len(found)}, as told.")
@@ -147,6 +153,18 @@ def _by_how_much(result: Result) -> list[str]:
         more = f" and {len(equal) - 3} more" if len(equal) > 3 else ""
         notes.append(f"Not clearly worse, but less usual or no more accurate: {names}{more}.")
     return notes
+
+
+def better_sizes(chain: Chain, found: Sequence[Candidate], shape: tuple[int, int, int]) -> str:
+    """Sizes of images that fit a chain more naturally than these; empty if these are natural.
+
+    Weights of filters work in part with other strides, so that a network for other images may
+    be right about many.
+    """
+    if found[0].cost < _ODD or chain.places in (None, 1):
+        return ""
+    sides = fitting_sides(chain)
+    return "" if shape[1] in sides or not sides else _either(sides)
 
 
 def _sizes(patient: Patient) -> str:

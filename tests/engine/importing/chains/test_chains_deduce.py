@@ -22,14 +22,14 @@ from engine.importing import setting_trials
 from engine.importing.candidate_model import Patient, from_file
 from engine.importing.chains import race
 from engine.importing.chains.candidates import Candidate, candidates
-from engine.importing.chains.deduce import _decide, deduce
+from engine.importing.chains.deduce import _decide, better_sizes, deduce
 from engine.importing.chains.network import build
 from engine.importing.chains.race import Race, Result, Runner
 from engine.importing.chains.reading import Chain, read_chain
 from engine.importing.doctor import Examined, Request, import_model
 from engine.importing.report import Scaling, report_text
 from engine.importing.setting_trials import Outcome
-from engine.importing.verdict import judge
+from engine.importing.verdict import Doubt, judge
 from engine.models.files.bundle import load
 from engine.models.normalised import Normalised
 from engine.specs.dataset import DatasetSpec
@@ -196,6 +196,26 @@ def test_images_of_another_size_are_told_which_it_takes(
     assert words in caught.value.message
     assert f"--resize {fitting} --crop {fitting}" in caught.value.hint
     assert caught.value.field == "dataset"
+
+
+def test_images_that_fit_only_oddly_are_doubted() -> None:
+    """3x3 that keep the size, pooling, twice: 16 becomes 4. From 28, only a stride leads there."""
+    network = nn.Sequential(
+        *(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(4, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(128, 10)),
+    )
+    chain = read_chain(network.state_dict())
+    assert chain is not None
+    for side, sizes in ((16, ""), (28, "16x16")):
+        shape = (1, side, side)
+        found = candidates(chain, shape)
+        better = better_sizes(chain, found, shape)
+        assert better.startswith(sizes)
+        assert bool(better) == bool(sizes)
+    doubt = Doubt("odd size", better, 0.6, 0.6)
+    assert doubt.field == "candidate"
+    assert "16x16" in doubt.sentence()
 
 
 def runner(number: int, right: int, count: int = 1000, loss: float = 0.5) -> Runner:
