@@ -194,6 +194,12 @@ def _check_kinds(state: State, name: str) -> None:
                 "floating-point numbers.",
                 "Save the weights in fp32, before they were quantised or packed.",
             )
+        if key.rpartition(".")[2] == "num_batches_tracked" and value.dim():
+            raise ModelError(
+                f"The state dict of {name} holds {key!r}, a counter, as "
+                f"{'x'.join(map(str, value.shape))} numbers instead of one.",
+                "Leave the counters out: BatchNorm needs none to classify.",
+            )
 
 
 def _told(levels: list[int], quantised: Mapping[str, torch.Tensor]) -> str:
