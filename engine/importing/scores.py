@@ -6,6 +6,7 @@ import math
 
 from engine.errors import ModelError
 from engine.importing.read import State
+from engine.importing.recognise import NoArchitecture
 
 SUFFIX = ".popup_scores"
 
@@ -26,10 +27,17 @@ def split(state: State) -> tuple[State, State]:
     """
     scores = {key.removesuffix(SUFFIX): value for key, value in state.items() if _is_score(key)}
     plain = {key: value for key, value in state.items() if not _is_score(key)}
-    for layer, score in scores.items():
-        weight = plain.get(f"{layer}.weight")
-        if weight is None or weight.shape != score.shape:
-            raise ModelError(f"The scores of {layer!r} belong to no weight of their shape.")
+    strays = [
+        layer
+        for layer, score in scores.items()
+        if (weight := plain.get(f"{layer}.weight")) is None or weight.shape != score.shape
+    ]
+    if strays:
+        raise NoArchitecture.short_of(
+            len(strays) / len(state),
+            f"The scores of {strays[0]!r} belong to no weight of their shape.",
+            "Save it complete: every layer with its weight and its scores.",
+        )
     return plain, scores
 
 

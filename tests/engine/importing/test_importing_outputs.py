@@ -66,7 +66,7 @@ def _imported(net: nn.Module, folder: Path) -> tuple[nn.Module, list[str]]:
     content, notes = export_classifier(net, SHAPE, "net.py:make")
     path = folder / "net.pt2"
     path.write_bytes(content)
-    return read_program(path, SHAPE)[0], notes
+    return read_program(path, SHAPE), notes
 
 
 def _images(count: int = 9) -> Tensor:
