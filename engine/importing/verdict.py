@@ -120,6 +120,13 @@ def judge(
         return Opinion("doubtful", f"Doubtful: {strongest.sentence()}; {share}.{more}", field)
     if other:
         return Opinion("doubtful", f"Doubtful: {other}.")
+    if count > 1 and len(labels.unique()) == 1:
+        return Opinion(
+            "doubtful",
+            f"Doubtful: all {count} images are of one class, which a network gets right, too, that "
+            f"does not look at them: measure on images of several. {share}.",
+            "dataset",
+        )
     return Opinion("healthy", f"Healthy: {share}, well above {guess}.")
 
 

@@ -234,6 +234,16 @@ def test_half_precision(clinic: Callable[..., Examined], dtype: torch.dtype) -> 
     assert done.report.health == "healthy"
 
 
+def test_images_of_one_class_confirm_nothing() -> None:
+    """A network that does not look at them is right about all of them."""
+    labels = torch.full((120,), 3)
+    opinion = judge(torch.eye(10)[labels] * 9, labels, ())
+    assert (opinion.health, opinion.field) == ("doubtful", "dataset")
+    assert "of one class" in opinion.sentence
+    labels[0] = 4
+    assert judge(torch.eye(10)[labels] * 9, labels, ()).health != "doubtful"
+
+
 def test_a_prefix_on_some_names_only_comes_off(clinic: Callable[..., Examined]) -> None:
     model = healthy()
     content = {f"module.{key}" if "layer1" in key else key: one
