@@ -154,7 +154,7 @@ def test_a_factory_runs_only_with_consent_and_only_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("function", "message"),
-    [("broken", "KeyError"), ("number", "returns a int"), ("none", "no attribute 'none'")],
+    [("broken", "KeyError"), ("number", "returns a int"), ("none", "no class or function 'none'")],
 )
 def test_a_factory_that_fails(function: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(FACTORY.format(trace=str(tmp_path / "t")))

@@ -57,7 +57,7 @@ WAYS: dict[str, Callable[[MainWindow, pytest.MonkeyPatch], None]] = {
     "its button": lambda window, _: window._new_page().example.click(),
     "an empty study": lambda window, _: window.menus.actions["new"].trigger(),
     "a file": _open_a_file,
-    "a dropped file": lambda window, _: window.models._take(paths.example_study()),
+    "a dropped file": lambda window, _: window.models._take([paths.example_study()]),
     "a model": lambda window, _: window.use_model("digits-resnet-at", {"name": "digits"}),
     "a study of a page": lambda window, _: window.show_page(
         "new", Study.from_toml(paths.example_study())
