@@ -120,7 +120,7 @@ def judge(
         return Opinion("doubtful", f"Doubtful: {strongest.sentence()}; {share}.{more}", field)
     if other:
         return Opinion("doubtful", f"Doubtful: {other}.")
-    if count > 1 and len(labels.unique()) == 1:
+    if count > 1 and bool((labels == labels[0]).all()):
         return Opinion(
             "doubtful",
             f"Doubtful: all {count} images are of one class, which a network gets right, too, that "
