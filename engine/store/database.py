@@ -27,6 +27,10 @@ PAGE_SIZE = 8192
 PATIENCE = 5.0
 """Seconds that a reader or a person's edit waits for another process that writes."""
 
+_MAKING_MS = 120_000
+"""Waited for another process that makes the tables or brings them up, in milliseconds: of a large
+database that takes a minute, and a disk that is busy with other files makes any of it slow."""
+
 ANOTHER = "Name another with --db."
 
 
@@ -186,6 +190,8 @@ def is_outdated(path: Path) -> bool:
 def _prepare(db: ResultsDatabase) -> None:
     """Bring the tables up, in one transaction: of two at once, one finds them made."""
     _check_foreign(db)
+    (patience,) = db.execute("PRAGMA busy_timeout").fetchone()
+    db.execute(f"PRAGMA busy_timeout = {max(patience, _MAKING_MS)}")
     if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         db.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # for a file that is still empty
         db.execute("PRAGMA journal_mode = WAL")
@@ -195,6 +201,7 @@ def _prepare(db: ResultsDatabase) -> None:
             _check_foreign(db)
             migrations.apply(db)
         _shrink(db)
+    db.execute(f"PRAGMA busy_timeout = {patience}")
 
 
 def _shrink(db: ResultsDatabase) -> None:

@@ -173,6 +173,19 @@ def test_of_those_that_make_a_database_at_once_all_open_it(tmp_path: Path) -> No
     Store(path).close()
 
 
+def test_who_makes_the_tables_is_waited_for_longer_than_who_writes(tmp_path: Path) -> None:
+    path = tmp_path / "lab.db"
+    maker = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    maker.execute("PRAGMA journal_mode = WAL")
+    maker.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.5, lambda: (maker.commit(), maker.close()))
+    release.start()
+    try:
+        Store(path, patience=0.01).close()
+    finally:
+        release.join()
+
+
 def test_a_link_to_a_database_is_that_database(store: Writer, filled: Path) -> None:
     alias = filled.with_name("alias.db")
     alias.symlink_to(filled)
