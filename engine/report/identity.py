@@ -50,6 +50,12 @@ def attack_key(row: ResultRow, without: Collection[str] = ()) -> Key:
     return _key(attack["name"], params, row.get("norm"), *_origin(attack))
 
 
+def threat_key(row: ResultRow) -> Key:
+    """Which variant, on which images, within which ball."""
+    eps = "" if row["eps"] is None else repr(row["eps"])
+    return _key(context_key(row), variant_key(row), row["norm"], eps)
+
+
 def method(row: ResultRow) -> str:
     """What was done to the variant, without how much: ``magnitude + ptq``; or ``BASE``."""
     steps = _steps(row)

@@ -215,6 +215,7 @@ _COLUMNS: dict[str, Callable[[Columns], str]] = {
     "attack": _plain("attack"),
     "clean %": lambda row: in_percent(row["clean_accuracy"]),
     "robust % [95 %]": with_interval,
+    "worst %": lambda row: in_percent(row.get("worst_case")),
     "queries": _number("queries_per_sample", ".1f"),
     "seconds": _number("seconds", ".1f"),
     "flags": flag_ids,
@@ -223,7 +224,17 @@ _COLUMNS: dict[str, Callable[[Columns], str]] = {
 
 
 _VARIANT = list(_COLUMNS).index("compression")
-_NUMERIC = {"run", "n", "rate", "bytes", "clean %", "robust % [95 %]", "queries", "seconds"}
+_NUMERIC = {
+    "run",
+    "n",
+    "rate",
+    "bytes",
+    "clean %",
+    "robust % [95 %]",
+    "worst %",
+    "queries",
+    "seconds",
+}
 
 
 def _for_reading(rows: Iterable[Columns], format_: str) -> str:

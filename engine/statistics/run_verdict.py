@@ -19,6 +19,7 @@ import numpy as np
 from engine import catalog
 from engine.flags import Flag
 from engine.statistics.intervals import FloatArray, holm, mcnemar_greater
+from engine.statistics.worst_case import WorstCase, survivors, worst_case
 
 SIGNIFICANCE = 0.05
 """Of all rivals of a run together."""
@@ -158,6 +159,22 @@ def judge(own: Finding, others: Sequence[Finding]) -> Verdict:
     return replace(verdict, agree=verdict.agree and strong)
 
 
+def who_broke(own: Finding, others: Sequence[Finding]) -> WorstCase | None:
+    """Who broke what in the threat model of a run; None where it has no ball.
+
+    Args:
+        own: what the run itself found.
+        others: as ``judge`` takes them.
+    """
+    if own.eps is None or not own.norm:
+        return None
+    eps = own.eps
+    every = [own, *(one for one in others if _within_reach(own, one))]
+    broken = np.array([one.inside(eps) == 1 for one in every])
+    titles = [(one.title, one.run) for one in every]
+    return worst_case(titles, broken, own.distances == 0, random=own.random)
+
+
 def _in_ball(own: Finding, known: Sequence[Finding], rivals: Sequence[Finding]) -> Verdict:
     """Survivors, kinds, and whether the run itself came as far as all others together."""
     assert own.eps is not None
@@ -228,14 +245,11 @@ def _median(distances: FloatArray) -> float:
 def _together(own: Finding, rivals: Sequence[Finding], eps: float) -> Finding:
     """Everything that was found in a ball, as if one attack had found it.
 
-    On a random variant what the most successful one found: over draws of all of them together
-    any image would break in the end.
+    On a random variant what the most successful one found.
     """
-    if own.random:
-        best = max((own, *rivals), key=lambda one: np.sum(one.inside(eps) == 1))
-        return replace(best, eps=eps, distances=np.where(best.inside(eps) == 1, 0.0, np.inf))
-    broken = np.array([one.inside(eps) == 1 for one in (own, *rivals)]).any(axis=0)
-    return replace(own, eps=eps, distances=np.where(broken, 0.0, np.inf))
+    broken = np.array([one.inside(eps) == 1 for one in (own, *rivals)])
+    left = survivors(broken, random=own.random)
+    return replace(own, eps=eps, distances=np.where(left, np.inf, 0.0))
 
 
 def _closest_median(own: Finding, rivals: Sequence[Finding]) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from engine.errors import StoreError
 from engine.specs.study import Run, Study
 from engine.statistics.run_checks import Check
+from engine.statistics.worst_case import WorstCase
 from engine.store import artifacts
 from engine.store.artifacts import Arrays
 from engine.store.columns import (
@@ -38,7 +39,7 @@ from engine.store.stages import checks_of, read_stage, records_of, variant_of
 from engine.store.telemetry import read_telemetry
 from engine.store.transfers import has_transfers, transfer_rows
 from engine.store.usage import ModelUsage, count_active, model_usage
-from engine.store.verdicts import refresh_around
+from engine.store.verdicts import refresh_around, who_broke
 
 _OBJECTS = ("spec", "verdict", "checks")
 """Columns of ``RunRow`` that are JSON and no part of ``ResultRow``."""
@@ -258,6 +259,15 @@ class Store:
     def checks(self, run_id: int) -> list[Check]:
         """What each check says of a run; of one stored without them, from what is stored of it."""
         return checks_of(self.db, self.run(run_id))
+
+    def who_broke(self, run_id: int) -> WorstCase | None:
+        """Who broke what in the threat model of a run; None before it ended, or without a ball.
+
+        Every stored attack on its variant and images counts, those without an eps by their
+        distances, and what the checks of these runs and transferred examples broke.
+        """
+        self._check_batches(run_id)
+        return who_broke(self.db, run_id)
 
     def step_records(self, run_id: int) -> list[Payload]:
         """The records of the steps of a run that are stored: all, or those before it stopped."""

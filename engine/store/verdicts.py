@@ -17,6 +17,8 @@ from sqlite_utils import Database
 
 from engine.statistics.intervals import FloatArray
 from engine.statistics.run_verdict import Finding, judge, strong_kinds
+from engine.statistics.run_verdict import who_broke as by_finding
+from engine.statistics.worst_case import WorstCase
 from engine.store.seals import fits, seal_rows
 
 Row = dict[str, Any]
@@ -54,15 +56,7 @@ def refresh_verdicts(db: Database, run_id: int) -> set[int]:
     Returns:
         The ids of the runs that were judged.
     """
-    siblings = list(db.query(_SIBLINGS.format(whole=fits("runs", ("seal",), "other")), (run_id,)))
-    distances = _distances(db, siblings)
-    length = len(distances.get(run_id, ()))
-    siblings = [row for row in siblings if length and len(distances[row["id"]]) == length]
-    random = any(_is_random(row) for row in siblings)
-    own = {row["id"]: _finding(row, distances[row["id"]], random) for row in siblings}
-    kept = [row for row in siblings if not row["deleted"]]
-    rivals = {row["id"]: own[row["id"]] for row in kept}
-    known = [*rivals.values(), *_checked(kept, own), *_transferred(db, rivals, length)]
+    own, known = _findings(db, run_id)
     with db.atomic():
         for number, finding in own.items():
             verdict = judge(finding, [one for one in known if one is not finding])
@@ -73,6 +67,38 @@ def refresh_verdicts(db: Database, run_id: int) -> set[int]:
         for number in {*own, run_id}:
             seal_rows(db, "runs", "id = ? AND status = 'finished'", (number,))
     return set(own)
+
+
+def who_broke(db: Database, run_id: int) -> WorstCase | None:
+    """Who broke what of the images of a finished run, in its threat model.
+
+    Each attack on its variant that counts there, what checks broke, and transferred examples.
+    None where the run is not finished, or has no ball.
+    """
+    own, known = _findings(db, run_id, alone=True)
+    if run_id not in own:
+        return None
+    mine = own[run_id]
+    return by_finding(mine, [one for one in known if one is not mine])
+
+
+def _findings(
+    db: Database, run_id: int, *, alone: bool = False
+) -> tuple[dict[int, Finding], list[Finding]]:
+    """What runs on the variant and images of this one found, by id, and all that counts there.
+
+    With ``alone`` what a check broke stands by itself, without what its run broke before.
+    """
+    siblings = list(db.query(_SIBLINGS.format(whole=fits("runs", ("seal",), "other")), (run_id,)))
+    distances = _distances(db, siblings)
+    length = len(distances.get(run_id, ()))
+    siblings = [row for row in siblings if length and len(distances[row["id"]]) == length]
+    random = any(_is_random(row) for row in siblings)
+    own = {row["id"]: _finding(row, distances[row["id"]], random) for row in siblings}
+    kept = [row for row in siblings if not row["deleted"]]
+    rivals = {row["id"]: own[row["id"]] for row in kept}
+    checked = _checked(kept, own, alone=alone)
+    return own, [*rivals.values(), *checked, *_transferred(db, rivals, length)]
 
 
 def refresh_around(db: Database, run_ids: Sequence[int]) -> None:
@@ -118,7 +144,9 @@ def _distances(db: Database, rows: Iterable[Row]) -> dict[int, FloatArray]:
     return {number: np.array(values, float) for number, values in found.items()}
 
 
-def _checked(rows: Iterable[Row], own: Mapping[int, Finding]) -> list[Finding]:
+def _checked(
+    rows: Iterable[Row], own: Mapping[int, Finding], *, alone: bool = False
+) -> list[Finding]:
     """What the checks of runs broke of their survivors, added to what the runs broke."""
     found = []
     for row in rows:
@@ -127,6 +155,8 @@ def _checked(rows: Iterable[Row], own: Mapping[int, Finding]) -> list[Finding]:
             if not check["broken"] and not check.get("missed"):
                 continue
             distances = own[row["id"]].distances.copy()
+            if alone:
+                distances[:] = np.nan
             distances[check["broken"]] = row["eps"]
             distances[check.get("missed", [])] = np.inf
             title = f"{check['attack']} on what {own[row['id']].title} left"

@@ -15,6 +15,7 @@ from engine.report.differences import Difference, differences
 from engine.report.evidence import Summary, lights, summarise
 from engine.report.naming import BASE, titled
 from engine.specs.study import Study
+from engine.statistics import worst_case
 from engine.statistics.intervals import wilson
 from engine.store import ResultRow, RunRow, SampleRow, Store
 
@@ -33,6 +34,7 @@ class WorstCase:
         verdict: what the checks of the strongest say of it; ``level`` ok only for evidence.
         share: of the images, in [0,1]; the figure to quote.
         low, high: ends of its Wilson interval.
+        broke: who broke what; None where there is no ball.
     """
 
     rows: Sequence[ResultRow]
@@ -40,6 +42,7 @@ class WorstCase:
     low: float
     high: float
     verdict: Summary
+    broke: worst_case.WorstCase | None = None
 
     @property
     def strongest(self) -> ResultRow:
@@ -113,7 +116,7 @@ def contents(store: Store, name: str, titles: Mapping[str, str]) -> Contents:
         rows=rows,
         finished=finished,
         differences=differences(finished, verdicts.__getitem__),
-        worst=_worst_cases(finished, lambda run_id: _verdict(store, runs[run_id])),
+        worst=_worst_cases(finished, lambda run_id: _verdict(store, runs[run_id]), store.who_broke),
         examples=_examples(store, finished, verdicts),
         verdicts=verdicts,
         environments={run_id: run["environment"] for run_id, run in runs.items()},
@@ -128,14 +131,14 @@ def _verdict(store: Store, run: RunRow) -> Summary:
     return summarise(run, lights(run, store.checks(run["run_id"])))
 
 
-def _worst_cases(rows: Sequence[ResultRow], verdict: Callable[[int], Summary]) -> list[WorstCase]:
-    def threat(row: ResultRow) -> str:
-        eps = "" if row["eps"] is None else repr(row["eps"])
-        return "|".join((identity.context_key(row), identity.variant_key(row), row["norm"], eps))
-
+def _worst_cases(
+    rows: Sequence[ResultRow],
+    verdict: Callable[[int], Summary],
+    who_broke: Callable[[int], worst_case.WorstCase | None],
+) -> list[WorstCase]:
     found = []
     for group in identity.grouped(
-        (row for row in rows if row["robust_accuracy"] is not None), threat
+        (row for row in rows if row["robust_accuracy"] is not None), identity.threat_key
     ).values():
         ordered = sorted(group, key=lambda row: row["robust_accuracy"] or 0.0)
         survive = [row["worst_case"] for row in group if row["worst_case"] is not None]
@@ -143,8 +146,8 @@ def _worst_cases(rows: Sequence[ResultRow], verdict: Callable[[int], Summary]) -
         share = min([*survive, ordered[0]["robust_accuracy"] or 0.0])
         n = ordered[0]["n"] or 0
         low, high = wilson(round(share * n), n)
-        said = verdict(ordered[0]["run_id"])
-        found.append(WorstCase(ordered, share, float(low), float(high), said))
+        said, broke = verdict(ordered[0]["run_id"]), who_broke(ordered[0]["run_id"])
+        found.append(WorstCase(ordered, share, float(low), float(high), said, broke))
     return found
 
 

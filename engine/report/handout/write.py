@@ -17,6 +17,7 @@ from engine.report.figures import KINDS, chart_details, draw_chart, save_chart
 from engine.report.handout.conclusions import Sentence, conclusions
 from engine.report.handout.contents import Contents, contents
 from engine.report.handout.page import html
+from engine.report.handout.worst import WORST_COLUMNS, worst_markdown, worst_rows
 from engine.report.tables import results_text, samples_bytes
 from engine.store import Store
 
@@ -144,6 +145,7 @@ def _draw(
 def _write_tables(folder: Path, found: Contents, titles: Mapping[str, str]) -> None:
     for format_, suffix in (("csv", "csv"), ("markdown", "md"), ("latex", "tex")):
         _write(folder / f"results.{suffix}", results_text(found.rows, format_, titles))
+    _write(folder / "worst-case.csv", csv_text(WORST_COLUMNS, worst_rows(found.worst)))
     _write(folder / "differences.csv", csv_text(COLUMNS, difference_rows(found.differences)))
 
 
@@ -156,6 +158,7 @@ def _markdown(found: Contents, sentences: list[Sentence], titles: Mapping[str, s
             if one.certain == certain
         ]
         parts += [f"## {heading}", "", *(told or ["Nothing."]), ""]
+    parts += ["## Worst case of each variant", "", worst_markdown(found.worst)]
     parts += ["## All runs", "", results_text(found.rows, "markdown", titles)]
     return "\n".join(parts)
 

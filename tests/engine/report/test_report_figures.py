@@ -175,15 +175,28 @@ def test_curve_draws_the_points_of_each_run(drawn: Drawn) -> None:
         assert list(line.get_ydata()) == [100 * p["robust_accuracy"] for p in curves[row["run_id"]]]
 
 
-def test_bars_and_heatmap_show_every_run_once(drawn: Drawn) -> None:
+def test_bars_and_heatmap_show_every_run_once_and_every_worst_case(drawn: Drawn) -> None:
     rows, _ = drawn
+    worst: dict[str, float] = {}
+    for row in rows:
+        before = worst.get(row["compression"], 1.0)
+        worst[row["compression"]] = min(before, row["worst_case"])
     (axes,) = draw_chart("bars", rows).axes
     widths = sorted(patch.get_width() for patch in axes.patches)
-    assert widths == pytest.approx(sorted(100 * row["robust_accuracy"] for row in rows))
+    shares = [*(row["robust_accuracy"] for row in rows), *worst.values()]
+    assert widths == pytest.approx(sorted(100 * share for share in shares))
     texts = sorted(text.get_text() for text in draw_chart("heatmap", rows).axes[0].texts)
     flagged = {row["run_id"] for row in rows if row["flags"]}
     numbers = [(row["run_id"], f"{100 * row['robust_accuracy']:.1f}") for row in rows]
-    assert texts == sorted(f"({n})" if run in flagged else n for run, n in numbers)
+    own = [f"({n})" if run in flagged else n for run, n in numbers]
+    assert texts == sorted([*own, *(f"{100 * share:.1f}" for share in worst.values())])
+
+
+def test_one_attack_that_is_the_worst_case_is_drawn_once(drawn: Drawn) -> None:
+    alone = [row for row in drawn[0] if "fgsm" in row["attack"]]
+    assert len(draw_chart("bars", alone).axes[0].patches) == len(alone)
+    beaten = [{**row, "worst_case": 0.0} for row in alone]
+    assert len(draw_chart("bars", beaten).axes[0].patches) == 2 * len(alone)
 
 
 def test_heatmap_with_a_hole_is_drawn(drawn: Drawn, tmp_path: Path) -> None:

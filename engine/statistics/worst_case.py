@@ -1,0 +1,97 @@
+"""The worst case: what survives several searches together, and who of them broke what.
+
+Everything that tells a worst case reads it here. numpy only, free of torch and scipy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one search has to do with a worst case.
+
+    Attributes:
+        title: what searched, to stand in a table.
+        run: id of the run that found it; of transferred examples the strongest source.
+        broken: images that it broke, of those that are right without an attack.
+        only: images that it broke and nobody else.
+        left: images that survive it and all that stand above it.
+    """
+
+    title: str
+    run: int
+    broken: int
+    only: int
+    left: int
+
+
+@dataclass(frozen=True)
+class WorstCase:
+    """What is left of a variant in one threat model.
+
+    Attributes:
+        images: all.
+        mistakes: images that are misclassified without an attack.
+        survivors: images that are broken by nobody.
+        parts: the searches, those that broke most first.
+    """
+
+    images: int
+    mistakes: int
+    survivors: int
+    parts: tuple[Part, ...]
+
+
+def survivors(broken: BoolArray, *, random: bool = False) -> BoolArray:
+    """Which images survive.
+
+    Args:
+        broken: (F, N), a row for each search; False where it did not look.
+        random: the variant is, so each search is one more draw. What several draws break does not
+            add up, since over many of them any image would break in the end: the row that breaks
+            most counts alone.
+
+    Returns:
+        (N); all survive where there is no search.
+    """
+    if random and len(broken):
+        broken = broken[[int(np.argmax(broken.sum(axis=1)))]]
+    left: BoolArray = np.logical_not(np.any(broken, axis=0))
+    return left
+
+
+def worst_case(
+    titles: Sequence[tuple[str, int]],
+    broken: BoolArray,
+    mistakes: BoolArray,
+    *,
+    random: bool = False,
+) -> WorstCase:
+    """Count who broke what.
+
+    Args:
+        titles: name and run of each search.
+        broken: (F, N), a row for each of them.
+        mistakes: (N) misclassified without an attack, and so broken for everybody.
+        random: as ``survivors`` takes it.
+    """
+    found = broken & ~mistakes
+    order = np.argsort(-found.sum(axis=1), kind="stable")
+    times = found.sum(axis=0)
+    parts = []
+    for place, number in enumerate(order, 1):
+        mine = found[number]
+        left = survivors(found[order[:place]] | mistakes, random=random)
+        title, run = titles[number]
+        only = int(np.sum(mine & (times == 1)))
+        parts.append(Part(title, run, int(mine.sum()), only, int(left.sum())))
+    left = survivors(found | mistakes, random=random) & ~mistakes
+    return WorstCase(len(mistakes), int(mistakes.sum()), int(left.sum()), tuple(parts))
