@@ -56,6 +56,7 @@ class Params(Strict):
     Attributes:
         only_with: parameters that do something only where another one has one of some values.
         cuts: of steps: what they prune is gone, where others leave zeros.
+        in_front: of steps: what they add stands in front of the network, whose weights stay.
     """
 
     # Built when first asked for: there are many, and most are never used in a session.
@@ -63,6 +64,7 @@ class Params(Strict):
 
     only_with: ClassVar[Conditions] = {}
     cuts: ClassVar[bool] = False
+    in_front: ClassVar[bool] = False
 
     @classmethod
     def idle(cls, given: Mapping[str, Any]) -> dict[str, Condition]:

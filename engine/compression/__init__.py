@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.compression.attack_view import check_agreement
 from engine.compression.context import Context
 from engine.compression.files import is_stored, load, save
+from engine.compression.parts.front import behind, fronts
 from engine.compression.registry import METHODS
 from engine.compression.variant import Variant, apply, apply_step
 
@@ -14,7 +15,9 @@ __all__ = [
     "Variant",
     "apply",
     "apply_step",
+    "behind",
     "check_agreement",
+    "fronts",
     "is_stored",
     "load",
     "save",

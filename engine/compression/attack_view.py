@@ -9,6 +9,7 @@ from torch import fx, nn
 
 from engine.attacks.search.batching import in_chunks
 from engine.compression.layers import replace_module
+from engine.compression.parts.base import FrontPart
 from engine.errors import ModelError
 from engine.evaluation.guard import arithmetic
 from engine.evaluation.model_call import ask
@@ -31,9 +32,16 @@ def fold_batch_norm(model: nn.Module) -> None:
         replace_module(model, norm_path, nn.Identity())
 
 
+class _Tracer(fx.Tracer):
+    """Does not look into what stands in front of a network: nothing there can be folded."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, FrontPart) or super().is_leaf_module(m, module_qualified_name)
+
+
 def _pairs(model: nn.Module) -> list[tuple[str, str]]:
     try:
-        graph = fx.Tracer().trace(model)
+        graph = _Tracer().trace(model)
     except Exception:  # noqa: BLE001  what tracing refuses, for whatever reason, is not folded
         return []
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")

@@ -24,7 +24,8 @@ from engine.compression.layers import (
     on_weight,
     weight_layers,
 )
-from engine.compression.parts.base import ActivationPart, Part, WeightPart
+from engine.compression.parts.base import ActivationPart, FrontPart, Part, WeightPart
+from engine.compression.parts.front import Fronted, fronts
 from engine.compression.registry import PARTS
 from engine.compression.variant import Variant
 from engine.errors import ModelError
@@ -50,8 +51,12 @@ _ASKED = 4
 """Images that a variant is asked about before it is written."""
 
 
+FRONT = "<front>"
+"""The path of a part in front of the network; no module is called so."""
+
+
 class _Place(BaseModel):
-    """One mask or quantiser: where it hangs and what it is."""
+    """One mask or quantiser, or what stands in front: where it hangs and what it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -164,10 +169,15 @@ def skeleton(file: Description, shapes: Shapes) -> nn.Module:
     else:
         plain = build(file.wiring or file.architecture, file.shape, file.classes)
         live = open_attention(normalised(plain, file.normalisation).eval())
+    # The last in the list is the one next to the network.
+    ahead = [place for place in file.parts if place.path == FRONT]
+    for place in reversed(ahead):
+        live = Fronted(_front(place), live)
     if any(catalog.find("compressions", step.name).params.cuts for step in file.recipe):
         fit_shapes(live, shapes)
     for part in file.parts:
-        _attach(live, part)
+        if part.path != FRONT:
+            _attach(live, part)
     return live
 
 
@@ -204,6 +214,8 @@ def _read(path: Path) -> Description:
 
 
 def _parts(live: nn.Module) -> Iterator[_Place]:
+    for front in fronts(live):
+        yield _Place(path=FRONT, kind=front.kind, options=front.options())
     for name, layer in weight_layers(live):
         for part in on_weight(layer):
             assert isinstance(part, Part)
@@ -212,6 +224,17 @@ def _parts(live: nn.Module) -> Iterator[_Place]:
         assert isinstance(module, ActivationPart)
         owner = path.rpartition(".")[0]
         yield _Place(path=owner, kind=module.kind, options=module.options())
+
+
+def _front(place: _Place) -> FrontPart:
+    """What a file says to stand in front of the network; its numbers come with the tensors."""
+    kind = PARTS.get(place.kind)
+    if kind is None or not issubclass(kind, FrontPart):
+        raise ModelError(
+            f"The variant file has {place.kind!r} in front of its network, which is not known.",
+            "Delete the folder to compress again.",
+        )
+    return kind.blank(place.options)
 
 
 def _attach(live: nn.Module, place: _Place) -> None:

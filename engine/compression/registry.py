@@ -14,6 +14,7 @@ from engine.compression.methods.distillation import distil
 from engine.compression.methods.filter import filter_pruning
 from engine.compression.methods.finetune import finetune
 from engine.compression.methods.hydra import hydra
+from engine.compression.methods.input_transformation import bit_depth, jpeg
 from engine.compression.methods.magnitude import magnitude
 from engine.compression.methods.nm_sparsity import nm_sparsity
 from engine.compression.methods.ptq import SymmetricQuantiser, UnsignedQuantiser, ptq
@@ -24,6 +25,7 @@ from engine.compression.parts.binary import BinaryQuantiser, SignActivation
 from engine.compression.parts.dorefa import DorefaActivation, DorefaQuantiser, DorefaSign, UnitClip
 from engine.compression.parts.lsq import LsqActivation, LsqQuantiser
 from engine.compression.parts.mask import Mask
+from engine.compression.parts.transformations import BitDepth, Jpeg
 from engine.extensions import CompressionMethod
 from engine.specs.study import Step
 
@@ -45,6 +47,8 @@ METHODS: dict[str, Method] = {
     "rslad": distil,
     "iad-1": distil,
     "iad-2": distil,
+    "bit-depth": bit_depth,
+    "jpeg": jpeg,
 }
 """By catalogue id."""
 
@@ -77,6 +81,8 @@ PARTS: dict[str, type[Part]] = {
         UnitClip,
         LsqQuantiser,
         LsqActivation,
+        BitDepth,
+        Jpeg,
     )
 }
 """By the name that stands in files."""

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from engine import extensions
+from engine import catalog, extensions
+from engine.catalog.compressions.defences import FAMILY as DEFENCE
 from engine.compression.attack_view import fold_batch_norm
 from engine.compression.context import Context
 from engine.compression.layers import bake, modules_of, on_weight, weight_layers
 from engine.compression.parts.base import ActivationQuantiser, WeightQuantiser
+from engine.compression.parts.front import make_naive
 from engine.compression.registry import method
 from engine.errors import SpecError
 from engine.models.attention import open_attention
@@ -52,6 +54,13 @@ class Variant:
         found = [module for _, module in modules_of(self.live, ActivationQuantiser)]
         return int(found[0].bits) if found else None  # type: ignore[arg-type]
 
+    @property
+    def defends(self) -> bool:
+        """Whether a step of its recipe is a defence."""
+        return any(
+            catalog.find("compressions", step.name).family == DEFENCE for step in self.recipe
+        )
+
     def deployed(self) -> nn.Module:
         """What would be shipped: a frozen copy in eval mode with plain weights, none denormal."""
         model = copy.deepcopy(self.live)
@@ -71,6 +80,12 @@ class Variant:
             fold_batch_norm(model)
             zero_denormals(model)
             channels_last(model)
+        return model
+
+    def naive_view(self) -> nn.Module:
+        """A twin of ``deployed()`` as somebody searches it who does not adapt to its defences."""
+        model = self.deployed()
+        make_naive(model)
         return model
 
 

@@ -4,7 +4,7 @@ The deployed model goes to ONNX without its quantisers, and ONNX Runtime quantis
 our scales where the variant has some, and to ranges seen on calibration images elsewhere (the
 images themselves, sums, means, what leaves a convolution without a ReLU). There it runs on
 8-bit integers on the CPU. So it rounds also what some layers of the variant read in fp32;
-``calibrated_layers`` tells how many.
+``calibrated_layers`` tells how many. What stands in front of the network stays as it is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from engine import compression
 from engine.compression import Context, Variant
 from engine.compression.layers import modules_of
 from engine.compression.parts.base import ActivationQuantiser
@@ -156,14 +157,18 @@ def check(variant: Variant, context: Context) -> IntegerCheck:
     assert context.calibration is not None
     _, held = hold_out(context.training)
     images, labels = held.images[:IMAGES], held.labels[:IMAGES]
-    pair = integer_pair(variant, context.calibration)
+    front = nn.Sequential(*compression.fronts(variant.deployed()))
+    network = Variant(compression.behind(variant.live), variant.recipe)
+    with torch.no_grad():
+        pair = integer_pair(network, front(context.calibration))
     place = context.device
     calibrated = _calibrated(variant.deployed(), variant, images[0])
     view, deployed = variant.attack_view().to(place), variant.deployed().to(place)
     eps, near = near_boundary(view, images.to(place), labels.to(place), context.seed)
     near = near.cpu()
     expected = [_predictions(deployed, x.to(place)).cpu() for x in (images, near)]
-    found = [pair.integer(x).argmax(dim=1) for x in (images, near)]
+    with torch.no_grad():
+        found = [pair.integer(front(x)).argmax(dim=1) for x in (images, near)]
     return IntegerCheck(
         engine=pair.engine,
         images=len(images),

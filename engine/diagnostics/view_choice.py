@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from engine.attacks.search.straight_through import StraightThrough
 from engine.diagnostics.averaged import FORWARDS, Averaged
+from engine.diagnostics.black_box import SMOOTHED
 from engine.diagnostics.checks import forward
 from engine.diagnostics.examine import GateReport, ask_again, examine
 from engine.diagnostics.gradients import GradientHealth, gradient_health
@@ -53,6 +54,19 @@ def wrapped(view: nn.Module, twins: Sequence[str]) -> nn.Module:
     for twin in twins:
         view = TWINS[twin](view)
     return view
+
+
+def naive_view(view: nn.Module, naive: nn.Module | None, twins: Sequence[str]) -> nn.Module | None:
+    """What somebody searches who does not adapt to a variant; None if there is nothing to adapt to.
+
+    Args:
+        view: the attack view, in no twin.
+        naive: its form without what adapts to the defences of its recipe, if it has some.
+        twins: that were chosen for it.
+    """
+    if naive is None and not SMOOTHED & set(twins):
+        return None
+    return judged(view if naive is None else naive, twins)
 
 
 def judged(deployed: nn.Module, twins: Sequence[str]) -> nn.Module:

@@ -41,7 +41,7 @@ from engine.pipeline.epoch_log import RecipeWatch
 from engine.pipeline.gate_progress import GateTeller
 from engine.pipeline.survivor_stage import SurvivorStage
 from engine.pipeline.transfer_stage import TransferStage
-from engine.pipeline.variants import Variants
+from engine.pipeline.variants import LoadedVariant, Variants
 from engine.specs.dataset import DatasetSpec
 from engine.specs.study import Run, Study
 from engine.store import Payload, Queued, RunKeys, Writer
@@ -114,13 +114,15 @@ def run(
     return summary
 
 
-def _rivals(spec: Run, gate: Payload) -> list[diagnostics.Rival]:
-    """Who attacks what a run leaves, as the gate of its variant has it."""
+def _rivals(spec: Run, gate: Payload, variant: LoadedVariant) -> list[diagnostics.Rival]:
+    """Who attacks after a run, as the gate of its variant has it: what is left, or naively all."""
     flags = [Flag.from_dict(flag) for flag in gate["flags"]]
     random = any(flag.id == "random-output" for flag in flags)
-    return diagnostics.survivor_rivals(
+    found = diagnostics.survivor_rivals(
         spec.attack, gate["twins"], doubted=doubted(flags), random=random
     )
+    naive = None if variant.naive is None else diagnostics.naive_rival(spec.attack)
+    return [*found, *([naive] if naive else [])]
 
 
 class Runner:
@@ -240,7 +242,7 @@ class Runner:
         together = self.options.batch_size or device.batch_size(self.device, images.shape)
         how = (self.store, self.emit, precision, together)
         attacking, checking = AttackStage(*how), SurvivorStage(*how)
-        rivals = _rivals(spec, gate)
+        rivals = _rivals(spec, gate, variant)
         after = checking.work(rivals, images)
         used = staged(
             "attack",

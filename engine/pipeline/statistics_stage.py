@@ -19,6 +19,8 @@ from engine.diagnostics import (
     Checked,
     came_to_its_end,
     lost_flag,
+    naive_flags,
+    naive_numbers,
     survivor_flags,
     transfer_check,
     transfer_flag,
@@ -68,6 +70,7 @@ def summarise(
         + step_flags(store.variant(run_id).get("steps", []), gate_flags)
         + transfer_flags
         + survivor_flags(checks)
+        + naive_flags(checks)
         + _minimum_norm(run, samples)
         + _search_flags(attack, curve, batches, len(samples))
     )
@@ -88,6 +91,7 @@ def summarise(
             "traits": sorted(attack.traits),
             "came_to_its_end": came_to_its_end(attack, curve),
             "survivors": [check.to_dict() for check in checks],
+            "naive": naive_numbers(checks),
         },
         "queries_per_sample": float(np.mean([s["forwards"] + s["backwards"] for s in samples])),
         "seconds": sum(row["seconds"] for row in batches),
@@ -234,7 +238,7 @@ def _baseline_examples(store: Writer, parent_id: int | None) -> tuple[NDArray[An
 
 def _gradient_free(checks: Sequence[Checked]) -> Payload:
     """Of the survivors that Square was tried on, the share that it did not break either."""
-    made = [check for check in checks if check.gradient_free and check.tried]
+    made = [check for check in checks if check.gradient_free and check.tried and not check.naive]
     if not made:
         return {}
     (check,) = made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 
 from engine.attacks import StepPoint, run_attack
 from engine.data import ImageSet
-from engine.diagnostics import Checked, Rival
+from engine.diagnostics import Checked, Rival, naive_search
 from engine.errors import Cancelled, CrumpleError
 from engine.events import INTERVAL, CheckProgress, Emit, ShouldStop
 from engine.host.batches import in_batches
@@ -76,8 +76,9 @@ class SurvivorStage:
         found = []
         for number, (rival, places) in enumerate(planned):
             later = sum(costs[number + 1 :]) / max(costs[number], 1)
-            tell = _Teller(run_id, rival.attack, images, self._precision, later, self._emit)
-            hunt = _Hunt(spec, images, variant, rival, places, tell, should_stop)
+            tell = _Teller(run_id, rival, images, self._precision, later, self._emit)
+            hunted = _naive(variant, rival.attack) if rival.naive else variant
+            hunt = _Hunt(spec, images, hunted, rival, places, tell, should_stop)
             found.append(self._one(hunt, keys, mine, staged))
         return found
 
@@ -111,24 +112,28 @@ class SurvivorStage:
     def _one(self, hunt: _Hunt, keys: RunKeys, mine: set[int], staged: Staged) -> Checked:
         """What is stored of this check, or what it finds now; ``mine`` the run itself broke."""
         attack = hunt.rival.attack
-        key = survivors_key(keys.run, attack, hunt.places)
+        naive, label = hunt.rival.naive, hunt.rival.label
+        key = survivors_key(keys.run, attack, hunt.places, naive=naive)
         stored = self._store.stage(key)
         if stored:
             return Checked(**stored)
         begun = time.perf_counter()
-        reason = staged("check", attack.label, lambda: self._searched(hunt))
+        reason = staged("check", label, lambda: self._searched(hunt))
         if reason:
-            return Checked(attack.name, attack.label, 0, [], reason)
+            return Checked(attack.name, label, 0, [], reason, naive=naive)
         broken = set(hunt.broken)
         check = Checked(
             attack.name,
-            attack.label,
+            label,
             len(set(hunt.places) - mine),
             sorted(broken - mine),
             missed=[place for place in hunt.places if place in mine - broken],
             everyone=hunt.rival.everyone,
+            naive=naive,
+            images=len(hunt.places),
         )
-        self._store.put_stage(key, "black-box", check.to_dict(), time.perf_counter() - begun)
+        kind, seconds = "naive" if naive else "black-box", time.perf_counter() - begun
+        self._store.put_stage(key, kind, check.to_dict(), seconds)
         return check
 
     def _searched(self, hunt: _Hunt) -> str:
@@ -152,10 +157,18 @@ class SurvivorStage:
 
 def _tried(samples: Sequence[SampleRow], rival: Rival) -> list[int]:
     """Places of what a rival is to attack: survivors, or all that was right without an attack."""
+    if rival.naive:
+        return list(range(len(samples)))
     if rival.everyone:
         right = (row["clean_prediction"] == row["label"] for row in samples)
         return [place for place, one in enumerate(right) if one]
     return [place for place, row in enumerate(samples) if not row["broken"]]
+
+
+def _naive(variant: LoadedVariant, attack: AttackSpec) -> LoadedVariant:
+    """A variant as the naive form of an attack searches it."""
+    assert variant.naive is not None
+    return replace(variant, view=naive_search(variant.naive, attack))
 
 
 @dataclass
@@ -199,7 +212,7 @@ class _Teller:
 
     Args:
         run_id: the run.
-        attack: that tries the survivors.
+        rival: that tries the survivors.
         images: of the run.
         precision: of the search.
         later: work of the checks that come after it, as a multiple of its own.
@@ -214,14 +227,14 @@ class _Teller:
     def __init__(
         self,
         run_id: int,
-        attack: AttackSpec,
+        rival: Rival,
         images: ImageSet,
         precision: str,
         later: float,
         emit: Emit,
     ) -> None:
-        self._run_id, self._detail, self._later, self._emit = run_id, attack.label, later, emit
-        plan = attack_plan.parts(attack, len(images.class_names), precision)
+        self._run_id, self._detail, self._later, self._emit = run_id, rival.label, later, emit
+        plan = attack_plan.parts(rival.attack, len(images.class_names), precision)
         self._begun = time.perf_counter()
         self._pace = BatchPace(plan, self._begun)
         self._span, self._sent, self._share = (0, 0), float("-inf"), 0.0

@@ -43,6 +43,7 @@ class LoadedVariant:
     Attributes:
         deployed: what would be shipped; gives the verdicts.
         view: its differentiable twin; used to search.
+        naive: what somebody searches who does not adapt to its defences; None if it has none.
         accounting: what compression saved.
         fingerprint: of the deployed weights.
     """
@@ -52,6 +53,21 @@ class LoadedVariant:
     accounting: Payload
     fingerprint: str
     device: torch.device
+    naive: nn.Module | None = None
+
+
+def _in_front(variant: LoadedVariant) -> list[diagnostics.Flag]:
+    """How what stands in front of a network is searched."""
+    return [
+        diagnostics.Flag(
+            "straight-through-view",
+            "info",
+            f"What stands in front of the network ({front.kind}) {front.searched}. Verdicts are "
+            "on the deployed model.",
+        )
+        for front in compression.fronts(variant.deployed)
+        if front.searched
+    ]
 
 
 class Variants:
@@ -166,6 +182,7 @@ class Variants:
             accounting=accounting,
             fingerprint=fingerprint(deployed),
             device=self.device,
+            naive=variant.naive_view().to(self.device) if variant.defends else None,
         )
 
     def examine(
@@ -202,7 +219,7 @@ class Variants:
 
         choice = staged("diagnostics", "", lambda: fewer(examine, count))
         payload: Payload = {
-            "flags": [flag.to_dict() for flag in choice.report.flags],
+            "flags": [flag.to_dict() for flag in (*choice.report.flags, *_in_front(variant))],
             "numbers": choice.report.numbers,
             "twins": list(choice.twins),
         }
@@ -214,6 +231,7 @@ class Variants:
         twins = gate["twins"]
         return replace(
             variant,
+            naive=diagnostics.naive_view(variant.view, variant.naive, twins),
             view=diagnostics.wrapped(variant.view, twins),
             deployed=diagnostics.judged(variant.deployed, twins),
         )

@@ -64,6 +64,7 @@ class _Rule:
         flags: that it can raise; the worst one counts.
         figure: the number from those of the gate and the row.
         missing: why it was not made, empty if it was.
+        applies: whether there is anything to say of such a run at all.
     """
 
     id: str
@@ -71,6 +72,7 @@ class _Rule:
     flags: tuple[str, ...]
     figure: Callable[[Numbers, Row], str] = lambda _numbers, _row: ""
     missing: Callable[[Numbers, Row], str] = lambda _numbers, _row: ""
+    applies: Callable[[Row], bool] = lambda _row: True
 
 
 def _share(name: str, words: str) -> Callable[[Numbers, Row], str]:
@@ -162,7 +164,7 @@ def _square(_: Numbers, row: Row) -> str:
 
 def _targeted(row: Row) -> Mapping[str, Any] | None:
     made = (row.get("checks") or {}).get("survivors", [])
-    tried = (check for check in made if check["tried"])
+    tried = (check for check in made if check["tried"] and not check.get("naive"))
     return next((check for check in tried if _follows_gradient(check["name"])), None)
 
 
@@ -188,6 +190,21 @@ def _no_targeted(numbers: Numbers, row: Row) -> str:
         "Tried after an attack that could be evidence, where a twin or a doubt calls for it, or "
         "where it is cheap beside the attack."
     )
+
+
+def _naive(row: Row) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = (row.get("checks") or {}).get("naive") or {}
+    return found
+
+
+def _naive_figure(_: Numbers, row: Row) -> str:
+    naive = _naive(row)
+    return f"{percent(naive['held'] / naive['n'])} of {naive['n']} held" if naive.get("n") else ""
+
+
+def _no_naive(_: Numbers, row: Row) -> str:
+    naive = _naive(row)
+    return f"It could not be made: {naive['reason']}" if naive.get("reason") else ""
 
 
 def _worst_case(_: Numbers, row: Row) -> str:
@@ -308,6 +325,14 @@ _RULES = (
         figure=_targeted_figure,
         missing=_no_targeted,
     ),
+    _Rule(
+        "naive",
+        "Naive attack tells the same",
+        ("false-robustness", "naive-stronger"),
+        figure=_naive_figure,
+        missing=_no_naive,
+        applies=lambda row: bool(_naive(row)),
+    ),
 )
 
 
@@ -318,7 +343,7 @@ def run_checks(row: Row, numbers: Numbers) -> list[Check]:
         row: a run (``Store.run``).
         numbers: what its gate measured (``diagnostics.GateReport``); empty if that is not known.
     """
-    return [_made(rule, row, numbers) for rule in _RULES]
+    return [_made(rule, row, numbers) for rule in _RULES if rule.applies(row)]
 
 
 def current(checks: Sequence[Check], row: Row) -> list[Check]:

@@ -56,6 +56,7 @@ class _FurtherRow(TypedDict):
     transfer_n: int | None
     black_box_accuracy: float | None
     black_box_n: int | None
+    naive_accuracy: float | None
     worst_case: float | None
     median_distance: float | None
     seed: int

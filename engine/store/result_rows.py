@@ -34,6 +34,9 @@ _NEWEST = """
      WHERE study_runs.run_id = runs.id ORDER BY studies.created DESC, studies.id DESC LIMIT 1)
 """
 
+NAIVE = '"held"'
+"""A key that the checks of a run have where a naive attack was made, and nowhere else."""
+
 _JUDGED = ("robust_accuracy", "ci_low", "ci_high", "worst_case")
 DAMAGED = Flag(
     "damaged",
@@ -219,6 +222,7 @@ def _complete(read: Told, decoded: _Decoded) -> Told:
         [*own, *verdict.get("flags", ())]
         for own, verdict in zip(decoded(read, "flags"), verdicts, strict=True)
     ]
+    told["naive_accuracy"] = _naive(read)
     told["worst_case"] = [
         None if not n or (survivors := verdict.get("survivors")) is None else survivors / n
         for n, verdict in zip(read["n"], verdicts, strict=True)
@@ -226,6 +230,17 @@ def _complete(read: Told, decoded: _Decoded) -> Told:
     if None in read["eps"]:
         _forget_shares(told, read["spec"])
     return told
+
+
+def _naive(read: Told) -> list[float | None]:
+    """What the naive attack left; the checks of most runs have none and are not read."""
+    marked = zip(read["run_id"], read["checks"], strict=True)
+    checks = [
+        read_json(text, run_id, "checks") if text and NAIVE in text else {}
+        for run_id, text in marked
+    ]
+    found = [one.get("naive") or {} for one in checks]
+    return [one["held"] / one["n"] if one.get("n") else None for one in found]
 
 
 def _forget_shares(told: Told, specs: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from engine.store import seals
 from engine.store.database import ResultsDatabase
 from engine.store.distances import without_limit
+from engine.store.result_rows import NAIVE
 
 Kind = Literal["integer", "real", "text", "time", "json"]
 
@@ -44,10 +45,17 @@ _SOUND = (
 )
 """Of a verdict: what is not so is no verdict, and read as damaged flags (``run_table``)."""
 
+_NAIVE = f"instr(checks, '{NAIVE}') AND json_valid(checks)"
+
 COLUMNS: Mapping[str, tuple[Kind, str]] = {
     **{name: (kind, f"runs.{name}") for kind, names in _KINDS.items() for name in names.split()},
     "seed": ("integer", "runs.seed"),
     "steps": ("integer", "runs.steps"),
+    "naive_accuracy": (
+        "real",
+        f"CASE WHEN {_NAIVE} THEN json_extract(checks, '$.naive.held') * 1.0 "
+        "/ nullif(json_extract(checks, '$.naive.n'), 0) END",
+    ),
     "worst_case": (
         "real",
         f"CASE WHEN {_SOUND} THEN json_extract(verdict, '$.survivors') * 1.0 / nullif(n, 0) END",

@@ -28,6 +28,7 @@ STAGE_VERSIONS = {
     "step": 1,
     "diagnostics": 7,
     "black-box": 3,
+    "naive": 1,
     "attack": 5,
     "transfer": 1,
 }
@@ -153,10 +154,13 @@ def diagnostics_key(variant_key: str, data_key: str, version: int | None = None)
     return content_key("diagnostics", version, variant_key, data_key)
 
 
-def survivors_key(run_key: str, rival: AttackSpec, places: Sequence[int]) -> str:
-    """The key of trying another attack on images that a run left."""
-    version = STAGE_VERSIONS["black-box"]
-    return content_key("black-box", version, run_key, _identity(rival), list(places))
+def survivors_key(
+    run_key: str, rival: AttackSpec, places: Sequence[int], *, naive: bool = False
+) -> str:
+    """The key of trying another attack, or the naive form of the same, on images of a run."""
+    kind = "naive" if naive else "black-box"
+    version = STAGE_VERSIONS[kind]
+    return content_key(kind, version, run_key, _identity(rival), list(places))
 
 
 def transfer_key(source_run: str, target_variant: str) -> str:

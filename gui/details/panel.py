@@ -242,6 +242,9 @@ def _result(row: RunRow) -> list[Fact]:
         left = " that the attack left" if row["checks"] else ""
         note = f"of {row['black_box_n']} images{left} under an attack without gradients"
         facts.append(("gradient-free", percent(row["black_box_accuracy"]), note))
+    if row["naive_accuracy"] is not None:
+        note = "under the same attack, not adapted to the defence; quote the lower number"
+        facts.append(("naive", percent(row["naive_accuracy"]), note))
     distances = {"l2": row["avg_perturbation_l2"], "linf": row["avg_perturbation_linf"]}
     for norm, value in distances.items():
         if value is not None:

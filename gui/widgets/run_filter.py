@@ -56,6 +56,7 @@ _SHARES = {
     "clean": "clean_accuracy",
     "sparsity": "achieved_sparsity",
     "transfer": "transfer_accuracy",
+    "naive": "naive_accuracy",
     **{
         name: name
         for name in (
@@ -66,6 +67,7 @@ _SHARES = {
             "achieved_sparsity",
             "transfer_accuracy",
             "black_box_accuracy",
+            "naive_accuracy",
         )
     },
 }

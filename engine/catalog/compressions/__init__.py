@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.catalog.compressions import (
+    defences,
     distillation,
     pruning,
     qat,
@@ -32,4 +33,5 @@ def entries() -> Section:
         *qat.entries(),
         *training.entries(),
         *distillation.entries(),
+        *defences.entries(),
     )

@@ -98,6 +98,29 @@ class ActivationPart(Part):
         raise NotImplementedError
 
 
+class FrontPart(Part):
+    """A part in front of the network, which images pass first; it ships with the network.
+
+    Its values are those that ship, bit by bit. Its gradient is the one that an attacker takes who
+    knows of it (backward pass differentiable approximation, Athalye 2018, arXiv 1802.00420), in
+    training, in the deployed model and in the attack view alike.
+
+    Attributes:
+        searched: how it is searched, as a sentence for a flag; empty if by its own gradient.
+    """
+
+    searched: ClassVar[str] = ""
+
+    @classmethod
+    def blank(cls, options: dict[str, Any]) -> FrontPart:
+        """One of the right form; its tensors are loaded afterwards."""
+        raise NotImplementedError
+
+    def naive(self) -> nn.Module:
+        """What stands in its place where somebody searches who does not adapt to it."""
+        raise NotImplementedError
+
+
 class ActivationQuantiser(ActivationPart):
     """A part behind a module that leaves few levels.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.specs.recipe_rules.defences import refuse_defences
 from engine.specs.recipe_rules.pruning import refuse_pruning
 from engine.specs.recipe_rules.quantisation import refuse_quantisation
 from engine.specs.recipe_rules.step import Refusal, StepLike
@@ -14,4 +15,5 @@ __all__ = ["Refusal", "StepLike", "refuse"]
 
 def refuse(steps: Sequence[StepLike]) -> Refusal | None:
     """The first reason why the steps of a recipe do not go together; None if they do."""
-    return refuse_students(steps) or refuse_pruning(steps) or refuse_quantisation(steps)
+    rules = (refuse_students, refuse_pruning, refuse_quantisation, refuse_defences)
+    return next((refusal for rule in rules if (refusal := rule(steps))), None)

@@ -33,6 +33,8 @@ def refuse_quantisation(steps: Sequence[StepLike]) -> Refusal | None:
 
 def _behind(step: StepLike, quantiser: str) -> Refusal | None:
     """Why a step cannot follow a quantiser: all but training would move weights off levels."""
+    if step.settings.in_front:
+        return None
     if _family(step) == "quantisation":
         return (
             f"{step.name} cannot follow {quantiser}, because the weights have their levels already",

@@ -187,6 +187,13 @@ COLUMNS: tuple[RunColumn, ...] = (
         "Robust accuracy of the first images under an attack without gradients.",
         shown=False,
     ),
+    _percent(
+        "naive_accuracy",
+        "Naive %",
+        "Robust accuracy under the same attack where it does not adapt to a defence; the robust "
+        "accuracy is that under the attack that does.",
+        shown=False,
+    ),
     _number(
         "queries_per_sample",
         "Queries",

@@ -109,6 +109,15 @@ def test_integers_give_logits_close_to_those_of_the_deployed_model(
 
 
 @engine
+def test_what_stands_in_front_stays_in_front(base: nn.Module, context: compression.Context) -> None:
+    steps = tuple(map(make_step, (PTQ, {"name": "bit-depth", "depth": 1})))
+    found = integer_check.check(compression.apply(base, steps, context), context)
+    assert found.clean_agreement >= 0.97
+    assert found.near_agreement >= 0.9
+    assert found.integer_layers == found.layers == 10
+
+
+@engine
 def test_another_network_is_noticed(base: nn.Module, context: compression.Context) -> None:
     """The check can fail: it compares what it is given."""
     from engine.costs import onnx_int8
