@@ -212,7 +212,7 @@ def _bounded() -> Iterator[None]:
     followed = Mapping.__call__
 
     def bounded(self: Any, places: list[Any]) -> Any:
-        if len(places) * self._stride > _MOST_PLACES:
+        if not self.reverse and len(places) * self._stride > _MOST_PLACES:
             raise _TooManyError
         return followed(self, places)
 

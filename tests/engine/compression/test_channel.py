@@ -327,3 +327,15 @@ def test_labels() -> None:
     assert make_step({"name": "channel"}).label == "channel 50% MACs"
     table = {"name": "channel", "target": "parameters", "keep": 0.25, "criterion": "l1"}
     assert make_step({**table, "round_to": 8}).label == "channel 25% parameters L1 round 8"
+
+
+def test_maps_of_many_places_before_a_linear_layer_are_followed() -> None:
+    # Going back from 16,384 inputs to 64 channels gives fewer places, not more.
+    model = nn.Sequential(
+        nn.Conv2d(1, 64, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(64 * 256, 3)
+    )
+    smaller = without_channels(model.eval(), (1, 16, 16), 0.5, ChannelParams(keep=0.5))
+    assert [tuple(layer.weight.shape) for _, layer in weight_layers(smaller)] == [
+        (32, 1, 3, 3),
+        (3, 32 * 256),
+    ]
