@@ -7,7 +7,7 @@ from engine.compression.context import Context
 from engine.compression.files import is_stored, load, save
 from engine.compression.parts.front import behind, fronts
 from engine.compression.registry import METHODS
-from engine.compression.variant import Variant, apply, apply_step
+from engine.compression.variant import Variant, apply, apply_step, start
 
 __all__ = [
     "METHODS",
@@ -21,4 +21,5 @@ __all__ = [
     "is_stored",
     "load",
     "save",
+    "start",
 ]

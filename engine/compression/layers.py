@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from engine.compression.parts.base import ActivationPart, BoundedQuantiser, Part, WeightQuantiser
+from engine.compression.parts.mask import Mask
+from engine.models.masked import is_marked
 
 Layer = nn.Conv2d | nn.Linear
 
@@ -47,6 +49,18 @@ def replace_last(layer: nn.Module, parametrization: nn.Module) -> None:
     chain = layer.parametrizations["weight"]  # type: ignore[index]
     assert isinstance(chain, nn.ModuleList)
     chain[-1] = parametrization
+
+
+def mask_zeros(layer: Layer) -> None:
+    """Add a mask that keeps the weights at zero that are zero now."""
+    attach(layer, Mask(layer.weight.detach() != 0))
+
+
+def hold_zeros(model: nn.Module) -> None:
+    """Hang the masks that a base model came with on its weights, in place."""
+    for _, layer in weight_layers(model):
+        if is_marked(layer) and not on_weight(layer):
+            mask_zeros(layer)
 
 
 def bake(model: nn.Module) -> None:

@@ -11,7 +11,7 @@ from engine import catalog, extensions
 from engine.catalog.compressions.defences import FAMILY as DEFENCE
 from engine.compression.attack_view import fold_batch_norm
 from engine.compression.context import Context
-from engine.compression.layers import bake, modules_of, on_weight, weight_layers
+from engine.compression.layers import bake, hold_zeros, modules_of, on_weight, weight_layers
 from engine.compression.parts.base import ActivationQuantiser, WeightQuantiser
 from engine.compression.parts.front import make_naive
 from engine.compression.registry import method
@@ -89,6 +89,13 @@ class Variant:
         return model
 
 
+def start(model: nn.Module) -> Variant:
+    """The variant ``none`` of a base model: a copy on whose weights its own masks hang."""
+    live = open_attention(copy.deepcopy(model).eval())
+    hold_zeros(live)
+    return Variant(live, ())
+
+
 def apply(model: nn.Module, recipe: Recipe, context: Context) -> Variant:
     """Compress a copy of a base model.
 
@@ -103,7 +110,7 @@ def apply(model: nn.Module, recipe: Recipe, context: Context) -> Variant:
         SpecError: the steps do not go together, or one cannot work on this model.
     """
     check_recipe(recipe)
-    variant = Variant(open_attention(copy.deepcopy(model).eval()), ())
+    variant = start(model)
     if recipe and not weight_layers(variant.live):
         raise SpecError(
             "The network cannot be compressed: none of its weights lies in a convolution "

@@ -15,7 +15,7 @@ from engine.compression.layers import bare_matrices, weight_layers
 from engine.data import ImageSet
 from engine.diagnostics import OneByOne, in_company
 from engine.errors import ModelError
-from engine.importing import outputs
+from engine.importing import foreign, outputs
 from engine.importing import scores as subnets
 from engine.importing.chains.reading import Chain
 from engine.importing.checkpoint_wrappers import Unwrapped, unwrap
@@ -57,6 +57,7 @@ class Patient:
         wiring: the layers, where no name of an architecture tells them.
         others: networks with the same tensors that are wired otherwise.
         state: the tensors under our names.
+        masked: weights with a mask of the file in them, by their names there.
         scores: of Hydra's subnets, by the name of the layer.
         kept: the k that is known (``kept_known``), from the user or from zeros.
         module: the network itself, where it does not come from a state dict.
@@ -82,6 +83,7 @@ class Patient:
     sha256: str = ""
     origin: Origin = "imported"
     state: State = field(default_factory=dict)
+    masked: State = field(default_factory=dict)
     scores: State = field(default_factory=dict)
     kept: float | None = None
     kept_known: bool = False
@@ -170,10 +172,14 @@ def from_file(
         )
     form = ", ".join([content.format, *found.steps])
     if isinstance(fit, Chain):
-        patient = _of_chain(fit, form, subnets.with_masks(split.plain, split.scores, density))
+        state = subnets.with_masks(split.plain, split.scores, density)
+        patient = _of_chain(fit, form, state)
         patient.way = by_source(path.name)
+        if density != 1:
+            patient.masked = {f"{layer}.weight": state[f"{layer}.weight"] for layer in split.scores}
     else:
         patient = _of_fit(fit, form, split.scores)
+    patient.masked |= found.masked
     patient.sha256, patient.stated = sha256(path), found.stated
     patient.dropped += found.dropped
     patient.notes[:0] = found.notes
@@ -344,8 +350,10 @@ def from_source(source: Trusted, shape: Shape) -> Patient:
         ModelError: the code fails, or its network cannot be exported.
     """
     name = source.code.name
-    content, notes = export_classifier(source.network(), shape, name)
+    network = source.network()
+    content, notes = export_classifier(network, shape, name)
     patient = from_exported(content, shape)
+    patient.masked = foreign.masked_weights(network)
     patient.notes[:0] = notes
     patient.format = f"network made by {Path(name).name}, exported"
     patient.sha256 = source.sha256

@@ -38,7 +38,8 @@ class Unwrapped:
         saved: the same under the names that they were saved by, also those that a forward pass
             computes weights from.
         loading: Python that leads from the loaded file to the weights, and their prefix.
-        masked: names of weights that a mask holds at zero in places.
+        masked: weights of the network that a mask holds at zero in places, by their names in
+            the file.
     """
 
     part: str
@@ -50,7 +51,7 @@ class Unwrapped:
     stated: Stated = ()
     saved: State = field(default_factory=dict)
     loading: tuple[str, str] = ("", "")
-    masked: set[str] = field(default_factory=set)
+    masked: State = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,9 @@ def as_saved(tree: Any, name: str, part: str | None) -> Unwrapped:
         raise ModelError(f"The checkpoint {name} holds no tensors.")
     _tell(found, group)
     found.loading = "".join(f"[{key!r}]" for key in candidates[0].path), group.prefix
+    found.masked = {
+        key: found.masked[old] for key, old in group.original.items() if old in found.masked
+    }
     found.state = group.state
     return found
 
@@ -331,8 +335,8 @@ def _tell(found: Unwrapped, group: Group) -> None:
     found.scaling = group.scaling
     if group.part:
         found.steps.append(f"part {group.part!r}")
-    if found.masked:
-        found.notes.append(_kept_by(group.state))
+    own = set(group.original.values())
+    found.masked = {key: one for key, one in found.masked.items() if key in own}
     if group.left:
         found.dropped.append(f"not of the network: {name_groups.summary(group.left)}")
         vectors = name_groups.vectors_of(found.state, group.left)
@@ -341,17 +345,6 @@ def _tell(found: Unwrapped, group: Group) -> None:
                 f"Left aside: {few(vectors)}. If the forward pass of the original uses them, its "
                 "logits are others; then import it by its own class."
             )
-
-
-def _kept_by(state: State) -> str:
-    """How zeros stay zeros while a variant is trained, in words."""
-    weights = [one for one in state.values() if one.dim() in (2, 4)]
-    zeros = sum(one.numel() - int(one.count_nonzero()) for one in weights)
-    share = zeros / max(sum(one.numel() for one in weights), 1)
-    return (
-        f"{share:.1%} of the weights are zero. A step that trains moves them unless a mask holds "
-        f"them: begin its recipe with magnitude, sparsity = {share:.9g}, which masks exactly these."
-    )
 
 
 def _facts(tree: Any, stated: Stated) -> list[str]:

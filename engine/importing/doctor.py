@@ -13,10 +13,10 @@ from torch import nn
 
 from engine import catalog, data
 from engine.catalog.models.cards import ModelCard
-from engine.compression.layers import weight_layers
 from engine.data import ImageSet
+from engine.diagnostics import OneByOne
 from engine.errors import DataError, ModelError, SpecError
-from engine.importing import library, setting_trials
+from engine.importing import library, masks, setting_trials
 from engine.importing.arguments import parse_arguments
 from engine.importing.candidate_model import (
     Patient,
@@ -309,22 +309,13 @@ def _measure(
     setting: Setting,
     device: torch.device,
 ) -> tuple[Report, nn.Module]:
-    network = setting.network
-    module = setting_trials.with_scaling(network, setting.scaling)
+    module = setting_trials.with_scaling(setting.network, setting.scaling)
     logits = setting_trials.logits(module, images.images[:], device)
     module = module.cpu().eval()
     right = int((logits.argmax(dim=1) == images.labels).sum())
     low, high = wilson(right, len(images))
-    layers = tuple(
-        LayerDensity(
-            name=name.removeprefix("inner.") if patient.alone else name,
-            weights=layer.weight.numel(),
-            density=int(layer.weight.count_nonzero()) / layer.weight.numel(),
-        )
-        for name, layer in weight_layers(network)
-    )
-    weights = sum(layer.weights for layer in layers)
-    nonzero = sum(layer.density * layer.weights for layer in layers)
+    layers, left = _layers(patient, setting)
+    masked = [layer for layer in layers if layer.masked]
     doubts = (*patient.doubts, *setting.doubts)
     opinion = judge(logits, images.labels, doubts, patient.stated)
     report = Report(
@@ -338,14 +329,16 @@ def _measure(
         parameters=count_parameters(module),
         datasets=_HEADS.get(patient.classes, ()),
         dataset=images.label,
-        density=nonzero / weights if weights else 1.0,
+        density=masks.density_of(layers),
         layers=layers,
+        masked_layers=len(masked),
+        masked_density=masks.density_of(masked) if masked else None,
         kept=setting.kept,
         density_trials=tuple(one.trial(chosen) for one, chosen in setting.densities),
         normalisation=setting.scaling,
         normalisation_trials=tuple(one.trial(chosen) for one, chosen in setting.scalings),
         dropped=tuple(patient.dropped),
-        notes=(*patient.notes, *setting.notes),
+        notes=(*patient.notes, *setting.notes, *masks.notes_of(layers, left)),
         clean_accuracy=right / len(images),
         interval=(float(low), float(high)),
         images=len(images),
@@ -357,6 +350,25 @@ def _measure(
         guesses=patient.guesses,
     )
     return report, module
+
+
+def _layers(patient: Patient, setting: Setting) -> tuple[tuple[LayerDensity, ...], list[str]]:
+    """The layers of the network, and the names of masks in the file that are on none of them."""
+    network = setting.network
+    layers = masks.layers_of(network.inner if isinstance(network, OneByOne) else network)
+    held, left = masks.masked_layers(layers, patient.masked)
+    if setting.kept not in (None, 1):
+        held |= set(patient.scores)
+    found = tuple(
+        LayerDensity(
+            name=name,
+            weights=layer.weight.numel(),
+            density=int(layer.weight.count_nonzero()) / layer.weight.numel(),
+            masked=name in held,
+        )
+        for name, layer in layers.items()
+    )
+    return found, left
 
 
 __all__ = ["Examined", "ModelError", "Request", "import_model", "refuse"]

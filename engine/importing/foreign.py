@@ -143,6 +143,33 @@ def bake(network: nn.Module) -> tuple[nn.Module, list[str]]:
     return plain.eval(), [BAKED]
 
 
+def masked_weights(network: nn.Module) -> dict[str, Tensor]:
+    """Weights that masks act on in each forward, with the masks in them, by name."""
+    found: dict[str, Tensor] = {}
+    with torch.no_grad():
+        for path, part in network.named_modules():
+            if parametrize.is_parametrized(part):
+                chains: Any = part.parametrizations
+                values = {
+                    name: getattr(part, name)
+                    for name, chain in chains.items()
+                    if any(_masks(one, chain.original) for one in chain)
+                }
+            else:
+                values = {
+                    hook._tensor_name: hook.apply_mask(part)  # type: ignore[no-untyped-call]
+                    for hook in _hooks(part)
+                    if isinstance(hook, prune.BasePruningMethod)
+                }
+            found |= {f"{path}.{name}".lstrip("."): one for name, one in values.items()}
+    return found
+
+
+def _masks(parametrization: nn.Module, weight: Any) -> bool:
+    mask = getattr(parametrization, "mask", None)
+    return isinstance(mask, Tensor) and mask.shape == getattr(weight, "shape", None)
+
+
 def _hooks(part: nn.Module) -> list[Any]:
     kinds = (WeightNorm, SpectralNorm, prune.BasePruningMethod)
     return [hook for hook in part._forward_pre_hooks.values() if isinstance(hook, kinds)]

@@ -136,6 +136,7 @@ def store(
         "notes": (*report.dropped, *report.notes),
         "healthy": report.health == "healthy",
         "compressible": report.compressible,
+        "masked": tuple(layer.name for layer in report.layers if layer.masked),
     }
     try:
         return save(module, fields, folder, program)

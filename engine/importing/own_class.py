@@ -8,14 +8,14 @@ from pathlib import Path
 from torch import nn
 
 from engine.errors import ModelError
-from engine.importing import fitting
+from engine.importing import fitting, foreign
 from engine.importing.candidate_model import Patient, from_exported
 from engine.importing.checkpoint_wrappers import Unwrapped, as_saved
 from engine.importing.declared import declared
 from engine.importing.fitting import Fitting
 from engine.importing.hub_folder import Hub
 from engine.importing.plain_tensors import few
-from engine.importing.read import ONNX, PROGRAM, read, sha256
+from engine.importing.read import ONNX, PROGRAM, State, read, sha256
 from engine.importing.report import Scaling
 from engine.importing.source import Code, Trusted, export_classifier
 from engine.models.registry import Shape
@@ -77,15 +77,16 @@ def from_class(weights: Weights, source: Trusted, shape: Shape) -> Patient:
     """
     code, found = source.code, weights.found
     network = source.network()
-    inside, note = load(network, found, weights.path.name, code)
+    loaded = load(network, found, weights.path.name, code)
     content, notes = export_classifier(network, shape, code.name)
     patient = from_exported(content, shape)
     patient.format = ", ".join([weights.format, *found.steps, f"in {code.label}"])
     patient.sha256 = sha256(weights.path)
     patient.stated, patient.dropped = found.stated, found.dropped
     told = f"The network is {code.label} (SHA-256 {source.sha256})."
-    patient.notes[:0] = [told, *note, *found.notes, *notes]
-    if found.scaling and not inside:
+    patient.notes[:0] = [told, *loaded.notes, *found.notes, *notes]
+    patient.masked = {**loaded.masked, **foreign.masked_weights(network)}
+    if found.scaling and not loaded.itself:
         mean, std = found.scaling
         patient.scaling = Scaling(label="inside the checkpoint", mean=mean, std=std)
         patient.settled = True
@@ -95,11 +96,23 @@ def from_class(weights: Weights, source: Trusted, shape: Shape) -> Patient:
     return patient
 
 
-def load(network: nn.Module, found: Unwrapped, file: str, code: Code) -> tuple[bool, list[str]]:
-    """Load a file into a network, the names as saved or as they are without wrappers.
+@dataclass(frozen=True)
+class Loaded:
+    """How a file went into a network.
 
-    Returns:
-        Whether the network normalises itself with numbers of the file, and what was done.
+    Attributes:
+        itself: the network has all that the file has: it normalises and masks itself.
+        masked: weights of the network with masks of the file in them, by their names there.
+        notes: what was done.
+    """
+
+    itself: bool
+    masked: State
+    notes: list[str]
+
+
+def load(network: nn.Module, found: Unwrapped, file: str, code: Code) -> Loaded:
+    """Load a file into a network, the names as saved or as they are without wrappers.
 
     Raises:
         ModelError: a tensor is missing, left over or of another shape; nothing is loaded in part.
@@ -113,7 +126,13 @@ def load(network: nn.Module, found: Unwrapped, file: str, code: Code) -> tuple[b
     off, before = best.prefix
     notes = [f"The prefix {off!r} of names in the file came off."] if off else []
     notes += [f"The network has the tensors of the file below {before!r}."] if before else []
-    return best is as_saved, notes
+    own = network.state_dict()
+    masked = {
+        key: own.get(name, found.masked[key])
+        for name, key in plain.names.items()
+        if key in found.masked and best is plain
+    }
+    return Loaded(best is as_saved, masked, notes)
 
 
 def _loaded(network: nn.Module, laid: Fitting) -> bool:

@@ -27,13 +27,15 @@ class Computed:
 
     Attributes:
         state: with the names that a network without such extras has.
-        masked: names of weights that a mask holds at zero in places.
+        masked: weights that a mask holds at zero in places, of ``state``.
+        also_zero: how many numbers that their masks keep are zero, too.
         dropped: what was left out, and why.
         notes: what else was done.
     """
 
     state: State
-    masked: set[str] = field(default_factory=set)
+    masked: State = field(default_factory=dict)
+    also_zero: int = 0
     dropped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -57,6 +59,11 @@ def computed_weights(state: State, name: str) -> Computed:
                 _take_mask(found, kinds, key)
     _drop_counters(found)
     found.notes += [_SAID[kind].format(few(names)) for kind, names in kinds.items()]
+    if found.also_zero:
+        found.notes.append(
+            f"Of the weights that its masks keep, {found.also_zero:,} are zero, too; they are held "
+            "at zero like those that the masks remove."
+        )
     return found
 
 
@@ -74,8 +81,7 @@ def _take_original(found: Computed, kinds: dict[str, list[str]], key: str, name:
     weight = state[f"{key}_orig"]
     mask, u, v = (state.get(f"{key}_{end}") for end in ("mask", "u", "v"))
     if mask is not None and mask.shape == weight.shape:
-        state[key] = mask.to(weight.dtype) * weight
-        found.masked.add(key)
+        _mask(found, key, mask.to(weight.dtype) * weight, mask)
         _done(found, kinds, "mask", key, [f"{key}_orig", f"{key}_mask"])
     elif u is not None and v is not None and _spans(weight, u, v):
         state[key] = _divided(weight, u, v)
@@ -109,8 +115,7 @@ def _take_mask(found: Computed, kinds: dict[str, list[str]], key: str) -> None:
     weight = f"{key.rpartition('.')[0]}.weight" if "." in key else "weight"
     mask, value = found.state[key], found.state.get(weight)
     if value is not None and mask.shape == value.shape and bool(((mask == 0) | (mask == 1)).all()):
-        found.state[weight] = mask.to(value.dtype) * value
-        found.masked.add(weight)
+        _mask(found, weight, mask.to(value.dtype) * value, mask)
         _done(found, kinds, "mask", weight, [key])
 
 
@@ -121,31 +126,38 @@ def _take_parametrized(found: Computed, kinds: dict[str, list[str]], name: str) 
         if match := _PARAMETRIZED.fullmatch(key):
             groups.setdefault(match[1] + match[2], {})[match[3]] = key
     for key, parts in groups.items():
-        kind, weight, masked = _parametrized({end: found.state[one] for end, one in parts.items()})
+        tensors = {end: found.state[one] for end, one in parts.items()}
+        kind, weight = _parametrized(tensors)
         if weight is None:
             raise _unknown(name, next(iter(parts.values())), "a function that the file lacks")
         found.state[key] = weight
-        if masked:
-            found.masked.add(key)
+        if kind == "mask":
+            _mask(found, key, weight, tensors["0.mask"])
         _done(found, kinds, kind, key, list(parts.values()))
 
 
-def _parametrized(parts: State) -> tuple[str, torch.Tensor | None, bool]:
-    """The kind, the weight, and whether a mask acts on it."""
+def _mask(found: Computed, key: str, weight: torch.Tensor, mask: torch.Tensor) -> None:
+    """Keep a weight with its mask in it."""
+    found.state[key] = found.masked[key] = weight
+    found.also_zero += int(((weight == 0) & (mask != 0)).sum())
+
+
+def _parametrized(parts: State) -> tuple[str, torch.Tensor | None]:
+    """The kind and the weight."""
     ends = set(parts)
     if ends == {"original0", "original1"}:
         length, direction = parts["original0"], parts["original1"]
         dim = _lengths_over(length, direction)
         weight = None if dim is None else torch._weight_norm(direction, length, dim)
-        return "weight norm", weight, False
+        return "weight norm", weight
     if ends == {"original", "0.mask"} and parts["0.mask"].shape == parts["original"].shape:
         whole = parts["original"]
-        return "mask", torch.where(parts["0.mask"] != 0, whole, torch.zeros_like(whole)), True
+        return "mask", torch.where(parts["0.mask"] != 0, whole, torch.zeros_like(whole))
     if ends == {"original", "0._u", "0._v"}:
         vectors = parts["0._u"], parts["0._v"]
         if _spans(parts["original"], *vectors):
-            return "spectral norm", _divided(parts["original"], *vectors), False
-    return "", None, False
+            return "spectral norm", _divided(parts["original"], *vectors)
+    return "", None
 
 
 def _spans(weight: torch.Tensor, u: torch.Tensor, v: torch.Tensor) -> bool:

@@ -32,11 +32,18 @@ class Trial(_Record):
 
 
 class LayerDensity(_Record):
-    """Share of the weights of one convolution or linear layer that are not zero."""
+    """One convolution or linear layer.
+
+    Attributes:
+        name: within the normalisation.
+        density: share of its weights that are not zero.
+        masked: whether a mask of the file holds those that are.
+    """
 
     name: str
     weights: int
     density: float
+    masked: bool = False
 
 
 class Scaling(_Record):
@@ -78,6 +85,8 @@ class Report(_Record):
         datasets: ids that the number of classes would fit.
         dataset: label of the images it was measured on.
         density: share of the weights of all layers that are not zero.
+        masked_layers: how many layers have a mask of the file, whose zeros every recipe keeps.
+        masked_density: share of the weights of these that are not zero; None without any.
         kept: k of Hydra, the share that each layer's mask keeps; None without scores.
         normalisation: None if the network takes [0,1].
         dropped: tensors that were left out, and why.
@@ -104,6 +113,8 @@ class Report(_Record):
     dataset: str
     density: float
     layers: tuple[LayerDensity, ...]
+    masked_layers: int = 0
+    masked_density: float | None = None
     kept: float | None
     density_trials: tuple[Trial, ...]
     normalisation: Scaling | None

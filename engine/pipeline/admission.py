@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from engine import catalog, extensions
 from engine.attacks.registry import create
+from engine.catalog import ModelCard
 from engine.compression.registry import method
 from engine.data import ImageSet, check_fits, training_for
 from engine.data import load as load_images
+from engine.errors import SpecError
 from engine.models.files.bundle import check as check_card
-from engine.specs.study import Run, Study
+from engine.specs.recipe_rules.quantisation import refuse_quantisation
+from engine.specs.study import Run, Study, recipe_label
 from engine.store.stage_keys import learns
 
 
@@ -42,6 +45,7 @@ def check_methods(spec: Run) -> None:
 def check_models(study: Study, images: ImageSet) -> None:
     for model in study.models:
         check_fits(images, catalog.model_card(model.name))
+        _check_masks(study, catalog.model_card(model.name))
     known = catalog.section("models")
     steps = [step for one in study.runs() for step in one.recipe]
     teachers = [value for step in steps for key, value in step.params.items() if "teacher" in key]
@@ -49,3 +53,11 @@ def check_models(study: Study, images: ImageSet) -> None:
     for name in dict.fromkeys([model.name for model in study.models] + teachers):
         if name in known:
             check_card(catalog.model_card(name))
+
+
+def _check_masks(study: Study, card: ModelCard) -> None:
+    """Levels without 0 would fill what the masks of a model hold."""
+    for recipe in study.recipes() if card.masked else ():
+        if refusal := refuse_quantisation(recipe, f"the masks of {card.id}"):
+            reason, hint = refusal
+            raise SpecError(f"compression {recipe_label(recipe)!r}: {reason}.", hint)

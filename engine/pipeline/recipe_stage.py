@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -102,7 +101,7 @@ class RecipeStage:
             folder = self._store.variant_folder(keys[count])
             if compression.is_stored(folder) and self._store.stage(step_key(keys[count])):
                 return compression.load(folder), count
-        return Variant(copy.deepcopy(base).eval(), ()), 0
+        return compression.start(base), 0
 
     def _record(self, key: str) -> Payload:
         return self._store.stage(step_key(key)) or {}

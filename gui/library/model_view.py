@@ -212,7 +212,21 @@ def _model_facts(card: ModelCard) -> list[Fact]:
         ("Architecture", card.architecture, f"{card.parameters:,} parameters"),
         ("Normalisation", scaling, ""),
         ("Compression", "possible" if card.compressible else "not possible; attacks are", ""),
+        *_mask_facts(card),
         *([("Paper", card.paper, "")] if card.paper else []),
+    ]
+
+
+def _mask_facts(card: ModelCard) -> list[Fact]:
+    if not card.masked:
+        return []
+    count = len(card.masked)
+    return [
+        (
+            "Masks",
+            f"on {count:,} layer{'s' if count > 1 else ''}, from its file",
+            "Every step of a recipe keeps their zeros.",
+        )
     ]
 
 

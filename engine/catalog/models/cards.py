@@ -87,6 +87,8 @@ class ModelCard(_Part):
         notes: what the checkpoint doctor found.
         healthy: whether the doctor calls it healthy.
         compressible: whether compression can work on it.
+        masked: layers, named within the normalisation, whose zeros a mask of the file held: every
+            recipe begins with that mask.
         remark: what its owner wrote.
     """
 
@@ -112,6 +114,7 @@ class ModelCard(_Part):
     notes: tuple[str, ...] = ()
     healthy: bool = True
     compressible: bool = True
+    masked: tuple[str, ...] = ()
     remark: str = ""
 
     @property
@@ -124,7 +127,8 @@ class ModelCard(_Part):
         """What the keys of its variants are made from: the fingerprint, and the form of layers.
 
         Other packages have networks with the same tensors that are wired otherwise, and so have
-        two wirings. Attention has layers of its own now, in which steps find more than before.
+        two wirings. Masks hold zeros that steps would else train. Attention has layers of its own
+        now, in which steps find more than before.
         """
         outside = self.architecture.startswith(("torchvision.", "timm.", "robustbench."))
         attention = self.architecture.startswith("torchvision.vit_")
@@ -133,6 +137,8 @@ class ModelCard(_Part):
             parts.append(self.architecture)
         if self.wiring:
             parts.append(self.wiring.key)
+        if self.masked:
+            parts.append(f"masked {' '.join(self.masked)}")
         return " ".join([*parts, "attention"] if attention else parts)
 
 

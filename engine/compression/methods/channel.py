@@ -14,8 +14,9 @@ from torch import nn
 
 from engine.catalog.compressions.pruning import ChannelParams
 from engine.compression.context import Context
-from engine.compression.layers import on_weight, weight_layers
+from engine.compression.layers import bake, mask_zeros, on_weight, weight_layers
 from engine.compression.macs import count_macs
+from engine.compression.parts.mask import Mask
 from engine.compression.removal import Removal, failing_layer, tangled_layer
 from engine.errors import SpecError
 from engine.models.files.tensors import count_parameters
@@ -36,23 +37,19 @@ def channel(model: nn.Module, params: ChannelParams, context: Context) -> nn.Mod
     Channels that must go together, over shortcuts and depthwise convolutions, are ranked by the
     mean norm of their weights; the same share goes everywhere. That share is searched for, since
     work and parameters fall about with its square. Layers whose channels cannot be followed to
-    those who read them, as through a shuffle, keep theirs.
+    those who read them, as through a shuffle, keep theirs. Masks that the model came with count in
+    the norms, and hold the zeros of what is left.
 
     Returns:
         A smaller network of the same classes; only the sizes of its layers differ.
 
     Raises:
-        SpecError: masks or quantisers hang on the model, its images are unknown, its channels
-            cannot be followed at all, or what can be reached is too far from what was asked for.
+        SpecError: quantisers hang on the model, its images are unknown, its channels cannot be
+            followed at all, or what can be reached is too far from what was asked for.
     """
-    layers = weight_layers(model)
-    if any(on_weight(layer) for _, layer in layers):
-        raise SpecError(
-            "channel: masks or quantisers hang on the weights already.",
-            "Put channel before the steps that mask or quantise.",
-        )
     if context.image_shape is None:
         raise SpecError("channel: the shape of an image is not known.", "Leave out this step.")
+    masked = _take_masks(model)
     pruner = _Pruner(model, context.image_shape, params)
     pruner.untangle()
     size = _macs(context.image_shape) if params.target == "macs" else count_parameters
@@ -70,7 +67,26 @@ def channel(model: nn.Module, params: ChannelParams, context: Context) -> nn.Mod
             f"{pruner.reason()}.",
             f"Set keep to {share:.2g}, or lower round_to.",
         )
+    for name, layer in weight_layers(found):
+        if name in masked:
+            mask_zeros(layer)
     return found
+
+
+def _take_masks(model: nn.Module) -> set[str]:
+    """Make masked weights plain ones, in place; the names of their layers.
+
+    Raises:
+        SpecError: something else than a mask hangs on a weight.
+    """
+    chains = {name: on_weight(layer) for name, layer in weight_layers(model)}
+    if any(not isinstance(part, Mask) for chain in chains.values() for part in chain):
+        raise SpecError(
+            "channel: quantisers hang on the weights already.",
+            "Put channel before the step that quantises.",
+        )
+    bake(model)
+    return {name for name, chain in chains.items() if chain}
 
 
 class _Pruner:

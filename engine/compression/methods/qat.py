@@ -74,8 +74,8 @@ def _weight_quantiser(layer: Layer, bits: int, params: QatParams) -> WeightQuant
         return LsqQuantiser.on(weight, bits, channels=params.steps == "channel")
     if on_weight(layer) and not weight.all():
         raise SpecError(
-            f"qat: {params.method} has no level 0, and a step before set weights to 0.",
-            "Use method lsq, or do not prune.",
+            f"qat: {params.method} has no level 0, and masks hold weights at 0.",
+            "Use method lsq, or a network that is not pruned.",
         )
     if params.method == "dorefa" and bits == 1:
         return DorefaSign.on(weight)

@@ -25,6 +25,7 @@ from engine.models.files.tensors import (
     tensor_bytes,
     write_together,
 )
+from engine.models.masked import mark
 from engine.models.normalised import Normalised
 from engine.models.programs.program import read_program
 from engine.models.registry import build
@@ -39,7 +40,8 @@ def load(card: ModelCard, folder: Path | None = None) -> nn.Module:
 
     Returns:
         The module on the CPU, in eval mode: images in [0,1] to logits. Its attention has
-        layers (``engine.models.attention``), and its denormal weights are zero.
+        layers (``engine.models.attention``), its denormal weights are zero, and layers whose
+        zeros a mask holds are marked (``engine.models.masked``).
 
     Raises:
         ModelError: the weights are missing, damaged or not those of the card.
@@ -53,7 +55,9 @@ def load(card: ModelCard, folder: Path | None = None) -> nn.Module:
     if fingerprint_of(module, program, card.normalisation) != card.fingerprint:
         raise _another(card)
     zero_denormals(module)
-    return open_attention(module.eval())
+    module = open_attention(module.eval())
+    mark(module, card)
+    return module
 
 
 def check(card: ModelCard, folder: Path | None = None) -> None:

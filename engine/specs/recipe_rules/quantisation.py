@@ -10,9 +10,14 @@ from engine.specs.recipe_rules.step import Refusal, StepLike
 _TRAINING = ("training", "distillation")
 
 
-def refuse_quantisation(steps: Sequence[StepLike]) -> Refusal | None:
-    """The first reason why steps do not go with those that quantise; None if they all do."""
-    zeros = quantiser = ""
+def refuse_quantisation(steps: Sequence[StepLike], zeros: str = "") -> Refusal | None:
+    """The first reason why steps do not go with those that quantise; None if they all do.
+
+    Args:
+        steps: of a recipe.
+        zeros: what set weights to 0 before it, for the sentence; empty if nothing did.
+    """
+    quantiser = ""
     for step in steps:
         if quantiser and (refusal := _behind(step, quantiser)):
             return refusal
@@ -20,7 +25,7 @@ def refuse_quantisation(steps: Sequence[StepLike]) -> Refusal | None:
             return (
                 f"{step.label} cannot follow {zeros}, because its levels have no 0 and would "
                 "fill what was pruned",
-                "Use method lsq, or do not prune.",
+                "Use method lsq, or leave the weights unpruned.",
             )
         if _family(step) == "pruning" and not step.settings.cuts:
             zeros = step.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ from torch import nn
 
 from engine import catalog, compression, data, models
 from engine.catalog.compressions.pruning import ChannelParams
-from engine.compression.layers import attach, weight_layers
+from engine.compression.layers import bake, on_weight, weight_layers
 from engine.compression.macs import count_macs
 from engine.compression.methods.channel import without_channels
 from engine.compression.parts.mask import Mask
@@ -235,11 +236,24 @@ def test_it_cannot_follow_masks_or_quantisers(first: Table) -> None:
         small_study(compression=[{"steps": [first, {"name": "finetune"}, {"name": "channel"}]}])
 
 
-def test_a_model_that_carries_a_mask_is_refused_too(base: nn.Module) -> None:
-    model = models.build("digits-resnet", (1, 8, 8), 10)
-    attach(model[0], Mask(torch.ones(16, 1, 3, 3, dtype=torch.bool)))
-    with pytest.raises(SpecError, match="masks or quantisers hang on the weights already"):
-        apply(model, {"name": "channel"}, shape=(1, 8, 8))
+def test_a_model_that_carries_levels_is_refused_too(base: nn.Module) -> None:
+    quantised = apply(base, {"name": "ptq"}).live
+    with pytest.raises(SpecError, match="channel: quantisers hang on the weights already"):
+        apply(quantised, {"name": "channel"}, shape=(1, 8, 8))
+
+
+def test_a_model_that_carries_masks_keeps_them_on_what_is_left(base: nn.Module) -> None:
+    masked = apply(base, {"name": "magnitude", "sparsity": 0.5, "scope": "layer"}).live
+    plain = copy.deepcopy(masked)
+    bake(plain)
+    table = {"name": "channel", "keep": 0.6}
+    found = apply(masked, table, shape=(1, 8, 8))
+    expected = apply(plain, table, shape=(1, 8, 8))
+    assert models.fingerprint(found.deployed()) == models.fingerprint(expected.deployed())
+    for _, layer in weight_layers(found.live):
+        (part,) = on_weight(layer)
+        assert isinstance(part, Mask)
+        assert torch.equal(part.mask, layer.weight != 0)
 
 
 # --- with other steps ---

@@ -23,13 +23,11 @@ from torch.nn.utils import parametrizations, prune
 from torch.nn.utils.parametrize import register_parametrization
 from torch.optim.swa_utils import AveragedModel
 
-from engine import compression
-from engine.compression.layers import on_weight, weight_layers
 from engine.errors import ModelError
 from engine.importing.candidate_model import Patient, from_file
+from engine.importing.masks import layers_of, masked_layers
 from engine.importing.setting_trials import with_scaling
 from engine.models import build
-from engine.specs.study import Step
 from tests.helpers.checkpoints import ask, lively, pictures
 
 State = dict[str, torch.Tensor]
@@ -469,16 +467,18 @@ def test_every_way_gives_the_same_logits(name: str, tmp_path: Path) -> None:
     assert one.said in " ".join([patient.format, *patient.dropped, *patient.notes])
 
 
-def test_the_step_that_is_named_masks_the_zeros_of_pruning(tmp_path: Path) -> None:
-    patient = examined(saved(pruned(False).state_dict(), tmp_path / "m.pt"))
-    (note,) = (one for one in patient.notes if "sparsity = " in one)
-    sparsity = float(re.search(r"sparsity = ([\d.]+),", note)[1])  # type: ignore[index]
-    base = patient.network((3, SIDE, SIDE), None)
-    step = Step(name="magnitude", params={"sparsity": sparsity, "scope": "global"})
-    live = compression.apply(base, (step,), compression.Context()).live
-    for (_, was), (_, now) in zip(weight_layers(base), weight_layers(live), strict=True):
-        (mask,) = on_weight(now)
-        assert torch.equal(mask.mask, was.weight != 0)
+MASKED = ("pruned", "pruned by filters", "a mask by parametrize", "masks beside the weights")
+
+
+@pytest.mark.parametrize("name", [*MASKED, "bare", "weight_norm", "int8 by hand"])
+def test_masks_are_found_on_the_layers_that_they_cut(name: str, tmp_path: Path) -> None:
+    one = WAYS[name]
+    patient = examined(saved(one.content, tmp_path / "m.pt", one.old), one.part)
+    layers = layers_of(patient.network((3, SIDE, SIDE), None))
+    held, left = masked_layers(layers, patient.masked)
+    cut = {key for key, layer in layers.items() if not layer.weight.all()}
+    assert held == (cut if name in MASKED else set())
+    assert left == (["module.linear.bias"] if name == "pruned" else [])
 
 
 def test_the_networks_differ() -> None:

@@ -34,7 +34,8 @@ def folder(full_context: PageContext) -> Path:
     """The library of ``full_context``: one healthy model and one that is not."""
     folder = models_of(full_context.store.path)
     catalog.use_library(folder)
-    put_model(folder, "mine", source={"file": "thesis.pt2", "sha256": "cd" * 32})
+    source = {"file": "thesis.pt2", "sha256": "cd" * 32}
+    put_model(folder, "mine", source=source, masked=("0", "3.conv1"))
     put_model(folder, "sick", title="Sick one", healthy=False, clean_accuracy=0.11)
     return folder
 
@@ -121,6 +122,9 @@ def test_the_card_tells_everything(window: MainWindow) -> None:
     for part in ("thesis.pt2", "cd" * 16, "0" * 32, "2026-01-01 imported", "85.0% to 94.0%"):
         assert part in text
     assert "1x8x8" in text
+    assert "on 2 layers, from its file" in text
+    shelf(window).select("sick")
+    assert "from its file" not in card_text(window)
     assert nameless(shelf(window)) == []
 
 
