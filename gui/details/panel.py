@@ -48,7 +48,7 @@ class _Note(TextEdit):
 
 
 class DetailsPanel(QFrame):
-    """Describes one run; for several it says how many.
+    """Describes one run; for several it says how many. Nothing is read while nobody sees it.
 
     Signals:
         change: an undoable edit of tags or note.
@@ -64,16 +64,16 @@ class DetailsPanel(QFrame):
         self._run_ids: list[int] = []
         self._method: tuple[str, str] | None = None
         self._seen: Version | None = None
-        self._shown: tuple[RunRow, Payload, list[Check]] | None = None
-        self.title = QLabel()
+        self._shown: tuple[object, ...] | None = None
+        self.title = QLabel(self)
         self.title.setWordWrap(True)
         self.title.setProperty("role", "heading")
-        self._body = QScrollArea()
+        self._body = QScrollArea(self)
         self._body.setWidgetResizable(True)
         self._body.setFrameShape(QFrame.Shape.NoFrame)
         self._body.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._body.setAccessibleName("Facts about the run")
-        self.tags, self.note = LineEdit(), _Note()
+        self.tags, self.note = LineEdit(self), _Note(self)
         self.tags.setPlaceholderText("tags, separated by commas")
         self.tags.setAccessibleName("Tags of the run")
         self.note.setPlaceholderText("note")
@@ -97,18 +97,16 @@ class DetailsPanel(QFrame):
     def show_method(self, section: str, entry_id: str) -> None:
         """Describe a method of the catalogue."""
         self._run_ids, self._method = [], (section, entry_id)
-        entry = catalog.find(section, entry_id)
-        self._clear(entry.title)
-        self._fill([Facts(title, facts) for title, facts in method_facts(entry)])
+        self.refresh()
 
     def refresh(self) -> None:
         """Read the run again, unless a person is typing here."""
-        if self.tags.hasFocus() or self.note.hasFocus():
+        if not self.isVisible() or self.tags.hasFocus() or self.note.hasFocus():
             return
         self._seen = store_version(self._context.store)
         if self._method:
-            return
-        if not self._run_ids:
+            self._describe_method(self._method)
+        elif not self._run_ids:
             self._clear("Select a run to see its details.")
         elif len(self._run_ids) > 1:
             self._clear(f"{len(self._run_ids)} runs are selected.")
@@ -140,7 +138,7 @@ class DetailsPanel(QFrame):
         self.title.setText(title)
         self.title.setToolTip("")
         # Taking the old contents out would leave their scroll bar behind.
-        self._body.setWidget(_inside())
+        self._body.setWidget(self._inside())
         for field in (self.tags, self.note):
             field.setVisible(False)
 
@@ -149,44 +147,61 @@ class DetailsPanel(QFrame):
         self.title.setText(f"Run {row['run_id']}: {name}")
         self.title.setToolTip(f"Model {row['model']}")
         scrolled_to = self._body.verticalScrollBar().value()
-        shown_lights, banner = lights(row, checks), SummaryBanner()
+        inside, shown_lights = self._inside(), lights(row, checks)
+        banner = SummaryBanner(inside)
         banner.show_summary(summarise(row, shown_lights))
-        parts: list[QWidget] = [banner, Facts("Result", _result(row)), TrafficLight(shown_lights)]
+        result, light = Facts("Result", _result(row), inside), TrafficLight(shown_lights, inside)
+        parts: list[QWidget] = [banner, result, light]
         if records := variant.get("steps"):
-            parts.append(TrafficLight(step_lights(records), "Steps"))
-        parts += [*self._cost(row, variant), Facts("Study", _spec(row))]
+            parts.append(TrafficLight(step_lights(records), inside, "Steps"))
+        parts += [*self._cost(row, variant, inside), Facts("Study", _spec(row), inside)]
         if row["environment"]:
-            parts.append(Facts("Environment", _environment(row["environment"])))
-        self._fill(parts)
+            parts.append(Facts("Environment", _environment(row["environment"]), inside))
+        self._fill(inside, parts)
         self._body.verticalScrollBar().setValue(scrolled_to)
         self.tags.setText(row["tags"])
         self.note.setPlainText(row["note"])
         for field in (self.tags, self.note):
             field.setVisible(True)
 
-    def _cost(self, row: RunRow, variant: Payload) -> list[QWidget]:
+    def _describe_method(self, method: tuple[str, str]) -> None:
+        if method != self._shown:
+            entry = catalog.find(*method)
+            self._clear(entry.title)
+            inside = self._inside()
+            self._fill(
+                inside, [Facts(title, facts, inside) for title, facts in method_facts(entry)]
+            )
+            self._shown = method
+
+    def _cost(self, row: RunRow, variant: Payload, inside: QWidget) -> list[QWidget]:
         """What the variant saves, why it is not faster, and the way to its layers."""
         recipe = row["spec"]["recipe"]
         both = compared(variant, recipe)
-        parts: list[QWidget] = [ComparedFacts(both.values())] if both else []
-        parts += [Facts(title, facts) for title, facts in cost_facts(variant, both)]
+        parts: list[QWidget] = [ComparedFacts(both.values(), inside)] if both else []
+        parts += [Facts(title, facts, inside) for title, facts in cost_facts(variant, both)]
         if why := why_not_faster(variant, recipe):
-            words = QLabel(why)
+            words = QLabel(why, inside)
             words.setWordWrap(True)
             words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             parts.append(words)
         if variant.get("accounting", {}).get("layers"):
             title = f"{model_title(row['model'])}, {row['compression']}"
-            button = QPushButton("Each layer…")
+            button = QPushButton("Each layer…", inside)
             button.clicked.connect(
                 lambda: LayerTable(title, variant["accounting"], self.window()).show()
             )
             parts.append(button)
         return parts
 
-    def _fill(self, parts: list[QWidget]) -> None:
+    def _inside(self) -> QWidget:
+        """What is scrolled, in its place from the start: moved there, all in it is styled anew."""
+        inside = QWidget(self._body.viewport())
+        inside.setObjectName("scrolled")
+        return inside
+
+    def _fill(self, inside: QWidget, parts: list[QWidget]) -> None:
         """Show these below each other."""
-        inside = _inside()
         column = QVBoxLayout(inside)
         column.setContentsMargins(0, 0, 8, 0)
         column.setSpacing(16)
@@ -212,12 +227,6 @@ class DetailsPanel(QFrame):
         if text != before:
             results = self._context.results
             self.change.emit(EditNote(results, run_id, before, text, self.refresh))
-
-
-def _inside() -> QWidget:
-    inside = QWidget()
-    inside.setObjectName("scrolled")
-    return inside
 
 
 def _result(row: RunRow) -> list[Fact]:

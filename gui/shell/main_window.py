@@ -166,15 +166,16 @@ class MainWindow(Window):
     def frame(self, page_id: str) -> PageFrame:
         """A page with its message bar; built when it is first asked for."""
         if page_id not in self._frames:
-            page = page_class(page_id)(self.context)
+            frame = PageFrame(page_class(page_id), self.context, self.stack)
+            page = frame.page
             error_hooks.install()  # pyqtgraph, imported with some pages, brings its own
             page.selected.connect(partial(self._described_by, page_id))
             if page_id == "new":
                 self._connect_new(cast("NewPage", page))
             page.go.connect(self.show_page)
             page.change.connect(self.change)
-            self._frames[page_id] = PageFrame(page)
-            self.stack.addWidget(self._frames[page_id])
+            self._frames[page_id] = frame
+            self.stack.addWidget(frame)
         return self._frames[page_id]
 
     def _connect_new(self, page: NewPage) -> None:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from gui.base.page_context import PageContext
 from gui.pages.base import Page
 from gui.widgets.message_bar import Message
 from gui.widgets.overlay_bar import OverlayBar
 
 
 class PageFrame(QWidget):
-    """Shows what the page has to say in a bar that lies over it."""
+    """Shows what the page has to say in a bar that lies over it.
 
-    def __init__(self, page: Page) -> None:
-        super().__init__()
-        self.page, self.bar = page, OverlayBar(self)
+    A page is made from the outside in: what gets another parent is styled anew with everything
+    that it holds, which takes as long as making it.
+
+    Args:
+        kind: of the page.
+    """
+
+    def __init__(self, kind: type[Page], context: PageContext, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.bar = OverlayBar(self)
+        self.page = page = kind(context, self)
         column = QVBoxLayout(self)
         column.setContentsMargins(16, 16, 16, 16)
         column.addWidget(page, 1)

@@ -31,9 +31,9 @@ class EmptyState(QWidget):
         super().__init__(parent)
         self.setObjectName("empty")
         self._name = icon
-        self._icon = QLabel()
+        self._icon = QLabel(self)
         self._icon.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.text = QLabel(text)
+        self.text = QLabel(text, self)
         self.text.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.text.setWordWrap(True)
         self.text.setProperty("role", "muted")
@@ -41,7 +41,7 @@ class EmptyState(QWidget):
         row = QHBoxLayout()
         row.addStretch()
         for number, (label, action) in enumerate(buttons):
-            button = QPushButton(label)
+            button = QPushButton(label, self)
             button.setProperty("primary", number == 0)
             button.clicked.connect(lambda _=False, act=action: act())
             self.buttons.append(button)

@@ -24,27 +24,27 @@ class Compared(NamedTuple):
 class ComparedFacts(QWidget):
     """Requested and achieved numbers in two columns side by side; hidden when empty."""
 
-    def __init__(self, rows: Iterable[Compared]) -> None:
-        super().__init__()
+    def __init__(self, rows: Iterable[Compared], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(12)
         grid.setVerticalSpacing(2)
         grid.setColumnStretch(2, 1)
         for column, head in enumerate(("", "Requested", "Achieved")):
-            title = QLabel(head)
+            title = QLabel(head, self)
             title.setProperty("role", "heading")
             grid.addWidget(title, 0, column)
         for row in rows:
             line = grid.rowCount()
             for column, text in enumerate(row[:3]):
-                shown = QLabel(text)
+                shown = QLabel(text, self)
                 if column == 0:
                     shown.setProperty("role", "muted")
                 else:
                     shown.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
                 grid.addWidget(shown, line, column)
-            note = QLabel(row.explanation)
+            note = QLabel(row.explanation, self)
             note.setProperty("role", "small")
             note.setWordWrap(True)
             grid.addWidget(note, line + 1, 1, 1, 2)
@@ -60,7 +60,7 @@ class Facts(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        heading = QLabel(title)
+        heading = QLabel(title, self)
         heading.setProperty("role", "heading")
         column.addWidget(heading)
         grid = QGridLayout()
@@ -68,22 +68,23 @@ class Facts(QWidget):
         grid.setVerticalSpacing(2)
         grid.setColumnStretch(1, 1)
         column.addLayout(grid)
-        for label, value, explanation in facts:
-            _add(grid, label, value, explanation)
+        for fact in facts:
+            _add(self, grid, fact)
         if not grid.count():  # showing it here would open a window, if it has no parent yet
             self.hide()
 
 
-def _add(grid: QGridLayout, label: str, value: str, explanation: str) -> None:
+def _add(host: QWidget, grid: QGridLayout, fact: Fact) -> None:
+    label, value, explanation = fact
     row = grid.rowCount()
-    name, shown = QLabel(label), QLabel(value)
+    name, shown = QLabel(label, host), QLabel(value, host)
     name.setProperty("role", "muted")
     shown.setWordWrap(True)
     shown.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     grid.addWidget(name, row, 0, Qt.AlignmentFlag.AlignTop)
     grid.addWidget(shown, row, 1)
     if explanation:
-        note = QLabel(explanation)
+        note = QLabel(explanation, host)
         note.setProperty("role", "small")
         note.setWordWrap(True)
         grid.addWidget(note, row + 1, 1)

@@ -26,7 +26,7 @@ class FiguresPanel(QFrame):
         grid.setColumnStretch(1, 1)
         self.values: dict[str, QLabel] = {}
         for row, (key, name) in enumerate(names.items()):
-            label, value = QLabel(name), QLabel("-")
+            label, value = QLabel(name, self), QLabel("-", self)
             label.setProperty("role", "muted")
             value.setAccessibleName(name)
             value.setWordWrap(True)

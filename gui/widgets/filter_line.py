@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QTimer, Signal
+from PySide6.QtWidgets import QWidget
 
 from gui.widgets.inputs import LineEdit
 from gui.widgets.run_filter import HELP
@@ -19,8 +20,8 @@ class FilterLine(LineEdit):
 
     settled = Signal(str)
 
-    def __init__(self, example: str) -> None:
-        super().__init__()
+    def __init__(self, example: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         self.setAccessibleName("Filter")
         self.setPlaceholderText(f"Filter, for example  {example}")
         self.setToolTip(HELP)

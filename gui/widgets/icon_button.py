@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QPushButton, QToolButton
+from PySide6.QtWidgets import QPushButton, QToolButton, QWidget
 
 from gui.base import theme
 
@@ -26,8 +26,10 @@ class IconButton(QToolButton):
 class TextButton(QPushButton):
     """A button with an icon before its text."""
 
-    def __init__(self, icon: str, text: str, *, primary: bool = False) -> None:
-        super().__init__(text)
+    def __init__(
+        self, icon: str, text: str, parent: QWidget | None = None, *, primary: bool = False
+    ) -> None:
+        super().__init__(text, parent)
         self._icon, self._primary = icon, primary
         self.setProperty("primary", primary)
         theme.current().changed.connect(self._recolour)

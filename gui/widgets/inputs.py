@@ -87,8 +87,8 @@ class PathEdit(LineEdit):
 class TextEdit(QPlainTextEdit):
     """Several lines of text; Tab leaves it."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         self.setTabChangesFocus(True)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:

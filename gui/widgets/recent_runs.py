@@ -20,14 +20,13 @@ def recent(table: RunTable, wanted: Mask, most: int = MOST_LISTED) -> Places:
     Args:
         wanted: (n,) which runs of the table may be listed.
     """
-    gathered: list[Places] = []
+    gathered = np.zeros(len(wanted), np.bool_)  # np.unique would import numpy.ma, in 15 ms
     for study in table.studies():
         places = table.places(study.run_ids)
-        gathered.append(places[wanted[places]])
-        if sum(map(len, gathered)) >= most:
+        gathered[places[wanted[places]]] = True
+        if np.count_nonzero(gathered) >= most:
             break
-    places = np.unique(np.concatenate(gathered)) if gathered else np.array([], np.int64)
-    return table.latest(places, "started", most)
+    return table.latest(np.flatnonzero(gathered), "started", most)
 
 
 def found(table: RunTable, wanted: Mask, text: str, most: int = MOST_FOUND) -> Places:

@@ -16,8 +16,8 @@ _SMALL, _LARGE = 16, 24
 class LightIcon(QLabel):
     """The sign of a level: another shape for each, in its colour."""
 
-    def __init__(self, level: str, side: int = _SMALL) -> None:
-        super().__init__()
+    def __init__(self, level: str, side: int = _SMALL, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         self._level, self._side = level, side
         self.setFixedWidth(side)
         theme.current().changed.connect(self._recolour)
@@ -38,11 +38,11 @@ class LightIcon(QLabel):
 class SummaryBanner(QFrame):
     """The overall light and its sentence; hidden while there is nothing to say."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         self.setObjectName("message")
-        self._icon = LightIcon("unknown", _LARGE)
-        self.text = QLabel()
+        self._icon = LightIcon("unknown", _LARGE, self)
+        self.text = QLabel(self)
         self.text.setWordWrap(True)
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.text.setAccessibleName("Diagnostics")
@@ -67,12 +67,17 @@ class SummaryBanner(QFrame):
 class TrafficLight(QWidget):
     """A heading above one light per check, or per whatever else is judged."""
 
-    def __init__(self, lights: Sequence[Light], title: str = "Diagnostics") -> None:
-        super().__init__()
+    def __init__(
+        self,
+        lights: Sequence[Light],
+        parent: QWidget | None = None,
+        title: str = "Diagnostics",
+    ) -> None:
+        super().__init__(parent)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
-        heading = QLabel(title)
+        heading = QLabel(title, self)
         heading.setProperty("role", "heading")
         column.addWidget(heading)
         grid = QGridLayout()
@@ -81,21 +86,21 @@ class TrafficLight(QWidget):
         grid.setColumnStretch(1, 1)
         column.addLayout(grid)
         for light in lights:
-            _add(grid, light)
+            _add(self, grid, light)
 
 
-def _add(grid: QGridLayout, light: Light) -> None:
+def _add(host: QWidget, grid: QGridLayout, light: Light) -> None:
     row, top = grid.rowCount(), Qt.AlignmentFlag.AlignTop
-    title = QLabel(light.title)
+    title = QLabel(light.title, host)
     title.setWordWrap(True)
     title.setAccessibleDescription(LEVEL_WORDS[light.level])
     if light.level == "unknown":
         title.setProperty("role", "muted")
-    grid.addWidget(LightIcon(light.level), row, 0, top)
+    grid.addWidget(LightIcon(light.level, parent=host), row, 0, top)
     grid.addWidget(title, row, 1, top)
     below = [text for text in (_state(light), light.words) if text]
     if below:
-        words = QLabel("\n".join(below))
+        words = QLabel("\n".join(below), host)
         words.setProperty("role", "small")
         words.setWordWrap(True)
         words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)

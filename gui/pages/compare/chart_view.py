@@ -12,21 +12,29 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QSplitter, QVBoxLayout, QWidg
 from engine.errors import CrumpleError
 from engine.store import ResultRow, Store
 from gui.bridge.results_thread import ResultsThread
+from gui.widgets.card import Card
 
 T = TypeVar("T")
 
 
 class ChartView(QWidget):
-    """A chart with what is needed beside it; ``controls`` stands above it in the page.
+    """A chart with what is needed beside it.
 
     What it shows is made on the thread of the results; ``told`` says when it is there, and what
     was asked for before something newer is never shown.
 
+    Args:
+        results: the thread that reads.
+        charts: holds the view.
+        controls: holds what stands above it in the page.
+
     Attributes:
-        id: in the settings.
+        id: in the settings, and of the page.
         title: on its button.
         kind: of the figure for print (``crumple chart --kind``).
         figure: what that figure shows, in words.
+        controls: what stands above it in the page.
+        boxes: the fields there, from left to right.
 
     Signals:
         picked: the run ids of what was clicked.
@@ -45,23 +53,25 @@ class ChartView(QWidget):
     told = Signal()
     refused = Signal(object)
 
-    def __init__(self, results: ResultsThread, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, results: ResultsThread, charts: QWidget, controls: QWidget) -> None:
+        super().__init__(charts)
         self._results = results
         self.waiting = False
-        self.controls = QWidget()
+        self.controls = QWidget(controls)
+        self.boxes: list[QWidget] = []
         row = QHBoxLayout(self.controls)
         row.setContentsMargins(0, 0, 0, 0)
         row.addStretch()
 
     def add_control(self, text: str, widget: QWidget) -> None:
         """Put a control with its label above the chart."""
-        label = QLabel(text)
+        label = QLabel(text, self.controls)
         label.setBuddy(widget)
         row = self.controls.layout()
         assert row is not None
         row.addWidget(label)
         row.addWidget(widget)
+        self.boxes.append(widget)
 
     def show_rows(self, rows: Sequence[ResultRow]) -> None:
         """Draw these finished runs."""
@@ -111,16 +121,23 @@ class ChartView(QWidget):
         """Write what should survive a restart."""
 
 
-def beside(chart: QWidget, *side: QWidget) -> QSplitter:
-    """A chart with a column at its right whose first widget takes the room."""
-    right = QWidget()
-    column = QVBoxLayout(right)
-    column.setContentsMargins(0, 0, 0, 0)
-    for number, widget in enumerate(side):
-        column.addWidget(widget, 0 if number else 1)
-    splitter = QSplitter(Qt.Orientation.Horizontal)
-    splitter.addWidget(chart)
-    splitter.addWidget(right)
-    splitter.setStretchFactor(0, 1)
-    splitter.setSizes([780, 312])
-    return splitter
+class ChartSplit(QSplitter):
+    """A chart with a column at its right.
+
+    Attributes:
+        card: for the chart.
+        side: holds what is in the column.
+    """
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(Qt.Orientation.Horizontal, parent)
+        self.card, self.side = Card(self), QWidget(self)
+
+    def stack(self, *side: QWidget) -> None:
+        """Lay these into the column; the first one takes the room."""
+        column = QVBoxLayout(self.side)
+        column.setContentsMargins(0, 0, 0, 0)
+        for number, widget in enumerate(side):
+            column.addWidget(widget, 0 if number else 1)
+        self.setStretchFactor(0, 1)
+        self.setSizes([780, 312])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from itertools import pairwise
+from typing import Any, TypeVar
 
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
@@ -40,6 +41,10 @@ from gui.widgets.note_line import NoteLine
 from gui.widgets.run_filter import FilterError, RunFilter, parse
 from gui.widgets.study_box import StudyBox
 
+V = TypeVar("V", bound=ChartView)
+
+VIEWS: tuple[type[ChartView], ...] = (TradeoffView, SecurityView, TransferView)
+"""In the order of their buttons; each is made when it is shown first."""
 MOST_RUNS = 10_000
 """More are no picture for anybody, and would keep the window waiting for each frame of it."""
 _TOO_MANY = (
@@ -76,32 +81,35 @@ class ComparePage(Page):
         self._only: tuple[int, ...] = ()
         self._by_hand = False
         self._filter = RunFilter()
-        self.studies = StudyBox()
-        self.filter_line = FilterLine("attack=pgd")
-        self.filter_note = NoteLine("Filter message")
-        self.only_button = QPushButton()
-        self.export_button = QPushButton("Export")
-        self.export_menu = ExportMenu(context.store.path, self.view, self.studies.study, self)
-        self.tradeoff = TradeoffView(context.results)
-        self.security = SecurityView(context.results)
-        self.transfer = TransferView(context.results)
-        self.views: tuple[ChartView, ...] = (self.tradeoff, self.security, self.transfer)
+        self.studies = StudyBox(self)
+        self.filter_line = FilterLine("attack=pgd", self)
+        self.only_button = QPushButton(self)
         self.switch = QButtonGroup(self)
-        self.charts, self.controls = QStackedWidget(), QStackedWidget()
-        self.table = DifferenceTable(context.results)
-        self.stack = QStackedWidget()
+        for number, kind in enumerate(VIEWS):
+            self.switch.addButton(QPushButton(kind.title, self), number)
+        self.controls = QStackedWidget(self)
+        self.stack = QStackedWidget(self)
+        self.content = QSplitter(Qt.Orientation.Vertical, self.stack)
+        self.charts = QStackedWidget(self.content)
+        self.export_button = QPushButton("Export", self)
+        self.export_menu = ExportMenu(context.store.path, self.view, self.studies.study, self)
+        self.table = DifferenceTable(context.results, self.content)
+        self.filter_note = NoteLine("Filter message", self)
         self.empty = EmptyState(
             "compare",
             "Nothing to compare yet. Finished runs are drawn here, robust accuracy against size.",
             (("New study", lambda: self.go.emit("new", None)),),
+            self.stack,
         )
         self.no_match = EmptyState(
             "filter",
             "No finished run matches the filter and the study.",
             (("Show all runs", self.show_all),),
+            self.stack,
         )
-        self.reading = EmptyState("compare", "Reading the runs…")
-        self.too_many, self.trouble = EmptyState("filter", ""), EmptyState("failed", "")
+        self.reading = EmptyState("compare", "Reading the runs…", parent=self.stack)
+        self.too_many = EmptyState("filter", "", parent=self.stack)
+        self.trouble = EmptyState("failed", "", parent=self.stack)
         self._build()
         self._connect()
         self._restore()
@@ -114,7 +122,9 @@ class ComparePage(Page):
         top.addWidget(self.studies, 1)
         top.addWidget(self.filter_line, 2)
         top.addWidget(self.only_button)
-        self.content = self._content()
+        self.content.setStretchFactor(0, 1)
+        self.content.setSizes([400, 224])
+        self.content.setChildrenCollapsible(False)
         for widget in (
             self.reading,
             self.content,
@@ -134,29 +144,44 @@ class ComparePage(Page):
     def _switches(self) -> QHBoxLayout:
         """Which chart, and the controls of that chart."""
         row = QHBoxLayout()
-        for number, view in enumerate(self.views):
-            button = QPushButton(view.title)
+        for button in self.switch.buttons():
             button.setCheckable(True)
-            button.setAccessibleName(f"Chart: {view.title}")
-            self.switch.addButton(button, number)
+            button.setAccessibleName(f"Chart: {button.text()}")
             row.addWidget(button)
-            self.charts.addWidget(view)
-            self.controls.addWidget(view.controls)
         self.controls.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)
         row.addStretch()
         row.addWidget(self.controls)
         row.addWidget(self.export_button)
-        self.switch.buttons()[0].setChecked(True)
         return row
 
-    def _content(self) -> QSplitter:
-        content = QSplitter(Qt.Orientation.Vertical)
-        content.addWidget(self.charts)
-        content.addWidget(self.table)
-        content.setStretchFactor(0, 1)
-        content.setSizes([400, 224])
-        content.setChildrenCollapsible(False)
-        return content
+    @cached_property
+    def tradeoff(self) -> TradeoffView:
+        """The runs along two axes."""
+        return self._made(TradeoffView)
+
+    @cached_property
+    def security(self) -> SecurityView:
+        """Their security curves."""
+        return self._made(SecurityView)
+
+    @cached_property
+    def transfer(self) -> TransferView:
+        """What each makes of the examples of the others."""
+        return self._made(TransferView)
+
+    def _made(self, kind: type[V]) -> V:
+        """A view in its place, with what was chosen in it last time."""
+        view = kind(self.context.results, self.charts, self.controls)
+        self.charts.addWidget(view)
+        self.controls.addWidget(view.controls)
+        for before, box in pairwise((self.switch.buttons()[-1], *view.boxes)):
+            QWidget.setTabOrder(before, box)
+        view.restore(self.context.settings)
+        view.picked.connect(self.table.choose)
+        view.new_study.connect(lambda: self.go.emit("new", None))
+        view.told.connect(partial(self._told, view))
+        view.refused.connect(lambda error: self._tell_trouble(str(error)))
+        return view
 
     def _connect(self) -> None:
         self.studies.chosen.connect(self._study_chosen)
@@ -165,25 +190,18 @@ class ComparePage(Page):
         self.export_button.setMenu(self.export_menu)
         self.export_menu.notify.connect(self.notify)
         self.switch.idToggled.connect(self._switched)
-        for view in self.views:
-            view.picked.connect(self.table.choose)
-            view.new_study.connect(lambda: self.go.emit("new", None))
-            view.told.connect(partial(self._told, view))
-            view.refused.connect(lambda error: self._tell_trouble(str(error)))
         self.table.chosen.connect(self._on_chosen)
         self.table.refused.connect(lambda error: self.notify.emit(Message.of(error)))
         self.table.activated.connect(self._inspect)
 
     def _restore(self) -> None:
         settings = self.context.settings
+        ids, stored = [kind.id for kind in VIEWS], str(settings.value("compare/chart") or "")
+        self.switch.button(ids.index(stored) if stored in ids else 0).setChecked(True)
         self.studies.read(self.context.store)
         self._by_hand = settings.contains("compare/study")
         self.studies.choose(str(settings.value("compare/study") or "") or None)
         self.filter_line.set_now(str(settings.value("compare/filter") or ""))
-        for number, view in enumerate(self.views):
-            view.restore(settings)
-            if view.id == str(settings.value("compare/chart") or ""):
-                self.switch.button(number).setChecked(True)
 
     def save_state(self) -> None:
         settings = self.context.settings
@@ -191,8 +209,9 @@ class ComparePage(Page):
             settings.setValue("compare/study", self.studies.study() or "")
         settings.setValue("compare/filter", self.filter_line.text())
         settings.setValue("compare/chart", self.view().id)
-        for view in self.views:
-            view.save_state(settings)
+        for kind in VIEWS:
+            if kind.id in vars(self):  # in another one nothing was chosen
+                self._view(kind).save_state(settings)
 
     # -- what is compared ------------------------------------------------------------------
 
@@ -283,7 +302,9 @@ class ComparePage(Page):
             self._runs = runs
             self._draw()
             self.table.show_rows(runs.rows, runs.references)
-        elif self.view() is self.transfer:  # pairs are judged without a change of their runs
+        elif isinstance(
+            self.view(), TransferView
+        ):  # pairs are judged without a change of their runs
             self._draw()
         self._read()  # what changed meanwhile, if anything did
 
@@ -328,12 +349,16 @@ class ComparePage(Page):
 
     def view(self) -> ChartView:
         """The chart in sight."""
-        return self.views[self.switch.checkedId()]
+        return self._view(VIEWS[self.switch.checkedId()])
 
-    def _switched(self, number: int, checked: bool) -> None:
+    def _view(self, kind: type[ChartView]) -> ChartView:
+        view: ChartView = getattr(self, kind.id)
+        return view
+
+    def _switched(self, _number: int, checked: bool) -> None:
         if checked:
-            self.charts.setCurrentIndex(number)
-            self.controls.setCurrentIndex(number)
+            self.charts.setCurrentWidget(self.view())
+            self.controls.setCurrentWidget(self.view().controls)
             self._draw()
 
     def _draw(self) -> None:

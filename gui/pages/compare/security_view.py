@@ -14,7 +14,7 @@ from engine.report.identity import attack_name
 from engine.report.security import Panel, SecurityLine
 from engine.store import DistanceRow, ResultRow
 from gui.bridge.results_thread import ResultsThread
-from gui.pages.compare.chart_view import ChartView, beside
+from gui.pages.compare.chart_view import ChartSplit, ChartView
 from gui.pages.compare.picture import save_picture
 from gui.pages.compare.security_data import (
     NamedPanel,
@@ -24,7 +24,6 @@ from gui.pages.compare.security_data import (
     write_security_csv,
 )
 from gui.pages.compare.series_list import SeriesList
-from gui.widgets.card import Card
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.note_line import NoteLine
 
@@ -40,27 +39,30 @@ class SecurityView(ChartView):
     kind = "security"
     figure = "security curves"
 
-    def __init__(self, results: ResultsThread, parent: QWidget | None = None) -> None:
-        super().__init__(results, parent)
+    def __init__(self, results: ResultsThread, charts: QWidget, controls: QWidget) -> None:
+        super().__init__(results, charts, controls)
         self._rows: Sequence[ResultRow] = ()
         self._samples: dict[int, Sequence[DistanceRow]] = {}  # of the thread that reads
         self._panels: list[NamedPanel] = []
         self._norm = ""
-        self.norm_box = QComboBox()
+        self.norm_box = QComboBox(self.controls)
         self.norm_box.setAccessibleName("Norm")
         self.norm_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
-        self._card = Card()
-        self.series = SeriesList(markers=False)
-        self.values = NoteLine("Values under the pointer")
-        self.note = NoteLine("Note on the chart")
+        self.stack = QStackedWidget(self)
+        self._split = ChartSplit(self.stack)
+        side = self._split.side
+        self.series = SeriesList(side, markers=False)
+        self.values = NoteLine("Values under the pointer", side)
+        self.note = NoteLine("Note on the chart", side)
+        self._split.stack(self.series, self.values, self.note)
         self.empty = EmptyState(
             "compare",
             "No run here has distances. Add a minimum-norm attack such as fmn, ddn, cw-l2 or "
             "deepfool to the study: one run of it gives the robust accuracy at every eps.",
             (("New study", self.new_study.emit),),
+            self.stack,
         )
-        self.stack = QStackedWidget()
-        self.stack.addWidget(beside(self._card, self.series, self.values, self.note))
+        self.stack.addWidget(self._split)
         self.stack.addWidget(self.empty)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -74,7 +76,7 @@ class SecurityView(ChartView):
         """Made with the first curves, when the page is in sight: it takes longer than a frame."""
         from gui.pages.compare.security_chart import SecurityChart
 
-        chart = self._card.hold(SecurityChart())
+        chart = self._split.card.hold(SecurityChart())
         chart.clicked.connect(lambda run_id: self.picked.emit([run_id]))
         chart.pointed.connect(self._tell_values)
         return chart

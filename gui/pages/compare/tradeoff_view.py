@@ -16,11 +16,10 @@ from engine.store import ResultRow
 from gui.base import theme
 from gui.base.words import run_count
 from gui.bridge.results_thread import ResultsThread
-from gui.pages.compare.chart_view import ChartView, beside
+from gui.pages.compare.chart_view import ChartSplit, ChartView
 from gui.pages.compare.picture import save_picture
 from gui.pages.compare.series_list import SeriesList
 from gui.pages.compare.tradeoff_csv import write_csv
-from gui.widgets.card import Card
 from gui.widgets.note_line import NoteLine
 
 if TYPE_CHECKING:  # pyqtgraph takes long to import, and comes with the first chart
@@ -53,18 +52,20 @@ class TradeoffView(ChartView):
     kind = "pareto"
     figure = "trade-off"
 
-    def __init__(self, results: ResultsThread, parent: QWidget | None = None) -> None:
-        super().__init__(results, parent)
+    def __init__(self, results: ResultsThread, charts: QWidget, controls: QWidget) -> None:
+        super().__init__(results, charts, controls)
         self._rows: Sequence[ResultRow] = ()
         self._drawn = Tradeoff(X_AXES[0], Y_AXES[0], [], ())
         self._markers: dict[str, str] = {}
-        self.x_box, self.y_box = _axis_box("X axis", X_AXES), _axis_box("Y axis", Y_AXES)
-        self._card = Card()
-        self.series = SeriesList()
-        self.note = NoteLine("Note on the chart")
+        self.x_box = _axis_box("X axis", X_AXES, self.controls)
+        self.y_box = _axis_box("Y axis", Y_AXES, self.controls)
+        self._split = ChartSplit(self)
+        self.series = SeriesList(self._split.side)
+        self.note = NoteLine("Note on the chart", self._split.side)
+        self._split.stack(self.series, self.note)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(beside(self._card, self.series, self.note))
+        layout.addWidget(self._split)
         self.add_control("&x", self.x_box)
         self.add_control("&y", self.y_box)
         for box in (self.x_box, self.y_box):
@@ -76,7 +77,7 @@ class TradeoffView(ChartView):
         """Made with the first runs, when the page is in sight: it takes longer than a frame."""
         from gui.pages.compare.compare_chart import CompareChart
 
-        chart = self._card.hold(CompareChart())
+        chart = self._split.card.hold(CompareChart())
         chart.clicked.connect(lambda run_id: self.picked.emit([run_id]))
         return chart
 
@@ -139,8 +140,8 @@ class TradeoffView(ChartView):
         settings.setValue("compare/y", self.y_box.currentData().id)
 
 
-def _axis_box(name: str, axes: tuple[Axis, ...]) -> QComboBox:
-    box = QComboBox()
+def _axis_box(name: str, axes: tuple[Axis, ...], parent: QWidget) -> QComboBox:
+    box = QComboBox(parent)
     box.setAccessibleName(name)
     for axis in axes:
         box.addItem(axis.title, axis)

@@ -47,30 +47,31 @@ class TransferView(ChartView):
     kind = "transfer"
     figure = "transfer rates"
 
-    def __init__(self, results: ResultsThread, parent: QWidget | None = None) -> None:
-        super().__init__(results, parent)
+    def __init__(self, results: ResultsThread, charts: QWidget, controls: QWidget) -> None:
+        super().__init__(results, charts, controls)
         self._rows: Sequence[ResultRow] = ()
         self._found = Transfers()
         self._attack = ""
-        self.attack_box, self.measure_box = QComboBox(), QComboBox()
+        self.attack_box, self.measure_box = QComboBox(self.controls), QComboBox(self.controls)
         self.attack_box.setAccessibleName("Attack")
         self.attack_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.measure_box.setAccessibleName("Measure")
         for measure in MEASURES:
             self.measure_box.addItem(measure.title, measure)
         self.model = TransferModel(self)
-        self.table = _heat_table(self.model)
-        self.note = NoteLine("Note on the matrix")
-        self.empty = EmptyState("compare", _ALONE, (("New study", self.new_study.emit),))
-        self.stack = QStackedWidget()
-        self._lay_out()
+        self.stack = QStackedWidget(self)
+        content = QWidget(self.stack)
+        self.table = _heat_table(self.model, content)
+        self.note = NoteLine("Note on the matrix", content)
+        buttons = (("New study", self.new_study.emit),)
+        self.empty = EmptyState("compare", _ALONE, buttons, self.stack)
+        self._lay_out(content)
         self.attack_box.currentIndexChanged.connect(self._attack_chosen)
         self.measure_box.currentIndexChanged.connect(self._draw)
         self.table.clicked.connect(self._pick)
         self.table.activated.connect(self._pick)
 
-    def _lay_out(self) -> None:
-        content = QWidget()
+    def _lay_out(self, content: QWidget) -> None:
         column = QVBoxLayout(content)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.table, 1)
@@ -156,8 +157,8 @@ class TransferView(ChartView):
         settings.setValue("compare/measure", self.measure_box.currentData().column)
 
 
-def _heat_table(model: TransferModel) -> QTableView:
-    table = QTableView()
+def _heat_table(model: TransferModel, parent: QWidget) -> QTableView:
+    table = QTableView(parent)
     table.setModel(model)
     table.setAccessibleName("Transfer matrix: sources down, targets across")
     table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)

@@ -36,11 +36,11 @@ class ExamplePanel(QFrame):
         self.setProperty("card", True)
         self._shown: tuple[KeptImages, int] | None = None
         self.viewport = Viewport(self)
-        self.views = {key: ImageView(title, self.viewport) for key, title in _TITLES.items()}
-        self.captions = {key: QLabel() for key in _TITLES if key != "delta"}
-        self.amplification = QSlider(Qt.Orientation.Horizontal)
-        self.factor_label = QLabel()
-        self.absolute = QCheckBox("absolute")
+        self.views = {key: ImageView(title, self.viewport, self) for key, title in _TITLES.items()}
+        self.captions = {key: QLabel(self) for key in _TITLES if key != "delta"}
+        self.amplification = QSlider(Qt.Orientation.Horizontal, self)
+        self.factor_label = QLabel(self)
+        self.absolute = QCheckBox("absolute", self)
         self._build()
         self.amplification.valueChanged.connect(self._on_change)
         self.absolute.toggled.connect(self._on_change)
@@ -61,7 +61,7 @@ class ExamplePanel(QFrame):
         grid.setContentsMargins(16, 12, 16, 12)
         grid.setSpacing(8)
         for column, (key, title) in enumerate(_TITLES.items()):
-            head = QLabel(title)
+            head = QLabel(title, self)
             head.setProperty("role", "heading")
             grid.addWidget(head, 0, column, Qt.AlignmentFlag.AlignCenter)
             grid.addWidget(self.views[key], 1, column)

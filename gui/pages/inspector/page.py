@@ -64,30 +64,36 @@ class InspectorPage(Page):
         self._trouble = ""
         self.examples: KeptImages | None = None
         self.place: int | None = None
-        self.runs = RunBox(context.runs.table, self._offered, _title)
-        self.shown, self.order = QComboBox(), QComboBox()
-        self.previous, self.next = QPushButton("Previous"), QPushButton("Next")
-        self.position = QLabel()
-        self.sheet_button = QPushButton("Save sheet...")
+        self.runs = RunBox(context.runs.table, self._offered, _title, self)
+        self.shown, self.order = QComboBox(self), QComboBox(self)
+        self.previous, self.next = QPushButton("Previous", self), QPushButton("Next", self)
+        self.position = QLabel(self)
+        self.sheet_button = QPushButton("Save sheet...", self)
         self.model = ExamplesModel(self)
-        self.list = Thumbnails()
-        self.evidence = SummaryBanner()
-        self.panel = ExamplePanel()
-        self.figures = FiguresPanel(_FIGURES)
-        self.same = SameImageTable(context.results)
-        self.stack, self.grid_stack = QStackedWidget(), QStackedWidget()
+        self.evidence = SummaryBanner(self)
+        self.stack = QStackedWidget(self)
+        self.content = QSplitter(Qt.Orientation.Horizontal, self.stack)
+        self.grid_stack = QStackedWidget(self.content)
+        self.list = Thumbnails(self.grid_stack)
+        self.no_match = QLabel("No image of this kind.", self.grid_stack)
+        right = QWidget(self.content)
+        self.panel = ExamplePanel(right)
+        self.figures = FiguresPanel(_FIGURES, parent=right)
+        self.same = SameImageTable(context.results, right)
         self.no_images = EmptyState(
             "inspector",
             "",
             (("New study", lambda: self.go.emit("new", None)),),
+            self.stack,
         )
         self.no_runs = EmptyState(
             "inspector",
             "No run has images yet. Finished runs keep examples that can be looked at here.",
             (("New study", lambda: self.go.emit("new", None)),),
+            self.stack,
         )
-        self.reading = EmptyState("inspector", READING)
-        self.no_match = QLabel("No image of this kind.")
+        self.reading = EmptyState("inspector", READING, parent=self.stack)
+        self._lay_out_content(right)
         self._build()
         self._connect()
         self._restore()
@@ -119,7 +125,7 @@ class InspectorPage(Page):
         for widget in (self.shown, self.order, self.previous, self.position, self.next):
             top.addWidget(widget)
         top.addWidget(self.sheet_button)
-        for part in (self._content(), self.no_images, self.no_runs, self.reading):
+        for part in (self.content, self.no_images, self.no_runs, self.reading):
             self.stack.addWidget(part)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -127,12 +133,12 @@ class InspectorPage(Page):
         layout.addWidget(self.evidence)
         layout.addWidget(self.stack, 1)
 
-    def _content(self) -> QSplitter:
+    def _lay_out_content(self, right: QWidget) -> None:
         self.no_match.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.no_match.setProperty("role", "muted")
         self.grid_stack.addWidget(self.list)
         self.grid_stack.addWidget(self.no_match)
-        heading = QLabel("Same image, same attack, other runs")
+        heading = QLabel("Same image, same attack, other runs", right)
         heading.setProperty("role", "heading")
         others = QVBoxLayout()
         others.addWidget(heading)
@@ -140,18 +146,13 @@ class InspectorPage(Page):
         lower = QHBoxLayout()
         lower.addWidget(self.figures, 1)
         lower.addLayout(others, 2)
-        right = QWidget()
         column = QVBoxLayout(right)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.panel, 3)
         column.addLayout(lower, 2)
-        content = QSplitter(Qt.Orientation.Horizontal)
-        content.addWidget(self.grid_stack)
-        content.addWidget(right)
-        content.setStretchFactor(1, 1)
-        content.setSizes([280, 880])
-        content.setChildrenCollapsible(False)
-        return content
+        self.content.setStretchFactor(1, 1)
+        self.content.setSizes([280, 880])
+        self.content.setChildrenCollapsible(False)
 
     def _connect(self) -> None:
         self.runs.chosen.connect(self._chosen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QListView
+from PySide6.QtWidgets import QListView, QWidget
 
 from gui.pages.inspector.examples_model import GAP, SIDE
 
@@ -20,8 +20,8 @@ STEPS = {
 class Thumbnails(QListView):
     """The grid of images; leaves the keys that step through images to the page."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         self.setAccessibleName("Images")
         self.setProperty("card", True)
         self.setViewMode(QListView.ViewMode.IconMode)

@@ -63,13 +63,13 @@ class ViewSwitch(QWidget):
 
     chosen = Signal(str)
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(0)
         self._group = QButtonGroup(self)
-        self.buttons = {TRAINING: QPushButton("Training"), ATTACK: QPushButton("Attack")}
+        self.buttons = {view: QPushButton(view.capitalize(), self) for view in (TRAINING, ATTACK)}
         tips = ("How the steps of the recipe were trained.", "How the attack breaks the variant.")
         for (view, button), tip in zip(self.buttons.items(), tips, strict=True):
             button.setCheckable(True)
@@ -91,12 +91,16 @@ class LiveBoard(QWidget):
 
     Charts take longer to make than a frame may take. Each is made when it is asked for, or by one
     of the next frames once it is in sight.
+
+    Args:
+        switch: stands beside the board.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.figures = FiguresPanel(_FIGURES, big="robust")
-        self.switch = ViewSwitch()
+    def __init__(self, switch: ViewSwitch, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.figures = FiguresPanel(_FIGURES, "robust", self)
+        self.switch = switch
+        self.switch.hide()  # until it is known that the run trains
         self.view = ATTACK
         self._state: LiveState | None = None
         self._name, self._behind = "", tuple[Earlier, ...]()
@@ -160,7 +164,7 @@ class LiveBoard(QWidget):
     @cached_property
     def training_figures(self) -> FiguresPanel:
         """The figures of the training."""
-        return FiguresPanel(_TRAINING_FIGURES, big="robust")
+        return FiguresPanel(_TRAINING_FIGURES, "robust", self)
 
     def _placed(self, name: str, chart: P) -> P:
         """A chart that was just made, in its card, with what is known of the run."""

@@ -29,7 +29,7 @@ from gui.base import file_dialogs
 from gui.base.model_names import model_title
 from gui.base.page_context import PageContext
 from gui.pages.base import Page
-from gui.pages.live.board import TRAINING, LiveBoard
+from gui.pages.live.board import TRAINING, LiveBoard, ViewSwitch
 from gui.pages.live.run_reader import READING, RunReader
 from gui.pages.live.state import Earlier, LiveState
 from gui.pages.live.training_state import (
@@ -66,18 +66,20 @@ class LivePage(Page):
         self.timer = QTimer(self)
         self.timer.setInterval(FRAME_MS)
         self.timer.timeout.connect(self.draw)
-        self.runs = RunBox(context.runs.table, self._offered, _full_title)
-        self.follow = QCheckBox("Follow newest")
-        self.pause = QPushButton("Pause drawing")
-        self.export_button = QPushButton("Export")
-        self.board = LiveBoard()
+        self.runs = RunBox(context.runs.table, self._offered, _full_title, self)
+        switch = ViewSwitch(self)
+        self.follow = QCheckBox("Follow newest", self)
+        self.pause = QPushButton("Pause drawing", self)
+        self.export_button = QPushButton("Export", self)
+        self.stack = QStackedWidget(self)
+        self.board = LiveBoard(switch, self.stack)
         self.empty = EmptyState(
             "live",
             "Nothing has run yet. Start a study and its attack curves are drawn here.",
             (("New study", lambda: self.go.emit("new", None)),),
+            self.stack,
         )
-        self.planning = EmptyState("live", "")
-        self.stack = QStackedWidget()
+        self.planning = EmptyState("live", "", parent=self.stack)
         self._build()
         self._connect()
         self.follow.setChecked(str(context.settings.value("live/follow", "true")) == "true")

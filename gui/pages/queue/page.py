@@ -48,14 +48,16 @@ class QueuePage(Page):
         super().__init__(context, parent)
         self.model = QueueModel(context.runs.table, self)
         self._seen: int | None = None
-        self.table = RunView(self.model)
-        self.summary = QLabel()
-        self.pause_button = TextButton("pause", "Pause")
-        self.cancel_button = TextButton("stop", "Cancel")
-        self.retry_button = TextButton("retry", "Retry")
-        self.front_button = TextButton("first", "To the front")
-        self.end_button = TextButton("last", "To the end")
-        self.hide_finished = QCheckBox("Hide finished")
+        self._stack = QStackedWidget(self)
+        self._filled = QWidget(self._stack)
+        self.pause_button = TextButton("pause", "Pause", self._filled)
+        self.cancel_button = TextButton("stop", "Cancel", self._filled)
+        self.retry_button = TextButton("retry", "Retry", self._filled)
+        self.front_button = TextButton("first", "To the front", self._filled)
+        self.end_button = TextButton("last", "To the end", self._filled)
+        self.hide_finished = QCheckBox("Hide finished", self._filled)
+        self.summary = QLabel(self._filled)
+        self.table = RunView(self.model, self._filled)
         self.empty = EmptyState(
             "queue",
             _EMPTY,
@@ -63,8 +65,8 @@ class QueuePage(Page):
                 ("New study", lambda: self.go.emit("new", None)),
                 ("Load the example", lambda: self.go.emit("new", paths.example_study())),
             ),
+            self._stack,
         )
-        self._stack = QStackedWidget()
         self._set_up_table()
         self._lay_out()
         self._connect()
@@ -96,13 +98,12 @@ class QueuePage(Page):
         self.summary.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.summary.setWordWrap(True)
         self.summary.setProperty("role", "muted")
-        filled = QWidget()
-        column = QVBoxLayout(filled)
+        column = QVBoxLayout(self._filled)
         column.setContentsMargins(0, 0, 0, 0)
         column.addLayout(bar)
         column.addWidget(self.table, 1)
         self.setFocusProxy(self.table)
-        self._stack.addWidget(filled)
+        self._stack.addWidget(self._filled)
         self._stack.addWidget(self.empty)
         page = QVBoxLayout(self)
         page.setContentsMargins(0, 0, 0, 0)

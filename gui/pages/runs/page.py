@@ -48,24 +48,27 @@ class RunsPage(Page):
         self._seen: tuple[int, str | None] | None = None
         self._wanted: list[int] = []  # runs to select, once they have been read
         self._done = ""  # what was written last, until another run is selected
-        self.studies = StudyBox()
-        self.filter_line = FilterLine("attack=pgd robust>30")
-        self.filter_note = NoteLine("Filter message")
-        self.table = RunsTable(context.runs.table, context.settings)
-        self.note = NoteLine("Runs message")
-        self.tag_line = LineEdit()
-        self.stack = QStackedWidget()
+        self.studies = StudyBox(self)
+        self.filter_line = FilterLine("attack=pgd robust>30", self)
+        self.columns_button = QPushButton("Columns", self)
+        self.stack = QStackedWidget(self)
+        self.table = RunsTable(context.runs.table, context.settings, self.stack)
+        self.filter_note = NoteLine("Filter message", self)
+        self.note = NoteLine("Runs message", self)
+        self.tag_line = LineEdit(self)
         self.empty = EmptyState(
             "runs",
             "No runs yet. A run is one variant of a model under one attack.",
             (("New study", lambda: self.go.emit("new", None)),),
+            self.stack,
         )
         self.no_match = EmptyState(
             "filter",
             "No run matches the filter and the study.",
             (("Show all runs", self.clear_filter),),
+            self.stack,
         )
-        self.reading = EmptyState("runs", "Reading the runs…")
+        self.reading = EmptyState("runs", "Reading the runs…", parent=self.stack)
         self._build()
         self._connect()
         self._restore()
@@ -74,7 +77,7 @@ class RunsPage(Page):
     # -- layout ----------------------------------------------------------------------------
 
     def _build(self) -> None:
-        columns = QPushButton("Columns")
+        columns = self.columns_button
         columns.setToolTip("Choose which columns are shown.")
         columns.clicked.connect(lambda: self._columns_menu(columns))
         top = QHBoxLayout()
@@ -96,11 +99,15 @@ class RunsPage(Page):
         self.tag_line.setPlaceholderText("Tags, separated by commas; Enter to apply")
         self.tag_line.hide()
         self.buttons = {
-            "compare": _button("Compare", "Draw the selected runs.", self._compare),
-            "inspect": _button("Inspect", "Look at the images of a run (Enter).", self._inspect),
-            "tag": _button("Tag", "Give the selected runs tags (T).", self._start_tagging),
-            "delete": _button("Delete", "Hide the selected runs (Del); can be undone.", self._hide),
-            "export": QPushButton("Export"),
+            "compare": self._button("Compare", "Draw the selected runs.", self._compare),
+            "inspect": self._button(
+                "Inspect", "Look at the images of a run (Enter).", self._inspect
+            ),
+            "tag": self._button("Tag", "Give the selected runs tags (T).", self._start_tagging),
+            "delete": self._button(
+                "Delete", "Hide the selected runs (Del); can be undone.", self._hide
+            ),
+            "export": QPushButton("Export", self),
         }
         menu = QMenu(self)
         for suffix in _FORMATS:
@@ -114,6 +121,12 @@ class RunsPage(Page):
         for button in self.buttons.values():
             bottom.addWidget(button)
         return bottom
+
+    def _button(self, text: str, hint: str, slot: Any) -> QPushButton:
+        button = QPushButton(text, self)
+        button.setToolTip(hint)
+        button.clicked.connect(slot)
+        return button
 
     def _connect(self) -> None:
         self.studies.chosen.connect(self._study_chosen)
@@ -353,10 +366,3 @@ class RunsPage(Page):
             lambda _: self.notify.emit(Message(text, level="ok")),
             lambda error: self.notify.emit(Message.of(error)),
         )
-
-
-def _button(text: str, hint: str, slot: Any) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(hint)
-    button.clicked.connect(slot)
-    return button

@@ -273,6 +273,7 @@ def test_details_open_the_layers_of_the_run(
         writer.put_stage(row["variant_key"], "variant", {**stored(), "steps": steps}, 0.1)
     details = DetailsPanel(full_context)
     qtbot.addWidget(details)
+    details.show()
     details.show_runs([results.flagged])
     said = [label.text() for label in details.findChildren(QLabel)]
     assert {"Cost of the variant", "Storage in bytes", "Work and time"} <= set(said)

@@ -206,6 +206,7 @@ def test_a_page_that_is_not_seen_leaves_the_details_alone(
     window: MainWindow, full_context: PageContext, results: FakeResults, tell: Tell
 ) -> None:
     """Live follows every new run, also while another page is shown."""
+    window.details.show()
     window.show_page("live")
     window.show_page("queue")
     before = window.details.title.text()

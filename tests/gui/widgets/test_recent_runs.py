@@ -14,6 +14,7 @@ from engine.store.run_changes import read_changes
 from engine.store.run_table import RunTable
 from gui.widgets.recent_runs import found, recent
 from tests.benchmarks.large_store import queue, study
+from tests.helpers.fresh_process import printed
 
 _RUNS = 6
 
@@ -96,3 +97,17 @@ def test_runs_like_another_share_what_was_asked_for(store: Writer, table: RunTab
             if (other["study"], other["attack"]) == (row["study"], row["attack"])
         ]
         assert sorted(alike) == sorted(expected)
+
+
+def test_no_page_imports_masked_arrays() -> None:
+    """They take longer to import than a page may block the window, and nothing here uses them."""
+    code = (
+        "import sys\n"
+        "from gui.pages import import_pages\n"
+        "import_pages()\n"
+        "from gui.widgets.recent_runs import recent\n"
+        "from tests.helpers.run_tables import table_of\n"
+        "table = table_of([{'run_id': 1, 'study': 'a', 'status': 'finished'}])\n"
+        "print(len(recent(table, table.shown())), 'numpy.ma' in sys.modules)\n"
+    )
+    assert printed(code, without=(), chosen={}) == ["1", "False"]

@@ -22,6 +22,7 @@ from engine.store import Store
 from gui.base import file_dialogs, theme
 from gui.base.page_context import PageContext, make_context
 from gui.bridge.engine_client import QtEngineClient
+from gui.pages.compare.page import VIEWS
 from gui.shell.main_window import MainWindow
 from tests.helpers import curve_store
 from tests.helpers.fakes import FakeEngineClient
@@ -64,7 +65,7 @@ def page_with(harness: PageHarness, chart: str) -> Any:
 
 
 def show(harness: PageHarness, page: Any, chart: str) -> None:
-    place = [view.id for view in page.views].index(chart)
+    place = [kind.id for kind in VIEWS].index(chart)
     QTest.mouseClick(page.switch.button(place), Qt.MouseButton.LeftButton)
     settle(harness, page)
 

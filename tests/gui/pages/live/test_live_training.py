@@ -16,6 +16,7 @@ from engine.specs.study import Run, Study, make_attack, make_step
 from engine.store import RunKeys, Writer
 from engine.store.stage_keys import recipe_key
 from gui.base import file_dialogs, theme
+from gui.pages import page_class
 from gui.pages.live.board import ATTACK, TRAINING
 from gui.pages.live.training_state import Training, expected_epochs, of_records
 from gui.pages.queue.queue_model import PROGRESS, TIME
@@ -123,6 +124,13 @@ def test_a_run_without_training_has_no_switch(harness: PageHarness) -> None:
     page.draw()
     assert not page.board.switch.isVisible()
     assert page.board.view == ATTACK
+
+
+def test_no_switch_is_seen_before_it_is_known_that_the_run_trains(harness: PageHarness) -> None:
+    """Taken away with the first frame, it would move what stands beside it."""
+    page: Any = page_class("live")(harness.context)
+    harness.qtbot.addWidget(page)
+    assert page.board.switch.isHidden()
 
 
 def test_curves_survive_leaving_the_page_and_come_to_one_opened_late(
