@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.attacks.base import Attack
 from engine.attacks.geometry.ball import Threat, norms
 from engine.attacks.losses.logit_scale import span
 from engine.attacks.registry import create
@@ -67,25 +68,61 @@ def run_attack(
         Cancelled: ``should_stop`` returned True.
     """
     spec = make_attack(attack)
-    method = create(spec)
+    return run_method(
+        model,
+        images,
+        labels,
+        create(spec),
+        Threat(spec.norm, spec.eps),
+        view=view,
+        precision=precision,
+        exact="fp32" in spec.traits,
+        seed=seed,
+        observer=observer,
+        should_stop=should_stop,
+    )
+
+
+def run_method(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    method: Attack[Any],
+    threat: Threat,
+    *,
+    view: nn.Module | None = None,
+    precision: str = "auto",
+    exact: bool = False,
+    seed: int = 0,
+    observer: Observer | None = None,
+    should_stop: ShouldStop | None = None,
+) -> AttackResult:
+    """As ``run_attack``, with a search that is made already.
+
+    Args:
+        model, images, labels: as there, and so what is not named here.
+        method: looks for examples.
+        threat: where they may lie.
+        exact: it always searches in fp32.
+    """
     _check_inputs(images, labels)
     view = model if view is None else view
     device = device_of(model, images.device)
-    used = _precision(precision, device, spec)
+    used = _precision(precision, device, always=exact)
     if not len(images):
-        return _empty(images, labels, spec.norm, used)
+        return _empty(images, labels, threat.norm, used)
     with preserved(model, view, seed=seed):
         given = images.detach().clone().to(device)
         # On a CPU in fp32 there is nothing to choose.
-        exact = (used == "bf16" or device.type == "cuda") and rounds(view, given[:1])
-        reduced, used = used == "bf16" and exact, "fp32" if exact else used
+        rounding = (used == "bf16" or device.type == "cuda") and rounds(view, given[:1])
+        reduced, used = used == "bf16" and rounding, "fp32" if rounding else used
         search = Search(
             model,
             view,
             given,
             labels.detach().clone().to(device),
-            Threat(spec.norm, spec.eps),
-            exact=exact,
+            threat,
+            exact=rounding,
             seed=seed,
             observer=observer,
             should_stop=should_stop,
@@ -102,11 +139,11 @@ def run_attack(
         return _result(search, used, images.device)
 
 
-def _precision(asked: str, device: torch.device, spec: AttackSpec) -> str:
+def _precision(asked: str, device: torch.device, *, always: bool) -> str:
     if asked not in ("auto", "fp32", "bf16"):
         raise AttackError(f"precision is {asked!r} but must be auto, fp32 or bf16.")
     wanted = asked == "bf16" or (asked == "auto" and fast_bf16(device))
-    return "bf16" if wanted and "fp32" not in spec.traits else "fp32"
+    return "bf16" if wanted and not always else "fp32"
 
 
 def _check_inputs(images: Tensor, labels: Tensor) -> None:

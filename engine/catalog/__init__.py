@@ -20,6 +20,7 @@ from engine.catalog.models.cards import ModelCard, use_library
 from engine.catalog.outside import Origin
 from engine.catalog.strict import as_number
 from engine.catalog.training import group_of
+from engine.catalog.worst_case import ENTRY as WORST_CASE
 from engine.errors import SpecError, quoted
 
 SECTIONS = ("datasets", "models", "compressions", "training", "attacks")
@@ -94,7 +95,7 @@ def _built_once(name: str) -> Section:
 
 
 def find(section_name: str, id_: str) -> Entry:
-    """One entry.
+    """One entry; also that of the worst case, which is no method on offer.
 
     Raises:
         SpecError: no such id; the message lists near names and all that exist.
@@ -102,6 +103,8 @@ def find(section_name: str, id_: str) -> Entry:
     known = built_in(section_name)
     if id_ in known:
         return known[id_]
+    if (section_name, id_) == ("attacks", WORST_CASE.id):
+        return WORST_CASE
     known = section(section_name)
     if id_ in known:
         return known[id_]

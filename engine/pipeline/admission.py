@@ -35,8 +35,9 @@ def check_methods(spec: Run) -> None:
     Raises:
         SpecError: a method is not here, cannot be loaded, or refuses its parameters.
     """
-    if spec.attack.origin is not None:
-        create(spec.attack)
+    for attack in spec.attack.members:
+        if attack.origin is not None:
+            create(attack)
     for step in spec.recipe:
         if step.origin is not None:
             extensions.validated(method(step), step, "compressions")

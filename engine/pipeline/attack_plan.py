@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from engine import catalog
+from engine.attacks.cascade import part_name
+from engine.attacks.known import PART
 from engine.attacks.search.loop import finishing_steps
+from engine.catalog.worst_case import WORST_CASE
 from engine.specs.study import AttackSpec, make_attack
 
 _LENGTHS = ("steps", "n_queries")
@@ -43,6 +47,9 @@ def parts(attack: AttackSpec, classes: int, precision: str) -> tuple[AttackPart,
         precision: of the search; unless it is ``fp32``, a pass in bf16 comes first where that
             can help.
     """
+    if attack.name == WORST_CASE:
+        known = AttackPart(PART, 1, _QUERY)
+        return (known, *_in_turn(cheapest_first(attack, classes), classes, precision))
     several = catalog.find("attacks", attack.name).parts
     shared = {"eps": attack.eps, "norm": attack.norm}
     named = [(make_attack({"name": name, **shared}), name) for name in several] or [(attack, "")]
@@ -52,6 +59,22 @@ def parts(attack: AttackSpec, classes: int, precision: str) -> tuple[AttackPart,
     fast = [part for (one, _), part in zip(named, whole, strict=True) if "fp32" not in one.traits]
     last = [_part(one, name, classes, finishing=bool(fast)) for one, name in named]
     return (*fast, *last)
+
+
+def cheapest_first(attack: AttackSpec, classes: int) -> tuple[AttackSpec, ...]:
+    """The attacks of a worst case by their work on an image that holds; unknown work goes last."""
+
+    def work(one: AttackSpec) -> float:
+        plan = parts(one, classes, "fp32")
+        return sum(part.work for part in plan) if length(plan) else math.inf
+
+    return tuple(sorted(attack.members, key=work))
+
+
+def _in_turn(attacks: Sequence[AttackSpec], classes: int, precision: str) -> Iterator[AttackPart]:
+    for attack in attacks:
+        for part in parts(attack, classes, precision):
+            yield replace(part, name=part_name(attack, part.name))
 
 
 def length(plan: tuple[AttackPart, ...]) -> int:

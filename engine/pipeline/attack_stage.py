@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
 
 from engine.attacks import AttackResult, StepPoint, run_attack
+from engine.attacks.cascade import Settled, run_cascade
+from engine.catalog.worst_case import WORST_CASE
 from engine.data import ImageSet
 from engine.events import Emit, ShouldStop
 from engine.host.batches import in_batches
 from engine.pipeline import attack_plan
+from engine.pipeline.known_examples import KnownSources
 from engine.pipeline.progress import ProgressMeter
 from engine.pipeline.variants import LoadedVariant
 from engine.specs.study import Run
@@ -64,63 +68,87 @@ class AttackStage:
             [row["size"] for row in stored],
         )
         first = sum(row["size"] for row in stored)
+        known = KnownSources(self.store, run_id, images)
 
         def attack(start: int, stop: int) -> None:
-            self._batch(run_id, spec, images, variant, start, stop, kept, meter, should_stop)
+            meter.start_batch(stop - start)
+            settled = self._attack(spec, images, variant, start, stop, known, meter, should_stop)
+            self._keep(run_id, images, start, settled, kept)
+            meter.end_batch(settled.result.broken_at_step.tolist())
 
         in_batches(attack, first, len(images.labels), self.batch_size)
         return self._used(spec, images, variant)
 
     def _used(self, spec: Run, images: ImageSet, variant: LoadedVariant) -> str:
-        """What an attack says of itself on no image: batches may have been stored before."""
+        """What attacks say of themselves on no image: batches may have been stored before."""
         none = slice(0, 0)
-        return run_attack(
-            variant.deployed,
-            images.images[none].to(variant.device),
-            images.labels[none].to(variant.device),
-            spec.attack,
-            view=variant.view,
-            precision=self.precision,
-        ).precision
+        used = {
+            run_attack(
+                variant.deployed,
+                images.images[none].to(variant.device),
+                images.labels[none].to(variant.device),
+                attack,
+                view=variant.view,
+                precision=self.precision,
+            ).precision
+            for attack in spec.attack.members
+        }
+        return "bf16" if "bf16" in used else "fp32"
 
-    def _batch(
+    def _attack(
         self,
-        run_id: int,
         spec: Run,
         images: ImageSet,
         variant: LoadedVariant,
         start: int,
         stop: int,
-        kept: int,
+        known: KnownSources,
         meter: ProgressMeter,
         should_stop: ShouldStop,
-    ) -> None:
-        meter.start_batch(stop - start)
-        result = run_attack(
+    ) -> Settled:
+        given = (
             variant.deployed,
             images.images[start:stop].to(variant.device),
             images.labels[start:stop].to(variant.device),
             spec.attack,
-            view=variant.view,
-            precision=self.precision,
-            seed=spec.seed,
-            observer=meter.step,
-            should_stop=should_stop,
         )
-        keep = max(0, min(kept, stop) - start)
+        how: dict[str, Any] = {
+            "view": variant.view,
+            "precision": self.precision,
+            "seed": spec.seed,
+            "observer": meter.step,
+            "should_stop": should_stop,
+        }
+        if spec.attack.name != WORST_CASE:
+            result = run_attack(*given, **how)
+            return Settled(result, ("",) * (stop - start), result.broken)
+        order = attack_plan.cheapest_first(spec.attack, len(images.class_names))
+        return run_cascade(*given, order, known=known.of(start, stop), **how)
+
+    def _keep(self, run_id: int, images: ImageSet, start: int, settled: Settled, kept: int) -> None:
+        """Store a batch: verdicts, and examples of the images that are kept."""
+        result = settled.result
+        size = len(result.broken)
+        keep = max(0, min(kept, start + size) - start)
+        adversarial = result.adversarial.cpu().numpy().astype(np.float32)
         arrays = {
             "index": images.indices[start : start + keep].numpy(),
-            "adversarial": result.adversarial[:keep].cpu().numpy().astype(np.float32),
+            "adversarial": adversarial[:keep],
         }
+        if any(settled.by):
+            # What the next variants of a worst-case study begin with, and nobody else has.
+            more = settled.found.cpu().numpy().nonzero()[0]
+            more = more[more >= keep]
+            arrays |= {"more_place": start + more, "more": adversarial[more]}
         batch: NewBatch = {
             "start": start,
-            "size": stop - start,
+            "size": size,
             "seconds": result.seconds,
             "telemetry": _telemetry(result.curve),
             "notes": [note.to_dict() for note in result.remarks],
         }
-        self.store.add_batch(run_id, batch, _rows(images, start, stop, result), arrays)
-        meter.end_batch(result.broken_at_step.tolist())
+        rows = _rows(images, start, start + size, result, settled.by)
+        self.store.add_batch(run_id, batch, rows, arrays)
 
 
 def _telemetry(curve: tuple[StepPoint, ...]) -> list[Payload]:
@@ -138,7 +166,9 @@ def _point(point: StepPoint) -> Payload:
     }
 
 
-def _rows(images: ImageSet, start: int, stop: int, result: AttackResult) -> list[SampleRow]:
+def _rows(
+    images: ImageSet, start: int, stop: int, result: AttackResult, settled_by: Sequence[str]
+) -> list[SampleRow]:
     columns: dict[str, torch.Tensor] = {
         "index": images.indices[start:stop],
         "label": images.labels[start:stop],
@@ -153,6 +183,7 @@ def _rows(images: ImageSet, start: int, stop: int, result: AttackResult) -> list
         "backwards": result.backwards,
         "broken_at_step": result.broken_at_step,
     }
-    lists = {name: column.tolist() for name, column in columns.items()}
+    lists: dict[str, Sequence[Any]] = {name: one.tolist() for name, one in columns.items()}
+    lists["settled_by"] = settled_by
     rows = zip(*lists.values(), strict=True)
     return [cast(SampleRow, dict(zip(lists, row, strict=True))) for row in rows]

@@ -14,6 +14,7 @@ from typing import Any
 from engine.catalog import Origin, format_number
 from engine.report.cells import one_line
 from engine.report.naming import BASE, in_order
+from engine.specs.study import AttackSpec
 from engine.store import ResultRow
 
 Key = str
@@ -132,8 +133,12 @@ def _told_apart(text: str, rows: Mapping[Key, ResultRow]) -> dict[Key, str]:
 def _facts(row: ResultRow) -> dict[str, str]:
     """Everything that may tell a row from another, spelled out."""
     spec = row.get("spec") or {}
-    facts = {name: row.get(name) for name in ("norm", "study", "n", "seed")}
+    facts: dict[str, Any] = {name: row.get(name) for name in ("norm", "study", "n", "seed")}
     facts |= spec.get("attack", {}).get("params", {})
+    if "attacks" in facts:  # of a worst case
+        facts["attacks"] = " ".join(
+            AttackSpec.model_validate(one).label for one in facts["attacks"]
+        )
     facts |= {f"dataset {name}": value for name, value in (spec.get("dataset") or {}).items()}
     for number, step in enumerate(spec.get("recipe", ()), 1):
         facts |= {f"step {number} {name}": value for name, value in step["params"].items()}

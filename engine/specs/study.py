@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self, TypedDict, TypeVar
+from typing import Any, Literal, Self, TypedDict, TypeVar
 
 import tomli_w
 from pydantic import (
@@ -25,10 +25,12 @@ from pydantic import (
 
 from engine import catalog
 from engine.catalog.models.architectures import SAME
+from engine.catalog.worst_case import WORST_CASE
 from engine.errors import SpecError, quoted
 from engine.specs.dataset import MOST_IMAGES, DatasetSpec, Spec
 from engine.specs.recipe_rules import refuse
 from engine.specs.sweeps import by_name, expand, is_recipe, steps_of
+from engine.specs.threat_models import threat_models
 
 _T = TypeVar("_T")
 
@@ -110,8 +112,18 @@ class AttackSpec(Choice):
 
     @property
     def traits(self) -> frozenset[catalog.Trait]:
-        """What the attack does, as its entry says."""
-        return catalog.find("attacks", self.name).traits
+        """What the attack does, as its entry says; of a worst case all that its attacks do."""
+        own = catalog.find("attacks", self.name).traits
+        if self.name != WORST_CASE:
+            return own
+        return own & frozenset().union({"keeps best"}, *(one.traits for one in self.members))
+
+    @property
+    def members(self) -> tuple[AttackSpec, ...]:
+        """The attacks of a worst case in the order of the study; of another attack it alone."""
+        if self.name != WORST_CASE:
+            return (self,)
+        return tuple(AttackSpec.model_validate(one) for one in self.params["attacks"])
 
     @property
     def eps(self) -> float | None:
@@ -224,7 +236,8 @@ class Study(Spec):
 
     The tables of compressions and attacks stay as they were written (lists are sweeps), so
     that a study can be shown, edited and written back unchanged; ``recipes`` and
-    ``attack_specs`` give the validated expansion.
+    ``attack_specs`` give the validated expansion. In the mode ``worst-case`` what counts is who
+    survives all attacks of a threat model together, so each of them meets only what is left.
     """
 
     name: str = Field(min_length=1, max_length=120)
@@ -232,6 +245,7 @@ class Study(Spec):
     keep_images: int = Field(
         200, ge=0, le=MOST_IMAGES, description="Images whose examples a run keeps."
     )
+    mode: Literal["worst-case"] | None = None
     dataset: DatasetSpec
     models: tuple[ModelSpec, ...] = Field(alias="model", min_length=1)
     compressions: tuple[dict[str, Any], ...] = Field((), alias="compression")
@@ -292,8 +306,9 @@ class Study(Spec):
         return _all_recipes(_Written(repr(self.compressions), self.compressions), catalog.state())
 
     def attack_specs(self) -> tuple[AttackSpec, ...]:
-        """All attacks, each once."""
-        return _all_attacks(_Written(repr(self.attacks), self.attacks), catalog.state())
+        """What the runs of each variant do: all attacks, each once, or one worst case per ball."""
+        expand_all = _all_attacks if self.mode is None else _worst_cases
+        return expand_all(_Written(repr(self.attacks), self.attacks), catalog.state())
 
     def count(self) -> int:
         """How many runs there are, without making them."""
@@ -352,7 +367,7 @@ def _as_written(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-_FILE_KEYS = ("name", "seed", "keep_images", "dataset", "model", "compression", "attack")
+_FILE_KEYS = ("name", "seed", "keep_images", "mode", "dataset", "model", "compression", "attack")
 
 
 @dataclass(frozen=True)
@@ -377,12 +392,24 @@ def _all_recipes(written: _Written, _catalogue: Hashable) -> tuple[Recipe, ...]:
 
 @lru_cache(maxsize=8)
 def _all_attacks(written: _Written, _catalogue: Hashable) -> tuple[AttackSpec, ...]:
+    for number, table in enumerate(written.tables, 1):
+        if "name" in table and WORST_CASE in (one["name"] for one in by_name(table)):
+            raise SpecError(
+                f"attack {number}: {WORST_CASE!r} is a mode of a study and no attack.",
+                f'Write mode = "{WORST_CASE}" above the tables, and the attacks below.',
+            )
     found = [
         make_attack(one, f"attack {number}")
         for number, table in enumerate(written.tables, 1)
         for one in expand(table)
     ]
     return _unique(found)
+
+
+@lru_cache(maxsize=8)
+def _worst_cases(written: _Written, catalogue: Hashable) -> tuple[AttackSpec, ...]:
+    attacks = _all_attacks(written, catalogue)
+    return tuple(AttackSpec(name=WORST_CASE, params=ball) for ball in threat_models(attacks))
 
 
 def _recipes(table: Mapping[str, Any], where: str) -> Iterator[Recipe]:

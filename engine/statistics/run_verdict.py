@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from engine import catalog
+from engine.catalog.worst_case import WORST_CASE
 from engine.flags import Flag
 from engine.statistics.intervals import FloatArray, holm, mcnemar_greater
 from engine.statistics.worst_case import WorstCase, survivors, worst_case
@@ -51,6 +52,7 @@ class Finding:
         kinds: of search (``strong_kinds``).
         random: the variant is, so that what several searches break does not add up: each of
             them is one more draw.
+        cascaded: part of a worst case, so that it met only what was left by others.
     """
 
     run: int
@@ -61,6 +63,7 @@ class Finding:
     attack: str = ""
     kinds: frozenset[str] = frozenset()
     random: bool = False
+    cascaded: bool = False
 
     def inside(self, eps: float) -> FloatArray:
         """(N) 1 where the variant is broken within eps, 0 where not, NaN where not looked."""
@@ -110,15 +113,17 @@ class _Duel:
 def strong_kinds(attack: Mapping[str, Any]) -> frozenset[str]:
     """The kinds of search in an attack that count as evidence, with these parameters.
 
-    Empty for one that is unknown, that makes fewer than 20 steps or 1,000 queries, whose steps
-    do not lead from the image to the edge of the ball, or whose entry names none: a single step,
-    a loose bound, a reference.
+    Of a worst case those of its attacks. Empty for one that is unknown, that makes fewer than 20
+    steps or 1,000 queries, whose steps do not lead from the image to the edge of the ball, or
+    whose entry names none: a single step, a loose bound, a reference.
 
     Args:
         attack: ``name`` and ``params``, as specs have them.
     """
-    entry = catalog.section("attacks").get(attack["name"])
     params = attack["params"]
+    if attack["name"] == WORST_CASE:
+        return frozenset().union(*map(strong_kinds, params["attacks"]))
+    entry = catalog.section("attacks").get(attack["name"])
     steps, queries = params.get("steps", STRONG_STEPS), params.get("n_queries", STRONG_QUERIES)
     if entry is None or steps < STRONG_STEPS or queries < STRONG_QUERIES or _falls_short(params):
         return frozenset()
@@ -159,20 +164,25 @@ def judge(own: Finding, others: Sequence[Finding]) -> Verdict:
     return replace(verdict, agree=verdict.agree and strong)
 
 
-def who_broke(own: Finding, others: Sequence[Finding]) -> WorstCase | None:
+def who_broke(own: Finding, searches: Sequence[Finding]) -> WorstCase | None:
     """Who broke what in the threat model of a run; None where it has no ball.
 
     Args:
         own: what the run itself found.
-        others: as ``judge`` takes them.
+        searches: all findings of its variant and images, of whatever norm and eps, its own too.
     """
     if own.eps is None or not own.norm:
         return None
     eps = own.eps
-    every = [own, *(one for one in others if _within_reach(own, one))]
-    broken = np.array([one.inside(eps) == 1 for one in every])
-    titles = [(one.title, one.run) for one in every]
-    return worst_case(titles, broken, own.distances == 0, random=own.random)
+    every = [one for one in searches if _within_reach(own, one)]
+    broken = [one.inside(eps) == 1 for one in every]
+    return worst_case(
+        [(one.title, one.run) for one in every],
+        np.array(broken).reshape(len(every), len(own.distances)),
+        own.distances == 0,
+        met_all=[not one.cascaded for one in every],
+        random=own.random,
+    )
 
 
 def _in_ball(own: Finding, known: Sequence[Finding], rivals: Sequence[Finding]) -> Verdict:

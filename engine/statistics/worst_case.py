@@ -22,14 +22,14 @@ class Part:
         title: what searched, to stand in a table.
         run: id of the run that found it; of transferred examples the strongest source.
         broken: images that it broke, of those that are right without an attack.
-        only: images that it broke and nobody else.
+        only: images that it broke and nobody else; None where it met only what others had left.
         left: images that survive it and all that stand above it.
     """
 
     title: str
     run: int
     broken: int
-    only: int
+    only: int | None
     left: int
 
 
@@ -73,6 +73,7 @@ def worst_case(
     broken: BoolArray,
     mistakes: BoolArray,
     *,
+    met_all: Sequence[bool] | None = None,
     random: bool = False,
 ) -> WorstCase:
     """Count who broke what.
@@ -81,6 +82,7 @@ def worst_case(
         titles: name and run of each search.
         broken: (F, N), a row for each of them.
         mistakes: (N) misclassified without an attack, and so broken for everybody.
+        met_all: (F) whether each met all images; all did if None.
         random: as ``survivors`` takes it.
     """
     found = broken & ~mistakes
@@ -91,7 +93,8 @@ def worst_case(
         mine = found[number]
         left = survivors(found[order[:place]] | mistakes, random=random)
         title, run = titles[number]
-        only = int(np.sum(mine & (times == 1)))
+        alone = int(np.sum(mine & (times == 1)))
+        only = alone if met_all is None or met_all[number] else None
         parts.append(Part(title, run, int(mine.sum()), only, int(left.sum())))
     left = survivors(found | mistakes, random=random) & ~mistakes
     return WorstCase(len(mistakes), int(mistakes.sum()), int(left.sum()), tuple(parts))

@@ -151,7 +151,12 @@ class QueueRow(TypedDict):
 
 
 class SampleRow(TypedDict):
-    """One attacked image (``crumple samples``); distances in [0,1] images, -1 for never."""
+    """One attacked image (``crumple samples``); distances in [0,1] images, -1 for never.
+
+    Attributes:
+        settled_by: of a worst case, who broke it: ``no attack``, an attack, or the run whose
+            example it is; empty where it holds, and of every other run.
+    """
 
     index: int
     label: int
@@ -165,6 +170,7 @@ class SampleRow(TypedDict):
     broken_at_step: int
     clean_confidence: float
     adversarial_confidence: float
+    settled_by: str
 
 
 class DistanceRow(TypedDict):

@@ -44,6 +44,7 @@ def kept_images(db: Database, folder: Path, run_id: int, data_key: str) -> Array
     clean_file = images_file(data_key)
     clean = artifacts.read_arrays(folder / clean_file, known.get(clean_file))["images"]
     parts = [_part(db, folder, run_id, start, known, clean) for start in wanted]
+    parts = [part for part in parts if len(part["index"])] or parts[:1]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -65,12 +66,55 @@ def _part(
         'SELECT "index" FROM samples WHERE run_id = ? AND place >= ? ORDER BY place LIMIT ?',
         (run_id, start, count),
     )
-    if [row["index"] for row in rows] != part["index"].tolist() or len(clean) < start + count:
+    fits = not count or len(clean) >= start + count
+    if [row["index"] for row in rows] != part["index"].tolist() or not fits:
         raise StoreError(
             f"The file {folder / name} holds images of another run than {run_id}.",
             "Restore it from a copy of the folder, or delete the run and start its study again.",
         )
-    return {**part, "clean": clean[start : start + count]}
+    kept = {name: part[name] for name in ("index", "adversarial")}
+    return {**kept, "clean": clean[start : start + count]}
+
+
+def examples(
+    db: Database, folder: Path, run_id: int, first: int, last: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The stored examples that broke images at places from ``first`` to ``last``, exclusive.
+
+    Their places (M) and themselves (M,C,H,W); images that are wrong without an attack have none.
+
+    Raises:
+        StoreError: as ``kept_images``.
+    """
+    artifacts.check_owner(folder, database_id(db))
+    broken = {
+        row["place"]
+        for row in db.query(
+            "SELECT place FROM samples WHERE run_id = ? AND place >= ? AND place < ? "
+            "AND broken AND clean_prediction = label",
+            (run_id, first, last),
+        )
+    }
+    batches = db.query(
+        "SELECT start FROM batches WHERE run_id = ? AND start < ? AND start + size > ?",
+        (run_id, last, first),
+    )
+    known = checksums(db)
+    found: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+    for start in [row["start"] for row in batches]:
+        name = batch_file(run_id, start)
+        if name not in known:
+            continue  # kept no images
+        part = artifacts.read_arrays(folder / name, known[name])
+        found.append((start + np.arange(len(part["index"])), part["adversarial"]))
+        if "more" in part:
+            found.append((part["more_place"], part["more"]))
+    chosen = [(places, np.isin(places, list(broken)), images) for places, images in found]
+    taken = [(places[which], images[which]) for places, which, images in chosen if which.any()]
+    if not taken:
+        return np.zeros(0, np.int64), np.zeros((0, 1, 1, 1), np.float32)
+    places, images = (np.concatenate(parts) for parts in zip(*taken, strict=True))
+    return places.astype(np.int64), images
 
 
 def database_id(db: Database) -> str:

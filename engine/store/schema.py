@@ -257,6 +257,12 @@ def _seals(db: Database) -> None:
         db.execute(trigger)
 
 
+@migrations(name="0012_settlers")
+def _settlers(db: Database) -> None:
+    # Of a worst case who broke an image; of other runs empty.
+    db.execute("ALTER TABLE samples ADD COLUMN settled_by TEXT NOT NULL DEFAULT ''")
+
+
 _BATCHES = """
     CREATE TABLE batches (
         run_id INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,

@@ -126,7 +126,20 @@ def _of_samples(db: Database, run_id: int, start: int, size: int) -> int:
         "WHERE run_id = ? AND place >= ? AND place < ? ORDER BY place",
         (run_id, start, start + size),
     )
-    return seal(*rows.fetchall())
+    settled = []
+    if has_settlers(db):
+        # Only where there are some, so that seals of before there were any still fit.
+        settled = db.execute(
+            "SELECT place, settled_by FROM samples WHERE run_id = ? AND place >= ? AND place < ? "
+            "AND settled_by != '' ORDER BY place",
+            (run_id, start, start + size),
+        ).fetchall()
+    return seal(*rows.fetchall(), *settled)
+
+
+def has_settlers(db: Database) -> bool:
+    """Whether samples say who settled them; of an earlier version, only read, they do not."""
+    return any(name == "settled_by" for _, name, *_ in db.execute("PRAGMA table_info(samples)"))
 
 
 def damaged(what: str) -> StoreError:

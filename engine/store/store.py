@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.errors import StoreError
 from engine.specs.study import Run, Study
@@ -28,13 +29,13 @@ from engine.store.columns import (
     TransferRow,
 )
 from engine.store.database import PATIENCE, open_database
-from engine.store.kept_images import kept_images
+from engine.store.kept_images import examples, kept_images
 from engine.store.paces import PaceRow, StepPaceRow, run_paces, step_paces
 from engine.store.queue_counts import QueueCounts, queue_counts
 from engine.store.queue_rows import queue_rows
 from engine.store.result_rows import DAMAGED, VALUES, Told, read_json, result_columns, result_rows
 from engine.store.run_environments import read_environment
-from engine.store.seals import check_batches, damaged
+from engine.store.seals import check_batches, damaged, has_settlers
 from engine.store.stages import checks_of, read_stage, records_of, variant_of
 from engine.store.telemetry import read_telemetry
 from engine.store.transfers import has_transfers, transfer_rows
@@ -46,6 +47,18 @@ _OBJECTS = ("spec", "verdict", "checks")
 
 NOT_DELETED = "runs.id NOT IN (SELECT run_id FROM annotations WHERE deleted)"
 """Of runs: deleted ones are in no list and no queue until they are brought back."""
+
+
+_SOURCES = f"""
+    SELECT runs.id FROM runs JOIN runs AS one ON one.id = ?
+    JOIN environments ON environments.id = runs.environment_id
+    WHERE runs.id != one.id AND runs.status = 'finished' AND {NOT_DELETED}
+        AND json_extract(environments.content, '$.data_fingerprint') = ?
+        AND (runs.variant_key = one.variant_key OR runs.id IN (
+            SELECT run_id FROM study_runs WHERE study_id IN (
+                SELECT study_id FROM study_runs WHERE run_id = one.id)))
+    ORDER BY runs.variant_key = one.variant_key DESC, runs.model = one.model DESC, runs.id DESC
+"""
 
 
 class Store:
@@ -325,7 +338,11 @@ class Store:
             StoreError: they are not what was written.
         """
         self._check_batches(run_id)
-        columns = ", ".join(f'"{name}"' for name in SAMPLE_COLUMNS)
+        # Of an earlier version, only read, there is no worst case.
+        columns = ", ".join(
+            f'"{name}"' if name != "settled_by" or has_settlers(self.db) else "'' AS settled_by"
+            for name in SAMPLE_COLUMNS
+        )
         rows = self._query(
             f"SELECT {columns} FROM samples WHERE run_id = ? ORDER BY place", (run_id,)
         )
@@ -341,6 +358,28 @@ class Store:
         """
         self._check_batches(run_id)
         return kept_images(self.db, self.artifacts, run_id, self.run(run_id)["data_key"])
+
+    def examples(
+        self, run_id: int, first: int, last: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The stored examples that broke images of a run, at places from ``first`` to ``last``.
+
+        Their places (M) and themselves (M,C,H,W) in [0,1]. A worst case keeps those that its
+        attacks found also of images beyond the kept ones.
+
+        Raises:
+            StoreError: a file of them is missing or damaged, or the verdicts are.
+        """
+        self._check_batches(run_id)
+        return examples(self.db, self.artifacts, run_id, first, last)
+
+    def example_sources(self, run_id: int, data_fingerprint: str) -> list[int]:
+        """The runs whose examples may break the variant of a run, the most promising first.
+
+        Finished runs on the same images: those of the same variant, and those of its studies.
+        """
+        rows = self._query(_SOURCES, (run_id, data_fingerprint))
+        return [row["id"] for row in rows]
 
     def curve(self, run_id: int) -> list[CurveRow]:
         """Robust accuracy and mean telemetry per attack step: step, robust_accuracy, loss, ...

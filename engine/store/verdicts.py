@@ -9,12 +9,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlite_utils import Database
 
+from engine.catalog.worst_case import WORST_CASE
 from engine.statistics.intervals import FloatArray
 from engine.statistics.run_verdict import Finding, judge, strong_kinds
 from engine.statistics.run_verdict import who_broke as by_finding
@@ -79,7 +81,26 @@ def who_broke(db: Database, run_id: int) -> WorstCase | None:
     if run_id not in own:
         return None
     mine = own[run_id]
-    return by_finding(mine, [one for one in known if one is not mine])
+    every = known if any(one is mine for one in known) else [mine, *known]
+    return by_finding(mine, [part for one in every for part in _apart(db, one, own)])
+
+
+def _apart(db: Database, one: Finding, own: Mapping[int, Finding]) -> list[Finding]:
+    """A worst case as those who settled its images; another finding as it is."""
+    if one.attack != WORST_CASE or one is not own.get(one.run):
+        return [one]
+    rows = db.execute("SELECT settled_by FROM samples WHERE run_id = ? ORDER BY place", (one.run,))
+    settled_by = np.array([by for (by,) in rows])
+    return [
+        replace(
+            one,
+            title=f"{by} (run {one.run})",
+            distances=np.where(settled_by == by, one.distances, np.nan),
+            cascaded=True,
+        )
+        for by in dict.fromkeys(settled_by.tolist())
+        if by and (one.distances[settled_by == by] > 0).any()
+    ]
 
 
 def _findings(

@@ -289,7 +289,7 @@ class Writer(Store):
     ) -> None:
         """Store the verdicts of one batch; its images lie on disk before the rows exist."""
         start = batch["start"]
-        keeps = kept is not None and len(kept["index"]) > 0
+        keeps = kept is not None and any(len(one) for one in kept.values())
         file = batch_file(run_id, start)
         checksum = self._write(file, kept) if kept is not None and keeps else ""
         with self.db.atomic():

@@ -1,0 +1,212 @@
+"""A worst case is the union of its attacks, each of which meets only what was left."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from engine.attacks import StepPoint, run_attack
+from engine.attacks.cascade import CLEAN, Settled, run_cascade
+from engine.attacks.geometry.ball import Threat
+from engine.attacks.known import Known
+from engine.pipeline import attack_plan
+from engine.specs.study import AttackSpec, Study
+from tests.helpers.attack_models import Affine, trained
+
+EPS = 0.1
+FGSM = {"name": "fgsm", "eps": EPS}
+PGD = {"name": "pgd", "eps": EPS, "steps": 10}
+SQUARE = {"name": "square", "eps": EPS, "n_queries": 60}
+FMN = {"name": "fmn", "norm": "Linf", "steps": 30}
+
+
+def worst_case(*attacks: dict[str, Any]) -> AttackSpec:
+    study = Study.from_dict(
+        {
+            "name": "worst",
+            "mode": "worst-case",
+            "dataset": {"name": "digits"},
+            "model": [{"name": "digits-resnet"}],
+            "attack": list(attacks),
+        }
+    )
+    (spec,) = study.attack_specs()
+    return spec
+
+
+def cascade(
+    model: nn.Module, images: Tensor, labels: Tensor, *attacks: dict[str, Any], **more: Any
+) -> Settled:
+    spec = worst_case(*attacks)
+    order = attack_plan.cheapest_first(spec, 10)
+    return run_cascade(model, images, labels, spec, order, **more)
+
+
+def broken_in_full(model: nn.Module, images: Tensor, labels: Tensor, attack: Any) -> Tensor:
+    result = run_attack(model, images, labels, attack)
+    length = Threat("Linf", EPS).length(images, result.adversarial)
+    return result.broken & (length <= EPS * (1 + 1e-6))
+
+
+@pytest.fixture(scope="module")
+def case() -> tuple[nn.Module, Tensor, Tensor]:
+    model, images, labels = trained()
+    return model, images[:60], labels[:60]
+
+
+def test_it_breaks_what_any_of_its_attacks_breaks(case: tuple[nn.Module, Tensor, Tensor]) -> None:
+    found = cascade(*case, PGD, SQUARE, FGSM, FMN)
+    alone = {
+        attack.label: broken_in_full(*case, attack)
+        for attack in attack_plan.cheapest_first(worst_case(PGD, SQUARE, FGSM, FMN), 10)
+    }
+    union = torch.stack(list(alone.values())).any(dim=0)
+    assert 0 < union.sum() < len(union)
+    assert torch.equal(found.result.broken, union)
+    # Who settled an image breaks it alone, and nobody before him does.
+    clean = case[0](case[1]).argmax(dim=1)
+    for image, by in enumerate(found.by):
+        first = next((label for label, broken in alone.items() if broken[image]), "")
+        assert by == (CLEAN if clean[image] != case[2][image] else first)
+    assert len({by for by in found.by if by}) > 2
+
+
+def test_each_example_breaks_the_model_inside_the_ball(
+    case: tuple[nn.Module, Tensor, Tensor],
+) -> None:
+    model, images, labels = case
+    result = cascade(*case, FMN, FGSM).result
+    assert Threat("Linf", EPS).holds(images, result.adversarial).all()
+    with torch.no_grad():
+        wrong = model(result.adversarial).argmax(dim=1) != labels
+    assert torch.equal(wrong, result.broken)
+    assert torch.equal(result.adversarial_predictions != labels, result.broken)
+    length = (result.adversarial - images).flatten(1).abs().amax(dim=1)
+    assert torch.allclose(result.linf, length, atol=1e-6)
+    assert result.linf.max() <= EPS * (1 + 1e-6)
+
+
+def test_distances_beyond_the_ball_settle_nothing() -> None:
+    """On an affine model the closest example is known, so fmn settles exactly what is near."""
+    model = Affine(10, (1, 4, 4))
+    images = torch.rand(80, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    labels = model(images).argmax(dim=1)
+    radius = model.radius(images, labels)
+    eps = float(radius.median())
+    far = (radius - eps).abs() > 0.02 * eps  # the search leaves a little open
+    spec = worst_case({**FGSM, "eps": eps}, {**FMN, "steps": 100})
+    found = run_cascade(model, images, labels, spec, spec.members[1:])
+    assert torch.equal(found.result.broken[far], (radius < eps)[far])
+    assert 10 < int(found.result.broken.sum()) < 70
+
+
+def test_an_image_meets_nobody_after_it_is_broken(case: tuple[nn.Module, Tensor, Tensor]) -> None:
+    fgsm = run_attack(*case, FGSM)
+    found = cascade(*case, FGSM, {**PGD, "steps": 100}).result
+    early = fgsm.broken & (fgsm.broken_at_step > 0)
+    assert early.any()
+    assert found.backwards[early].max() <= fgsm.backwards.max()
+    assert found.backwards[~found.broken].min() > fgsm.backwards.max()
+
+
+@pytest.mark.parametrize("size", [1, 7, 60])
+def test_the_batch_changes_nothing(case: tuple[nn.Module, Tensor, Tensor], size: int) -> None:
+    model, images, labels = case
+    whole = cascade(*case, PGD, SQUARE)
+    parts = [
+        cascade(model, some, these, PGD, SQUARE)
+        for some, these in zip(images[:14].split(size), labels[:14].split(size), strict=True)
+    ]
+    assert [by for part in parts for by in part.by] == list(whole.by[:14])
+
+
+def test_known_examples_go_first_where_they_lie_in_the_ball(
+    case: tuple[nn.Module, Tensor, Tensor],
+) -> None:
+    model, images, labels = case
+    strong = run_attack(*case, {"name": "pgd", "eps": 2 * EPS})
+    right = model(images).argmax(dim=1) == labels
+    rows = torch.arange(len(images))
+    wide = Known("wide", rows, strong.adversarial)
+    useless = Known("useless", rows, images)
+    near = run_attack(*case, PGD)
+    mine = Known(
+        "mine", rows[near.broken & right].flip(0), near.adversarial[near.broken & right].flip(0)
+    )
+    found = cascade(*case, FGSM, known=(useless, wide, mine))
+    assert [image for image, by in enumerate(found.by) if by == "mine"] == rows[
+        near.broken & right & ~_inside(wide.points, images)
+    ].tolist()
+    assert "useless" not in found.by
+    assert not found.found[[by == "mine" for by in found.by]].any()
+    settled = torch.tensor([by == "mine" for by in found.by])
+    assert torch.equal(found.result.adversarial[settled], near.adversarial[settled])
+    assert found.result.backwards[settled].sum() == 0, "a forward each, and no search"
+
+
+def _inside(points: Tensor, images: Tensor) -> Tensor:
+    return Threat("Linf", EPS).holds(images, points)
+
+
+class Coin(nn.Module):
+    """Wrong on every second draw, whatever it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.affine = Affine(10, (1, 4, 4))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.affine(images)
+        flip = torch.rand(len(images), 1) < 0.5
+        return torch.where(flip, logits.roll(1, dims=1), logits)
+
+
+def test_draws_of_a_random_model_do_not_add_up() -> None:
+    """Eight attacks with nothing to find: the luckiest of them counts, not all together."""
+    model = Coin()
+    images = torch.rand(400, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    labels = model.affine(images).argmax(dim=1)
+    attacks = [{"name": "pgd", "eps": 1e-6, "steps": steps} for steps in range(1, 9)]
+    study = {"name": "pgd", "eps": 1e-6, "steps": list(range(1, 9))}
+    found = cascade(model, images, labels, study)
+    once = [run_attack(model, images, labels, attack).broken.float().mean() for attack in attacks]
+    assert float(found.result.broken.float().mean()) == pytest.approx(
+        max(map(float, once)), abs=0.1
+    )
+    assert set(found.by) <= {"", CLEAN, *(f"pgd-{steps} 1e-06" for steps in range(1, 9))}
+
+
+def test_its_steps_stand_on_one_axis_under_the_names_of_the_plan(
+    case: tuple[nn.Module, Tensor, Tensor],
+) -> None:
+    seen: list[StepPoint] = []
+    found = cascade(*case, SQUARE, PGD, FMN, observer=seen.append)
+    steps = [point.step for point in seen]
+    assert steps == sorted(steps)
+    parts = [part for part, _ in itertools.groupby(point.part for point in seen if point.step)]
+    plan = attack_plan.parts(worst_case(SQUARE, PGD, FMN), 10, "fp32")
+    assert parts == [part.name for part in plan][1:]
+    assert all(point.total == len(case[1]) for point in seen)
+    assert all(point.broken + point.active == point.total for point in seen)
+    curve = found.result.curve
+    assert [point.broken for point in curve] == sorted(point.broken for point in curve)
+    assert curve[-1].broken == int(found.result.broken.sum())
+    assert [point.forwards for point in curve] == sorted(point.forwards for point in curve)
+
+
+def test_no_image_gives_no_result() -> None:
+    model = Affine(10, (1, 4, 4))
+    none = torch.zeros(0, 1, 4, 4)
+    found = cascade(model, none, torch.zeros(0, dtype=torch.int64), PGD)
+    assert len(found.result.broken) == 0
+    assert found.by == ()
+
+
+def test_the_cheap_go_before_the_dear() -> None:
+    spec = worst_case({**SQUARE, "n_queries": 5000}, FMN, {**PGD, "steps": 40}, FGSM)
+    order = [attack.name for attack in attack_plan.cheapest_first(spec, 10)]
+    assert order == ["fgsm", "fmn", "pgd", "square"]
