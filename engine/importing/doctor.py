@@ -18,13 +18,7 @@ from engine.diagnostics import OneByOne
 from engine.errors import DataError, ModelError, SpecError
 from engine.importing import library, masks, setting_trials
 from engine.importing.arguments import parse_arguments
-from engine.importing.candidate_model import (
-    Patient,
-    from_file,
-    from_program,
-    from_published,
-    from_source,
-)
+from engine.importing.candidate_model import Patient
 from engine.importing.chains.deduce import deduce
 from engine.importing.onnx_files.reading import from_onnx
 from engine.importing.own_class import from_class, read_weights
@@ -32,7 +26,9 @@ from engine.importing.read import ONNX, read
 from engine.importing.report import LayerDensity, Report, Scaling
 from engine.importing.settings import Setting, settle
 from engine.importing.source import Code, Confirm, is_source, trusted
+from engine.importing.state_dict_file import from_file
 from engine.importing.verdict import judge
+from engine.importing.whole_network import from_program, from_published, from_source
 from engine.importing.wirings import choose_wiring
 from engine.models.files.tensors import count_parameters
 from engine.models.outside import is_published

@@ -9,7 +9,7 @@ from torch import nn
 
 from engine.errors import ModelError
 from engine.importing import fitting, foreign
-from engine.importing.candidate_model import Patient, from_exported
+from engine.importing.candidate_model import Patient
 from engine.importing.checkpoint_wrappers import Unwrapped, as_saved
 from engine.importing.declared import declared
 from engine.importing.fitting import Fitting
@@ -18,6 +18,7 @@ from engine.importing.plain_tensors import few
 from engine.importing.read import ONNX, PROGRAM, State, read, sha256
 from engine.importing.report import Scaling
 from engine.importing.source import Code, Trusted, export_classifier
+from engine.importing.whole_network import from_exported
 from engine.models.registry import Shape
 
 

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from engine import data
-from engine.importing.candidate_model import from_file, from_program
 from engine.importing.source import export
+from engine.importing.state_dict_file import from_file
+from engine.importing.whole_network import from_program
 from engine.models.registry import build
 from engine.specs.dataset import DatasetSpec
 from engine.specs.model_fit import look_at

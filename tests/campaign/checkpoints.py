@@ -22,10 +22,11 @@ import numpy as np
 import torch
 
 from engine import data
-from engine.importing.candidate_model import Patient, from_file
+from engine.importing.candidate_model import Patient
 from engine.importing.chains.candidates import candidates
 from engine.importing.chains.network import build as plain
 from engine.importing.chains.reading import Chain
+from engine.importing.state_dict_file import from_file
 from engine.models.registry import build
 from engine.specs.dataset import DatasetSpec
 from tests.campaign.archives import Bait

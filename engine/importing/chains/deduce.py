@@ -11,7 +11,7 @@ from torch import nn
 from engine.data import ImageSet
 from engine.diagnostics.checks import NEAR, SIGNIFICANCE, guess_in_words, guessing, tail
 from engine.errors import DataError, ModelError, SpecError
-from engine.importing.candidate_model import Patient, from_exported
+from engine.importing.candidate_model import Patient
 from engine.importing.chains.candidates import Candidate, candidates
 from engine.importing.chains.geometry import fitting_sides
 from engine.importing.chains.network import build
@@ -23,6 +23,7 @@ from engine.importing.settings import scalings_for
 from engine.importing.source import export_classifier
 from engine.importing.stated import agree
 from engine.importing.verdict import Doubt
+from engine.importing.whole_network import from_exported
 
 _MOST_SHOWN = 8
 _ODD = 1.4

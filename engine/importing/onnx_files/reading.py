@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from engine.data import ImageSet
-from engine.importing.candidate_model import Patient, from_program
+from engine.importing.candidate_model import Patient
 from engine.importing.onnx_files.child import Task, ask
 from engine.importing.read import sha256
+from engine.importing.whole_network import from_program
 
 _COMPARED = 64
 

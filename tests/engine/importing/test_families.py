@@ -17,10 +17,11 @@ from torch import nn
 
 from engine import catalog, models
 from engine.errors import ModelError, SpecError
-from engine.importing.candidate_model import Patient, from_file
+from engine.importing.candidate_model import Patient
 from engine.importing.doctor import Examined, Request, import_model
 from engine.importing.families.reading import fit_families
 from engine.importing.recognise import recognise
+from engine.importing.state_dict_file import from_file
 from engine.importing.torchvision_names import SIZES
 from engine.models import build
 from engine.models.reshape import fit_shapes

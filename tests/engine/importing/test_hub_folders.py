@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engine.errors import ModelError
-from engine.importing.candidate_model import Patient, from_file
+from engine.importing.candidate_model import Patient
 from engine.importing.read import sha256
+from engine.importing.state_dict_file import from_file
 from engine.importing.transformers_names import renamed
 from engine.models import outside
 from tests.helpers.layouts import KuangResNet18

@@ -16,8 +16,9 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from engine.errors import ModelError
 from engine.importing import foreign, setting_trials
-from engine.importing.candidate_model import Patient, from_program
+from engine.importing.candidate_model import Patient
 from engine.importing.source import export_classifier
+from engine.importing.whole_network import from_program
 
 SHAPE = (1, 8, 8)
 CLASSES = 4

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 
 from engine.data.npz import open_npz
 from engine.errors import CrumpleError
-from engine.importing.candidate_model import Patient, from_file, from_program
+from engine.importing.candidate_model import Patient
 from engine.importing.setting_trials import with_scaling
 from engine.importing.source import export
+from engine.importing.state_dict_file import from_file
+from engine.importing.whole_network import from_program
 from tests.helpers.layouts import KuangResNet18, TradesWRN
 
 MANY = settings(max_examples=60, deadline=None, database=None, derandomize=True)

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from engine.diagnostics import OneByOne, choose_view
 from engine.diagnostics.checks import check_outputs
 from engine.errors import ModelError
-from engine.importing.candidate_model import from_program
 from engine.importing.source import export_classifier
 from engine.importing.verdict import judge
+from engine.importing.whole_network import from_program
 from engine.models.programs.program import read_program
 
 SHAPE = (1, 8, 8)

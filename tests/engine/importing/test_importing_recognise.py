@@ -13,9 +13,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from engine.errors import ModelError
-from engine.importing.candidate_model import Patient, from_file
+from engine.importing.candidate_model import Patient
 from engine.importing.chains.candidates import candidates
 from engine.importing.chains.network import build as plain
+from engine.importing.state_dict_file import from_file
 from engine.models import build
 from engine.models.architectures.layouts import NARROW, layouts_of
 from engine.models.architectures.small_resnet import DEPTHS, NarrowForm

@@ -24,9 +24,9 @@ import torch
 from safetensors.torch import save as save_safetensors
 
 from engine.errors import CrumpleError, ModelError
-from engine.importing.candidate_model import from_file
 from engine.importing.doctor import Request, import_model
 from engine.importing.read import read
+from engine.importing.state_dict_file import from_file
 from engine.models.files import safe_pickle
 from engine.specs.dataset import DatasetSpec
 from tests.helpers.checkpoints import labelled, lively, pictures

@@ -15,8 +15,9 @@ from engine.attacks import run_attack
 from engine.compression import Context
 from engine.compression.reach import Layers, shortfall
 from engine.errors import CrumpleError
-from engine.importing.candidate_model import Patient, from_program
+from engine.importing.candidate_model import Patient
 from engine.importing.source import export_classifier
+from engine.importing.whole_network import from_program
 from engine.specs.study import Step, make_step
 from tests.helpers.checkpoints import ask, pictures
 

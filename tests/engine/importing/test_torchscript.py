@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from engine.errors import ModelError
-from engine.importing.candidate_model import from_file
 from engine.importing.read import read
+from engine.importing.state_dict_file import from_file
 from engine.importing.torchscript import named_tensors, read_weights
 from engine.models.files.safe_pickle import Part
 from tests.helpers.layouts import KuangResNet18

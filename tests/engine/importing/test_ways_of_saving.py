@@ -24,9 +24,10 @@ from torch.nn.utils.parametrize import register_parametrization
 from torch.optim.swa_utils import AveragedModel
 
 from engine.errors import ModelError
-from engine.importing.candidate_model import Patient, from_file
+from engine.importing.candidate_model import Patient
 from engine.importing.masks import layers_of, masked_layers
 from engine.importing.setting_trials import with_scaling
+from engine.importing.state_dict_file import from_file
 from engine.models import build
 from tests.helpers.checkpoints import ask, lively, pictures
 

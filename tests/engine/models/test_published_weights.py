@@ -18,8 +18,9 @@ from torchvision.models import _api
 
 from engine.catalog.models.published import PublishedWeights, published
 from engine.errors import ModelError
-from engine.importing.candidate_model import from_file, from_published
 from engine.importing.doctor import Request, import_model
+from engine.importing.state_dict_file import from_file
+from engine.importing.whole_network import from_published
 from engine.models import load, outside
 from engine.models.outside import fetch, is_published, torchvision_names
 from engine.specs.dataset import DatasetSpec

@@ -19,7 +19,7 @@ from engine.data.image_set import ImageSet
 from engine.errors import DataError, ModelError, SpecError
 from engine.host import device
 from engine.importing import setting_trials
-from engine.importing.candidate_model import Patient, from_file
+from engine.importing.candidate_model import Patient
 from engine.importing.chains import race
 from engine.importing.chains.candidates import Candidate, candidates
 from engine.importing.chains.deduce import _decide, better_sizes, deduce
@@ -29,6 +29,7 @@ from engine.importing.chains.reading import Chain, read_chain
 from engine.importing.doctor import Examined, Request, import_model
 from engine.importing.report import Scaling, report_text
 from engine.importing.setting_trials import Outcome
+from engine.importing.state_dict_file import from_file
 from engine.importing.verdict import Doubt, judge
 from engine.models.files.bundle import load
 from engine.models.normalised import Normalised
