@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import subprocess
-import sys
-
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from engine.errors import CrumpleError, SpecError
 from engine.extensions.description import Description, describe
 from engine.extensions.loading import load
 from engine.extensions.providers import Provider
+from engine.host import child
 
 _PATIENCE = 300
 """Seconds to answer; loading torch on a busy machine takes a minute."""
@@ -30,27 +26,13 @@ def ask(provider: Provider) -> tuple[Description, ...]:
     Raises:
         SpecError: it fails, breaks a rule, or its process ends without an answer.
     """
-    known = os.pathsep.join(entry for entry in sys.path if entry)
+    name = provider.origin.name
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", __name__],
-            input=provider.model_dump_json(),
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env={**os.environ, "PYTHONPATH": known},
-            timeout=_PATIENCE,
-            check=False,
-        )
-        answer = _Answer.model_validate_json(done.stdout.rpartition("\n")[2])
-    except subprocess.TimeoutExpired:
-        raise SpecError(f"{provider.origin.name} did not load in {_PATIENCE} seconds.") from None
-    except ValidationError:
-        said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise SpecError(
-            f"{provider.origin.name} ended its process while it loaded: {said}"
-        ) from None
+        answer = child.ask(__name__, provider, _Answer, _PATIENCE)
+    except child.TooSlow:
+        raise SpecError(f"{name} did not load in {_PATIENCE} seconds.") from None
+    except child.NoAnswer as ended:
+        raise SpecError(f"{name} ended its process while it loaded: {ended.said}.") from None
     if answer.message:
         raise SpecError(answer.message, answer.hint)
     return answer.methods
@@ -68,11 +50,5 @@ def _answer(provider: Provider) -> _Answer:
     return _Answer(methods=methods)
 
 
-def _main() -> None:
-    with contextlib.redirect_stdout(sys.stderr):  # the code may print
-        answer = _answer(Provider.model_validate_json(sys.stdin.read()))
-    sys.stdout.write("\n" + answer.model_dump_json())
-
-
 if __name__ == "__main__":
-    _main()
+    child.serve(Provider, _answer)

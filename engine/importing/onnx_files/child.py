@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
-import subprocess
-import sys
-import threading
-import time
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from engine.errors import CrumpleError, ModelError
+from engine.host import child
 
 NEEDED = ("onnx", "onnxruntime", "onnx2pytorch")
 _PATIENCE = 900
@@ -87,26 +83,14 @@ def ask(task: Task) -> tuple[str, ...]:
             f"{_MOST_BYTES:,}."
         )
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", __name__],
-            input=task.model_dump_json(),
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(one for one in sys.path if one)},
-            timeout=_PATIENCE,
-            check=False,
-        )
-        answer = Answer.model_validate_json(done.stdout.rpartition("\n")[2])
-    except subprocess.TimeoutExpired:
+        answer = child.ask(__name__, task, Answer, _PATIENCE)
+    except child.TooSlow:
         raise ModelError(
             f"Converting {task.name} took longer than {_PATIENCE} seconds and was stopped."
         ) from None
-    except ValidationError:
-        said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    except child.NoAnswer as ended:
         raise ModelError(
-            f"Converting {task.name} ended its process: {said[:200]}.",
+            f"Converting {task.name} ended its process: {ended.said}.",
             "The file may be damaged, or too large for the memory.",
         ) from None
     if answer.message:
@@ -124,16 +108,10 @@ def _limit(file_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (4 * _PATIENCE, 4 * _PATIENCE))
 
 
-def _end_with(parent: int) -> None:
-    """End this process once the one that asked is gone, as after a cancelled import."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
 def _answer(task: Task) -> Answer:
     from engine.importing.onnx_files.checks import look_over
 
+    _limit(Path(task.file).stat().st_size)
     try:
         model = look_over(Path(task.file).read_bytes(), task.name)
         if not task.images:
@@ -148,14 +126,5 @@ def _answer(task: Task) -> Answer:
         return Answer(message=f"The ONNX file {task.name} needs more memory than it may take.")
 
 
-def _main() -> None:
-    task = Task.model_validate_json(sys.stdin.read())
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    _limit(Path(task.file).stat().st_size)
-    with contextlib.redirect_stdout(sys.stderr):
-        answer = _answer(task)
-    sys.stdout.write("\n" + answer.model_dump_json())
-
-
 if __name__ == "__main__":
-    _main()
+    child.serve(Task, _answer)

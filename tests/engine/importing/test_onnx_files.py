@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from torch import nn
 from engine.errors import ModelError
 from tests.helpers.fresh_process import printed
 from tests.helpers.onnx_nets import COLOUR, NETS, Attention, Residual, Shape, exported
-from tests.helpers.patience import HANG
 
 onnx = pytest.importorskip("onnx", reason="pip install 'crumple[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'crumple[onnx]'")
@@ -24,6 +21,7 @@ pytest.importorskip("onnx2pytorch", reason="pip install 'crumple[onnx]'")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from engine.compression.layers import bare_matrices  # noqa: E402
+from engine.host import child as isolated  # noqa: E402
 from engine.importing.onnx_files import child  # noqa: E402
 from engine.importing.onnx_files.checks import look_over  # noqa: E402
 from engine.importing.onnx_files.convert import convert  # noqa: E402
@@ -343,16 +341,10 @@ def test_what_is_missing_is_told_with_the_line_that_installs_it(
 def test_a_process_that_ends_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / NAME
     path.write_bytes(by_hand(["n", 3, 12, 12]))
-    run = subprocess.run
-    crash = ["-c", "import os; os.abort()"]
-    monkeypatch.setattr(
-        child.subprocess, "run", lambda line, **all_: run([line[0], *crash], **all_)
-    )
-    with pytest.raises(ModelError, match="ended its process"):
+
+    def silent(*asked: object) -> None:
+        raise isolated.NoAnswer("exit status -6")
+
+    monkeypatch.setattr(isolated, "ask", silent)
+    with pytest.raises(ModelError, match="ended its process: exit status -6"):
         child.look_over(path)
-
-
-def test_a_process_ends_with_the_one_that_asked() -> None:
-    code = "from engine.importing.onnx_files.child import _end_with; _end_with(-1)"
-    done = subprocess.run([sys.executable, "-c", code], timeout=HANG, check=False)
-    assert done.returncode == 1
