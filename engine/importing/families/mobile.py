@@ -1,8 +1,9 @@
 """MobileNets (Howard 2017, arXiv 1704.04861; Sandler 2018, 1801.04381) for small images.
 
-Blocks of depthwise convolutions in the names of kuangliu (``layers.3.conv1``) and torchvision
-(``features.3.conv.0.0``), in any width. Where the sides are halved is told by the place of a
-block, as in the papers; small images keep their sides in the stem, and longer.
+Blocks of depthwise convolutions in the names of kuangliu (``layers.3.conv1``), torchvision
+(``features.3.conv.0.0``) and RepDistiller (``blocks.1.0.conv.3``), in any width. Where the sides
+are halved is told by the place of a block, as in the papers; small images keep their sides in the
+stem, and longer.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from engine.importing.families.blocks import Block, in_order
 from engine.importing.families.layers import Layer, numbered
 from engine.importing.families.writer import Unfit, Writer
 
-_PLACE = re.compile(r"(?P<block>(?:layers|features|blocks)\.\d+)\.(?P<part>.+)")
+_PLACE = re.compile(
+    r"(?P<block>(?:layers|features|blocks)\.\d+(?P<nested>\.\d+(?=\.[a-z]))?)\.(?P<part>.+)"
+)
 _SEPARABLE = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
 _INVERTED = (1, 1, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1)
 _LARGE = (1, 2, *_INVERTED[2:])
@@ -32,12 +35,14 @@ class Mobile:
         blocks: all of them.
         last: convolution and norm behind the blocks, or nothing.
         head: the linear layer.
+        nested: whether blocks stand in lists of stages.
     """
 
     entry: tuple[Layer, Layer]
     blocks: tuple[Block, ...]
     last: tuple[Layer, ...]
     head: Layer
+    nested: bool
 
     @property
     def stem(self) -> Layer:
@@ -64,16 +69,26 @@ class Mobile:
         """
         if not self.inverted:
             return [("", self._wiring(1, _SEPARABLE))]
-        found = [("", self._wiring(1, _INVERTED))]
-        if self.head.name.startswith("classifier"):
-            found.append(("strides for images of 224x224", self._wiring(2, _LARGE)))
-            found.append(("a stem of stride 2", self._wiring(2, _INVERTED)))
-        return found
+        if self.nested:
+            return [
+                ("", self._wiring(2, _INVERTED)),
+                ("a stem of stride 1", self._wiring(1, _INVERTED)),
+                ("ReLU6", self._wiring(2, _INVERTED, "relu6")),
+            ]
+        if not self._vision:
+            return [("", self._wiring(1, _INVERTED))]
+        return [
+            ("", self._wiring(1, _INVERTED, "relu6")),
+            ("strides for images of 224x224", self._wiring(2, _LARGE, "relu6")),
+            ("a stem of stride 2", self._wiring(2, _INVERTED, "relu6")),
+        ]
 
-    def _wiring(self, stride: int, strides: Sequence[int]) -> Wiring:
+    @property
+    def _vision(self) -> bool:
+        return self.head.name.startswith("classifier")
+
+    def _wiring(self, stride: int, strides: Sequence[int], act: Op = "relu") -> Wiring:
         writer = Writer(self.stem.size[1])
-        vision = self.head.name.startswith("classifier")
-        act: Op = "relu6" if vision else "relu"
         writer.layer(self.entry[0], stride=stride)
         writer.layer(self.entry[1])
         writer.put("stem_act", act)
@@ -83,7 +98,7 @@ class Mobile:
             writer.layer(layer)
         if self.last:
             writer.put("last_act", act)
-        writer.head([self.head], "adaptive-mean" if vision else "mean")
+        writer.head([self.head], "adaptive-mean" if self._vision else "mean")
         return writer.wiring()
 
     def _write(self, writer: Writer, block: Block, stride: int, act: Op) -> None:
@@ -112,9 +127,11 @@ def read_mobile(layers: list[Layer]) -> Mobile:
     """
     groups: dict[str, list[Layer]] = {}
     around = []
+    nested = False
     for layer in layers:
         found = _PLACE.fullmatch(layer.name)
         if found:
+            nested |= found["nested"] is not None
             groups.setdefault(found["block"], []).append(layer)
         else:
             around.append(layer)
@@ -133,7 +150,7 @@ def read_mobile(layers: list[Layer]) -> Mobile:
     if (len(convolutions), len(norms), len(linear)) != (count, count, 1):
         raise Unfit
     entry = convolutions[0], norms[0]
-    return Mobile(entry, blocks, (*convolutions[1:], *norms[1:]), linear[0])
+    return Mobile(entry, blocks, (*convolutions[1:], *norms[1:]), linear[0], nested)
 
 
 def _deep(layer: Layer) -> bool:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from engine.catalog.models.wiring import Wiring
 from engine.importing.families.dense import read_dense
+from engine.importing.families.inception import read_inception
 from engine.importing.families.layers import Layer, layers_of
 from engine.importing.families.mobile import read_mobile
 from engine.importing.families.nine import read_nine
@@ -48,6 +49,7 @@ READERS: tuple[Callable[[list[Layer]], Network], ...] = (
     read_repvgg,
     read_mobile,
     read_shuffle,
+    read_inception,
     read_dense,
     read_vgg,
     read_residual,

@@ -26,6 +26,7 @@ from engine.importing.torchvision_names import SIZES
 from engine.models import build
 from engine.models.reshape import fit_shapes
 from engine.specs.dataset import DatasetSpec
+from tests.helpers.branch_networks import GoogLeNet, StagedMobileNetV2
 from tests.helpers.checkpoints import ask, labelled, lively, pictures
 from tests.helpers.families import (
     Basic,
@@ -224,6 +225,10 @@ USUAL: dict[str, Callable[[], nn.Module]] = {
     "kuangliu mobilenet-v2, half as wide": lambda: _half(KuangMobileNetV2(7)),
     "chenyaofo mobilenet-v2": lambda: _small_mobile(0.5),
     "chenyaofo shufflenet-v2": _small_shuffle,
+    "RepDistiller mobilenet-v2": StagedMobileNetV2,
+    "kuangliu googlenet": GoogLeNet,
+    "weiaicunzai googlenet": lambda: GoogLeNet(deep=True),
+    "torchvision's googlenet for small images": lambda: GoogLeNet(named=True),
 }
 
 
@@ -268,6 +273,7 @@ UNUSUAL: dict[str, Callable[[], nn.Module]] = {
         num_classes=7, width_mult=0.25
     ),
     "no pool behind the stem": lambda: _without_pool(),
+    "staged mobilenet-v2 for small images": lambda: StagedMobileNetV2(stride=1),
 }  # fmt: skip
 
 
