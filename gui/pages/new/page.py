@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QEvent, QObject, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, QObject, QSignalBlocker, Signal
+from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from engine import catalog, extensions
+from engine.catalog.worst_case import WORST_CASE
 from engine.errors import CrumpleError, SpecError
 from engine.host import paths
 from engine.specs.study import Study
@@ -60,6 +61,8 @@ class NewPage(Page):
         self.data = DataColumn(context.store.path)
         self.compressions = MethodColumn("2  Compressions", "compressions")
         self.attacks = MethodColumn("3  Attacks", "attacks")
+        self.worst_case = _worst_case_box()
+        self.attacks.above.addWidget(self.worst_case)
         self.plan = PlanTable()
         self.count, self.verdict, self.estimate = QLabel(), QLabel(), QLabel()
         self._paces = Paces()
@@ -124,6 +127,7 @@ class NewPage(Page):
             column.changed.connect(self._changed)
         for column in (self.compressions, self.attacks):
             column.described.connect(self.described)
+        self.worst_case.toggled.connect(lambda _on: self._changed())
         self.compressions.change.connect(self.change)
         self.data.model_list.wanted.connect(self.wanted)
         self.compressions.installEventFilter(self)
@@ -145,14 +149,18 @@ class NewPage(Page):
 
     def draft(self) -> dict[str, Any]:
         """The tables of the study file, as they stand, valid or not."""
+        mode = {"mode": WORST_CASE} if self.worst_case.isChecked() else {}
         return {
             **self.data.tables(),
+            **mode,
             "compression": self.compressions.tables(),
             "attack": self.attacks.tables(),
         }
 
     def _put(self, draft: Mapping[str, Any], mark: Mark | None = None) -> None:
         self.data.put(draft)
+        with QSignalBlocker(self.worst_case):
+            self.worst_case.setChecked(draft.get("mode") == WORST_CASE)
         self.compressions.put(draft.get("compression", ()), mark)
         self.attacks.put(draft.get("attack", ()))
         self._changed()
@@ -330,6 +338,16 @@ class NewPage(Page):
             self.go.emit("queue", None)
 
 
+def _worst_case_box() -> QCheckBox:
+    box = QCheckBox("Worst case only")
+    box.setToolTip(
+        "One run for each variant and ball instead of one for each attack: stored examples of the "
+        "images come first, then each attack goes only after what is left. As strong as all "
+        "attacks in full, and faster; what one of them alone would reach is not measured."
+    )
+    return box
+
+
 def _paces(store: Store, device: str) -> Paces:
     """What runs took on this machine and device; on the thread that reads the results."""
     machine = platform.platform()
@@ -373,7 +391,7 @@ def sentence(study: Study) -> str:
     parts = (
         (len(study.models), "model"),
         (len(study.recipes()), "variant"),
-        (len(study.attack_specs()), "attack"),
+        (len(study.attack_specs()), "attack" if study.mode is None else "threat model"),
     )
     factors = " × ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in parts)
     runs = study.count()

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from engine import catalog
-from engine.specs.study import Step, Study
+from engine.catalog.worst_case import WORST_CASE
+from engine.specs.study import AttackSpec, Step, Study
 from engine.store import PaceRow, StepPaceRow
 
 NO_ESTIMATE = "no estimate yet"
@@ -85,8 +86,12 @@ def estimate(study: Study, paces: Paces) -> str:
     """
     data = study.dataset.label
     images = study.dataset.limit or paces.most_images.get(data, 0)
-    attacks = [attack.label for attack in study.attack_specs()]
-    times = [paces.per_image(data, model.name, name) for model in study.models for name in attacks]
+    told = [
+        _per_image(paces, data, model.name, attack)
+        for model in study.models
+        for attack in study.attack_specs()
+    ]
+    times, bound = [time for time, _ in told], any(bound for _, bound in told)
     known = [time for time in times if time is not None]
     trainings = training_seconds(study, paces)
     learning = sum(seconds for seconds in trainings if seconds is not None)
@@ -101,7 +106,23 @@ def estimate(study: Study, paces: Paces) -> str:
     part = f", {duration_words(learning)} of it training" if learning else ""
     if attacked or unknown:
         return "; ".join(filter(None, (f"more than {total}{part}", attacked, unknown)))
-    return f"about {total} on this machine{part}"
+    most = "at most " if bound else ""  # each attack meets only what the ones before left
+    return f"{most}about {total} on this machine{part}"
+
+
+def _per_image(
+    paces: Paces, data: str, model: str, attack: AttackSpec
+) -> tuple[float | None, bool]:
+    """Seconds for an image, and whether that is what it would take at most.
+
+    A worst case that nobody measured takes at most what all its attacks take in full.
+    """
+    own = paces.per_image(data, model, attack.label)
+    if own is not None or attack.name != WORST_CASE:
+        return own, False
+    parts = [paces.per_image(data, model, one.label) for one in attack.members]
+    known = [time for time in parts if time is not None]
+    return (sum(known), True) if len(known) == len(parts) else (None, False)
 
 
 def _unknown(trainings: Sequence[float | None]) -> str:

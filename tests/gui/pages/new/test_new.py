@@ -131,6 +131,35 @@ def test_what_is_missing_is_said(page: NewPage) -> None:
     assert page.count.text() == "1 model × 1 variant × 1 attack = 1 run"
 
 
+def test_worst_case_only_is_a_mode_of_the_study(page: NewPage, tmp_path: Path) -> None:
+    page.load(paths.example_study())
+    assert page.study is not None
+    attacks = len(page.study.attack_specs())
+    assert attacks > 1
+    assert "mode" not in page.draft()
+    page.worst_case.click()
+    assert page.study.mode == "worst-case"
+    assert "1 threat model =" in page.count.text()
+    assert page.plan.model.rowCount() == page.study.count()
+    kept = page.study
+    page.reset()
+    assert not page.worst_case.isChecked()
+    page.open(kept)
+    assert page.worst_case.isChecked()
+    assert page.study == kept
+    page.worst_case.click()
+    assert page.study is not None
+    assert len(page.study.attack_specs()) == attacks
+
+
+def test_an_attack_that_counts_in_no_ball_is_told(page: NewPage) -> None:
+    page.load(paths.example_study())
+    page.worst_case.click()
+    block(page, "cw-l2").box.click()
+    assert page.study is None
+    assert "no attack in L2 has an eps" in page.verdict.text()
+
+
 def test_the_draft_survives_a_restart(page: NewPage, qtbot: QtBot) -> None:
     page.load(paths.example_study())
     type_into(page, "pgd", "eps", "-1")

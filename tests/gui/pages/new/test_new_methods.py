@@ -246,6 +246,16 @@ def test_the_estimate_multiplies_what_stored_runs_took() -> None:
     assert "more than 8.3 h" in estimate(study(), Paces([other])), "better than nothing"
 
 
+def test_a_worst_case_takes_at_most_what_its_attacks_take() -> None:
+    worst = study(mode="worst-case")
+    fgsm, pgd = (one.label for one in worst.attack_specs()[0].members)
+    rows = [pace(fgsm, 6.0), pace(pgd, 54.0)]
+    assert estimate(worst, Paces(rows)) == "at most about 6 min on this machine"
+    assert estimate(worst, Paces(rows[:1])) == NO_ESTIMATE
+    measured = pace(worst.attack_specs()[0].label, 15.0)
+    assert estimate(worst, Paces([*rows, measured])) == "about 2 min on this machine"
+
+
 def test_without_runs_there_is_no_claim() -> None:
     assert estimate(study(), Paces()) == NO_ESTIMATE
     fgsm = study().attack_specs()[0].label
