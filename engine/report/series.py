@@ -63,6 +63,7 @@ X_AXES: tuple[Axis, ...] = (
 Y_AXES: tuple[Axis, ...] = (
     Axis("robust_accuracy", "robust accuracy", "%"),
     Axis("clean_accuracy", "clean accuracy", "%"),
+    Axis("worst_case", "worst case", "%"),
 )
 
 

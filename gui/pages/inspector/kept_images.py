@@ -110,8 +110,9 @@ def verdict(row: SampleRow) -> str:
 def figures(examples: KeptImages, index: int) -> dict[str, str]:
     """The numbers of one image as texts."""
     row = examples.samples[index]
+    by = row["settled_by"] if row["broken_at_step"] > 0 else ""
     return {
-        "verdict": verdict(row),
+        "verdict": f"{verdict(row)}, by {by}" if by else verdict(row),
         "label": f"{examples.name(row['label'])}   (image {row['index']})",
         "clean": prediction(examples, row, "clean"),
         "adversarial": prediction(examples, row, "adversarial"),

@@ -130,6 +130,13 @@ COLUMNS: tuple[RunColumn, ...] = (
         with_interval,
         _by_number("robust_accuracy"),
     ),
+    _percent(
+        "worst_case",
+        "Worst %",
+        "Share of all images that survive every stored attack on the variant in this threat model, "
+        "and every transferred example: the figure to quote.",
+        shown=False,
+    ),
     _number("compression_rate", "Rate", "Size of the base model over size of the variant.", ".2f"),
     RunColumn(
         "size_bytes",

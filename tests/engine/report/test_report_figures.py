@@ -313,11 +313,12 @@ def test_there_is_a_marker_for_every_method_and_no_two_are_one() -> None:
     assert len(set(outlines)) == 37
 
 
-def test_print_has_the_axes_that_are_asked_for(drawn: Drawn) -> None:
-    size, clean = X_AXES[1], Y_AXES[1]
+@pytest.mark.parametrize("upwards", ["clean_accuracy", "worst_case"])
+def test_print_has_the_axes_that_are_asked_for(drawn: Drawn, upwards: str) -> None:
+    size, clean = X_AXES[1], next(one for one in Y_AXES if one.id == upwards)
     rows = [{**row, "size_bytes": 1000 * row["run_id"]} for row in drawn[0]]
     figure = draw_chart("pareto", rows, axes=(size, clean))
     (axes,) = figure.axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == (size.title, clean.title)
     places = {(line.get_xdata()[0], line.get_ydata()[0]) for line in single_points(figure)}
-    assert places == {(row["size_bytes"], 100 * row["clean_accuracy"]) for row in rows}
+    assert places == {(row["size_bytes"], 100 * row[upwards]) for row in rows}

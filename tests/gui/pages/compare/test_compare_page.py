@@ -28,7 +28,7 @@ from tests.helpers.fake_results import STUDY
 from tests.helpers.page_kit import PageHarness
 
 RATE, SIZE, *_, EPS = X_AXES
-ROBUST, CLEAN = Y_AXES
+ROBUST, CLEAN, _ = Y_AXES
 
 
 def settled(harness: PageHarness) -> Any:

@@ -16,7 +16,13 @@ from engine.store.environments import environment_id
 from gui.base import file_dialogs
 from gui.base.page_context import make_context
 from gui.bridge.engine_client import QtEngineClient
-from gui.pages.inspector.kept_images import confidence_drop, flipped, read_examples, verdict
+from gui.pages.inspector.kept_images import (
+    confidence_drop,
+    figures,
+    flipped,
+    read_examples,
+    verdict,
+)
 from gui.pages.inspector.page import READING
 from gui.pages.inspector.pixels import fitting_scale, perturbation, picture
 from tests.helpers.fake_results import FakeResults
@@ -157,6 +163,11 @@ def test_kinds_of_images_agree_with_their_words(harness: PageHarness) -> None:
     for place in kinds["flipped"]:
         assert verdict(examples.samples[place]).startswith("broken at step")
     assert {verdict(examples.samples[place]) for place in kinds["held"]} == {"held"}
+    place = next(iter(kinds["flipped"]))
+    assert figures(examples, place)["verdict"] == verdict(examples.samples[place])
+    examples.samples[place]["settled_by"] = "example of run 3"
+    told = figures(examples, place)["verdict"]
+    assert told == f"{verdict(examples.samples[place])}, by example of run 3"
 
 
 def test_the_views_show_the_images_of_the_place(harness: PageHarness) -> None:
