@@ -57,7 +57,8 @@ class RunTable:
 
     def places(self, run_ids: Iterable[int]) -> Places:
         """Where these runs stand, in their order; those that are not there are left out."""
-        wanted = np.fromiter(run_ids, np.int64)
+        given = isinstance(run_ids, np.ndarray)
+        wanted = np.asarray(run_ids) if given else np.fromiter(run_ids, np.int64)
         places = np.searchsorted(self.ids, wanted)
         known = places < len(self.ids)
         known[known] = self.ids[places[known]] == wanted[known]
@@ -120,6 +121,8 @@ class RunTable:
             columns: of texts or integers, with few distinct values.
             test: is given these columns of a row, as ``row`` has them.
         """
+        if len(columns) == 1 and columns[0] in self._texts:
+            return self._texts[columns[0]].where(lambda value: test({columns[0]: value}))
         codes, size = self._codes(columns)
         anyone = np.full(size, -1, np.int64)
         anyone[codes] = np.arange(len(codes))
@@ -266,16 +269,22 @@ class _Texts:
         self._decode = decode
         self._numbers: dict[str | None, int] = {None: 0}
         self._values: list[Any] = [decode(None)]
+        self._in_use: list[int] | None = None
 
     def grow(self, more: int) -> None:
         self.codes = np.concatenate([self.codes, np.zeros(more, np.int32)])
+        self._in_use = None
 
     def write(self, places: Places, part: Coded) -> None:
         new = np.array([self._number(value) for value in part.values], np.int32)
-        self.codes[places] = new[part.codes] if len(part.codes) else 0
+        written = new[part.codes] if len(part.codes) else np.zeros(len(places), np.int32)
+        if not np.array_equal(self.codes[places], written):
+            self.codes[places] = written
+            self._in_use = None
 
     def write_one(self, places: Places, value: str) -> None:
         self.codes[places] = self._number(value)
+        self._in_use = None
 
     def _number(self, value: str | None) -> int:
         if value not in self._numbers:
@@ -307,9 +316,17 @@ class _Texts:
             ranks[code] = np.nan if key_ is None else order[key_]
         return ranks[self.codes]
 
+    def where(self, test: Callable[[Any], bool]) -> npt.NDArray[np.bool_]:
+        holds = np.zeros(len(self._values), np.bool_)
+        for code in self._used():
+            holds[code] = test(self._values[code])
+        return cast(npt.NDArray[np.bool_], holds[self.codes])
+
     def _used(self) -> list[int]:
         """The numbers of the values that some run has now."""
-        return np.flatnonzero(np.bincount(self.codes)).tolist()
+        if self._in_use is None:
+            self._in_use = np.flatnonzero(np.bincount(self.codes)).tolist()
+        return self._in_use
 
 
 _ORDER = tuple(dict.fromkeys((*RESULT_COLUMNS, *MORE_COLUMNS, *COLUMNS)))

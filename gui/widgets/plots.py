@@ -51,9 +51,11 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]  # pyqtgraph has no types
         self.recolour()
 
     def name_axes(self, bottom: str, left: str) -> None:
-        """Give the axes other names."""
-        self._titles = {"bottom": bottom, "left": left}
-        self.recolour()
+        """Give the axes other names; the same ones are not painted again."""
+        titles = {"bottom": bottom, "left": left}
+        if titles != self._titles:
+            self._titles = titles
+            self.recolour()
 
     def recolour(self) -> None:
         """Take over the colours of the theme in force."""

@@ -32,6 +32,7 @@ class CompareChart(Plot):
         self._chosen: frozenset[int] = frozenset()
         self._axes: tuple[Axis, Axis] | None = None
         self._log = False
+        self._ticks: list[float] = []
         self.bars, self.lines = Bars(self), Lines(self, 1)
         self.spots, self.chosen = Spots(self, 2), Chosen(self, 3)
         self.spots.picked.connect(self.clicked)
@@ -69,15 +70,16 @@ class CompareChart(Plot):
         return np.log10(x) if self._log else x
 
     def _set_ticks(self, points: Sequence[Point]) -> None:
-        axis = self.plotItem.getAxis("bottom")
-        if not self._log:
-            axis.setTicks(None)
-            return
-        values = [point.x for point in points]
-        low, high = min(values) / 2, max(values) * 2
-        all_ticks = [10.0**power * digit for power in range(-3, 12) for digit in (1, 2, 5)]
-        ticks = [tick for tick in all_ticks if low <= tick <= high]
-        axis.setTicks([[(math.log10(tick), f"{tick:,g}") for tick in ticks]])
+        ticks: list[float] = []
+        if self._log:
+            values = [point.x for point in points]
+            low, high = min(values) / 2, max(values) * 2
+            all_ticks = [10.0**power * digit for power in range(-3, 12) for digit in (1, 2, 5)]
+            ticks = [tick for tick in all_ticks if low <= tick <= high]
+        if ticks != self._ticks:  # an axis is painted anew with them
+            self._ticks = ticks
+            named = [[(math.log10(tick), f"{tick:,g}") for tick in ticks]]
+            self.plotItem.getAxis("bottom").setTicks(named if ticks else None)
 
     def _paint(self) -> None:
         points = points_of(self._series)

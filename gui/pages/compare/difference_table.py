@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ _MARGINS = 20
 _WAITS = "..."
 _AT_ONCE = 40
 """Differences that are computed before others have their turn."""
+
+_FEW = 100
+"""Lines that are told of one by one; where more changed, the table is told once of all."""
 
 Pair = tuple[int, int]
 """A run and the one it is compared with."""
@@ -59,6 +62,10 @@ class DifferenceReader:
         return self._verdicts[run_id]
 
 
+def _bases(rows: Sequence[ResultRow], references: References) -> Iterator[ResultRow | None]:
+    return map(references.get, (row["run_id"] for row in rows))
+
+
 class DifferenceTable(QTableView):
     """Runs against the uncompressed model of the same study, model and attack.
 
@@ -76,6 +83,7 @@ class DifferenceTable(QTableView):
         self._reader = DifferenceReader()
         self._found: dict[Pair, PairedDifference | None] = {}
         self._waiting: list[tuple[int, ResultRow]] = []
+        self._bases: list[int | None] = []
         self.model_ = DifferenceModel(self)
         self.setModel(self.model_)
         set_up_table(self, "Differences to the uncompressed model", 26)
@@ -87,18 +95,38 @@ class DifferenceTable(QTableView):
         self.selectionModel().selectionChanged.connect(self._on_selection)
 
     def show_rows(self, rows: Sequence[ResultRow], references: References) -> None:
-        """Show these runs; differences that are not known yet come in the background."""
-        before = self.selected()
-        comparisons = [self._known(row, references.get(row["run_id"])) for row in rows]
+        """Show these runs; differences that are not known yet come in the background.
+
+        Where they are the runs of before, only the lines of those that changed are touched.
+        """
+        bases = [base["run_id"] if base else None for base in _bases(rows, references)]
+        changed = self._changed(rows, bases)
+        self._bases = bases
+        if changed is None:
+            before = self.selected()
+            known = [self._known(row, references.get(row["run_id"])) for row in rows]
+            self.model_.set_comparisons(known)
+            self._fit_numbers(max((row["run_id"] for row in rows), default=0))
+            self.choose(before)
+        for line in changed or ():
+            row = rows[line]
+            self.model_.replace(line, self._known(row, references.get(row["run_id"])))
         self._waiting = [
             (line, references[one.row["run_id"]])
-            for line, one in enumerate(comparisons)
+            for line, one in enumerate(self.model_.comparisons)
             if one.reason == _WAITS
         ]
-        self.model_.set_comparisons(comparisons)
-        self._fit_numbers(max((row["run_id"] for row in rows), default=0))
-        self.choose(before)
         self._ask()
+
+    def _changed(self, rows: Sequence[ResultRow], bases: Sequence[int | None]) -> list[int] | None:
+        """The lines of runs that are not as they were; None where there are many or others."""
+        shown = self.model_.comparisons
+        if [one.row["run_id"] for one in shown] != [row["run_id"] for row in rows]:
+            return None
+        told = zip(shown, rows, self._bases, bases, strict=True)
+        same = [one.row is row and old == new for one, row, old, new in told]
+        changed = [line for line, alike in enumerate(same) if not alike]
+        return changed if len(changed) <= _FEW else None
 
     def _fit_numbers(self, largest: int) -> None:
         """Room for the number of a run, which tells nothing when it is cut."""

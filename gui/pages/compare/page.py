@@ -59,7 +59,7 @@ class _Asked:
 
     selection: Selection
     filter: RunFilter
-    version: tuple[Version, int]
+    version: tuple[Version | None, int]
     words: dict[str, str]
 
     def alike(self, other: _Asked) -> bool:
@@ -263,9 +263,13 @@ class ComparePage(Page):
             self._runs = None  # what is of this selection is shown until the news are there
         if runs.complete:
             words = titles()
-            version = store_version(self.context.store), runs.version
-            self._ask(_Asked(selection, self._filter, version, words))
+            self._ask(_Asked(selection, self._filter, self._version(), words))
         self._show_state()
+
+    def _version(self) -> tuple[Version | None, int]:
+        """Runs change with their table; pairs are judged without a change of their runs."""
+        pairs = isinstance(self.view(), TransferView)
+        return store_version(self.context.store) if pairs else None, self.context.runs.version
 
     def _ask(self, asked: _Asked) -> None:
         if asked == self._asked or (self._asked and self._pending and asked.alike(self._asked)):
@@ -302,9 +306,7 @@ class ComparePage(Page):
             self._runs = runs
             self._draw()
             self.table.show_rows(runs.rows, runs.references)
-        elif isinstance(
-            self.view(), TransferView
-        ):  # pairs are judged without a change of their runs
+        elif isinstance(self.view(), TransferView):
             self._draw()
         self._read()  # what changed meanwhile, if anything did
 

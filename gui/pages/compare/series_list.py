@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QIcon
@@ -16,6 +18,22 @@ from gui.base.words import run_count
 
 _METHOD = Qt.ItemDataRole.UserRole
 _BASE_WORDS = "uncompressed"
+
+
+class _Entry(NamedTuple):
+    """A line of the list.
+
+    Attributes:
+        method: that its marker stands for; empty for a series.
+        sign: the number of the style of a series, or a marker.
+        marked: whether the line of a series carries a marker.
+    """
+
+    method: str
+    text: str
+    tip: str
+    sign: int | str
+    marked: bool = False
 
 
 def _without(series: Series, methods: Collection[str]) -> Series:
@@ -44,6 +62,8 @@ class SeriesList(QListWidget):
         self._hidden_methods: set[str] = set()
         self._methods: dict[str, str] = {}
         self._series: tuple[Series, ...] = ()
+        self._listed: list[_Entry] = []
+        self._ticked: list[Series] | None = None
         self.setAccessibleName("Series")
         self.setProperty("card", True)
         self.setIconSize(QSize(40, 16))
@@ -57,19 +77,22 @@ class SeriesList(QListWidget):
     ) -> None:
         """List these, and below them the markers of methods, if they have any."""
         self._series, self._methods = tuple(series), dict(methods or {})
-        self._fill()
+        self._ticked = None
+        entries = list(self._entries())
+        if entries != self._listed:
+            self._listed = entries
+            self._fill()
 
     def ticked(self) -> list[Series]:
         """The series to draw, with the points of the methods to draw."""
+        if self._ticked is None:
+            self._ticked = self._choose_ticked()
+        return self._ticked
+
+    def _choose_ticked(self) -> list[Series]:
         hidden = self._hidden_methods & self._methods.keys()
         shown = (series for series in self._series if series.name not in self._hidden)
-        left = [
-            (
-                series,
-                _without(series, hidden),
-            )
-            for series in shown
-        ]
+        left = [(series, _without(series, hidden) if hidden else series) for series in shown]
         # A security curve without a check has no points, and is drawn all the same.
         return [narrowed for whole, narrowed in left if narrowed.points or not whole.points]
 
@@ -79,23 +102,32 @@ class SeriesList(QListWidget):
         ticked = [item for item in items if item.checkState() == Qt.CheckState.Checked]
         return [(item.icon(), item.text()) for item in ticked]
 
+    def _entries(self) -> Iterator[_Entry]:
+        marked = self._markers and not self._methods
+        for series in self._series:
+            tip = f"{series.name}: {run_count(len(series.points))}"
+            yield _Entry("", series.name, tip, series.number, marked)
+        points = (point for series in self._series for point in series.points)
+        counts = Counter(point.method for point in points) if self._methods else Counter()
+        for name, symbol in self._methods.items():
+            text = name if name != BASE else _BASE_WORDS
+            yield _Entry(name, text, f"{text}: {run_count(counts[name])}", symbol)
+
     def _fill(self) -> None:
         from gui.pages.compare.markers import marker_icon, series_icon  # and pyqtgraph with them
 
         self.blockSignals(True)
         row = self.currentRow()
         self.clear()
-        for series in self._series:
-            marker = self._markers and not self._methods
-            item = QListWidgetItem(series_icon(series.number, marker=marker), series.name)
-            item.setToolTip(f"{series.name}: {run_count(len(series.points))}")
-            self._add(item, hidden=series.name in self._hidden)
-        for name, symbol in self._methods.items():
-            item = QListWidgetItem(marker_icon(symbol), name if name != BASE else _BASE_WORDS)
-            item.setData(_METHOD, name)
-            points = sum(point.method == name for series in self._series for point in series.points)
-            item.setToolTip(f"{item.text()}: {run_count(points)}")
-            self._add(item, hidden=name in self._hidden_methods)
+        for entry in self._listed:
+            if isinstance(entry.sign, int):
+                icon, hidden = series_icon(entry.sign, marker=entry.marked), self._hidden
+            else:
+                icon, hidden = marker_icon(entry.sign), self._hidden_methods
+            item = QListWidgetItem(icon, entry.text)
+            item.setData(_METHOD, entry.method)
+            item.setToolTip(entry.tip)
+            self._add(item, hidden=(entry.method or entry.text) in hidden)
         self.setCurrentRow(row)
         self.blockSignals(False)
 
@@ -111,4 +143,5 @@ class SeriesList(QListWidget):
             hidden.discard(name)
         else:
             hidden.add(name)
+        self._ticked = None
         self.changed.emit()

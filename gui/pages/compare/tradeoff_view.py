@@ -57,6 +57,7 @@ class TradeoffView(ChartView):
         self._rows: Sequence[ResultRow] = ()
         self._drawn = Tradeoff(X_AXES[0], Y_AXES[0], [], ())
         self._markers: dict[str, str] = {}
+        self._run_ids: list[int] = []
         self.x_box = _axis_box("X axis", X_AXES, self.controls)
         self.y_box = _axis_box("Y axis", Y_AXES, self.controls)
         self._split = ChartSplit(self)
@@ -97,6 +98,7 @@ class TradeoffView(ChartView):
 
     def _draw_ticked(self) -> None:
         ticked = self.series.ticked()
+        self._run_ids = [point.run_id for series in ticked for point in series.points]
         if ticked or "chart" in vars(self):
             self.chart.show_series(ticked, self._drawn.x, self._drawn.y, self._markers)
         flagged = sum(point.flagged for series in ticked for point in series.points)
@@ -120,7 +122,7 @@ class TradeoffView(ChartView):
             self.chart.choose(run_ids)
 
     def drawn_runs(self) -> list[int]:
-        return [point.run_id for series in self.series.ticked() for point in series.points]
+        return self._run_ids
 
     def save(self, path: Path) -> None:
         save_picture(self.chart, self.series.entries(), path)

@@ -93,6 +93,9 @@ class TransferView(ChartView):
         self.ask(lambda store: read_transfers(store, rows, words, attack), self._take)
 
     def _take(self, found: Transfers) -> None:
+        if found == self._found and self.attack_box.count():
+            self.told.emit()  # nothing to draw anew
+            return
         self._found = found
         self.attack_box.blockSignals(True)
         fill_box(self.attack_box, [(attack, None) for attack in found.attacks])

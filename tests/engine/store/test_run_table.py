@@ -247,6 +247,23 @@ def test_a_test_is_asked_once_for_each_combination(
     assert mask.tolist() == [bool(row["steps"]) for row in rows]
 
 
+def test_a_test_is_asked_of_the_values_that_runs_have_now(results: FakeResults) -> None:
+    with Writer(results.path) as writer:
+        table = _whole(writer)
+
+        def asked() -> set[str]:
+            values: set[str] = set()
+            table.where(("status",), lambda row: bool(values.add(row["status"])))
+            return values
+
+        assert asked() == {"finished", "failed", "waiting"}
+        writer.set_status([results.failed], "cancelled", ["failed"])
+        _bring_up(table, writer)
+        assert asked() == {"finished", "cancelled", "waiting"}
+        held = table.where(("status",), lambda row: row["status"] == "cancelled")
+        assert table.ids[held].tolist() == [results.failed]
+
+
 def test_a_text_longer_than_those_before_is_kept_whole(results: FakeResults) -> None:
     with Writer(results.path) as writer:
         table = _whole(writer)

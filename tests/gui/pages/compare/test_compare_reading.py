@@ -167,6 +167,7 @@ def test_pairs_that_come_while_runs_are_read_are_asked_for_afterwards(
     harness: PageHarness, held: Held
 ) -> None:
     page = harness.page("compare")
+    page.switch.button(2).click()
     held.go_on()
     page.open(STUDY)
     before = page._asked
