@@ -11,7 +11,7 @@ from engine.attacks.search.batching import in_chunks
 from engine.compression.layers import replace_module
 from engine.compression.parts.base import FrontPart
 from engine.errors import ModelError
-from engine.evaluation.guard import arithmetic
+from engine.evaluation.guard import arithmetic, forked_rng
 from engine.evaluation.model_call import ask
 
 TOLERANCE = 1e-5
@@ -83,7 +83,8 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 
 
 def _logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    return torch.cat(in_chunks(model, len(images), lambda part: ask(model, images[part])))
+    with forked_rng(0):  # a random model draws the same for both
+        return torch.cat(in_chunks(model, len(images), lambda part: ask(model, images[part])))
 
 
 def check_agreement(deployed: nn.Module, view: nn.Module, images: torch.Tensor) -> float:

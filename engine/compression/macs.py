@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from engine.compression.layers import weight_layers
+from engine.evaluation.guard import forked_rng
 
 
 def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, int]:
@@ -20,7 +21,12 @@ def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str,
     the empty name. The counter of torch counts two operations per multiply-accumulate.
     """
     device = next((one.device for one in model.parameters()), None)
-    with torch.no_grad(), _in_plain_operations(), FlopCounterMode(display=False) as counter:
+    with (
+        torch.no_grad(),
+        forked_rng(0),
+        _in_plain_operations(),
+        FlopCounterMode(display=False) as counter,
+    ):
         model(torch.zeros(1, *image_shape, device=device))
     counted = counter.get_flop_counts()
     root = type(model).__name__
@@ -34,7 +40,7 @@ def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str,
 def count_classes(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
     """How many classes a model tells, whatever its images are of; leaves it in eval mode."""
     device = next((one.device for one in model.parameters()), None)
-    with torch.no_grad():
+    with torch.no_grad(), forked_rng(0):
         return int(model.eval()(torch.zeros(1, *image_shape, device=device)).shape[1])
 
 

@@ -14,7 +14,13 @@ from engine.compression.methods.distillation import distil
 from engine.compression.methods.filter import filter_pruning
 from engine.compression.methods.finetune import finetune
 from engine.compression.methods.hydra import hydra
-from engine.compression.methods.input_transformation import bit_depth, jpeg
+from engine.compression.methods.input_transformation import (
+    bit_depth,
+    jpeg,
+    median,
+    random_resize,
+    total_variation,
+)
 from engine.compression.methods.magnitude import magnitude
 from engine.compression.methods.nm_sparsity import nm_sparsity
 from engine.compression.methods.ptq import SymmetricQuantiser, UnsignedQuantiser, ptq
@@ -25,7 +31,8 @@ from engine.compression.parts.binary import BinaryQuantiser, SignActivation
 from engine.compression.parts.dorefa import DorefaActivation, DorefaQuantiser, DorefaSign, UnitClip
 from engine.compression.parts.lsq import LsqActivation, LsqQuantiser
 from engine.compression.parts.mask import Mask
-from engine.compression.parts.transformations import BitDepth, Jpeg
+from engine.compression.parts.total_variation import TotalVariation
+from engine.compression.parts.transformations import BitDepth, Jpeg, Median, RandomResize
 from engine.extensions import CompressionMethod
 from engine.specs.study import Step
 
@@ -49,6 +56,9 @@ METHODS: dict[str, Method] = {
     "iad-2": distil,
     "bit-depth": bit_depth,
     "jpeg": jpeg,
+    "median": median,
+    "total-variation": total_variation,
+    "random-resize": random_resize,
 }
 """By catalogue id."""
 
@@ -83,6 +93,9 @@ PARTS: dict[str, type[Part]] = {
         LsqActivation,
         BitDepth,
         Jpeg,
+        Median,
+        TotalVariation,
+        RandomResize,
     )
 }
 """By the name that stands in files."""

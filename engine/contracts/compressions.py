@@ -17,7 +17,7 @@ from engine.contracts.rule import Rule, drawn
 from engine.costs.accounting import Accounting, account
 from engine.costs.packing import pack, payload_of, unpack
 from engine.data import ImageSet, load, training_images
-from engine.evaluation.guard import random_state
+from engine.evaluation.guard import forked_rng, random_state
 from engine.models import fingerprint
 from engine.models import load as load_model
 from engine.specs.dataset import DatasetSpec
@@ -105,7 +105,10 @@ class CompressionRules:
 
     @torch.no_grad()
     def _answers_alike(self, other: nn.Module) -> bool:
-        return torch.equal(self._variant.deployed()(self._images), other(self._images))
+        with forked_rng(0):
+            mine = self._variant.deployed()(self._images)
+        with forked_rng(0):
+            return torch.equal(mine, other(self._images))
 
     @cached_property
     def _accounting(self) -> Accounting:

@@ -14,6 +14,7 @@ from engine.compression.layers import Layer, bare_matrices, modules_of, weight_l
 from engine.compression.macs import count_macs
 from engine.compression.parts.base import ActivationQuantiser, WeightQuantiser
 from engine.compression.variant import Variant
+from engine.evaluation.guard import forked_rng
 from engine.models.files.tensors import count_parameters, tensor_bytes
 from engine.specs.study import recipe_label
 
@@ -239,7 +240,7 @@ def input_bits(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str,
     device = next(model.parameters()).device
     image = torch.rand(1, *image_shape, generator=torch.Generator().manual_seed(0))
     try:
-        with torch.no_grad():
+        with torch.no_grad(), forked_rng(0):
             model(image.to(device))
     finally:
         for handle in handles:

@@ -16,6 +16,7 @@ from engine.catalog import ModelCard
 from engine.compression import Context, Variant
 from engine.compression.reach import Layers, shortfall
 from engine.data import ImageSet
+from engine.evaluation.guard import forked_rng
 from engine.host import device
 from engine.models import fingerprint
 from engine.pipeline.epoch_log import EpochLog, RecipeWatch
@@ -139,6 +140,10 @@ class _Gate:
 
     def look(self, variant: Variant) -> _Look:
         """Fingerprint, clean accuracy and gradient health of what would be deployed."""
+        with forked_rng(0):  # where it is random, the same each time
+            return self._looked(variant)
+
+    def _looked(self, variant: Variant) -> _Look:
         deployed, layers = variant.deployed(), Layers.of(variant.live)
         if self._images is None or self._labels is None:
             return _Look(fingerprint(deployed), None, (), None, layers)

@@ -9,17 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 from PIL import Image
 from torch import nn
+from torch.nn import functional as F
 
 from engine import catalog, compression, models
 from engine.compression import Context, Variant
+from engine.compression.parts.base import FrontPart
 from engine.compression.parts.front import behind, fronts
-from engine.compression.parts.transformations import BitDepth, Jpeg
+from engine.compression.parts.total_variation import TotalVariation
+from engine.compression.parts.transformations import BitDepth, Jpeg, Median, RandomResize
 from engine.costs.accounting import account
 from engine.costs.packing import pack, payload_of, unpack
 from engine.errors import ModelError, SpecError
+from engine.evaluation.guard import forked_rng
 from engine.specs.study import check_recipe, make_step
 
 CARD = "digits-resnet"
@@ -31,6 +36,13 @@ def pictures(count: int, channels: int, side: int = 16) -> torch.Tensor:
     noise = torch.rand(count, channels, side, side, generator=torch.Generator().manual_seed(1))
     ramp = torch.linspace(0, 1, side).expand(side, side)
     return 0.3 * noise + 0.7 * ramp
+
+
+def answers(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Logits; a random model draws the same each time."""
+    with forked_rng(0), torch.no_grad():
+        logits: torch.Tensor = model(images)
+        return logits
 
 
 def made(*tables: dict[str, Any]) -> Variant:
@@ -77,8 +89,67 @@ def test_jpeg_of_other_channels_is_that_of_each_alone() -> None:
     assert Jpeg(50)(images[:0]).shape == images[:0].shape
 
 
-@pytest.mark.parametrize("part", [BitDepth(2), Jpeg(30)])
-def test_the_gradient_passes_and_naively_it_is_zero(part: BitDepth | Jpeg) -> None:
+@pytest.mark.parametrize("size", [2, 3, 4, 5])
+def test_the_median_is_that_of_scipy(size: int) -> None:
+    images = pictures(3, 2, side=6)
+    assert size // 2 <= 6
+    expected = scipy.ndimage.median_filter(images.numpy(), size=(1, 1, size, size), mode="reflect")
+    assert np.array_equal(Median(size)(images).numpy(), expected)
+
+
+def test_the_gradient_of_a_median_goes_to_the_pixel_that_is_it() -> None:
+    image = torch.tensor([[5.0, 1, 4], [3, 9, 2], [8, 7, 6]])[None, None].requires_grad_()
+    middle = Median(3)(image)[0, 0, 1, 1]
+    assert middle == 5
+    (gradient,) = torch.autograd.grad(middle, image)
+    assert gradient.flatten().tolist() == [1.0] + 8 * [0.0]
+
+
+# --- random resizing ---
+
+
+def test_resizing_and_padding_by_hand() -> None:
+    images, part = pictures(2, 3, side=10), RandomResize(0.25)
+    draws = torch.tensor([[0.0, 0.0, 0.99], [0.99, 0.5, 0.0]])
+    found = part.placed(images, draws)
+    assert found.shape == (2, 3, 12, 12)  # round(2.5) is 2
+    small = F.pad(images[:1], (2, 0, 0, 2))
+    large = F.pad(F.interpolate(images[1:], size=(11, 11), mode="nearest"), (0, 1, 1, 0))
+    assert torch.equal(found, torch.cat([small, large]))
+
+
+def test_every_size_and_place_is_drawn_as_often() -> None:
+    image, part = torch.ones(1, 1, 8, 8), RandomResize(0.25)
+    draws = torch.rand(3000, 3, generator=torch.Generator().manual_seed(0))
+    found = part.placed(image.expand(3000, -1, -1, -1), draws)[:, 0]
+    sides = found.amax(dim=2).sum(dim=1)
+    tops = found.amax(dim=2).argmax(dim=1)
+    assert set(sides.tolist()) == {8, 9}
+    assert (sides == 8).float().mean() == pytest.approx(0.5, abs=0.05)
+    for side, places in ((8, 3), (9, 2)):
+        shares = torch.bincount(tops[sides == side], minlength=places) / (sides == side).sum()
+        assert shares.tolist() == pytest.approx([1 / places] * places, abs=0.05)
+
+
+def test_each_image_and_each_forward_draws_anew_from_the_global_generator() -> None:
+    part, image = RandomResize(1.0), pictures(1, 1, side=8)
+    with forked_rng(3):
+        first = part(image.expand(20, -1, -1, -1))
+        second = part(image.expand(20, -1, -1, -1))
+    assert len({one.numpy().tobytes() for one in first}) > 10
+    assert not torch.equal(first, second)
+    with forked_rng(3):
+        assert torch.equal(part(image.expand(20, -1, -1, -1)), first)
+
+
+def test_a_network_for_one_size_alone_is_refused() -> None:
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    with pytest.raises(SpecError, match="does not take larger images"):
+        compression.apply(flat, (make_step({"name": "random-resize"}),), Context(shape=(1, 8, 8)))
+
+
+@pytest.mark.parametrize("part", [BitDepth(2), Jpeg(30), TotalVariation(0.0, 0.03)])
+def test_the_gradient_passes_and_naively_it_is_zero(part: FrontPart) -> None:
     images = pictures(2, 3).clamp(0, 1)
     images[0, 0, 0, :2] = torch.tensor([0.0, 1.0])
     for view, slope in ((part, 1.0), (part.naive(), 0.0)):
@@ -93,6 +164,8 @@ def test_the_gradient_passes_and_naively_it_is_zero(part: BitDepth | Jpeg) -> No
 
 
 RECIPES: dict[str, Tables] = {
+    "median": [{"name": "median", "size": 3}, {"name": "total-variation", "dropped": 0}],
+    "random": [{"name": "total-variation"}, {"name": "random-resize", "growth": 0.25}],
     "alone": [{"name": "jpeg", "quality": 60}],
     "two": [{"name": "jpeg"}, {"name": "bit-depth", "depth": 2}],
     "before": [{"name": "bit-depth"}, {"name": "magnitude", "sparsity": 0.5}, {"name": "ptq"}],
@@ -104,22 +177,24 @@ RECIPES: dict[str, Tables] = {
 def test_a_front_is_stored_packed_and_counted(name: str, tmp_path: Path) -> None:
     variant, card = made(*RECIPES[name]), catalog.model_card(CARD)
     images = pictures(6, 1, side=8)
-    expected = variant.deployed()(images)
+    expected = answers(variant.deployed(), images)
     compression.save(variant, card, tmp_path)
     again = compression.load(tmp_path)
-    assert torch.equal(again.deployed()(images), expected)
+    assert torch.equal(answers(again.deployed(), images), expected)
     assert [part.options() for part in fronts(again.live)] == [
         part.options() for part in fronts(variant.live)
     ]
     compression.check_agreement(variant.deployed(), variant.attack_view(), images)
     counted = account(models.load(card), variant, card.shape)
-    without = [table for table in RECIPES[name] if table["name"] not in ("jpeg", "bit-depth")]
+    without = [table for table in RECIPES[name] if not make_step(table).settings.in_front]
     plain = account(models.load(card), made(*without), card.shape)
-    ignored = {"requested", "layers", "file_bytes", "deflated_bytes"}
+    work = {"macs", "nonzero_macs", "bit_operations"} if name == "random" else set()
+    ignored = {"requested", "layers", "file_bytes", "deflated_bytes", *work}
     assert counted.model_dump(exclude=ignored) == plain.model_dump(exclude=ignored)
+    assert (counted.macs > plain.macs) == (name == "random"), "larger images are more work"
     file = pack(variant, card)
     assert len(payload_of(file)) == counted.packed_bytes
-    assert torch.equal(unpack(file)(images), expected)
+    assert torch.equal(answers(unpack(file), images), expected)
 
 
 def test_the_step_that_comes_last_sees_the_image_first() -> None:
