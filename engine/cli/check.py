@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from engine import catalog
-from engine.host import paths
+from engine.cli.store_options import db_option
 from engine.store import Store, Writer, checkup
 from engine.store.artifacts import models_of
 from engine.store.faults import Fault
@@ -16,12 +16,7 @@ from engine.store.spec_check import earlier
 
 
 @click.command()
-@click.option(
-    "--db",
-    type=click.Path(path_type=Path),
-    default=paths.default_database,
-    help="The database; without it, the one in your user data folder.",
-)
+@db_option
 @click.option("--repair", is_flag=True, help="Mend what can be mended, after making a copy.")
 def check(db: Path, repair: bool) -> None:
     """Look a database over: rows, files, checksums. Exit 0 only if nothing is wrong."""

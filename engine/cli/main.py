@@ -13,8 +13,8 @@ import click
 from engine import __version__, catalog, extensions
 from engine.catalog import SECTIONS
 from engine.cli.lines import in_lines, lines_option, say_error, sentence_of
+from engine.cli.store_options import db_option, format_option, study_option
 from engine.errors import CrumpleError, StoreError
-from engine.host import paths
 from engine.report.figures import KINDS
 from engine.report.series import X_AXES, Y_AXES, Axis
 from engine.report.tables import RESULT_FORMATS, SAMPLE_FORMATS
@@ -90,15 +90,6 @@ class _Commands(click.Group):
             ctx.exit(error.exit_code)
 
 
-_db_option = click.option(
-    "--db",
-    type=click.Path(path_type=Path),
-    default=paths.default_database,
-    help="The database; without it, the one in your user data folder.",
-)
-_study_option = click.option("--study", metavar="NAME", help="Only the runs of this study.")
-
-
 @click.group(cls=_Commands, invoke_without_command=True)
 @click.version_option(__version__, prog_name="crumple")
 @lines_option
@@ -117,7 +108,7 @@ def main(ctx: click.Context, lines: bool) -> None:
 @click.argument("section", type=click.Choice(SECTIONS))
 @click.option("--json", "as_json", is_flag=True, help="For programs: every parameter in full.")
 @click.option("--published", is_flag=True, help="Of models: the weights that can be downloaded.")
-@_db_option
+@db_option
 def list_(section: str, as_json: bool, published: bool, db: Path) -> None:
     """Show what exists, with parameters and defaults."""
     from engine.cli.methods import activate_aloud
@@ -135,16 +126,9 @@ def list_(section: str, as_json: bool, published: bool, db: Path) -> None:
 
 
 @main.command()
-@_db_option
-@_study_option
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(RESULT_FORMATS),
-    default="table",
-    show_default=True,
-    help="csv and json hold every column raw; the others are for reading.",
-)
+@db_option
+@study_option
+@format_option(RESULT_FORMATS)
 def results(db: Path, study: str | None, format_: str) -> None:
     """Print one row per run."""
     from engine.report.tables import csv_of_columns, result_pieces
@@ -171,7 +155,7 @@ def results(db: Path, study: str | None, format_: str) -> None:
 
 @main.command()
 @click.argument("run", type=int)
-@_db_option
+@db_option
 @click.option(
     "--format",
     "format_",
@@ -215,16 +199,9 @@ def _write(path: Path, data: bytes) -> None:
 
 
 @main.command()
-@_db_option
-@_study_option
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(TRANSFER_FORMATS),
-    default="table",
-    show_default=True,
-    help="csv and json hold every column raw; table is for reading.",
-)
+@db_option
+@study_option
+@format_option(TRANSFER_FORMATS)
 def transfer(db: Path, study: str | None, format_: str) -> None:
     """Print how the examples of each run fare on the other variants: one row per pair."""
     from engine.report.transfer import transfers_text
@@ -242,7 +219,7 @@ def transfer(db: Path, study: str | None, format_: str) -> None:
 
 
 @main.command()
-@_db_option
+@db_option
 def recheck(db: Path) -> None:
     """Find runs that were measured on images which another model had changed."""
     from engine.pipeline.recheck import recheck as look
@@ -265,8 +242,8 @@ def recheck(db: Path) -> None:
     required=True,
     help="The picture; its ending .svg, .pdf or .png decides the format.",
 )
-@_db_option
-@_study_option
+@db_option
+@study_option
 @click.option("--run", "runs", type=int, multiple=True, metavar="ID", help="Only these runs.")
 @click.option(
     "--x", type=click.Choice([one.id for one in X_AXES]), help="Of pareto: the axis to the right."
@@ -317,7 +294,7 @@ def _chosen(store: Store, study: str | None, runs: tuple[int, ...]) -> list[Resu
 
 
 @main.command()
-@_db_option
+@db_option
 @click.option("--page", metavar="NAME", help="The page to open.")
 @click.option(
     "--study",

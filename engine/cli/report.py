@@ -8,7 +8,7 @@ import click
 
 from engine import catalog
 from engine.cli.lines import say
-from engine.host import paths
+from engine.cli.store_options import db_option
 from engine.report.handout.write import write_report
 from engine.store import Store
 from engine.store.artifacts import models_of
@@ -22,12 +22,7 @@ from engine.store.artifacts import models_of
     required=True,
     help="A new folder, or a file that ends in .zip.",
 )
-@click.option(
-    "--db",
-    type=click.Path(path_type=Path),
-    default=paths.default_database,
-    help="The database; without it, the one in your user data folder.",
-)
+@db_option
 def report(study: str, out: Path, db: Path) -> None:
     """Write everything of a study into a folder: a page, tables, figures, samples and keys.
 
