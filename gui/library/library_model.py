@@ -15,9 +15,8 @@ from PySide6.QtCore import (
     Qt,
 )
 
-from engine.catalog import ModelCard
 from engine.catalog.models.library import Trashed
-from engine.catalog.models.published import PublishedWeights
+from engine.catalog.models.offers import Offer
 from engine.store import ModelUsage
 from gui.base import theme
 from gui.base.words import images_word
@@ -32,84 +31,52 @@ STAR = 0
 
 @dataclass(frozen=True)
 class LibraryRow:
-    """One line: a model on offer (``card``), one in the trash, or one to be downloaded.
+    """One line: a model on offer, one in the trash, or weights to be downloaded.
 
     Attributes:
+        offer: the model or the weights.
         usage: where a model on offer is used.
         favourite: whether it has a star.
         deleted: where its files lie, if it was deleted.
     """
 
-    card: ModelCard | None = None
+    offer: Offer
     usage: ModelUsage = field(default_factory=ModelUsage)
     favourite: bool = False
     deleted: Trashed | None = None
-    published: PublishedWeights | None = None
-
-    @property
-    def id(self) -> str:
-        """The id, or the key of published weights."""
-        if self.published is not None:
-            return self.published.key
-        assert self.card is not None
-        return self.card.id
 
     @property
     def key(self) -> str:
         """Tells rows apart, deleted models of one name too."""
-        return str(self.deleted.place) if self.deleted else self.id
-
-    @property
-    def title(self) -> str:
-        """What it is called."""
-        if self.published is not None:
-            return self.published.name
-        assert self.card is not None
-        return self.card.title
+        return str(self.deleted.place) if self.deleted else self.offer.key
 
     @property
     def kind(self) -> str:
         """Where it stands in the filter by origin."""
         if self.deleted is not None:
             return "deleted"
-        return self.card.origin if self.card else "published"
+        return self.offer.card.origin if self.offer.card else "published"
 
     @property
-    def parameters(self) -> int:
-        """Their number."""
-        known = self.card or self.published
-        assert known is not None
-        return known.parameters
-
-    @property
-    def accuracy(self) -> float | None:
-        """Clean accuracy, as measured or as published."""
-        if self.published is not None:
-            return self.published.clean_accuracy
-        assert self.card is not None
-        return self.card.clean_accuracy
-
-    @property
-    def dataset(self) -> str:
+    def images(self) -> str:
         """What it was measured on."""
-        if self.published is not None:
-            return self.published.dataset
-        assert self.card is not None
-        return images_word(self.card.dataset)
+        card = self.offer.card
+        return images_word(card.dataset) if card else self.offer.dataset
 
     @property
     def verdict(self) -> str:
         """The doctor's word."""
-        if self.card is None:
+        card = self.offer.card
+        if card is None:
             return ""
-        return "healthy" if self.card.healthy else "not healthy"
+        return "healthy" if card.healthy else "not healthy"
 
     def words(self) -> str:
         """All that the search looks through, in small letters."""
-        card = self.card
+        offer, card = self.offer, self.offer.card
         more = (card.summary, card.architecture, card.remark, card.paper) if card else ()
         source = card.source.file if card and card.source else ""
-        parts = (self.id, self.title, self.kind, self.dataset, source, self.verdict, *more)
+        parts = (offer.key, offer.title, self.kind, self.images, source, self.verdict, *more)
         return " ".join(parts).casefold()
 
 
@@ -122,30 +89,36 @@ class _Column:
     number: bool = False
 
 
+def _share(accuracy: float | None) -> str:
+    return "" if accuracy is None else f"{accuracy:.1%}"
+
+
 COLUMNS = (
     _Column("", "Star: your favourites.", lambda _: "", lambda row: not row.favourite),
-    _Column("Model", "Its title.", lambda row: row.title, lambda row: row.title.casefold()),
+    _Column(
+        "Model", "Its title.", lambda row: row.offer.title, lambda row: row.offer.title.casefold()
+    ),
     _Column("Origin", "Where it comes from.", lambda row: row.kind, lambda row: row.kind),
     _Column(
         "Clean",
         "Clean accuracy on the images it was measured on; as published for those to download.",
-        lambda row: "" if row.accuracy is None else f"{row.accuracy:.1%}",
-        lambda row: row.accuracy or 0.0,
+        lambda row: _share(row.offer.clean_accuracy),
+        lambda row: row.offer.clean_accuracy or 0.0,
         True,
     ),
-    _Column("Images", "What it was measured on.", lambda row: row.dataset, lambda row: row.dataset),
+    _Column("Images", "What it was measured on.", lambda row: row.images, lambda row: row.images),
     _Column(
         "Parameters",
         "Number of parameters.",
-        lambda row: f"{row.parameters:,}",
-        lambda row: row.parameters,
+        lambda row: f"{row.offer.parameters:,}",
+        lambda row: row.offer.parameters,
         True,
     ),
     _Column("Doctor", "Verdict on import.", lambda row: row.verdict, lambda row: row.verdict),
     _Column(
         "Runs",
         "Runs that use it, as base or as teacher.",
-        lambda row: f"{row.usage.runs:,}" if row.card and not row.deleted else "",
+        lambda row: f"{row.usage.runs:,}" if row.offer.card and not row.deleted else "",
         lambda row: row.usage.runs,
         True,
     ),
@@ -187,7 +160,8 @@ class LibraryModel(QAbstractTableModel):
             case _ROLE.DisplayRole:
                 return column.text(row)
             case _ROLE.ToolTipRole:
-                return row.card.summary if row.card else "Not downloaded yet."
+                card = row.offer.card
+                return card.summary if card else "Not downloaded yet."
             case _ROLE.TextAlignmentRole:
                 return _side(column)
             case _ROLE.DecorationRole:
@@ -204,9 +178,10 @@ def _side(column: _Column) -> Qt.AlignmentFlag:
 
 
 def _sign(row: LibraryRow, column: int) -> Any:
-    if column == STAR and row.card and not row.deleted:
+    card = row.offer.card
+    if column == STAR and card and not row.deleted:
         return theme.icon("starred", "accent") if row.favourite else theme.icon("star", "muted")
-    if column == len(COLUMNS) - 2 and row.card and not row.card.healthy:
+    if column == len(COLUMNS) - 2 and card and not card.healthy:
         return theme.icon("light-danger", "danger")
     return None
 

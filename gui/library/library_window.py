@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine.catalog.models import cards, library
-from engine.catalog.models.offers import offers
+from engine.catalog.models.offers import Offer, offers
 from engine.errors import CrumpleError
 from engine.store import ModelUsage
 from gui.base import theme
@@ -177,15 +177,15 @@ class LibraryWindow(Dialog):
     def _show_models(self) -> None:
         chosen = self.selected()
         usage, stars = self._usage, self._favourites.ids()
-        known = cards.cards()
         rows = [
-            LibraryRow(card, usage.get(id_, ModelUsage()), id_ in stars)
-            for id_, card in known.items()
+            LibraryRow(one, usage.get(one.key, ModelUsage()), one.key in stars)
+            if one.card
+            else LibraryRow(one)
+            for one in offers(cards.cards())
         ]
         folder = cards.library_folder()
         if folder is not None:
-            rows += [LibraryRow(model.card, deleted=model) for model in library.trashed(folder)]
-        rows += [LibraryRow(published=one.published) for one in offers(known) if not one.card]
+            rows += [LibraryRow(Offer(one.card), deleted=one) for one in library.trashed(folder)]
         if rows == self.model.rows:
             return
         self.model.set_rows(rows)
@@ -239,8 +239,8 @@ class LibraryWindow(Dialog):
 
     def _toggle_star(self) -> None:
         row = self.selected()
-        if row is not None and row.card is not None and row.deleted is None:
-            self._favourites.toggle(row.id)
+        if row is not None and row.offer.card is not None and row.deleted is None:
+            self._favourites.toggle(row.offer.key)
             self.refresh()
 
     def _asked(self, what: str) -> None:
@@ -249,7 +249,7 @@ class LibraryWindow(Dialog):
             return
         self.message.clear()
         if what in ("use", "runs", "download"):
-            self.wanted.emit(what, row.id)
+            self.wanted.emit(what, row.offer.key)
         else:
             {"delete": self._delete, "restore": self._restore, "erase": self._erase}[what](row)
 
@@ -259,13 +259,14 @@ class LibraryWindow(Dialog):
         return folder
 
     def _delete(self, row: LibraryRow) -> None:
-        assert row.card is not None
+        card = row.offer.card
+        assert card is not None
         try:
-            check_unused(row.card, self._context.store)
+            check_unused(card, self._context.store)
         except CrumpleError as error:
             self._tell(error)
             return
-        store, card = self._context.store, row.card
+        store = self._context.store
         self._push(DeleteModel(card, self._folder(), store, self._changed, self._tell))
         if self.message.message is None:
             text = f"{card.title} was deleted; its results stay."
@@ -282,7 +283,7 @@ class LibraryWindow(Dialog):
         )
 
     def _erase(self, row: LibraryRow) -> None:
-        text = f"{row.title} would be erased for good."
+        text = f"{row.offer.title} would be erased for good."
 
         self.message.show_message(
             Message(
@@ -304,10 +305,9 @@ class LibraryWindow(Dialog):
 
     def _edit(self, title: str, remark: str) -> None:
         row = self.selected()
-        if row is not None and row.card is not None:
-            self._push(
-                EditModel(row.card, self._folder(), title, remark, self._changed, self._tell)
-            )
+        card = row.offer.card if row is not None else None
+        if card is not None:
+            self._push(EditModel(card, self._folder(), title, remark, self._changed, self._tell))
 
     def _push(self, command: QUndoCommand) -> None:
         self._undo.push(command)

@@ -101,12 +101,12 @@ class ModelView(QWidget):
         kind = row.kind if row else ""
         editable = kind not in ("", "bundled", "published", "deleted")
         if not (same and typing):
-            self.title.setText(row.title if row else "")
+            self.title.setText(row.offer.title if row else "")
             self.title.setCursorPosition(0)
-            self.remark.setPlainText(row.card.remark if row and row.card else "")
+            self.remark.setPlainText(row.offer.card.remark if row and row.offer.card else "")
         self.title.setReadOnly(not editable)
         self.title.setVisible(row is not None)
-        self.remark.setVisible(editable or bool(row and row.card and row.card.remark))
+        self.remark.setVisible(editable or bool(row and row.offer.card and row.offer.card.remark))
         self.remark.setReadOnly(not editable)
         shown = {
             "use": row is not None and kind not in ("deleted", "published"),
@@ -128,7 +128,7 @@ class ModelView(QWidget):
         self.show_row(row)
 
     def _edited(self) -> None:
-        card = self._row.card if self._row else None
+        card = self._row.offer.card if self._row else None
         if card is None or self.title.isReadOnly():
             return
         title, remark = self.title.text().strip(), self.remark.toPlainText().strip()
@@ -146,11 +146,11 @@ def _inside(row: LibraryRow | None) -> QWidget:
         empty = QLabel("Select a model to see its card.")
         empty.setProperty("role", "muted")
         column.addWidget(empty)
-    elif row.card is None:
+    elif row.offer.card is None:
         column.addWidget(Facts("Published weights", _published_facts(row), inside))
     else:
-        column.addWidget(_verdict(row.card))
-        for title, facts in _sections(row, row.card):
+        column.addWidget(_verdict(row.offer.card))
+        for title, facts in _sections(row, row.offer.card):
             column.addWidget(Facts(title, facts, inside))
     column.addStretch()
     return inside
@@ -245,7 +245,7 @@ def _source_facts(row: LibraryRow, card: ModelCard) -> list[Fact]:
 
 
 def _published_facts(row: LibraryRow) -> list[Fact]:
-    published = row.published
+    published = row.offer.published
     assert published is not None
     return [
         *published_facts(published),

@@ -113,7 +113,7 @@ def test_search_and_origin_narrow_down(window: MainWindow) -> None:
     assert visible_buttons(window) == set()
     shelf(window).select("mine")
     assert listed(window)[2:] == ["Mine", "Sick one"]
-    assert shelf(window).selected().id == "mine"  # type: ignore[union-attr]
+    assert shelf(window).selected().offer.key == "mine"  # type: ignore[union-attr]
 
 
 def test_the_card_tells_everything(window: MainWindow) -> None:
@@ -164,7 +164,7 @@ def test_stars_stand_first_and_survive(
     cell = table.visualRect(table.currentIndex().siblingAtColumn(STAR)).center()
     qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=cell)
     assert listed(window)[0] == "Sick one"
-    assert shelf(window).selected().id == "sick"  # type: ignore[union-attr]
+    assert shelf(window).selected().offer.key == "sick"  # type: ignore[union-attr]
     assert Favourites(full_context.settings).ids() == {"sick"}
     look_through(window, "favourites")
     assert listed(window) == ["Sick one"]
