@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QApplication, QLabel, QTableWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel, QTableWidget
 from pytestqt.qtbot import QtBot
 
 import engine
@@ -25,20 +24,11 @@ from gui.library.report_view import ReportView
 from gui.library.small_table import SmallTable
 from gui.pages.new.page import NewPage
 from gui.shell.main_window import MainWindow
+from tests.helpers.file_drops import dropped
+from tests.helpers.import_dialog import complaint, finish
 from tests.helpers.import_kit import answer, refuse, report
 from tests.helpers.patience import HANG
 from tests.helpers.screen_reader import nameless
-
-
-@pytest.fixture
-def dialog(qtbot: QtBot, context: PageContext) -> ImportDialog:
-    dialog = ImportDialog(context)
-    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
-    qtbot.addWidget(dialog)
-    with qtbot.waitActive(dialog):
-        dialog.show()
-        dialog.activateWindow()
-    return dialog
 
 
 @pytest.fixture
@@ -52,14 +42,6 @@ def window(qtbot: QtBot, context: PageContext) -> MainWindow:
 
 
 COMMAND = ("--lines", "import", "x.pt", "--json")
-
-
-def finish(qtbot: QtBot, dialog: ImportDialog, arguments: list[str]) -> None:
-    """Let a process of ours answer, and wait until the dialog has heard it."""
-    dialog.run(arguments)
-    assert dialog._process is not None
-    with qtbot.waitSignal(dialog._process.destroyed):
-        pass
 
 
 # -- the form ------------------------------------------------------------------------------
@@ -87,21 +69,15 @@ def test_the_form_is_a_command_line(dialog: ImportDialog, tmp_path: Path) -> Non
 def test_what_is_missing_is_said_at_its_field(dialog: ImportDialog) -> None:
     form = dialog.form
 
-    def complaint() -> str:
-        dialog.examine.click()
-        assert dialog._process is None
-        assert dialog.message.message is not None
-        return dialog.message.message.text
-
-    assert complaint() == "Choose the file of the model."
+    assert complaint(dialog) == "Choose the file of the model."
     assert form.file.hasFocus()
     form.put_file("/net.pt")
-    assert complaint() == "Choose where the images to measure on are."
+    assert complaint(dialog) == "Choose where the images to measure on are."
     assert form.location.path.hasFocus()
     form.put_images({"name": "digits"})
     form.lines["mean"].setText("0.5")
     form.more.open(True)
-    assert "belong together" in complaint()
+    assert "belong together" in complaint(dialog)
     assert form.lines["std"].hasFocus()
 
 
@@ -414,26 +390,12 @@ def test_every_field_that_an_error_names_has_a_place_in_the_form(
 # -- the window ----------------------------------------------------------------------------
 
 
-def drag(window: MainWindow, *names: str) -> tuple[bool, bool]:
-    """Drag files over the window and let them go; whether each was taken."""
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(name) for name in names])
-    left, none = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-    enter = QDragEnterEvent(QPoint(50, 50), Qt.DropAction.CopyAction, data, left, none)
-    enter.ignore()
-    QApplication.sendEvent(window, enter)
-    drop = QDropEvent(QPointF(50, 50), Qt.DropAction.CopyAction, data, left, none)
-    drop.ignore()
-    QApplication.sendEvent(window, drop)
-    return enter.isAccepted(), drop.isAccepted()
-
-
 def test_a_folder_with_a_configuration_is_a_model(
     qtbot: QtBot, window: MainWindow, tmp_path: Path
 ) -> None:
-    assert drag(window, str(tmp_path)) == (False, False)
+    assert not dropped(window, str(tmp_path))
     (tmp_path / "config.json").write_text("{}")
-    assert drag(window, str(tmp_path)) == (True, True)
+    assert dropped(window, str(tmp_path))
     dialog = window.models.dialog
     assert dialog is not None
     assert dialog.form.file.text() == str(tmp_path)
@@ -442,11 +404,11 @@ def test_a_folder_with_a_configuration_is_a_model(
 
 
 def test_a_checkpoint_is_dropped_on_the_window(qtbot: QtBot, window: MainWindow) -> None:
-    assert drag(window, "/models/net.tar") == (True, True)
+    assert dropped(window, "/models/net.tar")
     dialog = window.models.dialog
     assert dialog is not None
     assert dialog.form.file.text() == "/models/net.tar"
-    assert drag(window, "/models/second.pt2") == (True, True)
+    assert dropped(window, "/models/second.pt2")
     assert window.models.dialog is dialog
     assert dialog.form.file.text() == "/models/second.pt2"
     dialog.close()
@@ -454,15 +416,15 @@ def test_a_checkpoint_is_dropped_on_the_window(qtbot: QtBot, window: MainWindow)
 
 
 def test_other_files_are_not_taken(window: MainWindow) -> None:
-    assert drag(window, "/pictures/cat.png") == (False, False)
-    assert drag(window, "/a.pt", "/b.pt") == (False, False)
+    assert not dropped(window, "/pictures/cat.png")
+    assert not dropped(window, "/a.pt", "/b.pt")
     assert window.models.dialog is None
 
 
 def test_a_dropped_study_is_shown(window: MainWindow) -> None:
     from engine.host import paths
 
-    assert drag(window, str(paths.example_study())) == (True, True)
+    assert dropped(window, str(paths.example_study()))
     page = window.page()
     assert isinstance(page, NewPage)
     assert page.study is not None

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QApplication, QLineEdit, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from engine import extensions
@@ -18,6 +17,8 @@ from gui.bridge import import_process
 from gui.library import import_dialog
 from gui.library.import_dialog import ImportDialog
 from gui.shell.main_window import MainWindow
+from tests.helpers.file_drops import dropped
+from tests.helpers.import_dialog import complaint, finish
 from tests.helpers.import_kit import refuse
 from tests.helpers.screen_reader import nameless
 
@@ -52,29 +53,10 @@ def code(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def dialog(qtbot: QtBot, context: PageContext) -> ImportDialog:
-    dialog = ImportDialog(context)
-    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
-    qtbot.addWidget(dialog)
-    with qtbot.waitActive(dialog):
-        dialog.show()
-        dialog.activateWindow()
+def dialog(dialog: ImportDialog) -> ImportDialog:
+    """With images chosen."""
     dialog.form.put_images({"name": "digits"})
     return dialog
-
-
-def complaint(dialog: ImportDialog) -> str:
-    dialog.examine.click()
-    assert dialog._process is None
-    assert dialog.message.message is not None
-    return dialog.message.message.text
-
-
-def finish(qtbot: QtBot, dialog: ImportDialog, arguments: list[str]) -> None:
-    dialog.run(arguments)
-    assert dialog._process is not None
-    with qtbot.waitSignal(dialog._process.destroyed):
-        pass
 
 
 def test_classes_are_found_without_running_the_file(dialog: ImportDialog, code: Path) -> None:
@@ -255,19 +237,6 @@ def test_the_command_that_writes_it() -> None:
     assert found[-5:] == ["w.pth", "--part", "ema", "--write-class", "net.py"]
 
 
-def drop(target: QWidget, *names: str | Path) -> bool:
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(name)) for name in names])
-    left, none = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-    for event in (
-        QDragEnterEvent(QPoint(5, 5), Qt.DropAction.CopyAction, data, left, none),
-        QDropEvent(QPointF(5, 5), Qt.DropAction.CopyAction, data, left, none),
-    ):
-        event.ignore()
-        QApplication.sendEvent(target, event)
-    return event.isAccepted()
-
-
 def files(dialog: ImportDialog) -> tuple[str, str]:
     return dialog.form.file.text(), dialog.form.code.file
 
@@ -276,24 +245,24 @@ def test_weights_and_code_are_dropped_together_or_one_after_the_other(
     dialog: ImportDialog, code: Path
 ) -> None:
     both = ("/models/w.pth", str(code))
-    assert drop(dialog, code, "/models/w.pth")
+    assert dropped(dialog, code, "/models/w.pth")
     assert files(dialog) == both
     for first, second in (both, reversed(both)):
         dialog._begin_again()
-        drop(dialog, first)
-        drop(dialog, second)
+        dropped(dialog, first)
+        dropped(dialog, second)
         assert files(dialog) == both
-    drop(dialog, "/models/other.pt2")
+    dropped(dialog, "/models/other.pt2")
     assert files(dialog) == ("/models/other.pt2", ""), "another import"
-    assert not drop(dialog, "/a.pth", "/b.pth")
-    assert not drop(dialog, "/a.py", "/b.py")
+    assert not dropped(dialog, "/a.pth", "/b.pth")
+    assert not dropped(dialog, "/a.py", "/b.py")
 
 
 def test_both_are_dropped_on_the_window(qtbot: QtBot, context: PageContext, code: Path) -> None:
     window = MainWindow(context, "new")
     qtbot.addWidget(window)
-    assert not drop(window, code, "/pictures/cat.png")
-    assert drop(window, code, "/models/w.pth")
+    assert not dropped(window, code, "/pictures/cat.png")
+    assert dropped(window, code, "/models/w.pth")
     dialog = window.models.dialog
     assert dialog is not None
     assert files(dialog) == ("/models/w.pth", str(code))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDragEnterEvent, QDropEvent, QGuiApplication, QKeySequence, QWheelEvent
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QGuiApplication, QKeySequence, QWheelEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
     QAbstractButton,
@@ -35,6 +35,7 @@ from gui.widgets.inputs import takes_text
 from gui.widgets.message_bar import Message
 from tests.helpers.fake_results import FakeResults
 from tests.helpers.fakes import FakeEngineClient
+from tests.helpers.file_drops import dropped
 from tests.helpers.library import put_model
 
 GUI = Path(__file__).parents[3] / "gui"
@@ -247,18 +248,6 @@ def test_shortcuts_and_fields_are_made_in_one_place() -> None:
     assert not made_here
 
 
-def _drop(target: QWidget, file: Path) -> bool:
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(file))])
-    button, no_key = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-    copy = Qt.DropAction.CopyAction
-    enter = QDragEnterEvent(QPoint(3, 3), copy, data, button, no_key)
-    QApplication.sendEvent(target, enter)
-    drop = QDropEvent(QPointF(3, 3), copy, data, button, no_key)
-    QApplication.sendEvent(target, drop)
-    return enter.isAccepted()
-
-
 @pytest.mark.parametrize("place", PAGES)
 def test_a_study_dropped_on_any_field_is_opened(
     qtbot: QtBot, window: MainWindow, results: FakeResults, tmp_path: Path, place: str
@@ -272,7 +261,7 @@ def test_a_study_dropped_on_any_field_is_opened(
         before = field.text() if isinstance(field, QLineEdit) else ""
         where = field.lineEdit() if hasattr(field, "lineEdit") else field
         inner = field.viewport() if isinstance(field, QPlainTextEdit) else where
-        assert _drop(inner, file), field.accessibleName()
+        assert dropped(inner, file), field.accessibleName()
         assert window.page_id == "new"
         assert "file:" not in (field.text() if isinstance(field, QLineEdit) else before)
         window.show_page(place, [results.flagged] if place in ("runs", "compare") else None)
@@ -282,9 +271,9 @@ def test_a_path_field_takes_the_path(qtbot: QtBot, window: MainWindow, tmp_path:
     window.models.import_model()
     dialog = window.models.dialog
     assert dialog is not None
-    assert _drop(dialog.form.file, tmp_path)
+    assert dropped(dialog.form.file, tmp_path)
     assert dialog.form.file.text() == str(tmp_path)
-    assert _drop(dialog.form.limit.lineEdit(), tmp_path / "net.pt")
+    assert dropped(dialog.form.limit.lineEdit(), tmp_path / "net.pt")
     assert dialog.form.file.text() == str(tmp_path / "net.pt")
     assert dialog.form.limit.value() == 0
 
