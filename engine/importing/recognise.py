@@ -19,7 +19,7 @@ from engine.importing.torchvision_names import SIZES
 from engine.models.architectures.layouts import best_layout
 from engine.models.architectures.mlp import widths_of
 from engine.models.registry import BUILDERS, Shape, bare, build
-from engine.models.way_out import by_source
+from engine.safe_files.way_out import by_source
 
 _UNCOUNTED = "num_batches_tracked"
 _SIDE = 32

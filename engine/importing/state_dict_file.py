@@ -19,7 +19,7 @@ from engine.importing.recognise import recognise
 from engine.importing.report import Scaling
 from engine.models.outside import auxiliary
 from engine.models.registry import Shape
-from engine.models.way_out import by_source
+from engine.safe_files.way_out import by_source
 
 
 def from_file(

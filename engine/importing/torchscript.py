@@ -20,8 +20,8 @@ from engine.errors import ModelError
 from engine.models.files import safe_pickle
 from engine.models.files.safe_pickle import Part
 from engine.models.files.safe_zip import damaged, open_zip, read_entry
-from engine.models.way_out import by_source
 from engine.safe_files.pickle_walk import DEEPEST
+from engine.safe_files.way_out import by_source
 
 FORMAT = "TorchScript, its weights read and its code not run"
 _READ = re.compile(r"[^/]+/(data\.pkl|data/\d+|byteorder)", re.ASCII)

@@ -35,7 +35,6 @@ LEVELS = {"healthy": "ok", "doubtful": "warning", "not healthy": "danger"}
 """The sign of a verdict (``resources/icons/light-*``)."""
 
 _OPTION = re.compile(rf"--({'|'.join(FIELDS)})\b")
-_SOURCE = "import net.py:make with --trust-code"
 _CLASS = re.compile(
     r"crumple import .+? --class net\.py:Net --trust-code "
     r"\(--write-class net\.py writes that file to fill in\)"
@@ -47,7 +46,6 @@ def in_window(text: str) -> str:
     """A sentence of the command line with the names that things have in the window."""
     text = re.sub(r"(?:Give )?--dataset, --folder or --npz", "Choose them below", text)
     text = _CLASS.sub("choose it as Python file (Write net.py… makes one to fill in)", text)
-    text = text.replace(_SOURCE, "choose net.py as the file, with make as its function")
     text = text.replace("choose by --candidate", "choose one below")
     text = text.replace("confirm it by --candidate", "confirm it below")
     return _OPTION.sub(lambda match: FIELDS[match[1]], text)

@@ -13,6 +13,7 @@ import onnx
 from google.protobuf.message import DecodeError, Message
 
 from engine.errors import ModelError
+from engine.safe_files.way_out import BY_ORIGIN
 
 MOST_NODES = 100_000
 _DEEPEST = 8
@@ -32,11 +33,6 @@ _BITS = {
 }
 """Of the types of tensors that are read."""
 _TYPED = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
-
-_WAY = (
-    "Import the network that it was exported from: its state dict, a .pt2 of torch.export, or "
-    "net.py:make."
-)
 
 
 def look_over(content: bytes, name: str) -> onnx.ModelProto:
@@ -59,7 +55,9 @@ def look_over(content: bytes, name: str) -> onnx.ModelProto:
             "Copy or download it again.",
         ) from None
     if not model.graph.node:
-        raise ModelError(f"The ONNX file {name} holds no network: its graph has no nodes.", _WAY)
+        raise ModelError(
+            f"The ONNX file {name} holds no network: its graph has no nodes.", BY_ORIGIN
+        )
     counts = _Counts(name)
     for message in _messages(model, 0, name):
         if isinstance(message, onnx.NodeProto):
@@ -79,7 +77,7 @@ class _Counts:
         if self._nodes > MOST_NODES:
             raise ModelError(
                 f"The ONNX file {self._name} is refused: it has more than {MOST_NODES:,} nodes.",
-                _WAY,
+                BY_ORIGIN,
             )
 
 
@@ -89,7 +87,7 @@ def _messages(message: Message, graphs: int, name: str) -> Iterator[Message]:
     if graphs > _DEEPEST:
         raise ModelError(
             f"The ONNX file {name} is refused: its graphs are nested more than {_DEEPEST} deep.",
-            _WAY,
+            BY_ORIGIN,
         )
     yield message
     for field, value in message.ListFields():
@@ -113,7 +111,7 @@ def _check_tensor(tensor: onnx.TensorProto, name: str) -> None:
     kind = onnx.TensorProto.DataType.Name(tensor.data_type)
     if kind not in _BITS:
         raise ModelError(
-            f"The ONNX file {name} holds {called!r} as {kind} instead of plain numbers.", _WAY
+            f"The ONNX file {name} holds {called!r} as {kind} instead of plain numbers.", BY_ORIGIN
         )
     declared = math.prod(tensor.dims)
     held = max(len(getattr(tensor, field)) for field in _TYPED)
@@ -146,13 +144,13 @@ def _check_operators(model: onnx.ModelProto, name: str) -> None:
             raise ModelError(
                 f"The ONNX file {name} asks for the operator {said[:80]!r}, which is none of the "
                 "ONNX standard and is not converted.",
-                _WAY,
+                BY_ORIGIN,
             )
     endless = sorted(kind for _, kind in found if kind in _ENDLESS)
     if endless:
         raise ModelError(
             f"The ONNX file {name} repeats a part ({', '.join(endless)}), which is not converted.",
-            _WAY,
+            BY_ORIGIN,
         )
     quantised = sorted(kind for _, kind in found if kind in _QUANTISED)
     if quantised:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from engine.errors import ModelError
 from engine.importing.onnx_files.fold import images_of, input_of
 from engine.importing.onnx_files.layout import Layout
+from engine.safe_files.way_out import BY_ORIGIN, by_source
 
 TOLERANCE = 1e-4
 """Largest difference of an output, relative to the largest one."""
@@ -93,11 +94,10 @@ def _fixed(model: onnx.ModelProto, name: str, what: str) -> ModelError:
             f"The network of {name} is made for exactly {size} image{'s' * (size > 1)} at once and "
             f"cannot be freed from that: with more, {what}.",
             "Export it for any number: torch.onnx.export(..., dynamic_axes={'images': {0: 'n'}}, "
-            "input_names=['images']); or import the network by net.py:make.",
+            f"input_names=['images']). {by_source('weights.pth')}",
         )
     return ModelError(
         f"The network of {name} was converted, but does not say what ONNX Runtime says: {what} "
         f"(at most {TOLERANCE:g} is allowed).",
-        "Import the network that it was exported from: its state dict, a .pt2 of torch.export, or "
-        "net.py:make.",
+        BY_ORIGIN,
     )

@@ -18,6 +18,7 @@ from engine.importing.onnx_files.layout import layout_of
 from engine.importing.onnx_files.network import Network, Taking
 from engine.importing.onnx_files.weights import NOTE, dequantise
 from engine.importing.source import export_classifier
+from engine.safe_files.way_out import BY_ORIGIN
 
 _RANDOM = 3
 
@@ -71,6 +72,5 @@ def _network(model: onnx.ModelProto, name: str) -> Network:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
         raise ModelError(
             f"The ONNX file {name} cannot be converted: {reason or type(error).__name__}.",
-            "Import the network that it was exported from: its state dict, a .pt2 of "
-            "torch.export, or net.py:make.",
+            BY_ORIGIN,
         ) from None

@@ -22,6 +22,7 @@ from onnx import numpy_helper
 from onnx.shape_inference import infer_shapes
 
 from engine.errors import ModelError
+from engine.safe_files.way_out import BY_ORIGIN
 
 Array = npt.NDArray[np.generic]
 
@@ -136,7 +137,7 @@ def _optimised(model: onnx.ModelProto, images: int, name: str) -> onnx.ModelProt
         raise ModelError(
             f"The ONNX file {name} uses {', '.join(kinds)}: its path hangs on the numbers in an "
             "image, and a classifier to be attacked has one path.",
-            "Export it without the branch, or import the network by net.py:make.",
+            "Export it without the branch.",
         )
     return folded_model
 
@@ -225,7 +226,7 @@ class _Freed:
             raise ModelError(
                 f"The ONNX file {name} cannot be converted: more than its reshapes depends on "
                 "the number of images.",
-                "Export the network by torch.export, or import it by net.py:make.",
+                BY_ORIGIN,
             )
         return few
 

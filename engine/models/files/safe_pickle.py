@@ -21,9 +21,9 @@ import torch
 
 from engine.errors import ModelError
 from engine.models.files.safe_zip import damaged
-from engine.models.way_out import by_source
 from engine.safe_files import arrays
 from engine.safe_files.pickle_walk import BadPickle, walk
+from engine.safe_files.way_out import by_source
 
 Foreign = dict[str, str]
 """What a pickle asks for beside tensors and numbers: by its name, whether its objects are filled

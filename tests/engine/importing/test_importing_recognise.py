@@ -20,7 +20,7 @@ from engine.importing.state_dict_file import from_file
 from engine.models import build
 from engine.models.architectures.layouts import NARROW, layouts_of
 from engine.models.architectures.small_resnet import DEPTHS, NarrowForm
-from engine.models.way_out import by_source
+from engine.safe_files.way_out import by_source
 from gui.library.import_words import in_window
 from tests.helpers.checkpoints import ask, lively, pictures
 

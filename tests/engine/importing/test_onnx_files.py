@@ -148,6 +148,7 @@ def test_a_number_of_images_that_cannot_be_freed_is_told(tmp_path: Path) -> None
     with pytest.raises(ModelError, match="exactly 1 image at once") as caught:
         converted(content, COLOUR, tmp_path)
     assert "dynamic_axes" in caught.value.hint
+    assert "--class net.py:Net" in caught.value.hint
 
 
 def test_images_of_another_size_are_told(tmp_path: Path) -> None:
@@ -163,8 +164,10 @@ def test_another_answer_than_onnx_runtime_is_refused(
 
     forward = Network.forward
     monkeypatch.setattr(Network, "forward", lambda net, images: forward(net, images) + 1e-3)
-    with pytest.raises(ModelError, match=r"differs by 0.00"):
+    with pytest.raises(ModelError, match=r"differs by 0.00") as caught:
         converted(by_hand(["n", 3, 12, 12]), COLOUR, tmp_path)
+    assert ".pt2 of torch.export" in caught.value.hint
+    assert "--class net.py:Net" in caught.value.hint
 
 
 # Hostile files

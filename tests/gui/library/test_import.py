@@ -14,6 +14,7 @@ from pytestqt.qtbot import QtBot
 
 import engine
 from engine.importing.report import Guess, LayerDensity, Trial
+from engine.safe_files.way_out import BY_ORIGIN, by_source
 from gui.base import file_dialogs
 from gui.base.page_context import PageContext
 from gui.bridge.import_process import ImportProcess, import_arguments
@@ -359,6 +360,12 @@ def test_each_verdict_has_its_own_sign(view: ReportView, health: str, sign: str)
 )
 def test_words_of_the_command_line_become_those_of_the_window(text: str, shown: str) -> None:
     assert in_window(text) == shown
+
+
+def test_ways_out_name_the_fields_of_the_window() -> None:
+    for hint in (BY_ORIGIN, by_source("w.pth")):
+        assert "--" not in in_window(hint)
+        assert "choose it as Python file" in in_window(hint)
 
 
 def test_every_field_that_an_error_names_has_a_place_in_the_form(

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QApplication, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from engine import extensions
-from engine.models.way_out import by_source
+from engine.safe_files.way_out import by_source
 from gui.base import file_dialogs
 from gui.base.page_context import PageContext
 from gui.bridge import import_process

@@ -16,3 +16,10 @@ def by_source(file: str) -> str:
         f"{shlex.quote(file)} --class net.py:Net --trust-code (--write-class net.py writes that "
         "file to fill in)."
     )
+
+
+BY_ORIGIN = (
+    "Import the network that it was exported from, as a .pt2 of torch.export or by its weights. "
+    + by_source("weights.pth")
+)
+"""For files that hold what another program made of a network."""
