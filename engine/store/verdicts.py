@@ -26,6 +26,11 @@ from engine.store.seals import fits, seal_rows
 Row = dict[str, Any]
 """What a query gave."""
 
+_TAKES_PART = """
+    SELECT 1 FROM runs WHERE id = ? AND status = 'finished'
+        AND EXISTS (SELECT 1 FROM samples WHERE run_id = runs.id)
+"""
+
 _SIBLINGS = """
     SELECT other.id, other.attack, other.eps, other.norm, other.spec, other.checks, other.flags,
         coalesce(deleted, 0) AS deleted
@@ -110,7 +115,7 @@ def _findings(
 
     With ``alone`` what a check broke stands by itself, without what its run broke before.
     """
-    siblings = list(db.query(_SIBLINGS.format(whole=fits("runs", ("seal",), "other")), (run_id,)))
+    siblings = _siblings(db, run_id)
     distances = _distances(db, siblings)
     length = len(distances.get(run_id, ()))
     siblings = [row for row in siblings if length and len(distances[row["id"]]) == length]
@@ -120,6 +125,17 @@ def _findings(
     rivals = {row["id"]: own[row["id"]] for row in kept}
     checked = _checked(kept, own, alone=alone)
     return own, [*rivals.values(), *checked, *_transferred(db, rivals, length)]
+
+
+def _siblings(db: Database, run_id: int) -> list[Row]:
+    """The finished runs of the same variant and images, with this one.
+
+    None where this one has no part in verdicts, which is seen without reading the others: of a
+    thousand such runs that are deleted together each would read all of its variant.
+    """
+    if not db.execute(_TAKES_PART, (run_id,)).fetchone():
+        return []
+    return list(db.query(_SIBLINGS.format(whole=fits("runs", ("seal",), "other")), (run_id,)))
 
 
 def refresh_around(db: Database, run_ids: Sequence[int]) -> None:

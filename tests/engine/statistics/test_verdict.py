@@ -20,7 +20,9 @@ from engine.specs.study import make_attack
 from engine.statistics.intervals import holm
 from engine.statistics.run_verdict import Finding, judge, strong_kinds
 from engine.store import Pair, RunKeys, Store, Writer, packed
+from engine.store.seals import seal
 from tests.helpers.judged_runs import breaks, finish
+from tests.helpers.studies import small_study
 
 FGSM = {"name": "fgsm", "eps": 0.1}
 PGD = {"name": "pgd", "eps": 0.1, "steps": 40}
@@ -174,6 +176,33 @@ def test_a_deleted_run_is_no_rival_until_it_is_brought_back(store: Writer) -> No
     (run,) = study.runs()
     store.add_study(study, [(run, RunKeys(store.run(strong)["key"], "variant", "data"))])
     assert "stronger-attack" in flags(store, weak)
+
+
+def test_of_a_run_without_part_in_verdicts_no_other_is_read(store: Writer) -> None:
+    """A thousand of them are deleted at once, and each has hundreds beside it."""
+    weak, strong = finish(store, FGSM, breaks()), finish(store, PGD, breaks(range(30)))
+    waiting, failed = queued(store, DLR), finish(store, SQUARE, breaks(range(9)))
+    store.end_run(failed, "failed", message="no")
+    read: list[object] = []
+
+    def counted(key: object, *values: object) -> int:
+        read.append(key)
+        return seal(key, *values)
+
+    store.db.conn.create_function("crumple_seal", -1, counted)
+    before = flags(store, weak)
+    store.set_deleted([waiting, failed])
+    assert (read, flags(store, weak)) == ([], before)
+    store.set_deleted([strong])
+    assert set(read) == {store.run(one)["key"] for one in (weak, strong)}
+    assert not flags(store, weak)
+
+
+def queued(store: Writer, attack: dict[str, Any]) -> int:
+    """A run that waits, on the variant and the images of ``finish``."""
+    study = small_study(name="waits", compression=[], attack=[attack])
+    (run,) = study.runs()
+    return store.add_study(study, [(run, RunKeys("waits", "variant", "data"))]).run_ids[0]
 
 
 def test_other_variants_and_other_images_are_no_rivals(store: Writer) -> None:
