@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 from collections.abc import Generator, Iterator, Sequence
@@ -48,6 +49,8 @@ class ResultsDatabase(Database):
         self._file = _identity(path)
         seals.prepare(connection)
         connection.create_function("crumple_digest", 1, digest, deterministic=True)
+        self._handed = _Handed()
+        connection.create_function("crumple_row", -1, self._handed.take)
 
     @contextmanager
     def atomic(self) -> Generator[Database, None, None]:
@@ -124,6 +127,17 @@ class ResultsDatabase(Database):
         except sqlite3.Error as error:
             raise in_words(error, self._path) from error
 
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """As ``tuples``, of SQL that selects ``crumple_row(...)`` and nothing else.
+
+        With dozens of columns it takes half as long: SQLite locks itself for every value of a
+        result, but not for those that it hands to a function.
+
+        Raises:
+            StoreError: the file is damaged or cannot be read.
+        """
+        return map(self._handed.give, self.tuples(sql, params))
+
     def _check_identity(self) -> None:
         """SQLite goes on writing into a file that has no name any more."""
         if _identity(self._path) != self._file:
@@ -132,6 +146,25 @@ class ResultsDatabase(Database):
                 "what came after that is not stored.",
                 "Put it back with the files beside it, then run the study again with --resume.",
             )
+
+
+class _Handed:
+    """The rows that a query handed to ``crumple_row``, until their numbers come as its result.
+
+    Where SQLite sorts, it may hand over all before it gives the first.
+    """
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()
+        self._rows: dict[int, tuple[Any, ...]] = {}
+
+    def take(self, *values: Any) -> int:
+        number = next(self._numbers)
+        self._rows[number] = values
+        return number
+
+    def give(self, result: tuple[int]) -> tuple[Any, ...]:
+        return self._rows.pop(result[0])
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -14,7 +14,7 @@ from engine.specs.study import StepWords
 from engine.store.columns import MORE_COLUMNS, RESULT_COLUMNS, ResultRow
 from engine.store.database import ResultsDatabase
 from engine.store.distances import without_limit
-from engine.store.seals import RUN, seal
+from engine.store.seals import READ, is_whole
 
 VALUES = (*RESULT_COLUMNS, *MORE_COLUMNS, "recipe")
 """What ``result_columns`` gives, in this order."""
@@ -43,7 +43,7 @@ DAMAGED = Flag(
     "danger",
     "What is stored of this run is not what was written: the database is damaged.",
 ).to_dict()
-_IN_PLACE: dict[str, Any] = {
+IN_PLACE: dict[str, Any] = {
     **dict.fromkeys(VALUES),
     **dict.fromkeys(("dataset", "model", "compression", "attack", "norm"), "?"),
     **dict.fromkeys(("created", "attack_id"), ""),
@@ -54,12 +54,10 @@ _IN_PLACE: dict[str, Any] = {
 """What is given of a run whose row does not fit its seal, beside what is not in it."""
 
 for _kept in ("run_id", "study", "tags", "note"):
-    del _IN_PLACE[_kept]
+    del IN_PLACE[_kept]
 
-_READ = (*RUN, "seal", *(name for name in VALUES if name not in RUN))
-"""What is read of a run: first what its seal was made of, so that each value comes once."""
-
-_SEALED = len(RUN)
+_READ = (*READ, *(name for name in VALUES if name not in READ))
+"""What is read of a run: first what its seal is looked at by, so that all comes once."""
 
 
 Told = dict[str, Sequence[Any]]
@@ -83,24 +81,24 @@ def result_columns(
     given: tuple[int, ...] = ()
     if run_id is not None:
         given = (run_id,)
-        sql = f"SELECT {_columns(db, _NEWEST)} FROM runs {notes} WHERE runs.id = ?"
+        sql = f"SELECT {_row(db, _NEWEST)} FROM runs {notes} WHERE runs.id = ?"
     elif study_id is not None:
         given = (study_id,)
         sql = (
-            f"SELECT {_columns(db, 'studies.name')} FROM study_runs "
+            f"SELECT {_row(db, 'studies.name')} FROM study_runs "
             "JOIN studies ON studies.id = study_id "
             f"JOIN runs ON runs.id = study_runs.run_id {notes} "
             "WHERE study_id = ? AND coalesce(deleted, 0) = 0 ORDER BY study_runs.position"
         )
     else:
         sql = (
-            f"{_ALL_NEWEST} SELECT {_columns(db, 'newest.name')} FROM runs {notes} "
+            f"{_ALL_NEWEST} SELECT {_row(db, 'newest.name')} FROM runs {notes} "
             "LEFT JOIN newest ON newest.run_id = runs.id "
             "WHERE coalesce(deleted, 0) = 0 ORDER BY runs.id"
         )
-    rows = db.tuples(sql, given)
+    rows = db.rows(sql, given)
     while some := list(itertools.islice(rows, _AT_A_TIME)):
-        for whole, same in itertools.groupby(some, _is_whole):
+        for whole, same in itertools.groupby(some, is_whole):
             read: Told = dict(zip(_READ, zip(*same, strict=True), strict=True))
             yield _complete(read, decoded) if whole else _in_place(read)
 
@@ -109,16 +107,12 @@ _AT_A_TIME = 128
 """Runs: loops over their columns are long, and all of them stay in the cache of a processor."""
 
 
-def _is_whole(row: tuple[Any, ...]) -> bool:
-    return row[_SEALED] is None or row[_SEALED] == seal(*row[:_SEALED])
-
-
 def _in_place(read: Told) -> Told:
     size = len(read["run_id"])
-    return {name: [_IN_PLACE[name]] * size if name in _IN_PLACE else read[name] for name in VALUES}
+    return {name: [IN_PLACE[name]] * size if name in IN_PLACE else read[name] for name in VALUES}
 
 
-def _columns(db: ResultsDatabase, study: str) -> str:
+def _row(db: ResultsDatabase, study: str) -> str:
     """SQL for ``_READ``.
 
     A database of an earlier version, which is only read, lacks the columns that came later.
@@ -132,9 +126,8 @@ def _columns(db: ResultsDatabase, study: str) -> str:
         "seed": "json_extract(runs.spec, '$.seed')",
         "steps": "json_extract(runs.spec, '$.attack.params.steps')",
     }
-    return ", ".join(
-        f"runs.{name}" if name in known else elsewhere.get(name, "NULL") for name in _READ
-    )
+    columns = [f"runs.{name}" if name in known else elsewhere.get(name, "NULL") for name in _READ]
+    return f"crumple_row({', '.join(columns)})"
 
 
 class _Decoded:

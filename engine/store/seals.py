@@ -26,6 +26,9 @@ _OF_RUN = (
     "steps environment_id"
 )
 RUN = tuple(_OF_RUN.split())
+READ = (*RUN, "seal")
+"""Of ``runs``: what ``is_whole`` looks at."""
+
 _STAGE = ("key", "kind", "payload", "seconds")
 _TRANSFER = ("key", "status", "kept", "broken", "n", "fooled", "wrong", "seconds")
 _OF_SAMPLE = (
@@ -62,6 +65,15 @@ def seal(*values: Any) -> int:
     """The seal of some values as SQLite gives them."""
     # Format 2 tells ints, floats and texts apart, has no references and is always the same.
     return zlib.crc32(marshal.dumps(values, 2))
+
+
+def is_whole(row: Sequence[Any]) -> bool:
+    """Whether a run, of which ``READ`` comes first, is what was written; True if nobody knows."""
+    stored = row[_SEALED]
+    return stored is None or stored == seal(*row[:_SEALED])
+
+
+_SEALED = len(RUN)
 
 
 def prepare(connection: sqlite3.Connection) -> None:

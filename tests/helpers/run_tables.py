@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.store.run_changes import COLUMNS, MISSING, StudyMembers, as_changes
+from engine.store.run_changes import COLUMNS, StudyMembers, as_changes
 from engine.store.run_table import RunTable
 
 
@@ -22,20 +22,13 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> RunTable:
         )
         for number, name in enumerate(names)
     ]
-    cells = [(row["run_id"], *_cells(row)) for row in rows]
-    table.apply(as_changes(cells, 1, studies=studies))
+    told = {name: [_cell(row, name) for row in rows] for name in ("run_id", *COLUMNS)}
+    table.apply(as_changes([told], 1, studies=studies))
     return table
 
 
-def _cells(row: Mapping[str, Any]) -> list[Any]:
-    cells = []
-    for name, (kind, _) in COLUMNS.items():
-        value = row.get(name)
-        if name == "deleted":
-            value = value or 0
-        if kind == "integer":
-            value = MISSING if value is None else value
-        elif kind == "json":
-            value = None if value is None else json.dumps(value)
-        cells.append(value)
-    return cells
+def _cell(row: Mapping[str, Any], name: str) -> Any:
+    value = row.get(name)
+    if name == "deleted":
+        return value or 0
+    return json.dumps(value) if name in ("recipe", "flags") and value is not None else value

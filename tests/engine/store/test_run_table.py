@@ -311,16 +311,47 @@ def test_a_damaged_cell_is_told_and_hides_no_other_run(
 def test_a_number_that_changed_on_the_disk_is_shown_by_nobody(
     results: FakeResults, known: bool
 ) -> None:
-    """A bit that flipped: behind the back of SQL, so that its seal stays as it was."""
     with Writer(results.path) as writer:
         table = _whole(writer) if known else RunTable()
-        (seal,) = writer.db.execute("SELECT seal FROM runs WHERE id = 4").fetchone()
-        with writer.db.atomic():
-            writer.db.execute("UPDATE runs SET robust_accuracy = 0.999 WHERE id = 4")
-            writer.db.execute("UPDATE runs SET seal = ? WHERE id = 4", (seal,))
+        _change_on_the_disk(writer, "robust_accuracy", 0.999)
         _bring_up(table, writer)
-    row = table.run(4)
+    _only_the_fourth_is_damaged(table)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("finished", b"\xff"), ("n", "many"), ("size_bytes", 0.5), ("dataset", b"digits")],
+)
+def test_a_cell_that_became_of_another_kind_on_the_disk_hides_no_other_run(
+    results: FakeResults, column: str, value: object
+) -> None:
+    with Writer(results.path) as writer:
+        _change_on_the_disk(writer, column, value)
+        table = _whole(writer)
+    _only_the_fourth_is_damaged(table)
+
+
+def test_no_chunk_shows_a_number_that_changed_on_the_disk(results: FakeResults) -> None:
+    table = RunTable()
+    with Writer(results.path) as writer:
+        _change_on_the_disk(writer, "robust_accuracy", 0.999)
+        for part in read_changes(writer.db, None):
+            table.apply(part)
+            assert 0.999 not in table.numbers("robust_accuracy")
+    _only_the_fourth_is_damaged(table)
+
+
+def _change_on_the_disk(writer: Writer, column: str, value: object) -> None:
+    """Behind the back of SQL, so that the seal stays as it was."""
+    (seal,) = writer.db.execute("SELECT seal FROM runs WHERE id = 4").fetchone()
     assert seal is not None
+    with writer.db.atomic():
+        writer.db.execute(f"UPDATE runs SET {column} = ? WHERE id = 4", (value,))
+        writer.db.execute("UPDATE runs SET seal = ? WHERE id = 4", (seal,))
+
+
+def _only_the_fourth_is_damaged(table: RunTable) -> None:
+    row = table.run(4)
     assert row is not None
     assert (row["robust_accuracy"], row["ci_low"]) == (None, None)
     assert row["flags"][0] == DAMAGED
