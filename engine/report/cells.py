@@ -10,7 +10,7 @@ import io
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 FORMULA = tuple("=+-@＝＋－＠")
 """What a cell may begin with to be taken for a formula by one spreadsheet or another."""
@@ -110,27 +110,40 @@ class _Cells(dict[str, str]):
 
     def lines(self, columns: Sequence[Sequence[Any]]) -> str:
         """Rows given by columns, as ``csv.writer`` writes them; but no cell is a formula."""
-        rows = zip(*map(self._column, columns), strict=True)
-        # What is alone in its row and empty gets quotes: the line would be none.
-        return "".join([f"{text or _ALONE}\n" for text in map(",".join, rows)])
+        texts: Iterator[str] = map(",".join, zip(*self._fields(columns), strict=True))
+        if len(columns) == 1:
+            # What is alone in its row and empty gets quotes: the line would be none.
+            texts = (text or _ALONE for text in texts)
+        return "\n".join([*texts, ""])
 
-    def _column(self, values: Sequence[Any]) -> Iterable[str]:
-        """The cells of a column: in many all values are the same, or of one kind and few."""
-        first, size = values[0], len(values)
-        same = first == values[-1] and values.count(first) == size
-        if same and type(first) in _UNLIKE_OTHERS:
-            return itertools.repeat(self._cell(first), size)
+    def _fields(self, columns: Sequence[Sequence[Any]]) -> Iterator[Iterable[str]]:
+        """The cells of the columns; columns that have the same in all rows are joined already."""
+        written = map(self._column, columns)
+        for alike, some in itertools.groupby(written, lambda column: isinstance(column, str)):
+            if alike:
+                yield itertools.repeat(",".join(cast(Iterator[str], some)), len(columns[0]))
+            else:
+                yield from some
+
+    def _column(self, values: Sequence[Any]) -> Iterable[str] | str:
+        """The cells of a column, or what all of them are: in many they are the same, or few."""
+        first = values[0]
+        if type(first) in _UNLIKE_OTHERS and values.count(first) == len(values):
+            return self._cell(first)
         kinds = set(map(type, values))
         kind = kinds.pop() if len(kinds) == 1 else None
         if kind is str:
             return map(self.__getitem__, values)
-        # Zero is left out, for -0.0 is equal to it and another text.
-        if kind is int or (kind is float and 0.0 not in values):
-            if same:
-                return itertools.repeat(repr(first), size)
-            texts = {value: repr(value) for value in set(values)}
-            return map(texts.__getitem__, values)
-        return map(self._cell, values)
+        if kind not in _NUMBERS:
+            return map(self._cell, values)
+        distinct = set(values)
+        # Zero each by itself, for -0.0 is equal to it and another text.
+        if len(distinct) > len(values) / 2 or (kind is float and 0.0 in distinct):
+            return map(repr, values)
+        if len(distinct) == 1:
+            return repr(first)
+        texts = {value: repr(value) for value in distinct}
+        return map(texts.__getitem__, values)
 
     def _cell(self, value: Any) -> str:
         if value is None:

@@ -74,7 +74,7 @@ def csv_of_columns(
     def told(part: Mapping[str, Sequence[Any]]) -> list[Sequence[Any]]:
         columns = {
             **part,
-            "flags": [flag_ids({"flags": own}) for own in part["flags"]],
+            "flags": [flag_ids({"flags": own}) if own else "" for own in part["flags"]],
         }
         if titles is not None:
             columns[_TITLE] = [titles.get(model, model) for model in part["model"]]

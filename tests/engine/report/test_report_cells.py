@@ -72,7 +72,21 @@ VALUES = st.one_of(
 )
 
 
-@given(st.integers(1, 4).flatmap(lambda n: st.lists(st.lists(VALUES, min_size=n, max_size=n))))
+FEW = st.sampled_from(
+    [(0.0, -0.0), (1, 1.0, True), (0, False, -0.0), ("", None), ("=a", "b"), (1, 2), (0.5, 1.5)]
+)
+ALIKE = st.lists(FEW, min_size=1, max_size=4).flatmap(
+    lambda columns: st.lists(st.tuples(*map(st.sampled_from, columns)).map(list), max_size=12)
+)
+"""Rows whose columns hold one value or two again and again, some equal to each other."""
+
+
+@given(
+    st.one_of(
+        ALIKE,
+        st.integers(1, 4).flatmap(lambda n: st.lists(st.lists(VALUES, min_size=n, max_size=n))),
+    )
+)
 def test_csv_is_what_the_library_writes_of_cells(rows: list[list[object]]) -> None:
     columns = ["a", "b, c", "d", ""][: len(rows[0]) if rows else 4]
     text = io.StringIO()
