@@ -227,10 +227,12 @@ def _complete(read: Told, decoded: _Decoded) -> Told:
 
 def _naive(read: Told) -> list[float | None]:
     """What the naive attack left; the checks of most runs have none and are not read."""
-    marked = zip(read["run_id"], read["checks"], strict=True)
+    marked = [text is not None and NAIVE in text for text in read["checks"]]
+    if not any(marked):
+        return [None] * len(marked)
     checks = [
-        read_json(text, run_id, "checks") if text and NAIVE in text else {}
-        for run_id, text in marked
+        read_json(text, run_id, "checks") if told else {}
+        for told, text, run_id in zip(marked, read["checks"], read["run_id"], strict=True)
     ]
     found = [one.get("naive") or {} for one in checks]
     return [one["held"] / one["n"] if one.get("n") else None for one in found]
