@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from engine.attacks import AttackResult, StepPoint, run_attack
-from engine.attacks.cascade import Settled, run_cascade
+from engine.attacks.cascade import Settled
 from engine.catalog.worst_case import WORST_CASE
 from engine.data import ImageSet
 from engine.events import Emit, ShouldStop
@@ -19,6 +19,7 @@ from engine.host.batches import in_batches
 from engine.pipeline import attack_plan
 from engine.pipeline.known_examples import KnownSources
 from engine.pipeline.progress import ProgressMeter
+from engine.pipeline.search import search
 from engine.pipeline.variants import LoadedVariant
 from engine.specs.study import Run
 from engine.store import NewBatch, Payload, RunKeys, SampleRow, Writer
@@ -72,7 +73,17 @@ class AttackStage:
 
         def attack(start: int, stop: int) -> None:
             meter.start_batch(stop - start)
-            settled = self._attack(spec, images, variant, start, stop, known, meter, should_stop)
+            settled = search(
+                spec.attack,
+                images,
+                slice(start, stop),
+                variant,
+                known.of(start, stop) if spec.attack.name == WORST_CASE else (),
+                precision=self.precision,
+                seed=spec.seed,
+                observer=meter.step,
+                should_stop=should_stop,
+            )
             self._keep(run_id, images, start, settled, kept)
             meter.end_batch(settled.result.broken_at_step.tolist())
 
@@ -94,36 +105,6 @@ class AttackStage:
             for attack in spec.attack.members
         }
         return "bf16" if "bf16" in used else "fp32"
-
-    def _attack(
-        self,
-        spec: Run,
-        images: ImageSet,
-        variant: LoadedVariant,
-        start: int,
-        stop: int,
-        known: KnownSources,
-        meter: ProgressMeter,
-        should_stop: ShouldStop,
-    ) -> Settled:
-        given = (
-            variant.deployed,
-            images.images[start:stop].to(variant.device),
-            images.labels[start:stop].to(variant.device),
-            spec.attack,
-        )
-        how: dict[str, Any] = {
-            "view": variant.view,
-            "precision": self.precision,
-            "seed": spec.seed,
-            "observer": meter.step,
-            "should_stop": should_stop,
-        }
-        if spec.attack.name != WORST_CASE:
-            result = run_attack(*given, **how)
-            return Settled(result, ("",) * (stop - start), result.broken)
-        order = attack_plan.cheapest_first(spec.attack, len(images.class_names))
-        return run_cascade(*given, order, known=known.of(start, stop), **how)
 
     def _keep(self, run_id: int, images: ImageSet, start: int, settled: Settled, kept: int) -> None:
         """Store a batch: verdicts, and examples of the images that are kept."""

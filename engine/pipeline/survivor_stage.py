@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine.attacks import StepPoint, run_attack
+from engine.attacks import StepPoint
 from engine.data import ImageSet
 from engine.diagnostics import Checked, Rival, naive_search
 from engine.errors import Cancelled, CrumpleError
@@ -18,6 +18,7 @@ from engine.events import INTERVAL, CheckProgress, Emit, ShouldStop
 from engine.host.batches import in_batches
 from engine.pipeline import attack_plan
 from engine.pipeline.batch_progress import BatchPace
+from engine.pipeline.search import search
 from engine.pipeline.variants import LoadedVariant
 from engine.specs.study import AttackSpec, Run
 from engine.store import RunKeys, SampleRow, Writer
@@ -193,17 +194,16 @@ class _Hunt:
         """Attack these of the places."""
         part = torch.tensor(self.places[start:stop])
         self.tell.begin(start, stop)
-        result = run_attack(
-            self.variant.deployed,
-            self.images.images[part].to(self.variant.device),
-            self.images.labels[part].to(self.variant.device),
+        result = search(
             self.rival.attack,
-            view=self.variant.view,
+            self.images,
+            part,
+            self.variant,
             precision=precision,
             seed=self.spec.seed,
             observer=self.tell.step,
             should_stop=self.should_stop,
-        )
+        ).result
         self.broken.extend(part[result.broken.cpu()].tolist())
 
 

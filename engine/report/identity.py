@@ -14,7 +14,6 @@ from typing import Any
 from engine.catalog import Origin, format_number
 from engine.report.cells import one_line
 from engine.report.naming import BASE, in_order
-from engine.specs.study import AttackSpec
 from engine.store import ResultRow
 
 Key = str
@@ -79,6 +78,10 @@ def attack_name(row: ResultRow) -> str:
     attack = (row.get("spec") or {}).get("attack")
     if attack is None:
         return str(row["attack"])
+    return _called(attack)
+
+
+def _called(attack: Mapping[str, Any]) -> str:
     steps = attack["params"].get("steps")
     name = str(attack["name"]) if steps is None else f"{attack['name']}-{steps}"
     return " ".join((name, *_origin(attack)))
@@ -136,9 +139,7 @@ def _facts(row: ResultRow) -> dict[str, str]:
     facts: dict[str, Any] = {name: row.get(name) for name in ("norm", "study", "n", "seed")}
     facts |= spec.get("attack", {}).get("params", {})
     if "attacks" in facts:  # of a worst case
-        facts["attacks"] = " ".join(
-            AttackSpec.model_validate(one).label for one in facts["attacks"]
-        )
+        facts["attacks"] = ", ".join(map(_called, facts["attacks"]))
     facts |= {f"dataset {name}": value for name, value in (spec.get("dataset") or {}).items()}
     for number, step in enumerate(spec.get("recipe", ()), 1):
         facts |= {f"step {number} {name}": value for name, value in step["params"].items()}

@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine import catalog
+from engine.catalog.worst_case import WORST_CASE
 from engine.errors import CrumpleError
 from engine.report.evidence import lights, summarise
 from engine.report.tables import distance
@@ -274,7 +275,11 @@ def _spec(row: RunRow) -> list[Fact]:
     ]
     for step in spec["recipe"]:
         facts.append((step["name"], _params(step["params"]), ""))
-    facts.append((spec["attack"]["name"], _params(spec["attack"]["params"]), ""))
+    attack = spec["attack"]
+    params = dict(attack["params"])
+    members = params.pop("attacks") if attack["name"] == WORST_CASE else ()
+    facts.append((attack["name"], _params(params), ""))
+    facts += [(one["name"], _params(one["params"]), "") for one in members]
     return facts
 
 

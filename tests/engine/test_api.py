@@ -146,7 +146,7 @@ def test_a_run_that_fails_is_a_row_that_says_why(
     def fail(*_: object, **__: object) -> None:
         raise AttackError("It cannot climb here.", "Take another.")
 
-    monkeypatch.setattr("engine.pipeline.attack_stage.run_attack", fail)
+    monkeypatch.setattr("engine.pipeline.search.run_attack", fail)
     (row,) = api.run_study({**TABLES, "compression": []}, db=tmp_path / "x.db", device="cpu")
     assert row["status"] == "failed"
     assert "It cannot climb here." in str(row["message"])

@@ -103,9 +103,7 @@ def test_what_the_checks_say_is_stored_with_the_run(store: Writer) -> None:
 def test_a_second_run_computes_nothing(store: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     run(store, small_study())
     before = store.results()
-    monkeypatch.setattr(
-        "engine.pipeline.attack_stage.run_attack", None
-    )  # would raise if it were called
+    monkeypatch.setattr("engine.pipeline.search.run_attack", None)  # would raise if it were called
     events = run(store, small_study())
     assert [type(event).__name__ for event in events] == ["StudyQueued", "StudyFinished"]
     assert isinstance(events[0], StudyQueued)

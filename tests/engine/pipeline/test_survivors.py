@@ -16,7 +16,7 @@ from engine.data import ImageSet, load
 from engine.diagnostics import Checked, Rival, survivor_flags, survivor_rivals
 from engine.errors import Cancelled
 from engine.events import CheckProgress, Event, StageStarted
-from engine.pipeline import runner, survivor_stage
+from engine.pipeline import runner, search, survivor_stage
 from engine.pipeline.runner import Options
 from engine.pipeline.survivor_stage import SurvivorStage
 from engine.pipeline.variants import LoadedVariant
@@ -221,14 +221,14 @@ def test_a_check_that_does_not_fit_is_made_on_fewer_images_at_a_time(
     (whole,) = _check(store, model, images, {3}, eps=0.05)
     store.db.execute("DELETE FROM stages")
     # The forwards halve by themselves, so it is the search that must fail.
-    real = survivor_stage.run_attack
+    real = search.run_attack
 
     def run_attack(model: nn.Module, part: Tensor, *rest: Any, **options: Any) -> Any:
         if len(part) > 3:
             raise torch.OutOfMemoryError("full")
         return real(model, part, *rest, **options)
 
-    monkeypatch.setattr(survivor_stage, "run_attack", run_attack)
+    monkeypatch.setattr(search, "run_attack", run_attack)
     (halved,) = _check(store, model, images, {3}, eps=0.05)
     assert halved == whole
 
@@ -284,7 +284,7 @@ def test_what_was_tried_is_not_tried_again(store: Writer, monkeypatch: pytest.Mo
     def forbidden(*_: Any, **__: Any) -> Any:
         raise AssertionError
 
-    monkeypatch.setattr(survivor_stage, "run_attack", forbidden)
+    monkeypatch.setattr(search, "run_attack", forbidden)
     assert _check(store, model, _images(model), {1}) == first
 
 
