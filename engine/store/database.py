@@ -28,6 +28,9 @@ PAGE_SIZE = 8192
 PATIENCE = 5.0
 """Seconds that a reader or a person's edit waits for another process that writes."""
 
+NOT_DELETED = "runs.id NOT IN (SELECT run_id FROM annotations WHERE deleted)"
+"""Of runs: deleted ones are in no list and no queue until they are brought back."""
+
 _MAKING_MS = 120_000
 """Waited for another process that makes the tables or brings them up, in milliseconds: of a large
 database that takes a minute, and a disk that is busy with other files makes any of it slow."""

@@ -18,7 +18,6 @@ from engine.statistics.worst_case import WorstCase
 from engine.store import artifacts
 from engine.store.artifacts import Arrays
 from engine.store.columns import (
-    SAMPLE_COLUMNS,
     CurveRow,
     Payload,
     QueueRow,
@@ -28,37 +27,22 @@ from engine.store.columns import (
     StudyRow,
     TransferRow,
 )
-from engine.store.database import PATIENCE, open_database
+from engine.store.database import NOT_DELETED, PATIENCE, open_database
 from engine.store.kept_images import examples, kept_images
 from engine.store.paces import PaceRow, StepPaceRow, run_paces, step_paces
 from engine.store.queue_counts import QueueCounts, queue_counts
 from engine.store.queue_rows import queue_rows
 from engine.store.result_rows import DAMAGED, VALUES, Told, read_json, result_columns, result_rows
 from engine.store.run_environments import read_environment
-from engine.store.seals import check_batches, damaged, has_settlers
+from engine.store.samples import curve_rows, example_sources, sample_rows
+from engine.store.seals import check_batches, damaged
 from engine.store.stages import checks_of, read_stage, records_of, variant_of
-from engine.store.telemetry import read_telemetry
 from engine.store.transfers import has_transfers, transfer_rows
 from engine.store.usage import ModelUsage, count_active, model_usage
 from engine.store.verdicts import refresh_around, who_broke
 
 _OBJECTS = ("spec", "verdict", "checks")
 """Columns of ``RunRow`` that are JSON and no part of ``ResultRow``."""
-
-NOT_DELETED = "runs.id NOT IN (SELECT run_id FROM annotations WHERE deleted)"
-"""Of runs: deleted ones are in no list and no queue until they are brought back."""
-
-
-_SOURCES = f"""
-    SELECT runs.id FROM runs JOIN runs AS one ON one.id = ?
-    JOIN environments ON environments.id = runs.environment_id
-    WHERE runs.id != one.id AND runs.status = 'finished' AND {NOT_DELETED}
-        AND json_extract(environments.content, '$.data_fingerprint') = ?
-        AND (runs.variant_key = one.variant_key OR runs.id IN (
-            SELECT run_id FROM study_runs WHERE study_id IN (
-                SELECT study_id FROM study_runs WHERE run_id = one.id)))
-    ORDER BY runs.variant_key = one.variant_key DESC, runs.model = one.model DESC, runs.id DESC
-"""
 
 
 class Store:
@@ -338,15 +322,7 @@ class Store:
             StoreError: they are not what was written.
         """
         self._check_batches(run_id)
-        # Of an earlier version, only read, there is no worst case.
-        columns = ", ".join(
-            f'"{name}"' if name != "settled_by" or has_settlers(self.db) else "'' AS settled_by"
-            for name in SAMPLE_COLUMNS
-        )
-        rows = self._query(
-            f"SELECT {columns} FROM samples WHERE run_id = ? ORDER BY place", (run_id,)
-        )
-        return [cast(SampleRow, {**row, "broken": bool(row["broken"])}) for row in rows]
+        return sample_rows(self.db, run_id)
 
     def images(self, run_id: int) -> Arrays:
         """The kept images of a run: index (K,), clean and adversarial (K,C,H,W) in [0,1].
@@ -378,8 +354,7 @@ class Store:
 
         Finished runs on the same images: those of the same variant, and those of its studies.
         """
-        rows = self._query(_SOURCES, (run_id, data_fingerprint))
-        return [row["id"] for row in rows]
+        return example_sources(self.db, run_id, data_fingerprint)
 
     def curve(self, run_id: int) -> list[CurveRow]:
         """Robust accuracy and mean telemetry per attack step: step, robust_accuracy, loss, ...
@@ -389,24 +364,7 @@ class Store:
         ``part`` names the attack of several in a row that the step belongs to.
         """
         self._check_batches(run_id)
-        rows = self._query("SELECT broken_at_step FROM samples WHERE run_id = ?", (run_id,))
-        if not rows:
-            return []
-        broken_at = np.array([row["broken_at_step"] for row in rows])
-        batches = self._query(
-            "SELECT start, telemetry FROM batches WHERE run_id = ? ORDER BY start", (run_id,)
-        )
-        points: dict[int, list[Payload]] = {0: []}
-        for batch in batches:
-            for point in read_telemetry(run_id, batch["start"], batch["telemetry"]):
-                points.setdefault(point["step"], []).append(point)
-        steps = sorted({*points, *(int(at) for at in broken_at if at >= 0)})
-        judged = np.sort(broken_at[broken_at >= 0])
-        broken = np.searchsorted(judged, steps, side="right")
-        return [
-            _curve_row(step, 1 - float(count) / len(rows), points.get(step, []))
-            for step, count in zip(steps, broken, strict=True)
-        ]
+        return curve_rows(self.db, run_id)
 
     def _check_batches(self, run_id: int) -> None:
         if "seal" in self.db.run_columns:
@@ -442,22 +400,3 @@ class Store:
         with self.db.atomic():
             self.db.table("annotations").upsert_all(rows, pk="run_id")
             refresh_around(self.db, [row["run_id"] for row in rows])
-
-
-def _curve_row(step: int, robust_accuracy: float, points: list[Payload]) -> CurveRow:
-    """Means over batches, weighted by the images still under attack."""
-    here = [point for point in points if point["active"]]
-    weight = sum(point["active"] for point in here)
-
-    def mean(name: str) -> float | None:
-        total = sum((point[name] or 0.0) * point["active"] for point in here)
-        return total / weight if weight else None
-
-    return {
-        "step": step,
-        "robust_accuracy": robust_accuracy,
-        "loss": mean("loss"),
-        "margin": mean("margin"),
-        "active": weight,
-        "part": next((point["part"] for point in points if point.get("part")), ""),
-    }

@@ -15,13 +15,13 @@ from engine.specs.study import Run, Study, content_key, in_words
 from engine.store import artifacts
 from engine.store.artifacts import Arrays
 from engine.store.columns import BatchRow, NewBatch, Payload, SampleRow
-from engine.store.database import check_file
+from engine.store.database import NOT_DELETED, check_file
 from engine.store.distances import measure_distance
 from engine.store.environments import environment_id
 from engine.store.kept_images import batch_file, database_id, images_file
 from engine.store.seals import damaged, seal_batch, seal_rows
 from engine.store.stage_keys import RunKeys
-from engine.store.store import NOT_DELETED, Store
+from engine.store.store import Store
 from engine.store.telemetry import packed
 from engine.store.transfers import TransferQueue
 from engine.store.verdicts import refresh_verdicts
