@@ -45,8 +45,9 @@ from engine.pipeline.admission import check
 from engine.pipeline.runner import Options, run
 from engine.pipeline.variants import CALIBRATION_IMAGES
 from engine.report.tables import flag_ids
+from engine.specs.choices import AttackSpec, Step, make_step, spec_error
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import AttackSpec, Step, Study, make_step, spec_error
+from engine.specs.study import Study
 from engine.store import ResultRow, Store, Writer
 from engine.store.artifacts import models_of
 

@@ -20,7 +20,7 @@ from engine.attacks.search.notes import Note
 from engine.attacks.search.result import AttackResult, Observer, StepPoint
 from engine.attacks.search.telemetry import broken_by
 from engine.events import ShouldStop
-from engine.specs.study import AttackSpec
+from engine.specs.choices import AttackSpec
 
 CLEAN = "no attack"
 """What settles an image that is misclassified as it is."""

@@ -23,7 +23,7 @@ from engine.attacks.square import Square
 from engine.attacks.torchattacks.adapter import PREFIX, TorchattacksAttack
 from engine.errors import SpecError
 from engine.extensions import AttackMethod
-from engine.specs.study import AttackSpec
+from engine.specs.choices import AttackSpec
 
 REGISTRY: dict[str, type[Attack[Any]]] = {
     "fgsm": FGSM,

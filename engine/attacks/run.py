@@ -23,7 +23,7 @@ from engine.errors import AttackError
 from engine.evaluation.guard import device_of, preserved
 from engine.events import ShouldStop
 from engine.host.device import fast_bf16
-from engine.specs.study import AttackSpec, make_attack
+from engine.specs.choices import AttackSpec, make_attack
 
 
 def run_attack(

@@ -11,8 +11,8 @@ import click
 from pydantic import ValidationError
 
 from engine.errors import SpecError
+from engine.specs.choices import spec_error
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import spec_error
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

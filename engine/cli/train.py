@@ -21,8 +21,9 @@ from engine.events import Epoch
 from engine.host import device as devices
 from engine.host import paths
 from engine.importing.library import free_id
+from engine.specs.choices import spec_error
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import content_key, spec_error
+from engine.specs.study import content_key
 from engine.statistics.intervals import wilson
 from engine.store.artifacts import models_of
 from engine.training import Checkpoint, Watch

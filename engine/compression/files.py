@@ -44,7 +44,7 @@ from engine.models.files.tensors import (
 )
 from engine.models.registry import build
 from engine.models.reshape import Shapes, fit_shapes
-from engine.specs.study import Step, architecture_after, has_student, recipe_label
+from engine.specs.choices import Step, architecture_after, has_student, recipe_label
 
 _NAME = "variant"
 _ASKED = 4

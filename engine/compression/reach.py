@@ -9,7 +9,7 @@ from torch import nn
 from engine import catalog
 from engine.compression.layers import bare_matrices, on_weight, weight_layers
 from engine.compression.parts.base import WeightQuantiser
-from engine.specs.study import Step
+from engine.specs.choices import Step
 
 _MOST = 0.9
 """Share of the weights from which on a step did what was asked."""

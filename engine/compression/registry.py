@@ -34,7 +34,7 @@ from engine.compression.parts.mask import Mask
 from engine.compression.parts.total_variation import TotalVariation
 from engine.compression.parts.transformations import BitDepth, Jpeg, Median, RandomResize
 from engine.extensions import CompressionMethod
-from engine.specs.study import Step
+from engine.specs.choices import Step
 
 Method = Callable[[nn.Module, Any, Context], nn.Module]
 """Compresses a model: it may change the one it is given, and returns it or another."""

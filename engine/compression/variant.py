@@ -19,7 +19,7 @@ from engine.errors import SpecError
 from engine.models.attention import open_attention
 from engine.models.channels_last import channels_last
 from engine.models.denormals import zero_denormals
-from engine.specs.study import Recipe, Step, check_recipe
+from engine.specs.choices import Recipe, Step, check_recipe
 
 
 @dataclass(frozen=True, eq=False)

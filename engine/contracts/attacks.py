@@ -20,8 +20,8 @@ from engine.contracts.rule import Rule, drawn
 from engine.data import load
 from engine.evaluation.guard import preserved, random_state
 from engine.models import load as load_model
+from engine.specs.choices import AttackSpec, make_attack
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import AttackSpec, make_attack
 
 MODEL = "digits-resnet-at"
 _IMAGES = 10

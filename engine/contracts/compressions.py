@@ -20,8 +20,8 @@ from engine.data import ImageSet, load, training_images
 from engine.evaluation.guard import forked_rng, random_state
 from engine.models import fingerprint
 from engine.models import load as load_model
+from engine.specs.choices import make_step
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import make_step
 
 _IMAGES, _TRAINING = 32, 200
 _OFF = 0.02

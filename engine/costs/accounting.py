@@ -16,7 +16,7 @@ from engine.compression.parts.base import ActivationQuantiser, WeightQuantiser
 from engine.compression.variant import Variant
 from engine.evaluation.guard import forked_rng
 from engine.models.files.tensors import count_parameters, tensor_bytes
-from engine.specs.study import recipe_label
+from engine.specs.choices import recipe_label
 
 _FP32 = 32
 _DEFLATE = 6

@@ -9,7 +9,7 @@ from typing import Any
 from engine import catalog
 from engine.diagnostics.checks import SIGNIFICANCE
 from engine.flags import Flag
-from engine.specs.study import AttackSpec, make_attack
+from engine.specs.choices import AttackSpec, make_attack
 from engine.statistics.intervals import holm, mcnemar_greater
 from engine.statistics.run_verdict import strong_kinds
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from engine.diagnostics.black_box import Checked, Rival
 from engine.diagnostics.checks import SIGNIFICANCE
 from engine.flags import Flag
-from engine.specs.study import AttackSpec
+from engine.specs.choices import AttackSpec
 from engine.statistics.intervals import mcnemar_greater
 from engine.statistics.run_verdict import strong_kinds
 from engine.statistics.words import percent

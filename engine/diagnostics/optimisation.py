@@ -8,7 +8,7 @@ from typing import Any
 from engine.attacks.search.notes import LOST, Note
 from engine.diagnostics.checks import SIGNIFICANCE, tail
 from engine.flags import Flag
-from engine.specs.study import AttackSpec
+from engine.specs.choices import AttackSpec
 
 MIN_STEPS = 8
 WINDOW = 10

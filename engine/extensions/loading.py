@@ -17,7 +17,7 @@ from engine.catalog import Origin, Params
 from engine.errors import CrumpleError, SpecError
 from engine.extensions.methods import KINDS, Method, section_of
 from engine.extensions.providers import Provider, packages, read_source
-from engine.specs.study import Choice, spec_error
+from engine.specs.choices import Choice, spec_error
 
 _providers: dict[tuple[str, str], Provider] = {}
 """Who brings what, by section and id; only what is in the catalogue."""

@@ -10,8 +10,9 @@ from engine.data import ImageSet, check_fits, training_for
 from engine.data import load as load_images
 from engine.errors import SpecError
 from engine.models.files.bundle import check as check_card
+from engine.specs.choices import recipe_label
 from engine.specs.recipe_rules.quantisation import refuse_quantisation
-from engine.specs.study import Run, Study, recipe_label
+from engine.specs.study import Run, Study
 from engine.store.stage_keys import learns
 
 

@@ -11,7 +11,7 @@ from engine.attacks.cascade import part_name
 from engine.attacks.known import PART
 from engine.attacks.search.loop import finishing_steps
 from engine.catalog.worst_case import WORST_CASE
-from engine.specs.study import AttackSpec, make_attack
+from engine.specs.choices import AttackSpec, make_attack
 
 _LENGTHS = ("steps", "n_queries")
 _ROUNDS = ("restarts", "targets", "binary_search_steps")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from engine import catalog
 from engine.events import Epoch, RecipeEpoch
-from engine.specs.study import Step
+from engine.specs.choices import Step
 from engine.store import Payload
 from engine.training import Watch
 

@@ -20,7 +20,8 @@ from engine.evaluation.guard import forked_rng
 from engine.host import device
 from engine.models import fingerprint
 from engine.pipeline.epoch_log import EpochLog, RecipeWatch
-from engine.specs.study import Recipe, Run, Step
+from engine.specs.choices import Recipe, Step
+from engine.specs.study import Run
 from engine.store import Payload, Writer
 from engine.store.stage_keys import recipe_key, step_key, variant_key
 from engine.training import Checkpoint, Examples, hold_out

@@ -14,7 +14,7 @@ from engine.catalog.worst_case import WORST_CASE
 from engine.data import ImageSet
 from engine.pipeline import attack_plan
 from engine.pipeline.variants import LoadedVariant
-from engine.specs.study import AttackSpec
+from engine.specs.choices import AttackSpec
 
 
 def search(

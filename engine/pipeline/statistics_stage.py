@@ -30,7 +30,8 @@ from engine.errors import StoreError
 from engine.flags import ABOUT_GRADIENTS, Flag, relevant
 from engine.host import device
 from engine.pipeline.variants import LoadedVariant
-from engine.specs.study import AttackSpec, Run
+from engine.specs.choices import AttackSpec
+from engine.specs.study import Run
 from engine.statistics.intervals import wilson
 from engine.statistics.run_checks import run_checks
 from engine.statistics.security_curves import distances

@@ -20,7 +20,8 @@ from engine.pipeline import attack_plan
 from engine.pipeline.batch_progress import BatchPace
 from engine.pipeline.search import search
 from engine.pipeline.variants import LoadedVariant
-from engine.specs.study import AttackSpec, Run
+from engine.specs.choices import AttackSpec
+from engine.specs.study import Run
 from engine.store import RunKeys, SampleRow, Writer
 from engine.store.stage_keys import survivors_key
 

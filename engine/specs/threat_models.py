@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.catalog.worst_case import WORST_CASE
 from engine.errors import SpecError
-
-if TYPE_CHECKING:
-    from engine.specs.study import AttackSpec
+from engine.specs.choices import AttackSpec
 
 _MODE = f'mode = "{WORST_CASE}"'
 

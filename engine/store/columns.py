@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NotRequired, TypedDict
 
 from engine.flags import FlagRow
-from engine.specs.study import StepWords
+from engine.specs.choices import StepWords
 
 Payload = dict[str, Any]
 """What a stage gave, or another piece of JSON whose keys are not columns."""

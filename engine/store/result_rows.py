@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from engine.errors import StoreError
 from engine.flags import Flag
-from engine.specs.study import StepWords
+from engine.specs.choices import StepWords
 from engine.store.columns import MORE_COLUMNS, RESULT_COLUMNS, ResultRow
 from engine.store.database import ResultsDatabase
 from engine.store.distances import without_limit

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from engine.errors import StoreError
 from engine.flags import FlagRow
-from engine.specs.study import StepWords
+from engine.specs.choices import StepWords
 from engine.store.columns import MORE_COLUMNS, RESULT_COLUMNS, TableRow
 from engine.store.result_rows import read_json
 from engine.store.run_changes import COLUMNS, MISSING, Coded, Kind, Part, RunChanges, StudyMembers

@@ -8,7 +8,7 @@ import uuid
 from sqlite_utils import Database, Migrations
 
 from engine.errors import CrumpleError
-from engine.specs.study import Step, StepWords, in_words
+from engine.specs.choices import Step, StepWords, in_words
 from engine.store import environments, seals
 from engine.store.distances import measure_distance
 from engine.store.telemetry import repacked

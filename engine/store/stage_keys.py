@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from engine import catalog
-from engine.specs.study import AttackSpec, Choice, Recipe, Run, Step, content_key
+from engine.specs.choices import AttackSpec, Choice, Recipe, Step
+from engine.specs.study import Run, content_key
 
 
 class RunKeys(NamedTuple):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from engine.errors import StoreError
 from engine.flags import FlagRow
-from engine.specs.study import Run, Study, content_key, in_words
+from engine.specs.choices import in_words
+from engine.specs.study import Run, Study, content_key
 from engine.store import artifacts
 from engine.store.artifacts import Arrays
 from engine.store.columns import BatchRow, NewBatch, Payload, SampleRow

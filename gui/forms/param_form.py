@@ -12,11 +12,11 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 from engine import catalog
 from engine.catalog import Params
 from engine.errors import SpecError
-from engine.specs import study
+from engine.specs import choices
 from gui.forms.fields import Field, make_field, show
 from gui.forms.fold import Fold
 
-_MAKERS = {"compressions": study.make_step, "attacks": study.make_attack}
+_MAKERS = {"compressions": choices.make_step, "attacks": choices.make_attack}
 _CHECKED_VALUES = 100
 # Wide enough for every title, so that the fields of all methods stand below each other.
 _LABEL_WIDTH = 120

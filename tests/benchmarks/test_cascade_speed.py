@@ -26,7 +26,8 @@ from engine.attacks.cascade import run_cascade
 from engine.attacks.known import Known
 from engine.data import load
 from engine.pipeline.attack_plan import cheapest_first
-from engine.specs.study import AttackSpec, Study
+from engine.specs.choices import AttackSpec
+from engine.specs.study import Study
 
 GOALS = {"ours, in full": 5.0, "torchattacks": 10.0, "pyautoattack": 10.0}
 """Times longer than the worst case."""

@@ -8,7 +8,7 @@ import torch
 from engine import compression, models
 from engine.compression.macs import count_macs
 from engine.costs import latency
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 
 pytestmark = pytest.mark.bench
 

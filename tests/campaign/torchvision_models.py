@@ -30,8 +30,8 @@ from engine.errors import CrumpleError
 from engine.importing.doctor import Request, import_model
 from engine.models.attention import open_attention
 from engine.models.outside import OUTSIDE, torchvision_names
+from engine.specs.choices import make_step
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import make_step
 from tests.helpers.checkpoints import ask, labelled, lively, pictures
 
 _T = TypeVar("_T")

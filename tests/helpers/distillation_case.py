@@ -14,7 +14,7 @@ from engine import catalog
 from engine.compression import Context
 from engine.compression.methods.distillation import objective_for
 from engine.data import ImageSet
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 from engine.training.objectives import Objective
 
 EPS, STEPS, CLASSES = 0.1, 3, 3

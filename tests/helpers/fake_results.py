@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
+from engine.specs.choices import make_attack, make_step
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import ModelSpec, Run, Study, content_key, make_attack, make_step
+from engine.specs.study import ModelSpec, Run, Study, content_key
 from engine.statistics.intervals import wilson
 from engine.store import RunKeys, Writer
 

@@ -21,8 +21,9 @@ from typing import Any
 from engine import catalog
 from engine.pipeline import runner
 from engine.report.evidence import lights, summarise
+from engine.specs.choices import Recipe, make_attack, make_step
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import Recipe, Run, Study, make_attack, make_step
+from engine.specs.study import Run, Study
 from engine.store import Store, Writer
 from engine.store.artifacts import folder_of
 from engine.store.stage_keys import run_keys

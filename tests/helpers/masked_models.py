@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from engine import catalog, compression, models
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 from tests.helpers import trained_nets
 
 

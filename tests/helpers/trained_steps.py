@@ -14,7 +14,7 @@ from torch import nn
 from engine import catalog, compression, data, models
 from engine.errors import Cancelled
 from engine.events import Epoch
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 from engine.training import Checkpoint, Watch
 
 Table = dict[str, Any]

@@ -17,7 +17,7 @@ from engine.catalog.models.architectures import SAME
 from engine.catalog.models.cards import ModelCard
 from engine.report.published.rows import PublishedRow
 from engine.report.published.size_flags import size_flags
-from engine.specs.study import Step
+from engine.specs.choices import Step
 from engine.store import ResultRow
 
 FINE_TUNING = "finetune"

@@ -20,7 +20,7 @@ from engine.catalog.strict import Strict
 from engine.errors import SpecError
 from engine.host import paths
 from engine.report.published.arithmetic import is_whole_count
-from engine.specs.study import spec_error
+from engine.specs.choices import spec_error
 from engine.statistics.intervals import wilson
 
 Kind = Literal["review", "paper", "re-evaluation"]

@@ -8,7 +8,7 @@ from engine.catalog import Params
 
 
 class StepLike(Protocol):
-    """A step of a recipe (``engine.specs.study.Step``)."""
+    """A step of a recipe (``engine.specs.choices.Step``)."""
 
     @property
     def name(self) -> str:

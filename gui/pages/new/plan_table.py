@@ -14,7 +14,8 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
 )
 
-from engine.specs.study import Study, recipe_label
+from engine.specs.choices import recipe_label
+from engine.specs.study import Study
 from gui.widgets.tables import set_up_table
 
 LEAST_HEIGHT = 144

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.errors import SpecError
+from engine.specs.choices import Recipe, make_step, recipe_label
 from engine.specs.recipe_rules import refuse
-from engine.specs.study import Recipe, make_step, recipe_label
 from engine.specs.sweeps import expand
 
 MOST_CHECKED = 200

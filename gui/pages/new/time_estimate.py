@@ -8,7 +8,8 @@ from typing import Any
 
 from engine import catalog
 from engine.catalog.worst_case import WORST_CASE
-from engine.specs.study import AttackSpec, Step, Study
+from engine.specs.choices import AttackSpec, Step
+from engine.specs.study import Study
 from engine.store import PaceRow, StepPaceRow
 
 NO_ESTIMATE = "no estimate yet"

@@ -10,7 +10,8 @@ from torch import nn
 
 from engine import catalog, compression, data, models
 from engine.catalog.training import PgdAtParams
-from engine.specs.study import Run, Step, make_attack, make_step
+from engine.specs.choices import Step, make_attack, make_step
+from engine.specs.study import Run
 from engine.store.stage_keys import variant_key
 from engine.training.adversary import pgd_examples
 from engine.training.objectives import objective_of

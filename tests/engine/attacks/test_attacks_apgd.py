@@ -14,7 +14,7 @@ from engine.attacks.geometry.threat import L2Region, LinfRegion
 from engine.attacks.losses.dlr import dlr, targeted_dlr
 from engine.attacks.losses.objectives import margin
 from engine.errors import CrumpleError
-from engine.specs.study import make_attack
+from engine.specs.choices import make_attack
 from tests.helpers.apgd_cases import BALLS, Row, affine_case
 from tests.helpers.attack_models import Wrapped, covers, trained
 

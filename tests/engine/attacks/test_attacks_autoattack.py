@@ -18,7 +18,7 @@ from engine.catalog.attacks.gradient_free import PARTS, AutoAttackParams
 from engine.errors import Cancelled
 from engine.events import Event, RunProgress
 from engine.pipeline.progress import ProgressMeter
-from engine.specs.study import AttackSpec, make_attack
+from engine.specs.choices import AttackSpec, make_attack
 from tests.helpers.attack_budgets import with_budgets
 from tests.helpers.attack_models import trained
 from tests.helpers.l2_cases import SHAPES, case, radius

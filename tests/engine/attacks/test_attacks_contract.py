@@ -24,7 +24,7 @@ from engine.attacks.search.search import Search
 from engine.catalog.attacks.gradient_free import AutoAttackParams
 from engine.errors import AttackError, Cancelled, CrumpleError
 from engine.evaluation.guard import arithmetic
-from engine.specs.study import make_attack
+from engine.specs.choices import make_attack
 from tests.helpers.attack_models import Affine, Wrapped, covers, small_net, trained
 
 OWN = ("fgsm", "pgd")

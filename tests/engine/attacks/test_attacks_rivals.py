@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.attacks import run_attack
-from engine.specs.study import make_attack
+from engine.specs.choices import make_attack
 from tests.helpers.attack_models import Wrapped, trained
 from tests.helpers.closed_form import SHAPES, SHARP, Case, affine, check
 

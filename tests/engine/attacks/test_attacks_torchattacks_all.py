@@ -14,7 +14,7 @@ from engine import catalog
 from engine.attacks import StepPoint, run_attack
 from engine.attacks.search.noise import batch_seed
 from engine.attacks.torchattacks.adapter import PREFIX
-from engine.specs.study import make_attack
+from engine.specs.choices import make_attack
 from tests.helpers.attack_models import Wrapped, trained
 from tests.helpers.torchattacks_classes import CLASSES, attack_table, coloured_images
 

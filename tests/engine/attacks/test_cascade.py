@@ -14,7 +14,8 @@ from engine.attacks.cascade import CLEAN, Settled, run_cascade
 from engine.attacks.geometry.ball import Threat
 from engine.attacks.known import Known
 from engine.pipeline import attack_plan
-from engine.specs.study import AttackSpec, Study
+from engine.specs.choices import AttackSpec
+from engine.specs.study import Study
 from tests.helpers.attack_models import Affine, trained
 
 EPS = 0.1

@@ -15,7 +15,7 @@ from engine.diagnostics import (
     gradient_health,
 )
 from engine.errors import TrainingError
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 from engine.training.adversary import pgd_examples, trades_examples
 from tests.helpers.attack_models import Wrapped, trained
 

@@ -12,7 +12,7 @@ from engine.attacks import run_attack
 from engine.attacks.search.rounding import rounds
 from engine.compression import Context, apply
 from engine.evaluation.guard import arithmetic, forked_rng
-from engine.specs.study import Step
+from engine.specs.choices import Step
 from tests.helpers.attack_models import Rounded, Wrapped, trained
 
 ROUNDING: dict[str, Callable[[Tensor], Tensor]] = {

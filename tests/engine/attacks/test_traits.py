@@ -13,7 +13,7 @@ from engine import catalog
 from engine.attacks import AttackResult, autoattack, run_attack
 from engine.attacks.geometry.ball import Threat
 from engine.catalog.entry import AttackEntry
-from engine.specs.study import AttackSpec, make_attack
+from engine.specs.choices import AttackSpec, make_attack
 from tests.helpers.attack_budgets import with_budgets
 from tests.helpers.attack_models import Wrapped, trained
 

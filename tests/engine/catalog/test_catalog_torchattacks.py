@@ -11,7 +11,8 @@ import torchattacks
 from engine import catalog
 from engine.attacks.torchattacks.adapter import PREFIX, library_values
 from engine.errors import SpecError
-from engine.specs.study import Study, make_attack
+from engine.specs.choices import make_attack
+from engine.specs.study import Study
 
 ENTRIES = {
     id_.removeprefix(PREFIX): entry

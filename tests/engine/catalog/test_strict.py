@@ -14,7 +14,7 @@ from engine import catalog
 from engine.catalog.models.cards import ModelCard, cards
 from engine.catalog.strict import _kinds, as_number
 from engine.errors import SpecError
-from engine.specs.study import make_attack, make_step
+from engine.specs.choices import make_attack, make_step
 from tests.helpers.studies import small_study
 
 FIELDS = [

@@ -13,8 +13,8 @@ from engine.attacks import run_attack
 from engine.compression import Context
 from engine.data import ImageSet, load
 from engine.diagnostics import Averaged
+from engine.specs.choices import make_step
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import make_step
 
 IMAGES = 80
 

@@ -23,7 +23,7 @@ from engine.costs.accounting import account
 from engine.errors import ModelError, SpecError
 from engine.models.files.tensors import parsed, shapes_of
 from engine.models.reshape import fit_shapes
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 from tests.helpers.studies import small_study
 
 Table = dict[str, Any]

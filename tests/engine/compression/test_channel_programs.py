@@ -20,7 +20,7 @@ from engine.importing.source import export
 from engine.models.files.tensors import shapes_of
 from engine.models.programs.program import read_program
 from engine.models.reshape import fit_shapes
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 
 SHAPE = (1, 8, 8)
 

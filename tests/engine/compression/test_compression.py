@@ -18,8 +18,8 @@ from engine.compression.methods.ptq import UnsignedQuantiser, channel_scales
 from engine.compression.parts import ste
 from engine.errors import ModelError, SpecError
 from engine.models.files.tensors import tensor_bytes
+from engine.specs.choices import Recipe, make_step
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import Recipe, make_step
 
 RECIPES: dict[str, list[dict[str, Any]]] = {
     "none": [],

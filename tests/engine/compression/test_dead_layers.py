@@ -13,7 +13,7 @@ from torch import nn
 from engine import compression
 from engine.compression.registry import METHODS
 from engine.data import ImageSet, training_images
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 
 BALL = {"eps": 0.1, "attack_steps": 1}
 ONCE = {"epochs": 1, "batch_size": 64}

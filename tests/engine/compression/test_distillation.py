@@ -11,7 +11,7 @@ from torch import nn
 
 from engine import catalog
 from engine.compression.methods.distillation import course_for
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 from engine.training.adversary import pgd_examples
 from engine.training.distillation import divergences, trust
 from engine.training.optimisation import optimiser, schedule

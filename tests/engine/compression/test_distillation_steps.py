@@ -23,7 +23,7 @@ from engine.events import Epoch
 from engine.models.registry import BUILDERS
 from engine.pipeline import runner
 from engine.pipeline.runner import Options
-from engine.specs.study import Recipe, make_step, recipe_label
+from engine.specs.choices import Recipe, make_step, recipe_label
 from engine.store import Writer
 from engine.store.stage_keys import variant_key
 from engine.training import Checkpoint, Watch

@@ -28,8 +28,9 @@ from engine.events import (
 )
 from engine.pipeline import runner
 from engine.pipeline.runner import Options
+from engine.specs.choices import Recipe, make_step, recipe_label
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import Recipe, Study, make_step, recipe_label
+from engine.specs.study import Study
 from engine.store import Writer
 from engine.training import Watch, hold_out
 from engine.training.adversary import accuracy

@@ -17,7 +17,7 @@ from engine.compression.methods.gradual import Gradual, sparsity_at
 from engine.compression.parts.mask import Mask
 from engine.errors import SpecError
 from engine.events import Epoch
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 from engine.training import Checkpoint, Watch
 from engine.training.objectives import Standard
 from tests.helpers.trained_steps import (

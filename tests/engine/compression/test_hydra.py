@@ -20,7 +20,7 @@ from engine.compression.parts.mask import Mask
 from engine.compression.parts.score_mask import ScoreMask, allowed_weights, chosen, kept_weights
 from engine.errors import SpecError
 from engine.events import Epoch
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 from engine.training import Watch
 from engine.training.objectives import trades_loss
 from tests.helpers.studies import small_study

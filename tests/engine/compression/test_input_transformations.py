@@ -25,7 +25,7 @@ from engine.costs.accounting import account
 from engine.costs.packing import pack, payload_of, unpack
 from engine.errors import ModelError, SpecError
 from engine.evaluation.guard import forked_rng
-from engine.specs.study import check_recipe, make_step
+from engine.specs.choices import check_recipe, make_step
 
 CARD = "digits-resnet"
 Tables = list[dict[str, Any]]

@@ -28,8 +28,8 @@ from engine.compression.parts.lsq import LsqActivation, LsqQuantiser
 from engine.costs.accounting import account
 from engine.errors import Cancelled, SpecError
 from engine.events import Epoch
+from engine.specs.choices import Recipe, make_step
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import Recipe, make_step
 from engine.training import Checkpoint, Watch, hold_out, objective_of
 from engine.training.adversary import accuracy
 from engine.training.objectives import Standard

@@ -22,7 +22,7 @@ from engine.compression.methods.rap_admm import periodic, two_drops
 from engine.compression.parts.mask import Mask
 from engine.errors import SpecError, TrainingError
 from engine.events import Epoch
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 from engine.training import Watch
 from engine.training.objectives import InnerSearch
 from tests.helpers.studies import small_study

@@ -13,7 +13,7 @@ from engine import compression
 from engine.compression import Context
 from engine.compression.reach import Layers, shortfall
 from engine.data import ImageSet, training_images
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 
 RAP = {"admm_epochs": 1, "retrain_epochs": 0, "eps": 0.1, "attack_steps": 1}
 

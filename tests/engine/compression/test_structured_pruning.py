@@ -18,8 +18,8 @@ from engine.compression.layers import weight_layers
 from engine.compression.parts.mask import Mask
 from engine.costs.accounting import account
 from engine.errors import SpecError
+from engine.specs.choices import make_step
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import make_step
 
 Table = dict[str, Any]
 

@@ -18,7 +18,7 @@ from engine.compression.layers import weight_layers
 from engine.compression.macs import count_macs
 from engine.costs.accounting import Accounting, LayerAccount, account
 from engine.models.files.tensors import tensor_bytes
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 
 SHAPE = (1, 8, 8)
 

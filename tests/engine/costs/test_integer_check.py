@@ -18,7 +18,7 @@ from engine.costs import integer_check
 from engine.events import StageStarted
 from engine.pipeline import runner
 from engine.pipeline.runner import Options
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 from engine.store import Writer
 from engine.training import hold_out
 from engine.training.adversary import accuracy

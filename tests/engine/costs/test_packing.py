@@ -14,7 +14,7 @@ from engine import catalog, compression, data, models
 from engine.costs.accounting import account
 from engine.costs.packing import OVERHEAD, pack, payload_of, unpack
 from engine.errors import ModelError
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 
 SHAPE = (1, 8, 8)
 QUICK = {"epochs": 1, "batch_size": 256}

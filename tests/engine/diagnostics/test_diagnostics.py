@@ -29,7 +29,7 @@ from engine.diagnostics.unconstrained import (
     unconstrained_flag,
     unconstrained_survivors,
 )
-from engine.specs.study import make_attack
+from engine.specs.choices import make_attack
 from tests.helpers.attack_models import Affine, Rounded, Wrapped, trained
 
 

@@ -24,8 +24,8 @@ from engine.diagnostics import (
     wrapped,
 )
 from engine.errors import AttackError
+from engine.specs.choices import make_attack
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import make_attack
 from tests.helpers.masked_models import MASKED, net, winners_take_all
 
 ATTACK = make_attack({"name": "pgd", "eps": 0.15, "steps": 20})

@@ -12,7 +12,7 @@ from engine.attacks.losses.objectives import log_odds
 from engine.diagnostics import Checked, naive_flags, naive_numbers, naive_rival, naive_search
 from engine.diagnostics.naive import PlainLoss
 from engine.diagnostics.view_choice import naive_view
-from engine.specs.study import make_attack
+from engine.specs.choices import make_attack
 
 
 def naive(tried: int, broken: list[int], missed: list[int], images: int = 100) -> Checked:

@@ -14,7 +14,7 @@ from engine.attacks.search.notes import LOST, Note
 from engine.diagnostics import lost_flag, unfinished_flag
 from engine.pipeline import runner
 from engine.pipeline.runner import Options
-from engine.specs.study import make_attack
+from engine.specs.choices import make_attack
 from engine.store import Payload, Writer
 from tests.helpers.attack_models import Affine, Wrapped
 from tests.helpers.studies import small_study

@@ -15,7 +15,7 @@ from engine.compression import Context, apply
 from engine.diagnostics import ViewChoice, choose_view, judged, require_logits, wrapped
 from engine.diagnostics.checks import check_view
 from engine.errors import AttackError, ModelError
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 from tests.helpers.attack_models import Wrapped, trained
 
 OWN = torch.Generator().manual_seed(1)

@@ -18,7 +18,7 @@ from engine.errors import CrumpleError
 from engine.importing.candidate_model import Patient
 from engine.importing.source import export_classifier
 from engine.importing.whole_network import from_program
-from engine.specs.study import Step, make_step
+from engine.specs.choices import Step, make_step
 from tests.helpers.checkpoints import ask, pictures
 
 SHAPE = (1, 8, 8)

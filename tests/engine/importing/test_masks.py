@@ -27,8 +27,8 @@ from engine.importing.report import Report
 from engine.models.normalised import Normalised
 from engine.pipeline import runner
 from engine.pipeline.runner import Options
+from engine.specs.choices import make_step
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import make_step
 from engine.store import Writer
 from tests.helpers.checkpoints import ask, labelled, lively, pictures
 from tests.helpers.layouts import SubnetConv, SubnetLinear, TradesWRN

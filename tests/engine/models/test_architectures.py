@@ -13,7 +13,7 @@ from engine import compression, models
 from engine.compression.parts.base import ActivationQuantiser
 from engine.models import registry
 from engine.models.registry import BUILDERS
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 
 CIFAR = (
     "resnet-18",

@@ -16,7 +16,7 @@ from engine.compression import Context, Variant
 from engine.compression.layers import weight_layers
 from engine.costs.accounting import account
 from engine.models.attention import Attention, open_attention
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 from tests.helpers.checkpoints import ask
 
 SHAPE = (3, 8, 8)

@@ -12,8 +12,8 @@ from engine import compression, models
 from engine.compression.variant import Variant
 from engine.importing.doctor import Request, import_model
 from engine.models.denormals import THRESHOLD, without_denormals, zero_denormals
+from engine.specs.choices import Step
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import Step
 from tests.helpers.checkpoints import ask, labelled, lively, pictures
 from tests.helpers.layouts import KuangResNet18
 

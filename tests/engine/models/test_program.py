@@ -28,8 +28,8 @@ from engine.host import device
 from engine.importing.doctor import Examined, Request, import_model
 from engine.models.programs.check import checked_archive
 from engine.models.programs.program import read_program
+from engine.specs.choices import make_step
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import make_step
 from engine.store.artifacts import models_of
 from tests.helpers.checkpoints import ask, labelled, pictures
 from tests.helpers.own_network import SHAPE, exported, own

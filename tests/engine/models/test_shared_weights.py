@@ -21,8 +21,8 @@ from engine.importing.source import export
 from engine.models.files.tensors import count_parameters, tied_parameters
 from engine.models.programs.program import read_program
 from engine.models.reshape import fit_shapes
+from engine.specs.choices import make_step
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import make_step
 
 SHAPE = (1, 8, 8)
 WIDTH = 4

@@ -16,7 +16,7 @@ from engine.catalog.models.wiring import IMAGES, Node, Op, Wiring
 from engine.compression import files as variant_files
 from engine.errors import ModelError
 from engine.models.files.bundle import save
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 from tests.helpers.checkpoints import ask, lively, pictures
 
 SHAPE = (3, 32, 32)

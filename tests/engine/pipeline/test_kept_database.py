@@ -11,7 +11,8 @@ from engine import catalog
 from engine.events import Event, StudyFinished, StudyQueued
 from engine.pipeline import runner
 from engine.pipeline.runner import Options
-from engine.specs.study import Study, make_attack
+from engine.specs.choices import make_attack
+from engine.specs.study import Study
 from engine.store import ResultRow, Store, Writer
 from engine.store.stage_keys import (
     diagnostics_key,

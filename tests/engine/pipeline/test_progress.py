@@ -16,7 +16,7 @@ from engine.pipeline import attack_plan
 from engine.pipeline.attack_plan import AttackPart
 from engine.pipeline.gate_progress import GateTeller
 from engine.pipeline.progress import ProgressMeter
-from engine.specs.study import make_attack
+from engine.specs.choices import make_attack
 from tests.helpers.masked_models import MASKED, net
 
 

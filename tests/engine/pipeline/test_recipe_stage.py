@@ -12,7 +12,8 @@ from engine.events import Epoch, EpochFinished, Event, StageStarted
 from engine.host import device
 from engine.pipeline import runner
 from engine.pipeline.runner import Options
-from engine.specs.study import Run, Step, Study, make_attack, make_step
+from engine.specs.choices import Step, make_attack, make_step
+from engine.specs.study import Run, Study
 from engine.store import Payload, Writer
 from engine.store.stage_keys import recipe_key, variant_key
 from tests.helpers.studies import small_study

@@ -20,8 +20,9 @@ from engine.pipeline import runner, search, survivor_stage
 from engine.pipeline.runner import Options
 from engine.pipeline.survivor_stage import SurvivorStage
 from engine.pipeline.variants import LoadedVariant
+from engine.specs.choices import make_attack
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import Run, make_attack
+from engine.specs.study import Run
 from engine.store import RunKeys, Writer
 from tests.helpers.attack_models import Affine
 from tests.helpers.judged_runs import finish

@@ -11,7 +11,7 @@ import pytest
 from engine import catalog
 from engine.diagnostics import unfinished_flag
 from engine.report.evidence import Light, lights, summarise, worst
-from engine.specs.study import make_attack
+from engine.specs.choices import make_attack
 from engine.statistics.run_checks import Check, run_checks
 from engine.store import Writer
 from engine.store.stage_keys import diagnostics_key

@@ -22,7 +22,7 @@ from engine.report.figures import KINDS, SUFFIXES, chart_details, draw_chart, sa
 from engine.report.identity import family, method
 from engine.report.naming import namer, shortened
 from engine.report.series import X_AXES, Y_AXES
-from engine.specs.study import StepWords, in_words, make_step, recipe_label
+from engine.specs.choices import StepWords, in_words, make_step, recipe_label
 from engine.store import ResultRow, Store
 from tests.helpers import curve_store
 from tests.helpers.filled_store import fill

@@ -14,8 +14,9 @@ from engine.report import series as report_series
 from engine.report.identity import names
 from engine.report.series import X_AXES, Y_AXES, Axis, Point, Series, series_of
 from engine.report.tables import results_text
+from engine.specs.choices import make_attack, make_step
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import Run, make_attack, make_step
+from engine.specs.study import Run
 from engine.store import ResultRow, Store, Writer
 from tests.helpers import curve_store
 from tests.helpers.filled_store import fill

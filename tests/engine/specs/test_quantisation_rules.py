@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.errors import SpecError
-from engine.specs.study import Recipe, check_recipe, make_step
+from engine.specs.choices import Recipe, check_recipe, make_step
 
 BINARY = {"name": "qat", "method": "binary", "bits": 1}
 DOREFA = {"name": "qat", "method": "dorefa", "bits": 2}

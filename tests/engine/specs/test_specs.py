@@ -14,8 +14,9 @@ from engine import catalog
 from engine.catalog.training import RECIPES
 from engine.errors import SpecError
 from engine.host import paths
+from engine.specs.choices import make_attack, make_step
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import Study, make_attack, make_step
+from engine.specs.study import Study
 from tests.helpers.studies import small_study
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from engine.errors import SpecError
-from engine.specs.study import Run, Study, content_key, make_attack
+from engine.specs.choices import make_attack
+from engine.specs.study import Run, Study, content_key
 from engine.statistics.run_verdict import strong_kinds
 from tests.helpers.studies import small_study
 

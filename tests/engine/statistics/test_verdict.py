@@ -16,7 +16,7 @@ import pytest
 from engine import catalog
 from engine.diagnostics import Checked
 from engine.report.tables import results_text
-from engine.specs.study import make_attack
+from engine.specs.choices import make_attack
 from engine.statistics.intervals import holm
 from engine.statistics.run_verdict import Finding, judge, strong_kinds
 from engine.store import Pair, RunKeys, Store, Writer, packed

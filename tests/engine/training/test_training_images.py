@@ -16,8 +16,9 @@ from engine.errors import DataError
 from engine.events import Event, StageStarted
 from engine.pipeline.admission import check
 from engine.pipeline.runner import Options, Runner
+from engine.specs.choices import make_step
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import Study, make_step
+from engine.specs.study import Study
 from engine.store import Writer
 from engine.store.stage_keys import learns
 from engine.training import hold_out

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 
 from engine.catalog import FORMULAS
-from engine.specs.study import make_step
+from engine.specs.choices import make_step
 from engine.store import Writer
 from gui.base.page_context import PageContext
 from gui.details.cost_facts import (

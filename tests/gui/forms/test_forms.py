@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from engine import catalog
-from engine.specs import study
+from engine.specs import choices
 from gui.forms.fields import parse, show
 from gui.forms.param_form import ParamForm
 
@@ -58,7 +58,7 @@ def test_an_untouched_form_asks_for_the_defaults(qtbot: QtBot, section: str, ent
     form = ParamForm(section, entry_id)
     qtbot.addWidget(form)
     assert form.values() == {}
-    make = study.make_step if section == "compressions" else study.make_attack
+    make = choices.make_step if section == "compressions" else choices.make_attack
     model = catalog.find(section, entry_id).params
     assert make({"name": entry_id}).params == model().model_dump(mode="json")
     assert list(form.fields) == list(model.model_fields)

@@ -13,7 +13,7 @@ from engine.catalog.models.cards import ModelCard
 from engine.report.published.join import Pair, joined
 from engine.report.published.rows import published
 from engine.report.published.tables import JOINED_COLUMNS, joined_text
-from engine.specs.study import make_attack, make_step
+from engine.specs.choices import make_attack, make_step
 from engine.store import ResultRow
 
 ROWS = published()

@@ -11,8 +11,9 @@ import pytest
 from PySide6.QtCore import Qt
 
 from engine import events
+from engine.specs.choices import make_attack, make_step
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import Run, Study, make_attack, make_step
+from engine.specs.study import Run, Study
 from engine.store import RunKeys, Writer
 from engine.store.stage_keys import recipe_key
 from gui.base import file_dialogs, theme

@@ -13,7 +13,8 @@ from pytestqt.qtbot import QtBot
 
 from engine import catalog
 from engine.host import paths
-from engine.specs.study import Study, make_step
+from engine.specs.choices import make_step
+from engine.specs.study import Study
 from engine.store import Writer
 from engine.store.environments import environment_id
 from gui.base.page_context import PageContext

@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 from engine import catalog
 from engine.catalog import presets
 from engine.host import paths
-from engine.specs import study
+from engine.specs import choices
 from gui.base.page_context import PageContext
 from gui.forms.param_form import ParamForm, grouped
 from gui.pages.new.method_column import MethodColumn
@@ -209,8 +209,8 @@ def test_well_known_recipes_are_offered_and_valid(column: MethodColumn) -> None:
     offered = presets.presets()
     assert len(offered) >= 5
     for preset in offered:
-        steps = tuple(study.make_step(table) for table in preset.steps)
-        study.check_recipe(steps)
+        steps = tuple(choices.make_step(table) for table in preset.steps)
+        choices.check_recipe(steps)
         assert preset.title
         assert preset.summary
         assert preset.paper
