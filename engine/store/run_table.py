@@ -34,11 +34,15 @@ class RunTable:
     Attributes:
         version: the number of the last change that it has; None before everything was read.
         ids: (n,) the run ids, ascending.
+        stamps: (n,) what ``stamp`` was when something of a run changed last.
+        stamp: goes up with everything that is taken over.
     """
 
     def __init__(self) -> None:
         self.version: int | None = None
         self.ids: npt.NDArray[np.int64] = np.array([], np.int64)
+        self.stamps: npt.NDArray[np.int64] = np.array([], np.int64)
+        self.stamp = 0
         kinds = {name: kind for name, (kind, _) in COLUMNS.items()}
         self._numbers: dict[str, npt.NDArray[Any]] = {
             name: np.array([], _DTYPES[kind]) for name, kind in kinds.items() if kind in _DTYPES
@@ -201,20 +205,30 @@ class RunTable:
 
     def apply(self, changes: RunChanges) -> None:
         """Take over what changed."""
+        self.stamp += 1
         places = self._make_room(changes.run_ids)
         for name, part in changes.columns.items():
             self._write(name, places, part)
-        self._rows.clear()
-        self._numbers["deleted"][self.places(changes.gone)] = 1
+        gone = self.places(changes.gone)
+        self._numbers["deleted"][gone] = 1
+        self._touch(np.concatenate([places, gone]))
         self._take_studies(changes.studies, len(places) > 0)
         if changes.version is not None:
             self.version = changes.version
+
+    def _touch(self, places: Places) -> None:
+        self.stamps[places] = self.stamp
+        if len(places) > len(self._rows):
+            self._rows.clear()
+        for place in places.tolist() if self._rows else ():
+            self._rows.pop(place, None)
 
     def _make_room(self, run_ids: npt.NDArray[np.int64]) -> Places:
         """Give new runs a place behind the others; where these runs stand now."""
         fresh = run_ids[~np.isin(run_ids, self.ids)]
         if len(fresh):
             self.ids = np.concatenate([self.ids, fresh])
+            self.stamps = np.concatenate([self.stamps, np.zeros(len(fresh), np.int64)])
             if len(fresh) < len(self.ids) and fresh[0] < self.ids[-len(fresh) - 1]:
                 raise ValueError("Runs are numbered upwards.")
             self._ranks.clear()
@@ -254,7 +268,8 @@ class RunTable:
         names = self._texts["study"]
         for study in reversed(self.studies()):
             names.write_one(self.places(study.run_ids), study.name)
-        self._rows.clear()
+        parts = [self.places(study.run_ids) for study in fresh]
+        self._touch(np.concatenate(parts) if parts else np.arange(len(self.ids)))
 
 
 class _Texts:
@@ -298,7 +313,9 @@ class _Texts:
 
     def first(self, places: Places) -> Places:
         """Of these places one for each distinct value."""
-        return places[np.unique(self.codes[places], return_index=True)[1]]
+        found = np.full(len(self._values), -1, np.int64)
+        found[self.codes[places][::-1]] = places[::-1]  # the first one is written last
+        return found[found >= 0]
 
     def count(self) -> int:
         return len(self._values)

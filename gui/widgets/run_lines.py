@@ -23,6 +23,8 @@ from engine.store.run_table import Places, RunTable
 Index = QModelIndex | QPersistentModelIndex
 NOWHERE = QModelIndex()
 _FLAGS = QItemSelectionModel.SelectionFlag
+_FEW = 100
+"""Lines that are drawn anew one by one."""
 
 
 class RunLines(QAbstractTableModel):
@@ -32,11 +34,22 @@ class RunLines(QAbstractTableModel):
         super().__init__(parent)
         self.table = table
         self.order: Places = np.array([], np.int64)
+        self._stamp = 0
 
-    def show(self, order: Places) -> None:
-        """Show these runs; where they are the same ones, their cells are drawn anew."""
+    def show(self, order: Places, *, reworded: bool = False) -> None:
+        """Show these runs; where they are the same ones, those that changed are drawn anew.
+
+        Args:
+            reworded: cells of any run may say something else.
+        """
+        since, self._stamp = self._stamp, self.table.stamp
         if np.array_equal(order, self.order):
-            self.announce(0, len(order) - 1)
+            lines = np.flatnonzero(self.table.stamps[order] > since)
+            if reworded or len(lines) > _FEW:
+                self.announce(0, len(order) - 1)
+            else:
+                for line in lines.tolist():
+                    self.announce(line, line)
             return
         self.beginResetModel()
         self.order = order

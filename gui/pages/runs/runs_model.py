@@ -53,8 +53,9 @@ class RunsModel(RunLines):
     def arrange(self) -> None:
         """Look anew which runs are shown, and in which order."""
         order = self._sorted(self._chosen())
-        self._short = shortened(self.table.rows(self.table.distinct("compression", order)))
-        self.show(order)
+        short = shortened(self.table.rows(self.table.distinct("compression", order)))
+        reworded, self._short = short != self._short, short
+        self.show(order, reworded=reworded)
 
     def _chosen(self) -> Places:
         places = (

@@ -13,7 +13,7 @@ import pytest
 from engine.specs.study import Study
 from engine.store import RunKeys, Store, Writer
 from engine.store.columns import MORE_COLUMNS, QUEUE_COLUMNS, RESULT_COLUMNS
-from engine.store.run_changes import RunChanges, read_changes
+from engine.store.run_changes import RunChanges, StudyMembers, as_changes, read_changes
 from engine.store.run_table import DAMAGED, RunTable
 from tests.helpers.fake_results import FakeResults, fill
 
@@ -262,6 +262,17 @@ def test_a_test_is_asked_of_the_values_that_runs_have_now(results: FakeResults) 
         assert asked() == {"finished", "cancelled", "waiting"}
         held = table.where(("status",), lambda row: row["status"] == "cancelled")
         assert table.ids[held].tolist() == [results.failed]
+
+
+def test_a_study_alone_names_its_runs_anew(results: FakeResults) -> None:
+    with Store(results.path) as store:
+        table = _whole(store)
+    (study,) = table.studies()
+    before, stamp = table.row(0)["study"], table.stamp
+    newer = StudyMembers(study.id + 1, "newer", f"{study.created}1", study.run_ids[:1])
+    table.apply(as_changes([], None, studies=[newer]))
+    assert (table.row(0)["study"], table.row(1)["study"]) == ("newer", before)
+    assert np.flatnonzero(table.stamps > stamp).tolist() == [0]
 
 
 def test_a_text_longer_than_those_before_is_kept_whole(results: FakeResults) -> None:
