@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.report.identity import (
     EPS,
@@ -102,7 +103,25 @@ class Series:
     points: tuple[Point, ...]
 
     @cached_property
+    def numbers(self) -> NDArray[np.float64]:
+        """(5, n) x, share, lower and upper end, and whether it is flagged, of each point."""
+        rows = [(p.x, p.y, p.low, p.high, p.flagged) for p in self.points]
+        return np.array(rows, np.float64).reshape(-1, 5).T
+
+    @cached_property
+    def methods(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+        """The methods of the points, and (n,) the place of that of each point."""
+        found: dict[str, int] = {}
+        places = [found.setdefault(point.method, len(found)) for point in self.points]
+        return tuple(found), np.array(places, np.int64)
+
+    @property
     def lines(self) -> list[tuple[Point, ...]]:
+        """The points that ``line_places`` joins."""
+        return [tuple(self.points[place] for place in line) for line in self.line_places]
+
+    @cached_property
+    def line_places(self) -> list[list[int]]:
         """What lines may join: variants that differ only in degree, from the base model on.
 
         A line from a pruned variant to a quantised one would suggest a way between them; so
@@ -113,7 +132,7 @@ class Series:
             places[point.family].append(place)
         base = places.pop(BASE, []) if len(places) > 1 else []
         several = [own for own in places.values() if len({self.points[i].x for i in own}) > 1]
-        return [tuple(self.points[place] for place in sorted((*own, *base))) for own in several]
+        return [sorted((*own, *base)) for own in several]
 
 
 def series_key(row: ResultRow, x: Axis) -> Key:

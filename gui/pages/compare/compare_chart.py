@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from PySide6.QtCore import Signal
 
-from engine.report.series import Axis, Point, Series, wants_log
+from engine.report.series import Axis, Series, wants_log
 from gui.base import theme
-from gui.pages.compare.cloud import Floats, cloud_of, points_of
+from gui.pages.compare.cloud import Floats, cloud_of_series, numbers_of
 from gui.pages.compare.layers import Bars, Chosen, Line, Lines, Spots, is_few
 from gui.widgets.plots import Plot
 
@@ -64,16 +64,14 @@ class CompareChart(Plot):
         if self.spots.cloud is not None:
             self.chosen.show(self.spots.cloud.only(self._chosen))
 
-    def _places(self, points: Sequence[Point]) -> Floats:
+    def _places(self, x: Floats) -> Floats:
         """(n,) where points stand on the axis."""
-        x = np.fromiter((point.x for point in points), float, len(points))
         return np.log10(x) if self._log else x
 
-    def _set_ticks(self, points: Sequence[Point]) -> None:
+    def _set_ticks(self, x: Floats) -> None:
         ticks: list[float] = []
         if self._log:
-            values = [point.x for point in points]
-            low, high = min(values) / 2, max(values) * 2
+            low, high = x.min() / 2, x.max() * 2
             all_ticks = [10.0**power * digit for power in range(-3, 12) for digit in (1, 2, 5)]
             ticks = [tick for tick in all_ticks if low <= tick <= high]
         if ticks != self._ticks:  # an axis is painted anew with them
@@ -82,22 +80,27 @@ class CompareChart(Plot):
             self.plotItem.getAxis("bottom").setTicks(named if ticks else None)
 
     def _paint(self) -> None:
-        points = points_of(self._series)
-        self._set_ticks(points)
+        x = numbers_of(self._series)[0]
+        self._set_ticks(x)
         styles = [(one, theme.series(one.number)) for one in self._series]
-        colours = [style.colour for one, style in styles for _ in one.points]
-        symbols = [
-            self._markers.get(p.method, style.symbol) for one, style in styles for p in one.points
-        ]
-        cloud = cloud_of(points, self._places(points), colours, symbols)
+        cloud = cloud_of_series(
+            self._series,
+            self._places(x),
+            [style.colour for _, style in styles],
+            lambda one, method: self._markers.get(method, theme.series(one.number).symbol),
+        )
         self.bars.show(cloud)
         self.lines.show(
             (
-                Line((style.colour, style.dash), self._places(line), np.array([p.y for p in line]))
+                Line(
+                    (style.colour, style.dash),
+                    self._places(one.numbers[0, line]),
+                    one.numbers[1, line],
+                )
                 for one, style in styles
-                for line in one.lines
+                for line in one.line_places
             ),
-            smooth=is_few(len(points)),
+            smooth=is_few(len(x)),
         )
         self.spots.show(cloud)
         self.choose(self._chosen)
