@@ -172,7 +172,7 @@ def skeleton(file: Description, shapes: Shapes) -> nn.Module:
     # The last in the list is the one next to the network.
     ahead = [place for place in file.parts if place.path == FRONT]
     for place in reversed(ahead):
-        live = Fronted(_front(place), live)
+        live = Fronted(_front(place), live).eval()
     if any(catalog.find("compressions", step.name).params.cuts for step in file.recipe):
         fit_shapes(live, shapes)
     for part in file.parts:

@@ -10,6 +10,7 @@ from torch import nn
 from engine import catalog, extensions
 from engine.compression.context import Context
 from engine.compression.methods.channel import channel
+from engine.compression.methods.defensive_distillation import defensive_distillation
 from engine.compression.methods.distillation import distil
 from engine.compression.methods.filter import filter_pruning
 from engine.compression.methods.finetune import finetune
@@ -24,10 +25,12 @@ from engine.compression.methods.input_transformation import (
 from engine.compression.methods.magnitude import magnitude
 from engine.compression.methods.nm_sparsity import nm_sparsity
 from engine.compression.methods.ptq import SymmetricQuantiser, UnsignedQuantiser, ptq
+from engine.compression.methods.purify import purify
 from engine.compression.methods.qat import qat
 from engine.compression.methods.rap_admm import rap_admm
 from engine.compression.parts.base import Part
 from engine.compression.parts.binary import BinaryQuantiser, SignActivation
+from engine.compression.parts.denoiser import Denoiser
 from engine.compression.parts.dorefa import DorefaActivation, DorefaQuantiser, DorefaSign, UnitClip
 from engine.compression.parts.lsq import LsqActivation, LsqQuantiser
 from engine.compression.parts.mask import Mask
@@ -59,6 +62,8 @@ METHODS: dict[str, Method] = {
     "median": median,
     "total-variation": total_variation,
     "random-resize": random_resize,
+    "defensive-distillation": defensive_distillation,
+    "purify": purify,
 }
 """By catalogue id."""
 
@@ -96,6 +101,7 @@ PARTS: dict[str, type[Part]] = {
         Median,
         TotalVariation,
         RandomResize,
+        Denoiser,
     )
 }
 """By the name that stands in files."""

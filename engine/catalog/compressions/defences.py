@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from engine.catalog.entry import Entry, Number, Params, format_number, setting
+from engine.catalog.models.architectures import SAME, StudentParams
+from engine.catalog.training import AdversarialParams, StandardParams
 
 FAMILY = "defence"
 """Of steps that defend: a naive attack is shown beside the one that adapts to them."""
+
+
+def _changed(params: Params, *shown: str) -> str:
+    """What differs from the defaults, for labels; without the parameters in ``shown``."""
+    words = [""]
+    for name, info in type(params).model_fields.items():
+        value = getattr(params, name)
+        if name not in shown and value != info.default:
+            words.append(setting(name, value))
+    return " ".join(words)
 
 
 class FrontParams(Params):
@@ -113,6 +125,87 @@ class RandomResizeParams(FrontParams):
         return f"{title} {format_number(self.growth)}"
 
 
+class _HotTraining(StandardParams):
+    epochs: int = Field(
+        50, ge=1, le=10_000, title="epochs", description="Passes over the data in each training."
+    )
+    lr: Number = Field(0.05, gt=0, le=10, title="learning rate", description="Its largest value.")
+
+
+class DefensiveDistillationParams(_HotTraining, StudentParams):
+    """Parameters of defensive distillation."""
+
+    temperature: Number = Field(
+        20,
+        gt=0,
+        le=1000,
+        title="temperature",
+        description="Divides the logits in both trainings, and not in the network that ships. "
+        "Published: 20 on MNIST, up to 100 on CIFAR-10.",
+    )
+
+    def training_epochs(self) -> int:
+        return 2 * self.epochs
+
+    def recipe(self) -> StandardParams:
+        """The parameters that both trainings share."""
+        return StandardParams.model_validate(
+            {name: getattr(self, name) for name in StandardParams.model_fields}
+        )
+
+    def label(self, title: str) -> str:
+        return self.brief(title) + _changed(self, "student", "temperature", "epochs")
+
+    def brief(self, title: str) -> str:
+        student = "" if self.student == SAME else f" {self.student}"
+        return f"{title}{student} T{format_number(self.temperature)} {self.epochs}ep"
+
+
+class PurifyParams(AdversarialParams):
+    """Parameters of purification by a denoiser."""
+
+    in_front: ClassVar[bool] = True
+
+    epochs: int = Field(30, ge=1, le=10_000, title="epochs", description="Passes over the data.")
+    eps: Number = Field(
+        16 / 255,
+        ge=0,
+        le=1,
+        title="eps",
+        description="Radius of the largest Linf ball of examples to clean; each batch has one of "
+        "its own up to it.",
+    )
+    attack_steps: int = Field(
+        4, ge=1, le=1000, title="attack steps", description="PGD steps per batch."
+    )
+    width: int = Field(
+        16,
+        ge=1,
+        le=256,
+        title="width",
+        description="Channels of the denoiser at its finest scale; coarser ones have 2 and 4 times "
+        "as many.",
+    )
+    guide: Literal["logits", "pixels"] = Field(
+        "logits",
+        title="guide",
+        description="What shall be as on the clean image: logits of the network, or pixels.",
+    )
+    lr: Number = Field(0.01, gt=0, le=10, title="learning rate", description="Its largest value.")
+    weight_decay: Number = Field(0, ge=0, le=1, title="weight decay", description="L2 penalty.")
+    optimizer: Literal["sgd", "adam"] = Field(
+        "adam",
+        title="optimiser",
+        description="Adam takes neither momentum nor Nesterov.",
+    )
+
+    def label(self, title: str) -> str:
+        return self.brief(title) + _changed(self, "eps", "epochs")
+
+    def brief(self, title: str) -> str:
+        return f"{title} {format_number(self.eps)} {self.epochs}ep"
+
+
 def entries() -> tuple[Entry, ...]:
     """What this module offers."""
     return (
@@ -172,5 +265,31 @@ def entries() -> tuple[Entry, ...]:
             params=RandomResizeParams,
             limits="Random: each verdict is one draw. Needs a network that takes larger images, "
             "and costs its work on them.",
+        ),
+        Entry(
+            id="defensive-distillation",
+            title="Defensive distillation",
+            family=FAMILY,
+            summary="Trains a network at a high temperature, then a copy on its soft predictions.",
+            paper="Papernot 2016, arXiv 1511.04508",
+            formula="teacher: τ CE(f(x) / τ, y); network: τ CE(S(x) / τ, softmax(f(x) / τ)), "
+            "which ships at τ = 1",
+            params=DefensiveDistillationParams,
+            limits="Makes logits large, so that the plain cross-entropy has no gradient, and does "
+            "little else. The paper begins from fresh weights: name an architecture as student. "
+            "Needs a dataset with training images.",
+        ),
+        Entry(
+            id="purify",
+            title="Adversarial purification",
+            family=FAMILY,
+            summary="Trains a denoiser in front of the network, which stays as it is.",
+            paper="Liao 2018, arXiv 1712.02976; Meng 2017, arXiv 1705.09064",
+            formula="min over D of |C(D(x')) - C(x)| over logits, or |D(x') - x| over pixels; x' "
+            "is x or a PGD example of it against the fixed network C, in balls up to eps; D is a "
+            "U-Net that adds to x",
+            params=PurifyParams,
+            limits="Holds against examples made without it; whoever attacks through the denoiser "
+            "finds others. Adds parameters and work. Needs a dataset with training images.",
         ),
     )

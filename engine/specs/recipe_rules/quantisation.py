@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from engine import catalog
 from engine.specs.recipe_rules.step import Refusal, StepLike
 
-_TRAINING = ("training", "distillation")
+_TRAINING = ("training", "distillation", "defence")
 
 
 def refuse_quantisation(steps: Sequence[StepLike], zeros: str = "") -> Refusal | None:

@@ -12,8 +12,8 @@ from engine import catalog, compression, models
 from engine.attacks import run_attack
 from engine.compression import Context
 from engine.data import ImageSet, load
-from engine.diagnostics import Averaged
-from engine.specs.choices import make_step
+from engine.diagnostics import Averaged, naive_search
+from engine.specs.choices import make_attack, make_step
 from engine.specs.dataset import DatasetSpec
 
 IMAGES = 80
@@ -51,3 +51,24 @@ def test_the_naive_attack_leaves_more(
     adaptive = left(deployed, Averaged(view) if random else view, images, eps)
     assert random == (step.name == "random-resize")
     assert left(deployed, variant.naive_view(), images, eps) > adaptive + least
+
+
+class _Hot(nn.Module):
+    """What a network is that learned at temperature 50: its logits are 50 times as large."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = 50 * self.inner(images)
+        return logits
+
+
+def test_large_logits_hide_the_plain_loss_alone(images: ImageSet) -> None:
+    plain = models.load(catalog.model_card("digits-resnet"))
+    hot = _Hot(plain)
+    attack = make_attack({"name": "pgd", "eps": 0.15, "steps": 10})
+    undefended = left(plain, plain, images, 0.15)
+    assert abs(left(hot, hot, images, 0.15) - undefended) <= 0.03
+    assert left(hot, naive_search(hot, attack), images, 0.15) > undefended + 0.3
