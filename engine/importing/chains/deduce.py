@@ -14,7 +14,7 @@ from engine.errors import DataError, ModelError, SpecError
 from engine.importing.candidate_model import Patient
 from engine.importing.chains.candidates import Candidate, candidates
 from engine.importing.chains.geometry import fitting_sides
-from engine.importing.chains.network import build
+from engine.importing.chains.network import Convolve, Pool, Reduce, build
 from engine.importing.chains.race import Race, Result
 from engine.importing.chains.reading import Chain
 from engine.importing.report import Guess, Scaling
@@ -69,9 +69,10 @@ def deduce(
         options = scalings_for(told, patient, images)
         fixed = told is not None or patient.settled
         race = Race(found, patient.state, images, options[:1] if fixed else options, device)
-        chosen = _decide(patient, name, race.run(), images, keep)
+        result = race.run()
+        chosen = _decide(patient, name, result, images, keep)
         better = better_sizes(chain, found, images.shape)
-        if better:
+        if better and not stands_out(result, guessing(images.labels, patient.classes)):
             accuracy = next(one.accuracy for one in patient.guesses if one.chosen)
             patient.doubts += (Doubt("odd size", better, accuracy, accuracy),)
     elif number <= len(found):
@@ -166,6 +167,36 @@ def better_sizes(chain: Chain, found: Sequence[Candidate], shape: tuple[int, int
         return ""
     sides = fitting_sides(chain)
     return "" if shape[1] in sides or not sides else _either(sides)
+
+
+def stands_out(result: Result, chance: float) -> bool:
+    """Whether the winner's strides, padding and pooling are confirmed by the images alone.
+
+    Weights of filters work in part with any of them. So where these are not the images of the
+    network, others come near the winner; where they are, none is half as far from guessing.
+
+    Args:
+        result: of the race.
+        chance: accuracy of guessing, in [0, 1].
+    """
+    winner = result.winner
+    strides = _strides(winner.candidate)
+    others = [one for one in result.ranked if _strides(one.candidate) != strides]
+    nearest = max((result.accuracy(one) for one in others), default=1.0)
+    return nearest - chance < (result.accuracy(winner) - chance) / 2
+
+
+def _strides(candidate: Candidate) -> list[object]:
+    """What it does with the sides of maps."""
+    return [
+        (one.stride, one.padding)
+        if isinstance(one, Convolve)
+        else one.window
+        if isinstance(one, Pool)
+        else one.side
+        for one in candidate.operations
+        if isinstance(one, Convolve | Pool | Reduce)
+    ]
 
 
 def _sizes(patient: Patient) -> str:

@@ -22,8 +22,9 @@ from engine.importing import setting_trials
 from engine.importing.candidate_model import Patient
 from engine.importing.chains import race
 from engine.importing.chains.candidates import Candidate, candidates
-from engine.importing.chains.deduce import _decide, better_sizes, deduce
-from engine.importing.chains.network import build
+from engine.importing.chains.deduce import _decide, better_sizes, deduce, stands_out
+from engine.importing.chains.geometry import Window
+from engine.importing.chains.network import Activate, Operation, Pool, build
 from engine.importing.chains.race import Race, Result, Runner
 from engine.importing.chains.reading import Chain, read_chain
 from engine.importing.doctor import Examined, Request, import_model
@@ -234,6 +235,27 @@ def test_the_most_usual_wins_unless_another_is_clearly_more_accurate() -> None:
     assert not found.rivals
     clear = [runner(1, 900), runner(2, 950), runner(3, 899)]
     assert race._result(clear, 400).winner is clear[1]
+
+
+@pytest.mark.parametrize(
+    ("right", "alone"),
+    [((950, 940, 300), True), ((950, 940, 600), False), ((300, 290, 250), False)],
+)
+def test_strides_that_no_others_come_near_are_confirmed(
+    right: tuple[int, int, int], alone: bool
+) -> None:
+    """The second of three is pooled like the first and activated otherwise; the third is not."""
+    pooled, other = Pool(True, Window(2, 2)), Pool(True, Window(3, 2))
+    kinds: list[tuple[Operation, ...]] = [
+        (Activate("relu"), pooled), (Activate("tanh"), pooled), (Activate("relu"), other),
+    ]  # fmt: skip
+    runners = [runner(place + 1, count) for place, count in enumerate(right)]
+    for one, kind in zip(runners, kinds, strict=True):
+        one.candidate = dataclasses.replace(one.candidate, operations=kind)
+    result = Result(runners[0], (), tuple(runners[1:]), 3)
+    assert stands_out(result, chance=0.1) == alone
+    only = Result(runners[0], (), (runners[1],), 2)
+    assert not stands_out(only, chance=0.1)
 
 
 def test_what_is_perhaps_better_is_asked_with_its_number() -> None:
