@@ -111,7 +111,14 @@ def find(section_name: str, id_: str) -> Entry:
     near = difflib.get_close_matches(id_, known, n=1)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     kind = section_name.rstrip("s") if section_name != "training" else "training recipe"
-    raise SpecError(f"There is no {kind} {quoted(id_)}.{guess}", f"Known: {', '.join(known)}.")
+    way = (
+        "Import it (crumple import, or File > Import model…) or train it (crumple train), or name "
+        "another. "
+        if section_name == "models"
+        else ""
+    )
+    hint = f"{way}Known: {', '.join(known)}."
+    raise SpecError(f"There is no {kind} {quoted(id_)}.{guess}", hint)
 
 
 def model_card(id_: str) -> ModelCard:

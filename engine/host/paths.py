@@ -53,5 +53,10 @@ def methods() -> Path:
 
 
 def example_study() -> Path:
-    """The study that comes with the program."""
-    return resources() / "studies" / "example.toml"
+    """The small study that comes with the program."""
+    return study_template("example")
+
+
+def study_template(name: str) -> Path:
+    """A study that comes with the program: the name of its file without ``.toml``."""
+    return resources() / "studies" / f"{name}.toml"

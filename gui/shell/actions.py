@@ -22,6 +22,14 @@ GUIDES = {
 }
 """Pages of documentation that have an entry in the menu, and what they are about."""
 
+TEMPLATES = {
+    "systems-digits": "every compression system, on digits",
+    "paper-digits": "the review's benchmark, on digits",
+    "paper-cifar10": "the review's benchmark, on CIFAR-10",
+    "paper-cifar10-hydra": "the review's benchmark, on CIFAR-10: Hydra",
+}
+"""Studies that come with the program, beside the example, and what they are about."""
+
 
 def _always(window: Window) -> bool:
     return True
@@ -84,6 +92,10 @@ def _guide(name: str) -> Callable[[Window], None]:
         GuideWindow(name, window).show()
 
     return show
+
+
+def _template(name: str) -> Callable[[Window], None]:
+    return lambda window: window.load_study(paths.study_template(name))
 
 
 _FILE = (
@@ -264,13 +276,17 @@ _HELP = (
         Action(f"guide-{name}", "Help", f"Guide: {title}", _guide(name), icon="help", group=1)
         for name, title in GUIDES.items()
     ),
+    *(
+        Action(f"study-{name}", "Help", f"Study: {title}", _template(name), icon="new", group=2)
+        for name, title in TEMPLATES.items()
+    ),
     Action(
         "log",
         "Help",
         "Open the log folder",
         lambda _: error_hooks.open_log_folder(),
         icon="folder",
-        group=2,
+        group=3,
     ),
 )
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from engine.host import paths
+from engine.specs.study import Study
 from gui.base import theme
 from gui.base.page_context import PageContext
+from gui.pages.new.page import NewPage
 from gui.pages.queue.page import QueuePage
-from gui.shell.actions import ACTIONS, MENUS
+from gui.shell.actions import ACTIONS, MENUS, TEMPLATES
 from gui.shell.main_window import MainWindow
 from gui.shell.shortcut_sheet import ShortcutSheet
 from tests.helpers.colours import ICONS
@@ -113,3 +116,26 @@ def test_an_action_that_makes_no_sense_does_nothing(
     window.show_page("new")
     window.menus.actions["start"].trigger()
     assert [name for name, _ in engine.calls] == ["submit", "pause"]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_study_that_comes_along_opens_from_the_menu(
+    qtbot: QtBot, context: PageContext, name: str
+) -> None:
+    window = window_of(qtbot, context, "queue")
+    window.menus.actions[f"study-{name}"].trigger()
+    assert window.page_id == "new"
+    page = window.page()
+    assert isinstance(page, NewPage)
+    if name.endswith("digits"):
+        assert page.study == Study.from_toml(paths.study_template(name))
+    else:  # its models are not in an empty library: said, with the way to them
+        message = window.frame("new").bar.message
+        assert message is not None
+        assert "There is no model" in message.text
+        assert "crumple train" in message.hint
+
+
+def test_every_study_that_comes_along_has_an_entry() -> None:
+    files = {file.stem for file in paths.example_study().parent.glob("*.toml")}
+    assert files == {"example", *TEMPLATES}
