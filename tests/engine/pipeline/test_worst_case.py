@@ -20,10 +20,13 @@ from engine.errors import StoreError
 from engine.events import Event, RunFailed, RunProgress, RunStarted
 from engine.pipeline import runner
 from engine.pipeline.runner import Options
+from engine.pipeline.search import search
+from engine.pipeline.variants import LoadedVariant
 from engine.report.tables import samples_bytes
 from engine.specs.study import Study
 from engine.store import SampleRow, Store, Writer
 from engine.store.verdicts import unpacked
+from tests.helpers.attack_models import trained
 from tests.helpers.studies import small_study
 
 EPS, N = 0.15, 30
@@ -230,6 +233,22 @@ def test_examples_of_before_come_first_and_lost_ones_are_missed_quietly(copied: 
     (row,) = copied.results("more")
     assert row["status"] == "finished"
     assert not any("run" in one["settled_by"] for one in copied.samples(row["run_id"]))
+
+
+def test_a_check_may_be_a_worst_case_of_some_images() -> None:
+    """The naive attack on a defended network is what the run does, and that may be a worst case."""
+    model, *_ = trained()
+    variant = LoadedVariant(model, model, {}, "", torch.device("cpu"))
+    images, (spec,) = load(worst_case().dataset, 0), worst_case().attack_specs()
+    how = {"precision": "fp32", "seed": 0}
+    whole = search(spec, images, slice(0, N), variant, **how)
+    places = torch.tensor([2, 3, 11, 17, 29])
+    some = search(spec, images, places, variant, **how)
+    assert whole.result.broken.any()
+    assert torch.equal(some.result.broken, whole.result.broken[places])
+    assert some.by == tuple(whole.by[place] for place in places)
+    alone = search(spec.members[1], images, places, variant, **how)
+    assert set(alone.by) == {""}
 
 
 def test_without_the_mode_nothing_of_a_study_is_another() -> None:
