@@ -14,9 +14,9 @@ from engine.attacks.cascade import CLEAN, Settled, run_cascade
 from engine.attacks.geometry.ball import Threat
 from engine.attacks.known import Known
 from engine.pipeline import attack_plan
-from engine.specs.choices import AttackSpec
+from engine.specs.choices import AttackSpec, make_attack
 from engine.specs.study import Study
-from tests.helpers.attack_models import Affine, trained
+from tests.helpers.attack_models import Affine, Wrapped, trained
 
 EPS = 0.1
 FGSM = {"name": "fgsm", "eps": EPS}
@@ -181,6 +181,23 @@ def test_draws_of_a_random_model_do_not_add_up() -> None:
     assert set(found.by) <= {"", CLEAN, *(f"pgd-{steps} 1e-06" for steps in range(1, 9))}
 
 
+def test_on_a_random_model_the_strongest_attack_counts_wherever_it_stands() -> None:
+    affine = Affine(10, (1, 4, 4))
+    model = Wrapped(affine, after=lambda logits: logits + 1e-3 * torch.randn_like(logits))
+    images = torch.rand(80, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    labels = affine(images).argmax(dim=1)
+    eps = float(affine.radius(images, labels).median())
+    weak = {"name": "pgd", "eps": eps, "steps": 1, "step_size": eps / 100, "random_start": False}
+    strong = {"name": "pgd", "eps": eps, "steps": 10}
+    alone = int(run_attack(model, images, labels, strong).broken.sum())
+    assert alone > 20
+    for attacks in ((weak, strong), (strong, weak)):
+        spec = worst_case(*attacks)
+        found = run_cascade(model, images, labels, spec, spec.members)
+        assert int(found.result.broken.sum()) == pytest.approx(alone, abs=4)
+        assert found.by.count(make_attack(strong).label) > 20
+
+
 def test_its_steps_stand_on_one_axis_under_the_names_of_the_plan(
     case: tuple[nn.Module, Tensor, Tensor],
 ) -> None:
@@ -193,6 +210,9 @@ def test_its_steps_stand_on_one_axis_under_the_names_of_the_plan(
     assert parts == [part.name for part in plan][1:]
     assert all(point.total == len(case[1]) for point in seen)
     assert all(point.broken + point.active == point.total for point in seen)
+    for by, step in zip(found.by, found.result.broken_at_step.tolist(), strict=True):
+        own = [point.step for point in seen if point.part == by]
+        assert step in (-1, 0) if by in ("", CLEAN) else own[0] <= step <= own[-1]
     curve = found.result.curve
     assert [point.broken for point in curve] == sorted(point.broken for point in curve)
     assert curve[-1].broken == int(found.result.broken.sum())
