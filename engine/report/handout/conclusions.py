@@ -33,6 +33,7 @@ def conclusions(found: Contents) -> list[Sentence]:
     return [
         *_bounds(found.worst),
         *_changes(found.differences),
+        *_hidden(found),
         *_resolution(found),
         *_doubts(found),
         *_unfinished(found),
@@ -92,6 +93,15 @@ def _change(one: Difference) -> str:
         f"{one.row['attack']}: {100 * found.difference:+.1f} points "
         f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}], p = {one.adjusted:.2g} after Holm."
     )
+
+
+def _hidden(found: Contents) -> Iterator[Sentence]:
+    """What a defence hides from an attack that does not adapt to it, each in its flag's words."""
+    for row in found.finished:
+        for flag in row["flags"]:
+            if flag["id"] == "false-robustness":
+                text = f"{variant(row)}, under {row['attack']}: {flag['text']}"
+                yield Sentence(text, _ids((row,)), certain=True)
 
 
 def _resolution(found: Contents) -> Iterator[Sentence]:

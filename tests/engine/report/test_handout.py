@@ -185,6 +185,17 @@ def test_what_seems_more_robust_and_is_flagged_is_not_concluded(store: Store) ->
     assert all("is flagged" in one.text for one in told)
 
 
+def test_false_robustness_is_concluded_with_the_number_to_quote(store: Store) -> None:
+    found = contents(store, NAME, {})
+    row = found.finished[-1]
+    text = "60.0 points are false robustness. Quote the lower number."
+    row["flags"] = [*row["flags"], {"id": "false-robustness", "level": "info", "text": text}]
+    (told,) = [one for one in conclusions(found) if "false robustness" in one.text]
+    assert told.runs == (row["run_id"],)
+    assert told.certain
+    assert told.text.startswith(f"{row['model']}, {row['compression']}, under {row['attack']}: ")
+
+
 def _full(*_: Any) -> None:
     raise OSError(28, "No space left on device")
 
