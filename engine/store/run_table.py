@@ -212,7 +212,7 @@ class RunTable:
         gone = self.places(changes.gone)
         self._numbers["deleted"][gone] = 1
         self._touch(np.concatenate([places, gone]))
-        self._take_studies(changes.studies, len(places) > 0)
+        self._take_studies(changes.studies)
         if changes.version is not None:
             self.version = changes.version
 
@@ -235,9 +235,11 @@ class RunTable:
             for texts in self._texts.values():
                 texts.grow(len(fresh))
             for name, stored in self._numbers.items():
-                # Until it is read, a run is not shown.
-                more = np.full(len(fresh), int(name == "deleted"), stored.dtype)
-                self._numbers[name] = np.concatenate([stored, more])
+                # Until it is read, a run is not shown. Zeros take memory when they are written.
+                more = np.zeros(len(fresh), stored.dtype)
+                if name == "deleted":
+                    more[:] = 1
+                self._numbers[name] = np.concatenate([stored, more]) if len(stored) else more
         return np.searchsorted(self.ids, run_ids)
 
     def _write(self, name: str, places: Places, part: Part) -> None:
@@ -252,7 +254,7 @@ class RunTable:
             stored = self._numbers[name] = stored.astype(part.dtype)
         stored[places] = part
 
-    def _take_studies(self, studies: Sequence[StudyMembers], runs_changed: bool) -> None:
+    def _take_studies(self, studies: Sequence[StudyMembers]) -> None:
         """Keep the members, and name for each run the study that was started last."""
         known = self._studies
         fresh = [
@@ -263,13 +265,12 @@ class RunTable:
             or not np.array_equal(known[study.id].run_ids, study.run_ids)
         ]
         known.update({study.id: study for study in fresh})
-        if not fresh and not (runs_changed and self.version is None):
+        if not fresh:
             return
         names = self._texts["study"]
         for study in reversed(self.studies()):
             names.write_one(self.places(study.run_ids), study.name)
-        parts = [self.places(study.run_ids) for study in fresh]
-        self._touch(np.concatenate(parts) if parts else np.arange(len(self.ids)))
+        self._touch(np.concatenate([self.places(study.run_ids) for study in fresh]))
 
 
 class _Texts:
@@ -287,7 +288,8 @@ class _Texts:
         self._in_use: list[int] | None = None
 
     def grow(self, more: int) -> None:
-        self.codes = np.concatenate([self.codes, np.zeros(more, np.int32)])
+        fresh = np.zeros(more, np.int32)
+        self.codes = np.concatenate([self.codes, fresh]) if len(self.codes) else fresh
         self._in_use = None
 
     def write(self, places: Places, part: Coded) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from engine.specs.study import Run, Study
 from engine.statistics.intervals import wilson
 from engine.store import Writer
+from engine.store.seals import seal_rows
 from tests.benchmarks.large_store import queue
 
 SIZES = (40, 500, 5_000)
@@ -43,6 +44,13 @@ def add_pairs(path: Path, pairs: int) -> None:
         ids = [row[0] for row in store.db.conn.execute("SELECT id FROM runs ORDER BY id")]
         starts = range(0, _GROUP * max(1, pairs // _GROUP**2), _GROUP)
         _pairs(store, [ids[start : start + _GROUP] for start in starts])
+
+
+def judge(path: Path, run_id: int, share: float) -> None:
+    """Another process gives a run this robust accuracy."""
+    with Writer(path) as store, store.db.atomic():
+        store.db.execute("UPDATE runs SET robust_accuracy = ? WHERE id = ?", (share, run_id))
+        seal_rows(store.db, "runs", "id = ?", (run_id,))
 
 
 def _wide(name: str, variants: int, *radii: int) -> Study:
@@ -126,7 +134,11 @@ def _samples(store: Writer, wanted: Study, ids: Sequence[int]) -> None:
         ]
     with store.db.atomic():
         store.db.conn.executemany(
-            f"INSERT INTO samples VALUES ({', '.join('?' * 11)}, 5, 4, 1)", rows
+            'INSERT INTO samples (run_id, place, "index", label, clean_prediction, '
+            "adversarial_prediction, clean_confidence, adversarial_confidence, broken, l2, linf, "
+            "forwards, backwards, broken_at_step) "
+            f"VALUES ({', '.join('?' * 11)}, 5, 4, 1)",
+            rows,
         )
 
 

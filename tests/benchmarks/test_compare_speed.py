@@ -63,7 +63,7 @@ def page(tmp_path: Path, qapp: QApplication) -> Iterator[Any]:
 @pytest.mark.timeout(1800)
 def test_compare_with_many_runs(page: Any, qapp: QApplication) -> None:
     print(f"\n{RUNS} runs and {PAIRS} pairs of other studies")
-    loop, chart = WindowLoop(qapp), page.tradeoff.chart
+    loop, chart, feed = WindowLoop(qapp), page.tradeoff.chart, page.context.runs
     name_of, sizes, curves = compared_store.name_of, compared_store.SIZES, compared_store.CURVES
 
     def opens(name: str) -> Callable[[], None]:
@@ -72,9 +72,19 @@ def test_compare_with_many_runs(page: Any, qapp: QApplication) -> None:
     def filtered(text: str) -> Callable[[], None]:
         return lambda: page.filter_line.set_now(text)
 
+    def changes(run_id: int) -> None:
+        """A run of what is drawn, seen until everything of it is."""
+        version = feed.version
+        compared_store.judge(page.context.store.path, run_id, version % 100 / 100)
+        seen = page.context.client.rows_changed.emit
+        loop.step("  a run changes", 0.02, seen, lambda: feed.version > version and page.settled())
+        loop.rest("    and after it", 0.2)
+
     loop.step("Compare opens", 0.5, page.show, page.settled)
     for size in sizes:
         loop.step(f"study of {size} opens", 0.5, opens(name_of(size)), page.settled)
+        loop.rest("  frames of it", 0.2)
+        changes(page.drawn_runs()[7])
     pan("  panning with bars", chart, qapp)
     loop.step("  along eps", 0.5, lambda: page.tradeoff.x_box.setCurrentIndex(4), page.settled)
     pan("  panning with bars", chart, qapp)
@@ -87,6 +97,8 @@ def test_compare_with_many_runs(page: Any, qapp: QApplication) -> None:
     loop.step(f"{curves} curves", 0.5, opens(f"{curves} curves"), page.settled)
     loop.step("  as curves", 0.5, partial(page.switch.button(1).setChecked, True), page.settled)
     pan("  panning", page.security.chart, qapp)
+    changes(page.drawn_runs()[7])
     page.switch.button(2).setChecked(True)
     loop.step("Transfer of a study of 40", 0.2, opens(name_of(sizes[0])), page.settled)
+    changes(page.drawn_runs()[7])
     loop.step("  filter", 0.05, filtered("attack:pgd"), page.settled)

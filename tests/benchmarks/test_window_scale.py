@@ -19,7 +19,7 @@ from gui.pages import import_pages
 from gui.pages.runs.page import RunsPage
 from gui.pages.runs.run_columns import COLUMNS
 from gui.shell.main_window import MainWindow
-from tests.benchmarks.compared_store import SIZES, add_pairs, fill_studies, name_of
+from tests.benchmarks.compared_store import SIZES, add_pairs, fill_studies, judge, name_of
 from tests.benchmarks.large_store import fill
 from tests.benchmarks.window_loop import WindowLoop
 from tests.helpers.fakes import FakeEngineClient
@@ -35,16 +35,18 @@ def _memory() -> int:
 
 
 def _see_change(loop: WindowLoop, context: PageContext, page: str) -> None:
-    """Another process writes, and the engine tells of it."""
-    version = context.runs.version
-    with Store(context.store.path) as other:
-        other.annotate(1 + version, note=f"changed {version}")
-    loop.step(
-        f"a change seen from {page}",
-        0.02,
-        context.client.rows_changed.emit,
-        lambda: context.runs.version > version,
-    )
+    """Another process writes, and the engine tells of it: of any run, and of one of the newest."""
+    newest = int(context.runs.table.studies()[0].run_ids[1])
+    for run_id, what in ((1 + context.runs.version, "a change"), (newest, "one of what is shown")):
+        version = context.runs.version
+        judge(context.store.path, run_id, version % 100 / 100)
+        loop.step(
+            f"{what} seen from {page}",
+            0.02,
+            context.client.rows_changed.emit,
+            lambda version=version: context.runs.version > version,  # type: ignore[misc]
+        )
+        loop.rest("  and after it", 0.2)
 
 
 def test_the_window_over_many_runs(tmp_path: Path, qapp: QApplication) -> None:
@@ -69,8 +71,10 @@ def test_the_window_over_many_runs(tmp_path: Path, qapp: QApplication) -> None:
     _runs_page(loop, context, page, window)
     for page_id in ("queue", "live", "inspector", "compare", "new"):
         loop.step(f"{page_id} opens", 0.5, partial(window.show_page, page_id))
+        loop.rest(f"  frames of {page_id}")
         _see_change(loop, context, page_id)
     loop.step("Transfer opens, study of 40", 0.2, lambda: _transfer(window))
+    loop.rest("  frames of Transfer")
     print(f"memory: +{(_memory() - before) / 1e6:.0f} MB (goal +150 MB)")
     blocks = np.array(loop.blocks) * 1000
     print(

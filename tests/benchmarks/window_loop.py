@@ -51,6 +51,20 @@ class WindowLoop:
             f"after {waited:.2f} s"
         )
 
+    def rest(self, what: str, seconds: float = 0.5) -> None:
+        """Let the loop run for so long, and print what it still did: what opening left to frames.
+
+        Args:
+            what: for the line that is printed.
+            seconds: of the wall.
+        """
+        end, before = time.perf_counter() + seconds, len(self.blocks)
+        while time.perf_counter() < end:
+            self._block(self.app.processEvents)
+            time.sleep(0.001)
+        did = self.blocks[before:]
+        print(f"{what:36} {sum(did):6.3f} s, longest block {max(did) * 1000:4.0f} ms")
+
     def _block(self, do: Callable[[], object]) -> float:
         begun = time.thread_time()
         do()
