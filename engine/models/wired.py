@@ -106,6 +106,7 @@ _MODULES: dict[str, Make] = {
     "linear": _linear,
     "norm": _norm,
     "norm1d": _norm1d,
+    "group-norm": lambda channels, groups, eps=1e-5: nn.GroupNorm(groups, channels, eps),
     "relu": nn.ReLU,
     "relu6": nn.ReLU6,
     "leaky-relu": lambda slope=0.01: nn.LeakyReLU(slope),

@@ -24,7 +24,7 @@ _LARGEST = 1 << 20
 Options = dict[str, bool | int | float | tuple[int, int]]
 
 Op = Literal[
-    "convolution", "linear", "norm", "norm1d",
+    "convolution", "linear", "norm", "norm1d", "group-norm",
     "relu", "relu6", "leaky-relu", "elu", "gelu", "silu", "hard-swish", "sigmoid", "hard-sigmoid",
     "tanh", "softplus",
     "max-pool", "average-pool", "mean", "adaptive-mean", "largest", "pad-channels",

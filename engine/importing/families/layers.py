@@ -29,12 +29,15 @@ class Layer:
         kind: what its tensors can only be.
         size: of the weight; of a norm its channels alone.
         bias: whether it has one; of a norm whether it scales and shifts.
+        statistics: of a norm, whether it has those of the training images; one without them
+            normalises each image by itself.
     """
 
     name: str
     kind: Kind
     size: tuple[int, ...]
     bias: bool
+    statistics: bool = True
 
     @property
     def kernel(self) -> int:
@@ -72,6 +75,8 @@ def _layer(name: str, shapes: dict[str, tuple[int, ...]]) -> Layer | None:
     size = shapes.get("weight", ())
     if names not in ({"weight"}, {"weight", "bias"}) or shapes.get("bias", size[:1]) != size[:1]:
         return None
+    if len(size) == 1 and bias:
+        return Layer(name, "norm", size, bias, statistics=False)
     if len(size) == 4 and size[2] == size[3]:
         return Layer(name, "convolution", size, bias)
     return Layer(name, "linear", size, bias) if len(size) == 2 else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from engine.catalog.models.wiring import Wiring
@@ -71,10 +71,48 @@ def fit_families(state: State) -> tuple[list[Fit], str]:
     return [], reason
 
 
+_GROUPS = (32, 16, 8, 4, 2, 1)
+"""Of a group norm (Wu 2018, arXiv 1803.08494), the paper's first."""
+
+
+def _grouped(wiring: Wiring) -> Iterator[tuple[str, Wiring]]:
+    """A wiring with each usual number of groups in its norms; itself if it has no such norms.
+
+    No tensor tells the groups. Those of one channel each are instance norms.
+    """
+    norms = [node for node in wiring.nodes if node.op == "group-norm"]
+    if not norms:
+        yield "", wiring
+        return
+    channels = {int(str(node.options["channels"])) for node in norms}
+    for groups in (one for one in _GROUPS if not any(width % one for width in channels)):
+        words = f"norms of {groups} groups" if groups > 1 else "norms of whole images"
+        yield words, _with_groups(wiring, lambda _, groups=groups: groups)
+    yield "norms of each channel", _with_groups(wiring, lambda width: width)
+
+
+def _with_groups(wiring: Wiring, groups: Callable[[int], int]) -> Wiring:
+    return Wiring(
+        nodes=tuple(
+            node.model_copy(
+                update={
+                    "options": {
+                        **node.options,
+                        "groups": groups(int(str(node.options["channels"]))),
+                    }
+                }
+            )
+            if node.op == "group-norm"
+            else node
+            for node in wiring.nodes
+        )
+    )
+
+
 def _fits(network: Network, state: State) -> list[Fit]:
     return [
         Fit(
-            architecture=network.label + (f", {words}" if words else ""),
+            architecture=", ".join(one for one in (network.label, words, groups) if one),
             layout=OWN,
             classes=network.head.size[0],
             channels=network.stem.size[1],
@@ -84,5 +122,6 @@ def _fits(network: Network, state: State) -> list[Fit]:
             wrong=(),
             wiring=wiring,
         )
-        for words, wiring in network.wirings()
+        for words, written in network.wirings()
+        for groups, wiring in _grouped(written)
     ]

@@ -60,6 +60,8 @@ class Writer:
         if layer.kind == "norm":
             if layer.size[0] != self.width:
                 raise Unfit(f"{layer.name} has {layer.size[0]} channels instead of {self.width}")
+            if not layer.statistics:
+                return self.put(layer.name, "group-norm", channels=self.width, groups=1)
             op: Op = "norm1d" if flat else "norm"
             return self.put(layer.name, op, channels=self.width, **_unless(layer.bias))
         outputs, inputs = layer.size[:2]

@@ -76,6 +76,20 @@ def _half(model: nn.Module) -> nn.Module:
     return model
 
 
+def _grouped(model: nn.Module, groups: int) -> nn.Module:
+    """With GroupNorm in place of BatchNorm; 0 groups are one for each channel."""
+    for name, norm in [*model.named_modules()]:
+        if isinstance(norm, nn.BatchNorm2d):
+            owner, _, last = name.rpartition(".")
+            width = norm.num_features
+            setattr(model.get_submodule(owner), last, nn.GroupNorm(groups or width, width))
+    return model
+
+
+def _shortcuts(groups: int) -> nn.Module:
+    return _grouped(Stages(partial(Basic, name="shortcut"), (2, 1, 1, 1), FOUR), groups)
+
+
 def _small_mobile(width: float) -> nn.Module:
     """torchvision's with the strides of chenyaofo and huyvnphan."""
     model = torchvision.models.mobilenet_v2(num_classes=7, width_mult=width)
@@ -226,6 +240,7 @@ USUAL: dict[str, Callable[[], nn.Module]] = {
     "chenyaofo mobilenet-v2": lambda: _small_mobile(0.5),
     "chenyaofo shufflenet-v2": _small_shuffle,
     "RepDistiller mobilenet-v2": StagedMobileNetV2,
+    "kuangliu resnet with group norms": lambda: _shortcuts(4),
     "kuangliu googlenet": GoogLeNet,
     "weiaicunzai googlenet": lambda: GoogLeNet(deep=True),
     "torchvision's googlenet for small images": lambda: GoogLeNet(named=True),
@@ -273,6 +288,9 @@ UNUSUAL: dict[str, Callable[[], nn.Module]] = {
         num_classes=7, width_mult=0.25
     ),
     "no pool behind the stem": lambda: _without_pool(),
+    "norms of two groups": lambda: _shortcuts(2),
+    "norms of whole images": lambda: _shortcuts(1),
+    "instance norms": lambda: _shortcuts(0),
     "staged mobilenet-v2 for small images": lambda: StagedMobileNetV2(stride=1),
 }  # fmt: skip
 
