@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from engine.catalog.models.wiring import Wiring
+from engine.catalog.models.wiring import Node, Wiring
 from engine.importing.families.dense import read_dense
 from engine.importing.families.inception import read_inception
 from engine.importing.families.layers import Layer, layers_of
@@ -80,33 +80,32 @@ def _grouped(wiring: Wiring) -> Iterator[tuple[str, Wiring]]:
 
     No tensor tells the groups. Those of one channel each are instance norms.
     """
-    norms = [node for node in wiring.nodes if node.op == "group-norm"]
-    if not norms:
+    channels = {_channels(node) for node in wiring.nodes if node.op == "group-norm"}
+    if not channels:
         yield "", wiring
         return
-    channels = {int(str(node.options["channels"])) for node in norms}
     for groups in (one for one in _GROUPS if not any(width % one for width in channels)):
         words = f"norms of {groups} groups" if groups > 1 else "norms of whole images"
-        yield words, _with_groups(wiring, lambda _, groups=groups: groups)
-    yield "norms of each channel", _with_groups(wiring, lambda width: width)
+        yield words, _with_groups(wiring, groups)
+    yield "norms of each channel", _with_groups(wiring, None)
 
 
-def _with_groups(wiring: Wiring, groups: Callable[[int], int]) -> Wiring:
-    return Wiring(
-        nodes=tuple(
-            node.model_copy(
-                update={
-                    "options": {
-                        **node.options,
-                        "groups": groups(int(str(node.options["channels"]))),
-                    }
-                }
-            )
-            if node.op == "group-norm"
-            else node
-            for node in wiring.nodes
-        )
-    )
+def _with_groups(wiring: Wiring, groups: int | None) -> Wiring:
+    """With so many groups in each norm; None for one of each channel."""
+
+    def grouped(node: Node) -> Node:
+        if node.op != "group-norm":
+            return node
+        options = {**node.options, "groups": groups or _channels(node)}
+        return node.model_copy(update={"options": options})
+
+    return Wiring(nodes=tuple(map(grouped, wiring.nodes)))
+
+
+def _channels(norm: Node) -> int:
+    width = norm.options["channels"]
+    assert isinstance(width, int)
+    return width
 
 
 def _fits(network: Network, state: State) -> list[Fit]:
