@@ -12,7 +12,8 @@ from engine.specs.study import Run, Study
 from engine.statistics.intervals import wilson
 from engine.store import Writer
 from engine.store.seals import seal_rows
-from tests.benchmarks.large_store import queue
+from engine.store.telemetry import packed
+from tests.benchmarks.large_store import points, queue
 
 SIZES = (40, 500, 5_000)
 CURVES, IMAGES = 200, 100
@@ -139,6 +140,11 @@ def _samples(store: Writer, wanted: Study, ids: Sequence[int]) -> None:
             "forwards, backwards, broken_at_step) "
             f"VALUES ({', '.join('?' * 11)}, 5, 4, 1)",
             rows,
+        )
+        store.db.conn.executemany(  # without its batches a run is damaged
+            "INSERT INTO batches (run_id, start, size, seconds, telemetry, notes) "
+            "VALUES (?, 0, ?, 1.5, ?, '[]')",
+            [(run_id, IMAGES, packed(points(run_id))) for run_id in ids],
         )
 
 
