@@ -7,10 +7,12 @@ import copy
 from torch import nn
 
 from engine.catalog.compressions.defences import DefensiveDistillationParams
+from engine.catalog.training import StandardParams
 from engine.compression.context import Context
 from engine.compression.methods.student import student_of
 from engine.compression.retrain import retrain
 from engine.training.defensive import HotLabels, HotSoftLabels
+from engine.training.objectives import Objective
 
 _STEP = "defensive-distillation"
 
@@ -32,8 +34,22 @@ def defensive_distillation(
     student = student_of(model, params.student, context, _STEP)
     teacher, recipe = copy.deepcopy(student), params.recipe()
     hot = HotLabels(params.temperature)
-    retrain(teacher, recipe, context, _STEP, stage="teacher", objective=hot)
+    _train(teacher, recipe, context, "teacher", hot)
     teacher.to(context.device).eval().requires_grad_(False)
-    soft = HotSoftLabels(teacher, params.temperature)
-    retrain(student, recipe, context, _STEP, stage="student", objective=soft)
+    _train(student, recipe, context, "student", HotSoftLabels(teacher, params.temperature))
     return student
+
+
+def _train(
+    model: nn.Module, recipe: StandardParams, context: Context, stage: str, objective: Objective
+) -> None:
+    """Keep the last epoch: logits grow to the temperature while accuracy may stand still."""
+    retrain(
+        model,
+        recipe,
+        context,
+        _STEP,
+        stage=stage,
+        objective=objective,
+        first_candidate=recipe.epochs,
+    )

@@ -73,6 +73,20 @@ def test_two_trainings_are_told_and_a_stopped_one_goes_on(
     assert_ends_the_same(base, STEP, digits, tmp_path, stops=(1, 3))
 
 
+def test_the_last_epoch_is_kept_however_accurate(
+    base: nn.Module, digits: data.ImageSet, one_thread: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is often the most accurate one, and not hot yet."""
+    found = []
+    for way in (1, -1):
+        scores = iter([0.5 + 0.1 * way * number for number in range(4)])
+        monkeypatch.setattr(
+            "engine.training.trainer.validate", lambda *_, s=scores: (next(s), None)
+        )
+        found.append(models.fingerprint(apply(base, STEP, training=digits).live))
+    assert found[0] == found[1]
+
+
 def test_masks_stay_and_the_base_model_does(
     base: nn.Module, digits: data.ImageSet, one_thread: None
 ) -> None:
