@@ -30,6 +30,11 @@ _ODD = 1.4
 """Cost of the most usual network for some images from which on others may be meant."""
 _CONVINCING = 0.5
 """How far from guessing to perfect a network is that nobody has to confirm."""
+_UNUSUAL = 2.0
+"""By how much more a network costs than the most usual one to be surprising: other activations."""
+_SURPRISING = 0.9
+"""How far from guessing to perfect a surprising network is that nobody has to confirm. On images
+that are a little unlike its own, one with another activation may beat the true one."""
 
 
 def deduce(
@@ -125,7 +130,9 @@ def _decide(patient: Patient, name: str, result: Result, images: ImageSet, keep:
             field="dataset",
         )
     patient.notes += _by_how_much(result)
-    weak = best.accuracy < chance + _CONVINCING * (1 - chance)
+    usual = min(one.candidate.cost for one in result.ranked)
+    bar = _SURPRISING if winner.cost - usual >= _UNUSUAL else _CONVINCING
+    weak = best.accuracy < chance + bar * (1 - chance)
     if weak and not agree(patient.stated, *best.interval):
         patient.doubts += (Doubt("weak candidate", str(winner.number), *[best.accuracy] * 2),)
     for one in result.rivals:

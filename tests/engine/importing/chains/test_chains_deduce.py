@@ -288,6 +288,22 @@ def test_one_that_is_often_wrong_is_to_be_confirmed() -> None:
         assert all("confirm it by --candidate" in one.sentence() for one in patient.doubts)
 
 
+@pytest.mark.parametrize(("right", "cost", "doubted"), [
+    (700, 0.5, False), (700, 2.5, True), (950, 2.5, False),
+])  # fmt: skip
+def test_a_surprising_network_has_to_be_right_about_nearly_all(
+    right: int, cost: float, doubted: bool
+) -> None:
+    """Digits that are not those of MNIST suit ELU better than the ReLU that was trained."""
+    labels = torch.arange(1000) % 10
+    images = image_set(torch.zeros(1000, 1, 1, 1), labels, 10)
+    usual, winner = runner(1, 300), runner(2, right)
+    winner.candidate = dataclasses.replace(winner.candidate, cost=cost)
+    patient = Patient("", "exported", "", 10)
+    _decide(patient, "net.pt", Result(winner, (), (usual,), 2), images, keep=False)
+    assert [one.kind for one in patient.doubts] == ["weak candidate"] * doubted
+
+
 def test_losers_see_few_images_and_the_rest_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """The work of a race is bounded, and the true network is in it to the end."""
     network, images = own_labels("PReLU")
