@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,9 @@ STUDY = {
 RATES = {"none": 1.0, "magnitude 50%": 2.0, "ptq w2": 14.5}
 
 
-def fill(path: Path) -> list[int]:
-    """Store one study of six finished runs; run number k breaks 2 k images. Gives the ids."""
-    study = Study.from_dict(STUDY)
+def fill(path: Path, tables: Mapping[str, Any] = STUDY) -> list[int]:
+    """Store one study of finished runs; run number k breaks 2 k images. Gives the ids."""
+    study = Study.from_dict(tables)
     runs = study.runs()
     keys = [RunKeys(f"run{i}", f"variant{i}", "data") for i in range(len(runs))]
     with Writer(path) as store:
@@ -51,7 +52,7 @@ def _run(store: Writer, run_id: int, compression: str, broken: int) -> None:
         run_id,
         "finished",
         n=N,
-        compression_rate=RATES[compression],
+        compression_rate=RATES.get(compression, 10.0),
         size_bytes=1000,
         clean_accuracy=1.0,
         robust_accuracy=(N - broken) / N,

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import catalog
 from engine.errors import StoreError
 from engine.report import identity
 from engine.report.differences import Difference, differences
 from engine.report.evidence import Summary, lights, summarise
 from engine.report.naming import BASE, titled
+from engine.report.published.join import Pair, joined
+from engine.report.published.rows import published
 from engine.specs.study import Study
 from engine.statistics import worst_case
 from engine.statistics.intervals import wilson
@@ -73,6 +76,7 @@ class Contents:
         finished: those with a result.
         differences: of variants to their base models.
         worst: of each variant in each threat model.
+        published: figures of others for the same thing as a run, beside it.
         examples: by run.
         verdicts: samples by run, for the finished ones.
         environments: by run: versions, device, precision, fingerprints.
@@ -84,6 +88,7 @@ class Contents:
     finished: Sequence[ResultRow]
     differences: Sequence[Difference]
     worst: Sequence[WorstCase]
+    published: Sequence[Pair]
     examples: Mapping[int, Sequence[Example]]
     verdicts: Mapping[int, Sequence[SampleRow]]
     environments: Mapping[int, Mapping[str, Any]]
@@ -117,6 +122,7 @@ def contents(store: Store, name: str, titles: Mapping[str, str]) -> Contents:
         finished=finished,
         differences=differences(finished, verdicts.__getitem__),
         worst=_worst_cases(finished, lambda run_id: _verdict(store, runs[run_id]), store.who_broke),
+        published=joined(published(), finished, catalog.models.cards.cards()),
         examples=_examples(store, finished, verdicts),
         verdicts=verdicts,
         environments={run_id: run["environment"] for run_id, run in runs.items()},

@@ -17,6 +17,8 @@ from engine.host import paths
 from engine.report.handout.conclusions import Sentence, variant
 from engine.report.handout.contents import Contents, Example
 from engine.report.naming import called
+from engine.report.published.rows import published
+from engine.report.published.tables import NUMERIC_PAIR, READ_PAIR, pair_columns, reasons_of
 from engine.report.tables import flag_ids, with_interval
 from engine.statistics.words import in_percent
 
@@ -48,6 +50,7 @@ def html(found: Contents, sentences: Sequence[Sentence], figures: Mapping[str, b
         differences=[{"variant": variant(one.row), "one": one} for one in found.differences],
         can=[one for one in sentences if one.certain],
         cannot=[one for one in sentences if not one.certain],
+        published=_published(found),
         figures={title: _data("image/svg+xml", content) for title, content in figures.items()},
         examples={
             row["run_id"]: (f"{variant(row)}, {row['attack']}", list(map(_pictures, shown)))
@@ -57,6 +60,16 @@ def html(found: Contents, sentences: Sequence[Sentence], figures: Mapping[str, b
         environments=_environments(found),
         keys=found.keys,
     )
+
+
+def _published(found: Contents) -> dict[str, Any]:
+    """Heads, rows of cells with the run of each, and what is to be said of them; or nothing."""
+    told = [pair_columns(pair, published()) for pair in found.published]
+    return {
+        "heads": [(name, name in NUMERIC_PAIR) for name in READ_PAIR],
+        "lines": [(row["run_id"], [cell(row) for cell in READ_PAIR.values()]) for row in told],
+        "reasons": list(reasons_of(told)),
+    }
 
 
 def _points(share: float) -> str:

@@ -18,6 +18,8 @@ from engine.report.handout.conclusions import Sentence, conclusions
 from engine.report.handout.contents import Contents, contents
 from engine.report.handout.page import html
 from engine.report.handout.worst import WORST_COLUMNS, worst_markdown, worst_rows
+from engine.report.published.rows import published
+from engine.report.published.tables import joined_text
 from engine.report.tables import results_text, samples_bytes
 from engine.store import Store
 
@@ -146,6 +148,8 @@ def _write_tables(folder: Path, found: Contents, titles: Mapping[str, str]) -> N
     for format_, suffix in (("csv", "csv"), ("markdown", "md"), ("latex", "tex")):
         _write(folder / f"results.{suffix}", results_text(found.rows, format_, titles))
     _write(folder / "worst-case.csv", csv_text(WORST_COLUMNS, worst_rows(found.worst)))
+    if found.published:
+        _write(folder / "published.csv", joined_text(found.published, published(), "csv"))
     _write(folder / "differences.csv", csv_text(COLUMNS, difference_rows(found.differences)))
 
 
@@ -159,6 +163,9 @@ def _markdown(found: Contents, sentences: list[Sentence], titles: Mapping[str, s
         ]
         parts += [f"## {heading}", "", *(told or ["Nothing."]), ""]
     parts += ["## Worst case of each variant", "", worst_markdown(found.worst)]
+    if found.published:
+        beside = joined_text(found.published, published(), "markdown")
+        parts += ["## Published beside measured", "", beside]
     parts += ["## All runs", "", results_text(found.rows, "markdown", titles)]
     return "\n".join(parts)
 

@@ -186,7 +186,7 @@ def joined_text(pairs: Iterable[Pair], rows: Sequence[PublishedRow], format_: st
     Raises:
         SpecError: no such format.
     """
-    told = [_pair_columns(pair, rows) for pair in pairs]
+    told = [pair_columns(pair, rows) for pair in pairs]
     if format_ == "csv":
         return csv_text(
             JOINED_COLUMNS,
@@ -197,12 +197,18 @@ def joined_text(pairs: Iterable[Pair], rows: Sequence[PublishedRow], format_: st
         )
     if format_ == "json":
         return "".join(json_pieces(told))
-    lines = [[cell(row) for cell in _READ_PAIR.values()] for row in told]
-    table = tabulated(list(_READ_PAIR), lines, _NUMERIC_PAIR, format_)
+    lines = [[cell(row) for cell in READ_PAIR.values()] for row in told]
+    table = tabulated(list(READ_PAIR), lines, NUMERIC_PAIR, format_)
     return table + "".join(f"{line}\n" for line in _reasons(told, format_))
 
 
-def _pair_columns(pair: Pair, rows: Sequence[PublishedRow]) -> dict[str, Any]:
+def pair_columns(pair: Pair, rows: Sequence[PublishedRow]) -> dict[str, Any]:
+    """A pair with the names of ``JOINED_COLUMNS``; ``flags`` as runs have them.
+
+    Args:
+        pair: of ``join.joined``.
+        rows: what the flags of the published one compare it with.
+    """
     there, run = columns_of(pair.row, rows), pair.run
     return {
         **{name: there[name] for name in ("source", "label", "system", "architecture")},
@@ -230,13 +236,7 @@ def _pair_columns(pair: Pair, rows: Sequence[PublishedRow]) -> dict[str, Any]:
 
 def _reasons(rows: Sequence[Columns], format_: str) -> Iterator[str]:
     """Each reason once for the row of the source's table that it is of."""
-    for (source, label), group in groupby(rows, lambda row: (row["source"], row["label"])):
-        found = list(group)
-        flags = {flag["text"]: flag["id"] for row in found for flag in row["flags"]}
-        others = {text: "" for row in found for text in row.get("differences", ())}
-        reasons = {**others, **flags}
-        if not reasons:
-            continue
+    for (source, label), reasons in reasons_of(rows):
         if format_ == "markdown":
             yield from ("", f"**{label}** ({source})", "")
             yield from (
@@ -251,6 +251,20 @@ def _reasons(rows: Sequence[Columns], format_: str) -> Iterator[str]:
                 initial_indent="    ",
                 subsequent_indent="      ",
             )
+
+
+def reasons_of(rows: Sequence[Columns]) -> Iterator[tuple[tuple[str, str], dict[str, str]]]:
+    """What is to be said of each row of a source's table, once.
+
+    Yields:
+        Source and label, and sentences with the flag that each is the reason of, "" for none.
+    """
+    for (source, label), group in groupby(rows, lambda row: (row["source"], row["label"])):
+        found = list(group)
+        flags = {flag["text"]: flag["id"] for row in found for flag in row["flags"]}
+        others = {text: "" for row in found for text in row.get("differences", ())}
+        if reasons := {**others, **flags}:
+            yield (source, label), reasons
 
 
 def with_interval(row: Columns) -> str:
@@ -294,7 +308,7 @@ _READ: dict[str, Callable[[Columns], str]] = {
     "flags": flag_ids,
 }
 _OVERLAP = {True: "yes", False: "no", None: "?"}
-_READ_PAIR: dict[str, Callable[[Columns], str]] = {
+READ_PAIR: dict[str, Callable[[Columns], str]] = {
     "source": lambda row: row["source"],
     "system": lambda row: row["system"],
     "network": lambda row: row["architecture"],
@@ -309,5 +323,6 @@ _READ_PAIR: dict[str, Callable[[Columns], str]] = {
     "overlap": lambda row: _OVERLAP[row["overlap"]],
     "flags": flag_ids,
 }
-_NUMERIC_PAIR = {"published % [95 %]", "run", "measured % [95 %]"}
+"""Columns of pairs for reading, and their text from ``pair_columns``."""
+NUMERIC_PAIR = {"published % [95 %]", "run", "measured % [95 %]"}
 _NUMERIC = {"eps", "n", "clean %", "robust % [95 %]"}

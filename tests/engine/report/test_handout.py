@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from engine import catalog
 from engine.cli.main import main
 from engine.errors import CrumpleError
 from engine.report.handout import write
@@ -27,6 +28,7 @@ from engine.specs.study import Study
 from engine.statistics.intervals import holm, mcnemar_exact
 from engine.store import Store
 from tests.helpers.filled_store import STUDY, fill
+from tests.helpers.library import put_model
 
 NAME = str(STUDY["name"])
 TITLES = {"digits-resnet": "A <b>title</b> & more"}
@@ -259,3 +261,47 @@ def test_the_command_says_where_it_lies(database: Path, tmp_path: Path) -> None:
     shown = re.search(r"<h1>(.*?)</h1>", (out / "index.html").read_text("utf-8"))
     assert shown is not None
     assert shown[1] == NAME
+
+
+@pytest.fixture
+def hydra(tmp_path: Path) -> Iterator[Path]:
+    """The report of a study of what others have published, too."""
+    put_model(
+        tmp_path, "wide", architecture="wrn-28-4", dataset="cifar10", shape=(3, 32, 32),
+        recipe={"training": "trades"},
+    )  # fmt: skip
+    catalog.use_library(tmp_path)
+    study = {
+        "name": "Hydra",
+        "dataset": {"name": "cifar10", "limit": 20},
+        "model": [{"name": "wide"}],
+        "compression": [{"name": "hydra", "density": 0.01}],
+        "attack": [{"name": "apgd-dlr", "eps": "8/255"}],
+    }
+    fill(tmp_path / "lab.db", study)
+    with Store(tmp_path / "lab.db", readonly=True) as store:
+        yield write.write_report(store, "Hydra", tmp_path / "report", {}).parent
+    catalog.use_library(None)
+
+
+def test_published_figures_stand_beside_the_runs(hydra: Path) -> None:
+    text = (hydra / "tables" / "published.csv").read_text("utf-8")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    beside = {(row["source"], row["published_attack"]): row for row in rows}
+    row = beside["preprint-2025", "apgd-dlr"]  # 8 % of 50 images; of ours 4 of 20 are broken
+    assert (row["published_robust_accuracy"], row["published_n"]) == ("0.08", "50")
+    assert (row["robust_accuracy"], row["variant"], row["overlap"]) == ("0.8", "hydra 1%", "False")
+    page = Page()
+    html = (hydra / "index.html").read_text("utf-8")
+    page.feed(html)
+    assert "published" in page.ids
+    assert f"#run-{row['run_id']}" in page.links
+    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
+    assert "8 [3.2, 18.8]" in html
+    assert "## Published beside measured" in (hydra / "report.md").read_text("utf-8")
+
+
+def test_without_published_figures_nothing_is_said_of_them(folder: Path, page: Page) -> None:
+    assert "published" not in page.ids
+    assert not (folder / "tables" / "published.csv").exists()
+    assert "Published" not in (folder / "report.md").read_text("utf-8")
