@@ -6,7 +6,9 @@ import csv
 import hashlib
 import io
 import re
+import shutil
 import sqlite3
+import subprocess
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -305,3 +307,15 @@ def test_without_published_figures_nothing_is_said_of_them(folder: Path, page: P
     assert "published" not in page.ids
     assert not (folder / "tables" / "published.csv").exists()
     assert "Published" not in (folder / "report.md").read_text("utf-8")
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
+def test_the_latex_table_is_set_by_tex(folder: Path, tmp_path: Path) -> None:
+    table = (folder / "tables" / "results.tex").read_text("utf-8")
+    page = ["\\documentclass{article}", "\\usepackage{booktabs}", "\\begin{document}", table,
+            "\\end{document}"]  # fmt: skip
+    (tmp_path / "page.tex").write_text("\n".join(page), "utf-8")
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "page.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "page.pdf").stat().st_size > 1000
