@@ -27,7 +27,8 @@ def purify(model: nn.Module, params: PurifyParams, context: Context) -> nn.Modul
     """
     channels = training_of(context, "purify").shape[0]
     classifier = copy.deepcopy(model).to(context.device).eval().requires_grad_(False)
-    purified = Purified(Denoiser(channels, params.width, context.seed), classifier)
+    denoiser = Denoiser(channels, params.width, context.seed).to(context.device)
+    purified = Purified(denoiser, classifier)
     objective = Purification(threat_of(params), params.guide)
     retrain(
         purified,

@@ -19,7 +19,8 @@ from engine.models.files.tensors import count_parameters
 from engine.specs.choices import check_recipe, make_step
 from engine.training.objectives import InnerSearch
 from engine.training.purification import Purification, Purified
-from tests.helpers.trained_steps import apply, assert_ends_the_same
+from tests.helpers.simulated_device import SimulatedDevice
+from tests.helpers.trained_steps import apply, assert_ends_the_same, few_digits
 
 STEP = {"name": "purify", "epochs": 2, "width": 2, "attack_steps": 1}
 CARD = "digits-resnet"
@@ -139,6 +140,13 @@ def test_what_comes_behind_works_on_the_denoiser_too(
     assert any(not weight.all() for weight in front.parameters() if weight.dim() == 4)
     with pytest.raises(SpecError, match="channel cannot follow purify"):
         check_recipe(tuple(map(make_step, (STEP, {"name": "channel"}))))
+
+
+def test_it_trains_where_it_is_told_to(base: nn.Module) -> None:
+    quick = {**STEP, "epochs": 1, "optimizer": "sgd"}  # Adam asks for streams of a real device
+    with SimulatedDevice():
+        variant = apply(base, quick, training=few_digits(40), device=torch.device("cuda:0"))
+    assert {one.device.type for one in variant.live.parameters()} == {"cpu"}
 
 
 def test_it_needs_images(base: nn.Module) -> None:
