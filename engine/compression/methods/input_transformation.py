@@ -72,8 +72,8 @@ def random_resize(model: nn.Module, params: RandomResizeParams, context: Context
             made(image)
     except (torch.OutOfMemoryError, torch.AcceleratorError):
         raise
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0][:160].rstrip(".")
+    except Exception as error:  # each network fails in its own way
+        reason = str(error).strip().split("\n")[0][:160].rstrip(".") or type(error).__name__
         raise SpecError(
             f"random-resize: the network does not take larger images: {reason}.",
             "Choose a network that ends in a mean over all places, or another defence.",

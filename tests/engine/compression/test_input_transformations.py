@@ -148,6 +148,26 @@ def test_a_network_for_one_size_alone_is_refused() -> None:
         compression.apply(flat, (make_step({"name": "random-resize"}),), Context(shape=(1, 8, 8)))
 
 
+class _Asserts(nn.Module):
+    """As networks of patches look at the size of an image."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__()
+        self.message, self.head = message, nn.Linear(64, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if images.shape[2:] != (8, 8):
+            raise AssertionError(self.message)
+        return self.head(images.flatten(1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("message", "told"), [("Wrong height.", "Wrong height"), ("", "Asser")])
+def test_a_network_that_asserts_its_size_is_refused_too(message: str, told: str) -> None:
+    step = make_step({"name": "random-resize"})
+    with pytest.raises(SpecError, match=f"does not take larger images: {told}"):
+        compression.apply(_Asserts(message), (step,), Context(shape=(1, 8, 8)))
+
+
 @pytest.mark.parametrize("part", [BitDepth(2), Jpeg(30), TotalVariation(0.0, 0.03)])
 def test_the_gradient_passes_and_naively_it_is_zero(part: FrontPart) -> None:
     images = pictures(2, 3).clamp(0, 1)
