@@ -4,7 +4,8 @@ The deployed model goes to ONNX without its quantisers, and ONNX Runtime quantis
 our scales where the variant has some, and to ranges seen on calibration images elsewhere (the
 images themselves, sums, means, what leaves a convolution without a ReLU). There it runs on
 8-bit integers on the CPU. So it rounds also what some layers of the variant read in fp32;
-``calibrated_layers`` tells how many. What stands in front of the network stays as it is.
+``calibrated_layers`` tells how many. What stands in front of the network stays as it is, and
+draws the same for both where it is random.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from engine.compression import Context, Variant
 from engine.compression.layers import modules_of
 from engine.compression.parts.base import ActivationQuantiser
 from engine.costs.accounting import input_bits
-from engine.evaluation.guard import arithmetic
+from engine.evaluation.guard import arithmetic, forked_rng
 from engine.evaluation.model_call import ask
 from engine.training import hold_out
 from engine.training.adversary import pgd_examples
@@ -157,32 +158,36 @@ def check(variant: Variant, context: Context) -> IntegerCheck:
     assert context.calibration is not None
     _, held = hold_out(context.training)
     images, labels = held.images[:IMAGES], held.labels[:IMAGES]
-    front = nn.Sequential(*compression.fronts(variant.deployed()))
     network = Variant(compression.behind(variant.live), variant.recipe)
-    with torch.no_grad():
-        pair = integer_pair(network, front(context.calibration))
+    front = nn.Sequential(*compression.fronts(variant.deployed()))
+    pair = integer_pair(network, _drawn(front, context.calibration))
     place = context.device
-    calibrated = _calibrated(variant.deployed(), variant, images[0])
     view, deployed = variant.attack_view().to(place), variant.deployed().to(place)
     eps, near = near_boundary(view, images.to(place), labels.to(place), context.seed)
     near = near.cpu()
     expected = [_predictions(deployed, x.to(place)).cpu() for x in (images, near)]
-    with torch.no_grad():
-        found = [pair.integer(front(x)).argmax(dim=1) for x in (images, near)]
+    seen = [_drawn(front, x) for x in (images, near)]
+    found = [pair.integer(x).argmax(dim=1) for x in seen]
     return IntegerCheck(
         engine=pair.engine,
         images=len(images),
         integer_layers=pair.integer_layers,
         layers=pair.layers,
-        calibrated_layers=calibrated,
+        calibrated_layers=_calibrated(network.deployed(), network, seen[0][0]),
         own_scales=pair.own_scales,
         clean_agreement=_share(expected[0] == found[0]),
         eps=eps,
         near_agreement=_share(expected[1] == found[1]),
         near_accuracy=_share(expected[1] == labels),
         near_integer_accuracy=_share(found[1] == labels),
-        latency=tuple(IntegerLatency(**times) for times in pair.latency(images)),
+        latency=tuple(IntegerLatency(**times) for times in pair.latency(seen[0])),
     )
+
+
+def _drawn(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """What it says; where it is random, all draw the same of the same number of images."""
+    with torch.no_grad(), forked_rng(0), arithmetic(images.device, exact=True):
+        return ask(model, images)
 
 
 def near_boundary(
@@ -195,7 +200,7 @@ def near_boundary(
     right = _predictions(view, images) == labels
     eps, found = _EPS[0], images
     for eps in _EPS:
-        with arithmetic(images.device, exact=True):
+        with forked_rng(seed), arithmetic(images.device, exact=True):
             found = pgd_examples(
                 view,
                 images,
@@ -211,8 +216,7 @@ def near_boundary(
 
 
 def _predictions(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    with torch.no_grad(), arithmetic(images.device, exact=True):
-        return torch.cat([ask(model, part).argmax(dim=1) for part in torch.split(images, 256)])
+    return torch.cat([_drawn(model, part).argmax(dim=1) for part in torch.split(images, IMAGES)])
 
 
 def _share(hits: torch.Tensor) -> float:

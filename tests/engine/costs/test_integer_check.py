@@ -14,6 +14,8 @@ from torch import nn
 from engine import catalog, compression, data, models
 from engine.compression.layers import modules_of
 from engine.compression.parts.base import ActivationQuantiser
+from engine.compression.parts.denoiser import Denoiser
+from engine.compression.parts.front import Fronted
 from engine.costs import integer_check
 from engine.events import StageStarted
 from engine.pipeline import runner
@@ -115,6 +117,29 @@ def test_what_stands_in_front_stays_in_front(base: nn.Module, context: compressi
     assert found.clean_agreement >= 0.97
     assert found.near_agreement >= 0.9
     assert found.integer_layers == found.layers == 10
+
+
+@engine
+def test_what_is_random_in_front_draws_the_same_for_both(
+    base: nn.Module, context: compression.Context
+) -> None:
+    """Nearly nothing is left of an image, so other draws would give other predictions."""
+    random = {"name": "total-variation", "dropped": 0.9}, {"name": "random-resize", "growth": 0.5}
+    steps = tuple(map(make_step, (PTQ, *random)))
+    variant = compression.apply(base, steps, context)
+    before = torch.get_rng_state()
+    found = integer_check.check(variant, context)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert found.clean_agreement >= 0.95
+    assert found.near_agreement >= 0.9
+
+
+@engine
+def test_layers_in_front_are_not_counted(base: nn.Module, context: compression.Context) -> None:
+    variant = compression.apply(Fronted(Denoiser(1, 2), base), (make_step(PTQ),), context)
+    found = integer_check.check(variant, context)
+    assert found.integer_layers == found.layers == 10
+    assert found.calibrated_layers == 2
 
 
 @engine
