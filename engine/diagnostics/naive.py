@@ -19,7 +19,7 @@ from engine.diagnostics.checks import SIGNIFICANCE
 from engine.flags import Flag
 from engine.specs.choices import AttackSpec
 from engine.statistics.intervals import mcnemar_greater
-from engine.statistics.run_verdict import strong_kinds
+from engine.statistics.run_verdict import kinds_of
 from engine.statistics.words import percent
 
 
@@ -64,8 +64,13 @@ class _Plain(torch.autograd.Function):
 
 
 def naive_search(view: nn.Module, attack: AttackSpec) -> nn.Module:
-    """What the naive attack searches: on the plain loss, if the attack climbs no other."""
-    return PlainLoss(view) if strong_kinds(attack.model_dump()) <= {"cross-entropy"} else view
+    """What the naive attack searches: on the plain loss, if the attack climbs no other.
+
+    Of a worst case those of its attacks count that follow a gradient.
+    """
+    climbing = [one for one in attack.members if "gradient" in one.traits]
+    plain = all(kinds_of(one.model_dump()) <= {"cross-entropy"} for one in climbing)
+    return PlainLoss(view) if plain else view
 
 
 def naive_rival(attack: AttackSpec) -> Rival | None:

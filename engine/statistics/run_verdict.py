@@ -129,9 +129,19 @@ def strong_kinds(attack: Mapping[str, Any]) -> frozenset[str]:
         return frozenset()
     if params.get("version") == "rand":
         return frozenset()  # of its parts only that without a gradient makes enough steps
+    return kinds_of(attack)
+
+
+def kinds_of(attack: Mapping[str, Any]) -> frozenset[str]:
+    """The kinds of search in an attack as its entry and parameters name them, however weak it is.
+
+    Args:
+        attack: one of the catalogue, ``name`` and ``params``, as specs have them.
+    """
+    params, kinds = attack["params"], catalog.find("attacks", attack["name"]).kinds
     # With targets it climbs the logit of one rival class alone.
     margin = bool(params.get("targets")) or params.get("loss") in ("dlr", "margin")
-    return frozenset({"margin"}) if margin and entry.kinds == {"cross-entropy"} else entry.kinds
+    return frozenset({"margin"}) if margin and kinds == {"cross-entropy"} else kinds
 
 
 def _falls_short(params: Mapping[str, Any]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -9,10 +11,12 @@ from torch.nn import functional as F
 
 from engine.attacks import run_attack
 from engine.attacks.losses.objectives import log_odds
+from engine.catalog.worst_case import WORST_CASE
 from engine.diagnostics import Checked, naive_flags, naive_numbers, naive_rival, naive_search
 from engine.diagnostics.naive import PlainLoss
 from engine.diagnostics.view_choice import naive_view
-from engine.specs.choices import make_attack
+from engine.specs.choices import AttackSpec, make_attack
+from engine.specs.threat_models import threat_models
 
 
 def naive(tried: int, broken: list[int], missed: list[int], images: int = 100) -> Checked:
@@ -49,8 +53,26 @@ def test_only_attacks_that_climb_the_cross_entropy_are_given_the_plain_one() -> 
     for name, params in plain.items():
         attack = make_attack({"name": name, "eps": 0.1, **params})
         assert isinstance(naive_search(view, attack), PlainLoss), name
-    for name in ("apgd-dlr", "apgd-t", "autoattack"):
-        assert naive_search(view, make_attack({"name": name, "eps": 0.1})) is view
+    others: list[dict[str, Any]] = [
+        {"name": "apgd-dlr"},
+        {"name": "apgd-t"},
+        {"name": "autoattack"},
+        # Weak ones, which are no evidence, are not taken for another kind.
+        {"name": "apgd-dlr", "steps": 5},
+        {"name": "fab-t", "steps": 5},
+        {"name": "pgd", "steps": 5, "targets": 1},
+        {"name": "torchattacks.FAB"},
+    ]
+    for table in others:
+        assert naive_search(view, make_attack({"eps": 0.1, **table})) is view, table
+
+
+@pytest.mark.parametrize(("second", "plain"), [("square", True), ("fgsm", True), ("fab-t", False)])
+def test_a_worst_case_climbs_what_its_attacks_with_a_gradient_do(second: str, plain: bool) -> None:
+    attacks = [make_attack({"name": name, "eps": 0.1}) for name in ("pgd", second)]
+    (ball,) = threat_models(attacks)
+    searched = naive_search(nn.Identity(), AttackSpec(name=WORST_CASE, params=ball))
+    assert isinstance(searched, PlainLoss) == plain
 
 
 def test_large_logits_stop_the_naive_attack_alone() -> None:
