@@ -119,7 +119,7 @@ def _outcome(
             )
             for option in options
         ]
-    except RuntimeError:  # torch pools maps that are too small to nothing, and says so
+    except (RuntimeError, ValueError):  # maps too small to pool, or to normalise one by one
         wrong = torch.zeros(len(rows), dtype=torch.bool)
         return Outcome(name, wrong, torch.full((len(rows),), math.inf, dtype=torch.float64))
     return found[setting_trials.best(found)]

@@ -86,7 +86,8 @@ def _grouped(wiring: Wiring) -> Iterator[tuple[str, Wiring]]:
         return
     for groups in (one for one in _GROUPS if not any(width % one for width in channels)):
         words = f"norms of {groups} groups" if groups > 1 else "norms of whole images"
-        yield words, _with_groups(wiring, groups)
+        if channels != {groups}:
+            yield words, _with_groups(wiring, groups)
     yield "norms of each channel", _with_groups(wiring, None)
 
 

@@ -311,6 +311,22 @@ def test_what_tensors_do_not_tell_is_a_candidate(name: str) -> None:
     assert len({fit.architecture for fit in fits}) == len(fits)
 
 
+def test_norms_of_as_many_groups_as_channels_are_one_candidate() -> None:
+    model = _grouped(Stages(partial(Basic, name="shortcut"), (1, 1, 1), (8, 8, 8, 8)), 8)
+    fits, _ = fit_families(model.state_dict())
+    assert len({fit.wiring.key for fit in fits if fit.wiring}) == len(fits)
+    assert "norms of each channel" in {fit.architecture.rpartition(", ")[2] for fit in fits}
+
+
+def test_candidates_that_cannot_take_a_single_image_are_wrong(tmp_path: Path) -> None:
+    """A map of one pixel has no spread, so torch refuses to normalise one channel of one."""
+    torch.save(_shortcuts(4).state_dict(), tmp_path / "m.pt")
+    np.savez(tmp_path / "x.npz", x=pictures(1, side=8).numpy(), y=[3])
+    spec = DatasetSpec(npz=str(tmp_path / "x.npz"))
+    report = import_model(Request(file=str(tmp_path / "m.pt"), dataset=spec), None).report
+    assert [one.images for one in report.guesses] == [1] * len(report.guesses)
+
+
 def damaged(change: Callable[[dict[str, torch.Tensor]], object], path: Path) -> str:
     state = dict(USUAL["kuangliu resnet34"]().state_dict())
     change(state)
