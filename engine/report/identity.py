@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from engine.catalog import Origin, format_number
+from engine.catalog.worst_case import WORST_CASE
 from engine.report.cells import one_line
 from engine.report.naming import BASE, in_order
 from engine.store import ResultRow
@@ -46,8 +47,22 @@ def attack_key(row: ResultRow, without: Collection[str] = ()) -> Key:
     attack = (row.get("spec") or {}).get("attack")
     if attack is None:
         return _key(row.get("attack"), row.get("norm"))
-    params = {name: value for name, value in attack["params"].items() if name not in without}
+    params = _params(attack, without)
+    if members := _members(attack):
+        params["attacks"] = [{**one, "params": _params(one, without)} for one in members]
     return _key(attack["name"], params, row.get("norm"), *_origin(attack))
+
+
+def _params(attack: Mapping[str, Any], without: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in attack["params"].items() if name not in without}
+
+
+def _members(attack: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The attacks of a worst case; of another attack none."""
+    found: Sequence[Mapping[str, Any]] = ()
+    if attack["name"] == WORST_CASE:
+        found = attack["params"]["attacks"]
+    return found
 
 
 def threat_key(row: ResultRow) -> Key:
@@ -137,9 +152,10 @@ def _facts(row: ResultRow) -> dict[str, str]:
     """Everything that may tell a row from another, spelled out."""
     spec = row.get("spec") or {}
     facts: dict[str, Any] = {name: row.get(name) for name in ("norm", "study", "n", "seed")}
-    facts |= spec.get("attack", {}).get("params", {})
-    if "attacks" in facts:  # of a worst case
-        facts["attacks"] = ", ".join(map(_called, facts["attacks"]))
+    if attack := spec.get("attack"):
+        facts |= attack["params"]
+        if members := _members(attack):
+            facts["attacks"] = ", ".join(map(_called, members))
     facts |= {f"dataset {name}": value for name, value in (spec.get("dataset") or {}).items()}
     for number, step in enumerate(spec.get("recipe", ()), 1):
         facts |= {f"step {number} {name}": value for name, value in step["params"].items()}

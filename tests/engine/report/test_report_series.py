@@ -14,9 +14,9 @@ from engine.report import series as report_series
 from engine.report.identity import names
 from engine.report.series import X_AXES, Y_AXES, Axis, Point, Series, series_of
 from engine.report.tables import results_text
-from engine.specs.choices import make_attack, make_step
+from engine.specs.choices import AttackSpec, make_attack, make_step
 from engine.specs.dataset import DatasetSpec
-from engine.specs.study import Run
+from engine.specs.study import Run, Study
 from engine.store import ResultRow, Store, Writer
 from tests.helpers import curve_store
 from tests.helpers.filled_store import fill
@@ -26,7 +26,7 @@ ROBUST = Y_AXES[0]
 RADII = (0.1, 0.2, 0.3)
 
 
-def row(number: int, attack: dict[str, Any], **more: Any) -> ResultRow:
+def row(number: int, attack: dict[str, Any] | AttackSpec, **more: Any) -> ResultRow:
     """A finished run as the store gives it."""
     made = make_attack(attack)
     steps = tuple(make_step(step) for step in more.pop("steps", ()))
@@ -69,6 +69,28 @@ def test_along_eps_attacks_that_differ_in_more_than_eps_are_series_of_their_own(
     assert len({each.name for each in series}) == 2
     assert any(word in each.name for each in series)
     assert not any("eps=" in each.name for each in series)
+
+
+def test_along_eps_the_worst_cases_of_the_same_attacks_are_one_series() -> None:
+    """Their attacks have the radius, too; that it moves there as well makes no other attack."""
+    rows: list[ResultRow] = []
+    for steps in (10, 40):
+        pgd = {"name": "pgd", "steps": steps, "eps": list(RADII)}
+        study = Study.from_dict(
+            {
+                "name": "worst",
+                "mode": "worst-case",
+                "dataset": {"name": "digits"},
+                "model": [{"name": "digits-resnet"}],
+                "attack": [pgd, {"name": "fmn", "norm": "Linf"}],
+            }
+        )
+        rows += [row(len(rows) + n, attack) for n, attack in enumerate(study.attack_specs())]
+    series = series_of(rows, EPS, ROBUST)
+    assert lines(series) == [list(RADII)] * 2
+    assert "attacks=pgd-10, fmn-100" in series[0].name
+    assert "attacks=pgd-40, fmn-100" in series[1].name
+    assert len(series_of(rows, RATE, ROBUST)) == 6, "of other radii they are other attacks"
 
 
 def test_recipes_and_folders_with_one_name_stay_apart() -> None:
