@@ -19,6 +19,7 @@ from engine.compression.layers import (
 from engine.compression.parts import ste
 from engine.compression.parts.base import ActivationQuantiser, WeightQuantiser
 from engine.errors import SpecError
+from engine.evaluation.guard import forked_rng
 from engine.evaluation.model_call import ask
 
 _CLIPPING = torch.linspace(1.0, 0.1, 91)  # shares of the largest value that are tried as range
@@ -163,7 +164,7 @@ def relu_outputs(model: nn.Module, images: torch.Tensor, seed: int) -> dict[str,
         for path, module in modules_of(model, nn.ReLU)
     ]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), forked_rng(seed):  # what stands in front may draw
             ask(model, images)
     finally:
         for handle in handles:

@@ -217,6 +217,18 @@ def test_a_front_is_stored_packed_and_counted(name: str, tmp_path: Path) -> None
     assert torch.equal(answers(unpack(file), images), expected)
 
 
+def test_ranges_behind_a_random_front_follow_from_the_seed() -> None:
+    tables = {"name": "random-resize", "growth": 0.5}, {"name": "ptq", "activation_bits": 8}
+    recipe, base = tuple(map(make_step, tables)), models.load(catalog.model_card(CARD))
+    context, found = Context(calibration=pictures(16, 1, side=8)), []
+    for seed in (1, 2):
+        with forked_rng(seed):
+            before = torch.get_rng_state()
+            found.append(models.fingerprint(compression.apply(base, recipe, context).live))
+            assert torch.equal(torch.get_rng_state(), before)
+    assert found[0] == found[1]
+
+
 def test_the_step_that_comes_last_sees_the_image_first() -> None:
     variant, images = made(*RECIPES["two"]), pictures(4, 1, side=8)
     first, second = fronts(variant.deployed())
