@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +38,12 @@ def kept_images(db: Database, folder: Path, run_id: int, data_key: str) -> Array
         row["start"]
         for row in db.query("SELECT start FROM batches WHERE run_id = ? ORDER BY start", (run_id,))
     ]
-    known = checksums(db)
+    clean_file = images_file(data_key)
+    known = checksums(db, [clean_file, *(batch_file(run_id, start) for start in starts)])
     wanted = _wanted(folder, run_id, starts, known)
     if not wanted:
         empty = np.zeros((0, 1, 1, 1), np.float32)
         return {"index": np.zeros(0, np.int64), "clean": empty, "adversarial": empty}
-    clean_file = images_file(data_key)
     clean = artifacts.read_arrays(folder / clean_file, known.get(clean_file))["images"]
     parts = [_part(db, folder, run_id, start, known, clean) for start in wanted]
     parts = [part for part in parts if len(part["index"])] or parts[:1]
@@ -95,24 +97,24 @@ def examples(
             (run_id, first, last),
         )
     }
+    none = np.zeros(0, np.int64), np.zeros((0, 1, 1, 1), np.float32)
+    if not broken:
+        return none
     batches = db.query(
         "SELECT start FROM batches WHERE run_id = ? AND start < ? AND start + size > ?",
         (run_id, last, first),
     )
-    known = checksums(db)
+    files = {batch_file(run_id, row["start"]): row["start"] for row in batches}
     found: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
-    for start in [row["start"] for row in batches]:
-        name = batch_file(run_id, start)
-        if name not in known:
-            continue  # kept no images
-        part = artifacts.read_arrays(folder / name, known[name])
+    for name, checksum in checksums(db, list(files)).items():  # others kept no images
+        part, start = artifacts.read_arrays(folder / name, checksum), files[name]
         found.append((start + np.arange(len(part["index"])), part["adversarial"]))
         if "more" in part:
             found.append((part["more_place"], part["more"]))
     chosen = [(places, np.isin(places, list(broken)), images) for places, images in found]
     taken = [(places[which], images[which]) for places, which, images in chosen if which.any()]
     if not taken:
-        return np.zeros(0, np.int64), np.zeros((0, 1, 1, 1), np.float32)
+        return none
     places, images = (np.concatenate(parts) for parts in zip(*taken, strict=True))
     return places.astype(np.int64), images
 
@@ -124,8 +126,16 @@ def database_id(db: Database) -> str:
     return next((str(row["id"]) for row in db.query("SELECT id FROM identity")), "")
 
 
-def checksums(db: Database) -> dict[str, str]:
-    """The SHA-256 of each file, by its place within the folder of artifacts."""
+def checksums(db: Database, files: Sequence[str] | None = None) -> dict[str, str]:
+    """The SHA-256 of these files, or of all, by their places within the folder of artifacts."""
     if "files" not in db.table_names():
         return {}
-    return {row["path"]: row["sha256"] for row in db.query("SELECT path, sha256 FROM files")}
+    sql = "SELECT path, sha256 FROM files"
+    if files is None:
+        rows = db.query(sql)
+    else:
+        given = (json.dumps(files),)
+        rows = db.query(
+            f"{sql} WHERE path IN (SELECT value FROM json_each(?)) ORDER BY path", given
+        )
+    return {row["path"]: row["sha256"] for row in rows}

@@ -11,15 +11,22 @@ from engine.store.database import NOT_DELETED, ResultsDatabase
 from engine.store.seals import has_settlers
 from engine.store.telemetry import read_telemetry
 
+MOST_SOURCES = 100
+"""Runs whose examples are tried: each costs reading a file, and the nearest come first."""
+
 _SOURCES = f"""
-    SELECT runs.id FROM runs JOIN runs AS one ON one.id = ?
-    JOIN environments ON environments.id = runs.environment_id
+    WITH one AS MATERIALIZED (SELECT id, variant_key, data_key, model FROM runs WHERE id = ?),
+    near AS MATERIALIZED (
+        SELECT runs.id FROM one JOIN runs ON runs.variant_key = one.variant_key
+        UNION SELECT run_id FROM study_runs WHERE study_id IN (
+            SELECT study_id FROM one JOIN study_runs ON run_id = one.id))
+    SELECT runs.id FROM one CROSS JOIN near CROSS JOIN runs ON runs.id = near.id
+    LEFT JOIN environments ON environments.id = runs.environment_id
     WHERE runs.id != one.id AND runs.status = 'finished' AND {NOT_DELETED}
-        AND json_extract(environments.content, '$.data_fingerprint') = ?
-        AND (runs.variant_key = one.variant_key OR runs.id IN (
-            SELECT run_id FROM study_runs WHERE study_id IN (
-                SELECT study_id FROM study_runs WHERE run_id = one.id)))
+        AND (runs.data_key = one.data_key
+            OR json_extract(environments.content, '$.data_fingerprint') = ?)
     ORDER BY runs.variant_key = one.variant_key DESC, runs.model = one.model DESC, runs.id DESC
+    LIMIT {MOST_SOURCES}
 """
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import marshal
 import sqlite3
+import sys
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -121,15 +122,29 @@ def check_batches(db: Database, run_id: int) -> None:
     Raises:
         StoreError: they are not; the message names run and batch.
     """
+    (judged,) = db.execute("SELECT count(*) FROM samples WHERE run_id = ?", (run_id,)).fetchone()
+    size = check_verdicts(db, run_id, 0, sys.maxsize)
+    if judged and size != judged:
+        raise damaged(f"batches of run {run_id}")
+
+
+def check_verdicts(db: Database, run_id: int, first: int, last: int) -> int:
+    """See that the verdicts on images at places from ``first`` to ``last`` are what was written.
+
+    Returns:
+        How many images the batches have that hold them.
+
+    Raises:
+        StoreError: they are not.
+    """
     batches = db.execute(
-        "SELECT start, size, seal FROM batches WHERE run_id = ?", (run_id,)
+        "SELECT start, size, seal FROM batches WHERE run_id = ? AND start < ? AND start + size > ?",
+        (run_id, last, first),
     ).fetchall()
     for start, size, expected in batches:
         if expected is not None and _of_samples(db, run_id, start, size) != expected:
             raise damaged(f"verdicts of run {run_id}, batch from image {start},")
-    (judged,) = db.execute("SELECT count(*) FROM samples WHERE run_id = ?", (run_id,)).fetchone()
-    if judged and sum(size for _, size, _ in batches) != judged:
-        raise damaged(f"batches of run {run_id}")
+    return sum(size for _, size, _ in batches)
 
 
 def _of_samples(db: Database, run_id: int, start: int, size: int) -> int:

@@ -35,7 +35,7 @@ from engine.store.queue_rows import queue_rows
 from engine.store.result_rows import DAMAGED, VALUES, Told, read_json, result_columns, result_rows
 from engine.store.run_environments import read_environment
 from engine.store.samples import curve_rows, example_sources, sample_rows
-from engine.store.seals import check_batches, damaged
+from engine.store.seals import check_batches, check_verdicts, damaged
 from engine.store.stages import checks_of, read_stage, records_of, variant_of
 from engine.store.transfers import has_transfers, transfer_rows
 from engine.store.usage import ModelUsage, count_active, model_usage
@@ -344,15 +344,17 @@ class Store:
         attacks found also of images beyond the kept ones.
 
         Raises:
-            StoreError: a file of them is missing or damaged, or the verdicts are.
+            StoreError: a file of them is missing or damaged, or the verdicts on these images are.
         """
-        self._check_batches(run_id)
+        if "seal" in self.db.run_columns:
+            check_verdicts(self.db, run_id, first, last)
         return examples(self.db, self.artifacts, run_id, first, last)
 
     def example_sources(self, run_id: int, data_fingerprint: str) -> list[int]:
         """The runs whose examples may break the variant of a run, the most promising first.
 
-        Finished runs on the same images: those of the same variant, and those of its studies.
+        Finished runs on the same images: those of the same variant, and those of its studies,
+        at most ``MOST_SOURCES``.
         """
         return example_sources(self.db, run_id, data_fingerprint)
 
