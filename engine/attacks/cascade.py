@@ -7,7 +7,7 @@ images: it is broken if any of them breaks it. But an image that is broken meets
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,7 +56,7 @@ def run_cascade(
     attacks: Sequence[AttackSpec],
     *,
     view: nn.Module | None = None,
-    known: Sequence[Known] = (),
+    known: Iterable[Known] = (),
     precision: str = "auto",
     seed: int = 0,
     observer: Observer | None = None,
@@ -73,7 +73,8 @@ def run_cascade(
         model, images, labels, view, precision, seed, observer, should_stop: as ``run_attack``.
         worst_case: says within which ball.
         attacks: in the order in which they go.
-        known: examples of these images from elsewhere; one of them is tried after the other.
+        known: examples of these images from elsewhere, one source after the other; none is asked
+            for after all images are broken.
 
     Raises:
         AttackError, Cancelled, SpecError: as ``run_attack``.
@@ -92,7 +93,7 @@ def run_cascade(
         observer=relay.of(PART),
         should_stop=should_stop,
     )
-    state = _State(start, [known[n].title if n >= 0 else "" for n in first.by.tolist()])
+    state = _State(start, [first.titles[n] if n >= 0 else "" for n in first.by.tolist()])
     relay.behind(state)
     for attack in attacks:
         rows = state.open()
@@ -132,10 +133,10 @@ class _State:
     def __init__(self, start: AttackResult, titles: Sequence[str]) -> None:
         self.total, self._random = start, start.random
         self._notes, self._precision = list(start.remarks), "fp32"
-        clean = (start.broken_at_step == 0).tolist()
-        self.by = [CLEAN if wrong else "" for wrong in clean]
+        # A random model may get an image wrong in the last draw that was right in the first.
+        self.by = [CLEAN if broken else "" for broken in start.broken.tolist()]
         for row, title in enumerate(titles):
-            if start.broken[row] and not clean[row]:
+            if title and start.broken_at_step[row] > 0:
                 self.by[row] = title
         self.found = torch.zeros_like(start.broken)
 

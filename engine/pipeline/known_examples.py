@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 from engine.attacks.known import Known
@@ -27,15 +29,16 @@ class KnownSources:
         self._store, self._run_id, self._images = store, run_id, images
         self._sources: list[int] | None = None
 
-    def of(self, start: int, stop: int) -> list[Known]:
+    def of(self, start: int, stop: int) -> Iterator[Known]:
         """Their examples of the images from ``start`` to ``stop``, as rows of that batch.
+
+        They are read one after the other, as far as they are asked for.
 
         A source whose file is missing or damaged has none.
         """
         if self._sources is None:
             found = self._store.example_sources(self._run_id, self._images.fingerprint)
             self._sources = found
-        known = []
         for source in self._sources:
             try:
                 places, examples = self._store.examples(source, start, stop)
@@ -43,5 +46,4 @@ class KnownSources:
                 continue
             if len(places):
                 rows, points = torch.from_numpy(places - start), torch.from_numpy(examples)
-                known.append(Known(f"example of run {source}", rows, points))
-        return known
+                yield Known(f"example of run {source}", rows, points)

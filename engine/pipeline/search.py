@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
@@ -22,7 +22,7 @@ def search(
     images: ImageSet,
     places: slice | Tensor,
     variant: LoadedVariant,
-    known: Sequence[Known] = (),
+    known: Iterable[Known] = (),
     **how: Any,
 ) -> Settled:
     """Attack the images at these places.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -149,6 +150,25 @@ def test_known_examples_go_first_where_they_lie_in_the_ball(
     assert found.result.backwards[settled].sum() == 0, "a forward each, and no search"
 
 
+def test_sources_are_asked_for_one_by_one_until_nothing_is_left() -> None:
+    model = Affine(10, (1, 4, 4))
+    images = torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    labels = model(images).argmax(dim=1)
+    eps = float(model.radius(images, labels).max()) * 1.5
+    strong = run_attack(model, images, labels, {"name": "pgd", "eps": eps, "steps": 50})
+    assert strong.broken.all()
+    asked = []
+
+    def sources() -> Iterator[Known]:
+        for title, end in (("half", 10), ("whole", 20), ("late", 20)):
+            asked.append(title)
+            yield Known(title, torch.arange(end), strong.adversarial[:end])
+
+    found = run_cascade(model, images, labels, worst_case({**FGSM, "eps": eps}), (), known=sources())
+    assert found.by == ("half",) * 10 + ("whole",) * 10
+    assert asked == ["half", "whole"]
+
+
 def _inside(points: Tensor, images: Tensor) -> Tensor:
     return Threat("Linf", EPS).holds(images, points)
 
@@ -179,6 +199,24 @@ def test_draws_of_a_random_model_do_not_add_up() -> None:
         max(map(float, once)), abs=0.1
     )
     assert set(found.by) <= {"", CLEAN, *(f"pgd-{steps} 1e-06" for steps in range(1, 9))}
+    assert [bool(by) for by in found.by] == found.result.broken.tolist()
+
+
+def test_whoever_gave_the_point_settles_an_image_of_a_random_model() -> None:
+    """What counts is the last draw, on the point that is kept: of one source, or the image."""
+    model = Coin()
+    images = torch.rand(200, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    labels = model.affine(images).argmax(dim=1)
+    moved = (images + 1e-4).clamp(max=1.0)
+    known = [Known("even", torch.arange(0, 200, 2), moved[::2])]
+    nothing = {"name": "pgd", "eps": 1e-3, "steps": 1, "step_size": 1e-9, "random_start": False}
+    spec = worst_case(nothing)
+    found = run_cascade(model, images, labels, spec, (), known=known)
+    points = (found.result.adversarial == moved).flatten(1).all(dim=1).tolist()
+    assert [bool(by) for by in found.by] == found.result.broken.tolist()
+    assert {"even", CLEAN} <= set(found.by)
+    for by, taken in zip(found.by, points, strict=True):
+        assert by == "even" if by and taken else by in ("", CLEAN)
 
 
 def test_on_a_random_model_the_strongest_attack_counts_wherever_it_stands() -> None:
