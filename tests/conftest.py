@@ -1,4 +1,4 @@
-"""What holds for every test: one thread, and nothing left behind."""
+"""What holds for every test: one thread, no deadline, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 import engine  # noqa: F401 - says how threads of OpenMP wait
 
@@ -17,6 +18,10 @@ import engine  # noqa: F401 - says how threads of OpenMP wait
 # faster, when the tests share the machine.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+
+# A test that is slow because the machine is busy did not fail.
+settings.register_profile("crumple", deadline=None)
+settings.load_profile("crumple")
 
 
 @pytest.fixture(autouse=True)
