@@ -91,10 +91,10 @@ def worst_case(
     parts = []
     for place, number in enumerate(order, 1):
         mine = found[number]
-        left = survivors(found[order[:place]] | mistakes, random=random)
+        left = survivors(np.vstack([mistakes, broken[order[:place]]]), random=random)
         title, run = titles[number]
         alone = int(np.sum(mine & (times == 1)))
         only = alone if met_all is None or met_all[number] else None
         parts.append(Part(title, run, int(mine.sum()), only, int(left.sum())))
-    left = survivors(found | mistakes, random=random) & ~mistakes
+    left = survivors(np.vstack([mistakes, broken]), random=random)
     return WorstCase(len(mistakes), int(mistakes.sum()), int(left.sum()), tuple(parts))

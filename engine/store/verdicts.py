@@ -91,8 +91,11 @@ def who_broke(db: Database, run_id: int) -> WorstCase | None:
 
 
 def _apart(db: Database, one: Finding, own: Mapping[int, Finding]) -> list[Finding]:
-    """A worst case as those who settled its images; another finding as it is."""
-    if one.attack != WORST_CASE or one is not own.get(one.run):
+    """A worst case as those who settled its images; another finding as it is.
+
+    Of a random variant it is one draw, of which no part counts by itself.
+    """
+    if one.attack != WORST_CASE or one is not own.get(one.run) or one.random:
         return [one]
     rows = db.execute("SELECT settled_by FROM samples WHERE run_id = ? ORDER BY place", (one.run,))
     settled_by = np.array([by for (by,) in rows])
@@ -113,7 +116,8 @@ def _findings(
 ) -> tuple[dict[int, Finding], list[Finding]]:
     """What runs on the variant and images of this one found, by id, and all that counts there.
 
-    With ``alone`` what a check broke stands by itself, without what its run broke before.
+    With ``alone`` what a check broke stands by itself, without what its run broke before; not of
+    a random variant, where it attacked all images and is a draw of its own.
     """
     siblings = _siblings(db, run_id)
     distances = _distances(db, siblings)
@@ -123,7 +127,7 @@ def _findings(
     own = {row["id"]: _finding(row, distances[row["id"]], random) for row in siblings}
     kept = [row for row in siblings if not row["deleted"]]
     rivals = {row["id"]: own[row["id"]] for row in kept}
-    checked = _checked(kept, own, alone=alone)
+    checked = _checked(kept, own, alone=alone and not random)
     return own, [*rivals.values(), *checked, *_transferred(db, rivals, length)]
 
 

@@ -164,7 +164,9 @@ def test_sources_are_asked_for_one_by_one_until_nothing_is_left() -> None:
             asked.append(title)
             yield Known(title, torch.arange(end), strong.adversarial[:end])
 
-    found = run_cascade(model, images, labels, worst_case({**FGSM, "eps": eps}), (), known=sources())
+    found = run_cascade(
+        model, images, labels, worst_case({**FGSM, "eps": eps}), (), known=sources()
+    )
     assert found.by == ("half",) * 10 + ("whole",) * 10
     assert asked == ["half", "whole"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,6 +148,49 @@ def test_what_a_check_broke_stands_by_itself(store: Writer) -> None:
     assert found.survivors == 29 == 40 * store.result(run)["worst_case"]
     assert [(part.broken, part.only) for part in found.parts] == [(9, 9), (2, 2)]
     assert found.parts[1].title.startswith("square 0.1 on what pgd-40 0.1")
+
+
+def test_of_a_random_variant_the_breakdown_says_what_the_verdict_says(store: Writer) -> None:
+    """Neither the mistakes of one draw nor what a check broke is added to another draw."""
+    random = {"flags": [{"id": "random-output", "level": "warning", "text": "random"}]}
+    weak = finish(
+        store, {"name": "fgsm", "eps": EPS}, breaks(range(20)), clean_mistakes=5, **random
+    )
+    strong = finish(store, {"name": "pgd", "eps": EPS}, breaks(range(10, 38)), **random)
+    for run in (weak, strong):
+        found = store.who_broke(run)
+        assert found is not None
+        assert found.survivors == found.parts[-1].left == 12 == 40 * store.result(run)["worst_case"]
+    check = {"attack": "square", "broken": [*range(10)], "missed": [*range(20, 25)]}
+    most = {"name": "pgd", "eps": EPS, "steps": 60}
+    checked = finish(store, most, breaks(range(10, 38)), checks={"survivors": [check]}, **random)
+    for run in (weak, checked):
+        found = store.who_broke(run)
+        assert found is not None
+        assert found.survivors == 7 == 40 * store.result(run)["worst_case"]
+
+
+def test_a_worst_case_of_a_random_variant_is_one_draw(store: Writer) -> None:
+    """Its known examples are from many runs, and were drawn once together."""
+    random = {"flags": [{"id": "random-output", "level": "warning", "text": "random"}]}
+    run = finish(store, {"name": "pgd", "eps": EPS}, breaks(range(20)), **random)
+    spec = store.run(run)["spec"]
+    spec["attack"] = {
+        "name": "worst-case",
+        "params": {"norm": "Linf", "eps": EPS, "attacks": [spec["attack"]]},
+    }
+    store.db.execute("UPDATE runs SET spec = ? WHERE id = ?", (json.dumps(spec), run))
+    store.db.execute(
+        "UPDATE samples SET settled_by = 'example of run ' || (place / 5) WHERE broken"
+    )
+    found = store.who_broke(run)
+    assert found is not None
+    assert found.survivors == 20 == 40 * store.result(run)["worst_case"]
+    store.db.execute("UPDATE runs SET flags = '[]'")
+    found = store.who_broke(run)
+    assert found is not None
+    assert [part.broken for part in found.parts] == [5, 5, 5, 5]
+    assert found.survivors == 20
 
 
 def test_a_run_without_a_ball_has_none(store: Writer) -> None:

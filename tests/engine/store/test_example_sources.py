@@ -58,7 +58,7 @@ def test_a_large_study_gives_the_nearest_of_its_runs(store: Writer) -> None:
     others = [found(store, f"variant {number}") for number in range(MOST_SOURCES + 2)]
     joined(store, mine, *others)
     again = found(store, "mine", attack="fgsm")
-    assert store.example_sources(mine, "data") == [again, *others[: -MOST_SOURCES : -1]]
+    assert store.example_sources(mine, "data") == [again, *others[:-MOST_SOURCES:-1]]
 
 
 def test_runs_of_other_studies_are_not_looked_at(
