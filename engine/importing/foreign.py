@@ -9,7 +9,7 @@ import inspect
 import sys
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +151,9 @@ def masked_weights(network: nn.Module) -> dict[str, Tensor]:
             if parametrize.is_parametrized(part):
                 chains: Any = part.parametrizations
                 values = {
-                    name: getattr(part, name)
+                    name: value
                     for name, chain in chains.items()
-                    if any(_masks(one, chain.original) for one in chain)
+                    if (value := _masked(part, name, chain)) is not None
                 }
             else:
                 values = {
@@ -165,9 +165,12 @@ def masked_weights(network: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def _masks(parametrization: nn.Module, weight: Any) -> bool:
-    mask = getattr(parametrization, "mask", None)
-    return isinstance(mask, Tensor) and mask.shape == getattr(weight, "shape", None)
+def _masked(part: nn.Module, name: str, chain: Iterable[nn.Module]) -> Tensor | None:
+    """A parametrized weight, if a mask of its shape acts on it; others are not computed."""
+    masks = [mask for one in chain if isinstance(mask := getattr(one, "mask", None), Tensor)]
+    weight: Tensor | None = getattr(part, name) if masks else None
+    fits = weight is not None and any(mask.shape == weight.shape for mask in masks)
+    return weight if fits else None
 
 
 def _hooks(part: nn.Module) -> list[Any]:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from torch import nn
-from torch.nn.utils import prune
+from torch.nn.utils import parametrizations, prune
 
 from engine import catalog, compression, data, models
 from engine.catalog import ModelCard
@@ -21,6 +21,7 @@ from engine.cli.main import main
 from engine.compression.layers import on_weight, weight_layers, weight_of
 from engine.compression.parts.mask import Mask
 from engine.errors import ModelError, SpecError
+from engine.importing import foreign
 from engine.importing.doctor import Examined, Request, import_model
 from engine.importing.masks import layers_of, masked_layers
 from engine.importing.report import Report
@@ -292,7 +293,7 @@ class Net(nn.Module):
 CODE = """
 import torch
 from torch import nn
-from torch.nn.utils import prune
+from torch.nn.utils import parametrizations, prune
 from torch.nn.utils.parametrize import register_parametrization
 
 class Net(nn.Module):
@@ -387,6 +388,17 @@ def test_masks_are_found_in_exported_programs(
     (mask,) = [part for _, layer in weight_layers(live) for part in on_weight(layer)]
     assert torch.equal(mask.mask, net.get_submodule("conv").weight_mask != 0)
     assert held.density == pytest.approx(float(mask.mask.float().mean()))
+
+
+def test_masks_stand_beside_weights_of_several_tensors() -> None:
+    """Length and direction of weight normalisation have no one tensor that a mask could fit."""
+    net = Net()
+    parametrizations.weight_norm(net.fc)
+    mask = net.conv.weight.detach().abs() > 0.1
+    prune.custom_from_mask(net.conv, "weight", mask)  # type: ignore[no-untyped-call]
+    found = foreign.masked_weights(net)
+    assert found.keys() == {"conv.weight"}
+    assert torch.equal(found["conv.weight"] != 0, mask)
 
 
 def test_a_class_that_multiplies_its_mask_itself_is_left_to_it(
