@@ -13,7 +13,8 @@ from engine.cli.main import main
 from engine.errors import StoreError
 from engine.store import Store, Writer
 from engine.store.checkup import damaged_runs
-from engine.store.seals import RUN, seal
+from engine.store.schema import migrations
+from engine.store.seals import RUN, seal, seal_batch
 from tests.helpers.filled_store import fill
 
 
@@ -116,6 +117,47 @@ def test_a_verdict_that_is_not_what_was_written_is_told(path: Path, column: str)
         row = store.result(2)
         assert (row["status"], row["robust_accuracy"], row["n"]) == ("waiting", None, None)
         assert store.samples(2) == []
+
+
+def test_who_settled_an_image_is_sealed(path: Path) -> None:
+    with Writer(path) as store, store.db.atomic():
+        store.db.execute("UPDATE samples SET settled_by = 'fgsm' WHERE run_id = 2 AND place < 9")
+        seal_batch(store.db, 2, 0)
+    with Store(path, readonly=True) as store:
+        assert {row["settled_by"] for row in store.samples(2)} == {"", "fgsm"}
+    for place, by in ((3, ""), (3, "pgd"), (9, "fgsm")):
+        with closing(sqlite3.connect(path)) as connection:
+            (before,) = connection.execute(
+                "SELECT settled_by FROM samples WHERE run_id = 2 AND place = ?", (place,)
+            ).fetchone()
+        change = "UPDATE samples SET settled_by = '{}' WHERE run_id = 2 AND place = {}"
+        on_the_disk(path, change.format(by, place))
+        with (
+            Store(path, readonly=True) as store,
+            pytest.raises(StoreError, match="verdicts of run 2"),
+        ):
+            store.samples(2)
+        on_the_disk(path, change.format(before, place))
+    with Store(path, readonly=True) as store:
+        assert len(store.samples(2)) > 9
+
+
+def test_seals_of_before_there_were_settlers_fit_read_and_migrated(path: Path) -> None:
+    with Store(path, readonly=True) as store:
+        expected = store.samples(2)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("ALTER TABLE samples DROP COLUMN settled_by")
+        connection.execute(
+            f"DELETE FROM {migrations.migrations_table} WHERE name = '0012_settlers'"
+        )
+    with Store(path, readonly=True) as store:
+        assert [one.name for one in migrations.pending(store.db)] == ["0012_settlers"]
+        assert store.samples(2) == expected
+        assert store.who_broke(2) is not None
+    with Writer(path) as store:
+        assert store.samples(2) == expected
+        sealed = store.db.execute("SELECT count(*) FROM batches WHERE seal NOT NULL").fetchone()
+        assert sealed > (0,)
 
 
 def test_a_stage_and_a_transfer_that_are_not_what_was_written_are_told(path: Path) -> None:
