@@ -41,12 +41,16 @@ def kept_images(db: Database, folder: Path, run_id: int, data_key: str) -> Array
     clean_file = images_file(data_key)
     known = checksums(db, [clean_file, *(batch_file(run_id, start) for start in starts)])
     wanted = _wanted(folder, run_id, starts, known)
+    empty = np.zeros((0, 1, 1, 1), np.float32)
+    nothing: Arrays = {"index": np.zeros(0, np.int64), "clean": empty, "adversarial": empty}
     if not wanted:
-        empty = np.zeros((0, 1, 1, 1), np.float32)
-        return {"index": np.zeros(0, np.int64), "clean": empty, "adversarial": empty}
+        return nothing
     clean = artifacts.read_arrays(folder / clean_file, known.get(clean_file))["images"]
+    # Later files have the further examples of a worst case, which are many and not asked for.
+    wanted = [start for start in wanted if start < len(clean)]
     parts = [_part(db, folder, run_id, start, known, clean) for start in wanted]
-    parts = [part for part in parts if len(part["index"])] or parts[:1]
+    if not parts:
+        return nothing
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -68,8 +72,7 @@ def _part(
         'SELECT "index" FROM samples WHERE run_id = ? AND place >= ? ORDER BY place LIMIT ?',
         (run_id, start, count),
     )
-    fits = not count or len(clean) >= start + count
-    if [row["index"] for row in rows] != part["index"].tolist() or not fits:
+    if [row["index"] for row in rows] != part["index"].tolist() or len(clean) < start + count:
         raise StoreError(
             f"The file {folder / name} holds images of another run than {run_id}.",
             "Restore it from a copy of the folder, or delete the run and start its study again.",

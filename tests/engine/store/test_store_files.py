@@ -123,6 +123,31 @@ def test_a_file_that_is_not_what_was_written_is_named(
             assert len(store.images(2)["index"]) == 3
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_examples_beyond_the_kept_images_are_read_when_they_are_asked_for(
+    path: Path, keeps: bool
+) -> None:
+    none, more = np.zeros((0, 1, 8, 8), np.float32), np.ones((1, 1, 8, 8), np.float32)
+    with Writer(path) as store:
+        rows = store.samples(1)[:2]
+        broken = [{**row, "broken": True, "clean_prediction": row["label"]} for row in rows]
+        if not keeps:
+            images_of(path).unlink()
+            store.keep_images("data", {"images": none})
+            store.clear_batches(1)
+        start = 20 if keeps else 0
+        batch = {"start": start, "size": 2, "seconds": 0.1, "telemetry": [], "notes": []}
+        arrays = {"index": np.zeros(0, np.int64), "adversarial": none}
+        arrays |= {"more_place": np.array([start + 1]), "more": more}
+        store.add_batch(1, batch, broken, arrays)
+        places, examples = store.examples(1, start, start + 2)
+        assert (places.tolist(), examples.shape) == ([start + 1], more.shape)
+        file_of(path, start).unlink()
+        assert len(store.images(1)["index"]) == start
+        with pytest.raises(StoreError, match="is missing"):
+            store.examples(1, start, start + 2)
+
+
 def test_the_last_file_of_a_run_is_missed_where_its_checksum_is_known(path: Path) -> None:
     file_of(path, 14).unlink()
     with Store(path, readonly=True) as store, pytest.raises(StoreError, match="is missing"):
