@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from engine.attacks.geometry.ball import Threat
 from engine.attacks.known import PART, Known, KnownExamples
 from engine.attacks.run import run_attack, run_method
-from engine.attacks.search.notes import Note
+from engine.attacks.search.notes import LOST, Note
 from engine.attacks.search.result import AttackResult, Observer, StepPoint
 from engine.attacks.search.telemetry import broken_by
 from engine.events import ShouldStop
@@ -119,6 +119,7 @@ def run_cascade(
 _SUMMED = ("forwards", "backwards")
 _OF_POINTS = ("adversarial", "adversarial_predictions", "adversarial_confidence", "l2", "linf")
 _OF_CLEAN = ("clean_predictions", "clean_confidence")
+_OF_LEFT = frozenset({LOST, "failure", "edge"})
 
 
 class _State:
@@ -204,21 +205,28 @@ class _State:
             total,
             norm=norm,
             precision=self._precision,
-            remarks=tuple(_merged(self._notes)),
+            remarks=tuple(_merged(self._notes, size - int(total.broken.sum()))),
             curve=final,
             random=self._random,
         )
         return Settled(result, tuple(self.by), self.found)
 
 
-def _merged(notes: Sequence[Note]) -> list[Note]:
-    """Each note once: attacks that meet the same images say the same of them."""
+def _merged(notes: Sequence[Note], left: int) -> list[Note]:
+    """Each note once: attacks that meet the same images say the same of them.
+
+    What is said of images that an attack left is said of no more than are left in the end.
+    """
     largest: dict[tuple[str, str], Note] = {}
     for note in notes:
         key = (note.kind, note.words)
         if key not in largest or note.count > largest[key].count:
             largest[key] = note
-    return list(largest.values())
+    return [
+        dataclasses.replace(note, count=min(note.count, left)) if note.kind in _OF_LEFT else note
+        for note in largest.values()
+        if left or note.kind not in _OF_LEFT
+    ]
 
 
 class _Relay:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.attacks import StepPoint, run_attack
+from engine.attacks import AttackResult, StepPoint, run_attack
 from engine.attacks.cascade import CLEAN, Settled, run_cascade
 from engine.attacks.geometry.ball import Threat
 from engine.attacks.known import Known
+from engine.attacks.search.notes import LOST, Note
 from engine.pipeline import attack_plan
 from engine.specs.choices import AttackSpec, make_attack
 from engine.specs.study import Study
@@ -257,6 +259,28 @@ def test_its_steps_stand_on_one_axis_under_the_names_of_the_plan(
     assert [point.broken for point in curve] == sorted(point.broken for point in curve)
     assert curve[-1].broken == int(found.result.broken.sum())
     assert [point.forwards for point in curve] == sorted(point.forwards for point in curve)
+
+
+@pytest.mark.parametrize("eps_of", [torch.median, lambda radius: 1.5 * radius.max()])
+def test_of_images_that_are_broken_later_no_attack_complains(
+    monkeypatch: pytest.MonkeyPatch, eps_of: Callable[[Tensor], Tensor]
+) -> None:
+    """What the first attack lost on the way another one found."""
+    model = Affine(10, (1, 4, 4))
+    images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    labels = model(images).argmax(dim=1)
+    eps = float(eps_of(model.radius(images, labels)))
+    notes = [Note(LOST, 30), Note("blind", 30)]
+
+    def noted(*given: Any, **how: Any) -> AttackResult:
+        return dataclasses.replace(run_attack(*given, **how), remarks=tuple(notes))
+
+    monkeypatch.setattr("engine.attacks.cascade.run_attack", noted)
+    found = cascade(model, images, labels, {**FGSM, "eps": eps}, {**PGD, "eps": eps}).result
+    left = int((~found.broken).sum())
+    told = {note.kind: note.count for note in found.remarks if note in notes or note.kind == LOST}
+    assert told == {"blind": 30, **({LOST: left} if left else {})}
+    assert left < 30
 
 
 def test_no_image_gives_no_result() -> None:
