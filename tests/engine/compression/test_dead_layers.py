@@ -45,6 +45,9 @@ TABLES: list[dict[str, Any]] = [
     {"name": "kd", **ONCE},
     *({"name": name, **ONCE, **BALL} for name in ("ard", "rslad", "iad-1")),
     {"name": "iad-2", "teacher_standard": "base", **ONCE, **BALL},
+    *({"name": name} for name in ("bit-depth", "jpeg", "median", "total-variation")),
+    {"name": "random-resize"},
+    *({"name": name, **ONCE} for name in ("defensive-distillation", "purify")),
 ]
 
 
@@ -63,7 +66,7 @@ def network(dust: str) -> nn.Module:
         bias.data.fill_(-100.0)
     else:
         weight.copy_(weight.sign() * float(dust))
-    head = nn.Sequential(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12 * 16, 10))
+    head = nn.Sequential(nn.AdaptiveMaxPool2d(4), nn.Flatten(), nn.Linear(12 * 16, 10))
     return nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), *head).eval()
 
 

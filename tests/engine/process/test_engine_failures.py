@@ -141,13 +141,13 @@ def test_what_was_stored_before_a_model_failed_is_no_result_and_serves_a_retry(
     assert len(store.samples(failure.run_id)) == 200
     monkeypatch.setitem(TRICKS, "raise", lambda images, logits: logits)
     attacked: list[int] = []
-    attack = runner.AttackStage._batch
+    keep = runner.AttackStage._keep
 
-    def note(stage: Any, *args: Any) -> None:
-        attacked.append(args[4])
-        attack(stage, *args)
+    def note(stage: Any, run_id: int, images: Any, start: int, *args: Any) -> None:
+        attacked.append(start)
+        keep(stage, run_id, images, start, *args)
 
-    monkeypatch.setattr(runner.AttackStage, "_batch", note)
+    monkeypatch.setattr(runner.AttackStage, "_keep", note)
     run(store, wanted, batch_size=100)
     assert attacked == [200]
     row, other = store.results()
