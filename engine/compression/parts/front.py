@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from engine.compression.parts.base import FrontPart
+
+Compute = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Fronted(nn.Module):
@@ -53,21 +55,25 @@ def make_naive(model: nn.Module) -> None:
 
 
 class _Passed(torch.autograd.Function):
-    """Values of a transformation with the gradient of another one: a factor for each pixel."""
+    """A transformation with the gradient of another one: a factor for each pixel.
+
+    The transformation is computed in here, where nothing is recorded, not even by the twins of
+    ``engine.attacks.search.straight_through``, which look through ``no_grad``.
+    """
 
     @staticmethod
-    def forward(ctx: Any, images: torch.Tensor, values: torch.Tensor, slope: float) -> torch.Tensor:
+    def forward(ctx: Any, images: torch.Tensor, compute: Compute, slope: float) -> torch.Tensor:
         ctx.slope = slope
-        return values.clone()
+        return compute(images)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         return gradients[0] * ctx.slope, None, None
 
 
-def straight_through(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """The values, with the gradient of the identity with respect to the images."""
-    passed: torch.Tensor = _Passed.apply(images, values, 1.0)
+def straight_through(images: torch.Tensor, compute: Compute) -> torch.Tensor:
+    """New images computed from these, with the gradient of the identity."""
+    passed: torch.Tensor = _Passed.apply(images, compute, 1.0)
     return passed
 
 
@@ -84,7 +90,5 @@ class AsItIs(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """The same values; their gradient is 0."""
-        with torch.no_grad():
-            values = self.inner(images)
-        flat: torch.Tensor = _Passed.apply(images, values, 0.0)
+        flat: torch.Tensor = _Passed.apply(images, self.inner, 0.0)
         return flat

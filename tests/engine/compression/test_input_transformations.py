@@ -16,9 +16,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from engine import catalog, compression, models
+from engine.attacks.search.straight_through import StraightThrough
 from engine.compression import Context, Variant
 from engine.compression.parts.base import FrontPart
-from engine.compression.parts.front import behind, fronts
+from engine.compression.parts.front import Fronted, behind, fronts
 from engine.compression.parts.total_variation import TotalVariation
 from engine.compression.parts.transformations import BitDepth, Jpeg, Median, RandomResize
 from engine.costs.accounting import account
@@ -178,6 +179,29 @@ def test_the_gradient_passes_and_naively_it_is_zero(part: FrontPart) -> None:
         assert torch.equal(values, part(images))
         (gradient,) = torch.autograd.grad(values.sum(), leaf)
         assert (gradient == slope).all()
+
+
+class _Rounds(nn.Module):
+    """A network that needs a twin, behind whatever stands in front of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 4)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head((8 * images.mean((2, 3))).round())  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("part", [BitDepth(2), Jpeg(30), TotalVariation(0.0, 0.03)])
+def test_the_gradient_passes_in_a_twin_of_the_network_too(part: FrontPart) -> None:
+    """A twin looks through ``no_grad``; what is behind a root of 0 would give NaN there."""
+    network, images = _Rounds().requires_grad_(False), pictures(2, 3).clamp(0, 1)
+    found = []
+    for model, given in ((Fronted(part, network), images), (network, part(images))):
+        leaf = given.clone().requires_grad_()
+        found.append(torch.autograd.grad(StraightThrough(model)(leaf)[:, 0].sum(), leaf)[0])
+    assert found[0].any()
+    assert torch.equal(*found)
 
 
 # --- variants ---
