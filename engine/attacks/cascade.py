@@ -171,6 +171,8 @@ class _State:
         self._put(rows, found, won, won | (inside & ~found.broken), first)
         for row, step in zip(rows[won].tolist(), found.broken_at_step[won].tolist(), strict=True):
             self.by[row] = label if step or not self._random else CLEAN
+        # Some models are random near a boundary only, where the first look did not fall.
+        self._random = self._random or found.random
 
     def _forget(self, found: AttackResult) -> None:
         """A luckier attack on a random model takes the place of all before, clean images too."""

@@ -206,6 +206,28 @@ def test_draws_of_a_random_model_do_not_add_up() -> None:
     assert [bool(by) for by in found.by] == found.result.broken.tolist()
 
 
+def test_nor_do_they_where_only_an_attack_finds_out_that_it_is_random() -> None:
+    affine, generator = Affine(10, (1, 4, 4)), torch.Generator().manual_seed(0)
+    images = torch.rand(400, 1, 4, 4, generator=generator)
+    labels = affine(images).argmax(dim=1)
+    top = affine(images).topk(2).values
+    images, labels = (one[(top[:, 1] - top[:, 0]).argsort()] for one in (images, labels))
+    steady = affine(images[40:41]).topk(2).values.diff().abs()
+
+    def toss_near_the_edge(logits: Tensor) -> Tensor:
+        near = logits.topk(2, dim=1).values.diff(dim=1).abs() < steady
+        flip = near & (torch.rand(len(logits), 1, generator=generator) < 0.5)
+        return torch.where(flip, logits.roll(1, dims=1), logits)
+
+    model = Wrapped(affine, after=toss_near_the_edge)
+    study = {"name": "pgd", "eps": 1e-6, "steps": list(range(1, 9))}
+    found = cascade(model, images, labels, study).result
+    assert found.random
+    # Of 360 images a toss before the first attack, one before it climbs, and its last word: no
+    # attack after it is luckier, and sixteen more tosses would leave none of them.
+    assert int(found.broken.sum()) == pytest.approx(360 * 0.875, abs=24)
+
+
 def test_whoever_gave_the_point_settles_an_image_of_a_random_model() -> None:
     """What counts is the last draw, on the point that is kept: of one source, or the image."""
     model = Coin()
