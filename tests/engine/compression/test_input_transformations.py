@@ -90,10 +90,10 @@ def test_jpeg_of_other_channels_is_that_of_each_alone() -> None:
     assert Jpeg(50)(images[:0]).shape == images[:0].shape
 
 
-@pytest.mark.parametrize("size", [2, 3, 4, 5])
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 11, 12])
 def test_the_median_is_that_of_scipy(size: int) -> None:
+    """Up to a square of twice the side, which sees all of the image in its mirrors."""
     images = pictures(3, 2, side=6)
-    assert size // 2 <= 6
     expected = scipy.ndimage.median_filter(images.numpy(), size=(1, 1, size, size), mode="reflect")
     assert np.array_equal(Median(size)(images).numpy(), expected)
 
@@ -104,6 +104,15 @@ def test_the_gradient_of_a_median_goes_to_the_pixel_that_is_it() -> None:
     assert middle == 5
     (gradient,) = torch.autograd.grad(middle, image)
     assert gradient.flatten().tolist() == [1.0] + 8 * [0.0]
+
+
+def test_a_median_of_more_than_two_images_is_refused() -> None:
+    with pytest.raises(SpecError, match="size is 13 but must be at most 12"):
+        compression.apply(
+            nn.Sequential(nn.Flatten(), nn.Linear(36, 2)),
+            (make_step({"name": "median", "size": 13}),),
+            Context(shape=(1, 6, 6)),
+        )
 
 
 # --- random resizing ---
