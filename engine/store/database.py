@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import sqlite3
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, cached_property
@@ -35,6 +37,9 @@ _MAKING_MS = 120_000
 """Waited for another process that makes the tables or brings them up, in milliseconds: of a large
 database that takes a minute, and a disk that is busy with other files makes any of it slow."""
 
+_FORBIDDEN = {errno.EPERM, errno.EROFS}
+"""To whoever has the file open, too: a read-only disk, an immutable file."""
+
 ANOTHER = "Name another with --db."
 
 
@@ -50,6 +55,7 @@ class ResultsDatabase(Database):
         super().__init__(connection, execute_plugins=False)  # of packages that lie around
         self._path = path
         self._file = _identity(path)
+        self._wrote = False
         seals.prepare(connection)
         connection.create_function("crumple_digest", 1, digest, deterministic=True)
         self._handed = _Handed()
@@ -70,6 +76,7 @@ class ResultsDatabase(Database):
             with super().atomic():
                 yield self
             return
+        self._check_right()
         try:
             self.conn.execute("BEGIN IMMEDIATE")
             try:
@@ -141,6 +148,40 @@ class ResultsDatabase(Database):
         """
         return map(self._handed.give, self.tuples(sql, params))
 
+    def close(self) -> None:
+        """Close the connection.
+
+        Where writing was forbidden in the meantime it stays open until the process ends: SQLite
+        empties its log with the last connection, which would be a signal (``_forbidden``).
+        """
+        if self._wrote and self._forbidden() is not None:
+            _hold(self.conn)
+            return
+        super().close()
+
+    def _check_right(self) -> None:
+        self._wrote = True
+        if reason := self._forbidden():
+            raise StoreError(
+                f"The database {self._path} cannot be written any more: {reason}; what came after "
+                "that is not stored.",
+                "Make the disk and the files writable, then run the study again with --resume.",
+            )
+
+    def _forbidden(self) -> str | None:
+        """Why the files may not be written by whoever has them open; None if they may.
+
+        SQLite shares memory in a file, and a write there on a disk that was made read-only, or
+        into a file that was made immutable, ends the process without a word (SIGBUS). The log is
+        asked, as it bears no locks: to close another descriptor of the database itself would
+        drop those of this process.
+        """
+        try:
+            os.close(os.open(f"{self._path}-wal", os.O_RDWR))
+        except OSError as error:
+            return error.strerror if error.errno in _FORBIDDEN else None
+        return None
+
     def _check_identity(self) -> None:
         """SQLite goes on writing into a file that has no name any more."""
         if _identity(self._path) != self._file:
@@ -168,6 +209,12 @@ class _Handed:
 
     def give(self, result: tuple[int]) -> tuple[Any, ...]:
         return self._rows.pop(result[0])
+
+
+def _hold(connection: sqlite3.Connection) -> None:
+    """Keep a connection beyond the end of Python, which closes all that nobody holds."""
+    wait = threading.Event().wait
+    threading.Thread(target=lambda _: wait(), args=(connection,), daemon=True).start()
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

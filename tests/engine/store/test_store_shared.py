@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import subprocess
@@ -9,13 +10,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlite_utils import Database
 
 from engine.errors import StoreError
 from engine.specs.study import Study
-from engine.store import RunKeys, Store, Writer
+from engine.store import RunKeys, Store, Writer, database
 from engine.store.transfers import Pair
 from tests.helpers.filled_store import STUDY, fill
 from tests.helpers.patience import HANG
@@ -274,3 +276,35 @@ def test_an_error_inside_a_transaction_leaves_nothing_of_it(store: Writer, fille
         half()
     assert dump(filled) == before
     store.put_stage("k", "variant", {}, 0.1)
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EROFS])
+def test_writing_that_came_to_be_forbidden_is_told_before_sqlite_tries(
+    filled: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A disk made read-only, an immutable file: SQLite would end the process by SIGBUS."""
+    writer = Writer(filled)
+    first, second, *_ = writer.ids("finished")
+    writer.tag({first: "before"})
+    real = os.open
+
+    def forbidden(path: Any, *args: Any, **more: Any) -> int:
+        if str(path).endswith("-wal"):
+            raise OSError(number, os.strerror(number))
+        return real(path, *args, **more)
+
+    held: list[sqlite3.Connection] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", forbidden)
+        patch.setattr(database, "_hold", held.append)
+        with pytest.raises(StoreError, match=f"written any more: {os.strerror(number)}") as told:
+            writer.tag({second: "after"})
+        assert "--resume" in told.value.hint
+        assert writer.run(first)["run_id"] == first  # what is there can be read
+        writer.close()  # which would write, too: the connection is left to the end
+    (connection,) = held
+    assert connection.execute("SELECT 1").fetchone() == (1,)
+    connection.close()
+    with Store(filled, readonly=True) as again:
+        tags = {row["run_id"]: row["tags"] for row in again.results()}
+    assert (tags[first], bool(tags[second])) == ("before", False)
