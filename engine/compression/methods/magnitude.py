@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
@@ -57,15 +59,18 @@ def magnitude(model: nn.Module, params: MagnitudeParams, context: Context) -> nn
 
 def _masks(layers: list[Layer], sparsity: float, params: MagnitudeParams) -> list[torch.Tensor]:
     """Which weights of each layer stay; those that are zero already go first."""
-    sizes = [weight_of(layer).abs().flatten() for layer in layers]
     if params.scope == "global":
-        together = _kept(torch.cat(sizes), sparsity)
-        kept = torch.split(together, [len(size) for size in sizes])
+        together = _kept(torch.cat([*_sizes(layers)]), sparsity)
+        kept = torch.split(together, [layer.weight.numel() for layer in layers])
     else:
-        kept = tuple(_kept(size, sparsity) for size in sizes)
+        kept = tuple(_kept(size, sparsity) for size in _sizes(layers))
     return [
         mask.reshape(layer.weight.shape).clone() for layer, mask in zip(layers, kept, strict=True)
     ]
+
+
+def _sizes(layers: list[Layer]) -> Iterator[torch.Tensor]:
+    return (weight_of(layer).abs().flatten() for layer in layers)
 
 
 def _kept(sizes: torch.Tensor, sparsity: float) -> torch.Tensor:

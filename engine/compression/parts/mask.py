@@ -39,5 +39,10 @@ def without_smallest(sizes: torch.Tensor, removed: int) -> torch.Tensor:
     Returns:
         Booleans of the same shape, False where an element goes.
     """
-    kept = torch.ones_like(sizes, dtype=torch.bool)
-    return kept.scatter(-1, torch.argsort(sizes, dim=-1, stable=True)[..., :removed], False)
+    if not removed:
+        return torch.ones_like(sizes, dtype=torch.bool)
+    # Not by sorting, which with its places takes many times the memory of a large network.
+    largest = sizes.detach().kthvalue(removed, dim=-1, keepdim=True).values
+    below, equal = sizes < largest, sizes == largest
+    room = removed - below.sum(dim=-1, keepdim=True)
+    return ~(below | equal & (equal.cumsum(dim=-1, dtype=torch.int32) <= room))
