@@ -79,6 +79,14 @@ class SecurityLine:
         """Whether the run carries a flag of level danger."""
         return is_flagged(self.row)
 
+    @cached_property
+    def outline(self) -> FloatArray:
+        """(2, k) radii and shares of the curve without the middle of its level pieces."""
+        bends = np.ones(len(self.curve.eps), bool)
+        steps = np.diff(self.curve.robust_accuracy) != 0
+        bends[1:-1] = steps[:-1] | steps[1:]
+        return np.array([self.curve.eps[bends], self.curve.robust_accuracy[bends]])
+
     def at(self, eps: float) -> SecurityCurve:
         """The curve at one radius."""
         return security_curve(self.found, [eps])

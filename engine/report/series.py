@@ -115,10 +115,20 @@ class Series:
         places = [found.setdefault(point.method, len(found)) for point in self.points]
         return tuple(found), np.array(places, np.int64)
 
+    @cached_property
+    def run_ids(self) -> tuple[int, ...]:
+        """Of the points, in their order."""
+        return tuple(point.run_id for point in self.points)
+
     @property
     def lines(self) -> list[tuple[Point, ...]]:
         """The points that ``line_places`` joins."""
         return [tuple(self.points[place] for place in line) for line in self.line_places]
+
+    @cached_property
+    def line_numbers(self) -> list[NDArray[np.float64]]:
+        """(2, k) x and share of the points of each line."""
+        return [self.numbers[:2, line] for line in self.line_places]
 
     @cached_property
     def line_places(self) -> list[list[int]]:
@@ -213,5 +223,6 @@ def describe(row: ResultRow) -> str:
 
 def wants_log(series: Sequence[Series]) -> bool:
     """Whether x spans so much that a logarithmic axis shows it better."""
-    values = [point.x for one in series for point in one.points]
-    return bool(values) and min(values) > 0 and max(values) > _LOG_FROM * min(values)
+    x = [one.numbers[0] for one in series if one.points]
+    low, high = (min(map(np.min, x)), max(map(np.max, x))) if x else (0, 0)
+    return bool(low > 0 and high > _LOG_FROM * low)

@@ -2,7 +2,7 @@
 
 Imported from its state dict, attacked, compressed by one step of each kind, saved, read again and
 attacked again. ``python -m tests.campaign.torchvision_models`` prints a row for each; all of them
-take an hour or two and, for the largest, 16 GB.
+take an hour or two and, for the largest, 19 GB.
 """
 
 from __future__ import annotations

@@ -83,22 +83,19 @@ class CompareChart(Plot):
         x = numbers_of(self._series)[0]
         self._set_ticks(x)
         styles = [(one, theme.series(one.number)) for one in self._series]
+        symbols = {one.number: style.symbol for one, style in styles}
         cloud = cloud_of_series(
             self._series,
             self._places(x),
             [style.colour for _, style in styles],
-            lambda one, method: self._markers.get(method, theme.series(one.number).symbol),
+            lambda one, method: self._markers.get(method, symbols[one.number]),
         )
         self.bars.show(cloud)
         self.lines.show(
             (
-                Line(
-                    (style.colour, style.dash),
-                    self._places(one.numbers[0, line]),
-                    one.numbers[1, line],
-                )
+                Line((style.colour, style.dash), self._places(x_of_line), y_of_line)
                 for one, style in styles
-                for line in one.line_places
+                for x_of_line, y_of_line in one.line_numbers
             ),
             smooth=is_few(len(x)),
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Mapping, Sequence
+from itertools import compress, count
 
 import numpy as np
 import numpy.typing as npt
@@ -62,10 +64,6 @@ class DifferenceReader:
         return self._verdicts[run_id]
 
 
-def _bases(rows: Sequence[ResultRow], references: References) -> Iterator[ResultRow | None]:
-    return map(references.get, (row["run_id"] for row in rows))
-
-
 class DifferenceTable(QTableView):
     """Runs against the uncompressed model of the same study, model and attack.
 
@@ -83,6 +81,7 @@ class DifferenceTable(QTableView):
         self._reader = DifferenceReader()
         self._found: dict[Pair, PairedDifference | None] = {}
         self._waiting: list[tuple[int, ResultRow]] = []
+        self._rows: list[ResultRow] = []
         self._bases: list[int | None] = []
         self.model_ = DifferenceModel(self)
         self.setModel(self.model_)
@@ -99,9 +98,10 @@ class DifferenceTable(QTableView):
 
         Where they are the runs of before, only the lines of those that changed are touched.
         """
-        bases = [base["run_id"] if base else None for base in _bases(rows, references)]
+        known_bases = {run_id: base["run_id"] for run_id, base in references.items()}
+        bases = [known_bases.get(row["run_id"]) for row in rows]
         changed = self._changed(rows, bases)
-        self._bases = bases
+        self._rows, self._bases = list(rows), bases
         if changed is None:
             before = self.selected()
             known = [self._known(row, references.get(row["run_id"])) for row in rows]
@@ -120,12 +120,14 @@ class DifferenceTable(QTableView):
 
     def _changed(self, rows: Sequence[ResultRow], bases: Sequence[int | None]) -> list[int] | None:
         """The lines of runs that are not as they were; None where there are many or others."""
-        shown = self.model_.comparisons
-        if [one.row["run_id"] for one in shown] != [row["run_id"] for row in rows]:
+        if len(rows) != len(self._rows):
             return None
-        told = zip(shown, rows, self._bases, bases, strict=True)
-        same = [one.row is row and old == new for one, row, old, new in told]
-        changed = [line for line, alike in enumerate(same) if not alike]
+        # Without a step of Python for each of thousands of lines, of which a few changed.
+        other = map(operator.is_not, rows, self._rows)
+        elsewhere = map(operator.ne, bases, self._bases)
+        changed = [*compress(count(), map(operator.or_, other, elsewhere))]
+        if any(rows[line]["run_id"] != self._rows[line]["run_id"] for line in changed):
+            return None
         return changed if len(changed) <= _FEW else None
 
     def _fit_numbers(self, largest: int) -> None:

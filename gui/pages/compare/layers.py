@@ -116,6 +116,8 @@ class _Marks(Marks):
         super().__init__(**options)
         self.setZValue(height)
         self.cloud: Cloud | None = None
+        self._kinds: tuple[object, ...] = ()
+        self._codes = np.empty(0, np.int64)
         plot.addItem(self)
 
     def _fill(self, cloud: Cloud, pens: Sequence[QPen], size: int) -> None:
@@ -123,26 +125,33 @@ class _Marks(Marks):
 
         ``setData`` would look up the style of every point by itself.
         """
-        self.cloud = cloud
-        data: Any = np.empty(len(cloud.points), self.data.dtype)
         codes = (cloud.symbols * len(pens) + cloud.colours) * 2 + cloud.flagged
-        used, mine = np.unique(codes, return_inverse=True)
-        styles = [_style(cloud, pens, code) for code in used.tolist()]
-        for column, name in enumerate(("symbol", "pen", "brush")):
-            data[name] = _objects([style[column] for style in styles])[mine]
-        data["x"], data["y"], data["size"] = cloud.x, cloud.y, size
-        data["visible"], data["hovered"] = True, False
-        data["data"] = _objects(cloud.points)
-        if styles:
-            atlas = self.fragmentAtlas[[(s, size, pen, brush) for s, pen, brush in styles]]
-            data["sourceRect"] = np.array(atlas, data["sourceRect"].dtype)[mine]
-        self.data = data
+        kinds = (cloud.shapes, cloud.palette, pens, size, theme.plot_colours().background)
+        if kinds != self._kinds or not np.array_equal(codes, self._codes):
+            self._kinds, self._codes = kinds, codes
+            self.data = self._styled(cloud, pens, size)
+        self.cloud = cloud
+        self.data["x"], self.data["y"] = cloud.x, cloud.y
+        self.data["data"] = _objects(cloud.points)
         self.bounds = [None, None]
         self.prepareGeometryChange()
         self.informViewBoundsChanged()
         self.updateSpots()
         self.invalidate()
         self.sigPlotChanged.emit(self)
+
+    def _styled(self, cloud: Cloud, pens: Sequence[QPen], size: int) -> Any:
+        """A row for each point with all but where it lies; most changes leave these as they are."""
+        data: Any = np.empty(len(self._codes), self.data.dtype)
+        used, mine = np.unique(self._codes, return_inverse=True)
+        styles = [_style(cloud, pens, code) for code in used.tolist()]
+        for column, name in enumerate(("symbol", "pen", "brush")):
+            data[name] = _objects([style[column] for style in styles])[mine]
+        data["size"], data["visible"], data["hovered"] = size, True, False
+        if styles:
+            atlas = self.fragmentAtlas[[(s, size, pen, brush) for s, pen, brush in styles]]
+            data["sourceRect"] = np.array(atlas, data["sourceRect"].dtype)[mine]
+        return data
 
 
 def _objects(values: Sequence[Any]) -> Any:

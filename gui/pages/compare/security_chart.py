@@ -47,7 +47,7 @@ class SecurityChart(Plot):
         self._chosen: frozenset[int] = frozenset()
         self.bands: list[Band] = []
         self.bars, self.lines, self.thick = Bars(self), Lines(self, 1, 1.4), Lines(self, 2, 3)
-        self.hollow, self.rings = (_signs(self, height) for height in (3, 4))
+        self.hollow, self.rings = _Signs(self, 3, SIZE - 2), _Signs(self, 4, _RING_SIZE)
         self.spots, self.chosen = Spots(self, 5), Chosen(self, 6)
         self.spots.picked.connect(self.clicked)
         self.scene().sigMouseMoved.connect(self._on_move)
@@ -99,15 +99,12 @@ class SecurityChart(Plot):
         """Flagged curves carry hollow markers."""
         flagged = [(number, line.curve) for number, line in self._shown if line.flagged]
         some = [np.linspace(0, len(curve.eps) - 1, 9).astype(int)[1:-1] for _, curve in flagged]
-        pens = {number: line_pen(theme.series(number).colour, 1.4) for number, _ in flagged}
-        self.hollow.setData(
-            x=_joined([curve.eps[at] for (_, curve), at in zip(flagged, some, strict=True)]),
-            y=_joined(
-                [curve.robust_accuracy[at] for (_, curve), at in zip(flagged, some, strict=True)]
-            ),
-            size=SIZE - 2,
-            pen=[pens[n] for (n, _), at in zip(flagged, some, strict=True) for _ in at],
-            brush=pg.mkBrush(theme.plot_colours().background),
+        told = list(zip(flagged, some, strict=True))
+        self.hollow.show(
+            _joined([curve.eps[at] for (_, curve), at in told]),
+            _joined([curve.robust_accuracy[at] for (_, curve), at in told]),
+            [theme.series(number).colour for (number, _), at in told for _ in at],
+            theme.plot_colours().background,
         )
 
     def _paint_points(self) -> None:
@@ -121,12 +118,10 @@ class SecurityChart(Plot):
         self.bars.show(cloud)
         self.spots.show(cloud)
         doubted = [point for _, check, point in self._points if check.too_optimistic]
-        self.rings.setData(
-            x=[point.x for point in doubted],
-            y=[point.y for point in doubted],
-            size=_RING_SIZE,
-            pen=line_pen(theme.plot_colours().foreground, 1.4),
-            brush=pg.mkBrush(None),
+        self.rings.show(
+            np.array([point.x for point in doubted]),
+            np.array([point.y for point in doubted]),
+            [theme.plot_colours().foreground] * len(doubted),
         )
 
     def marker(self, check: CheckedRun) -> str:
@@ -165,12 +160,24 @@ class SecurityChart(Plot):
         self.pointed.emit(-1.0)
 
 
-def _signs(plot: Plot, height: float) -> pg.ScatterPlotItem:
-    """Marks that nothing can be done with."""
-    item = pg.ScatterPlotItem(symbol="o")
-    item.setZValue(height)
-    plot.addItem(item)
-    return item
+class _Signs(pg.ScatterPlotItem):  # type: ignore[misc]  # pyqtgraph has no types
+    """Circles that nothing can be done with."""
+
+    def __init__(self, plot: Plot, height: float, size: int) -> None:
+        super().__init__(symbol="o", size=size)
+        self._drawn: tuple[object, ...] = ()
+        self.setZValue(height)
+        plot.addItem(self)
+
+    def show(self, x: Floats, y: Floats, colours: Sequence[str], fill: str | None = None) -> None:
+        """Draw these in place of others; the same ones are left alone."""
+        drawn = (x.tolist(), y.tolist(), colours, fill)
+        if drawn == self._drawn:
+            return
+        self._drawn = drawn
+        pens = {colour: line_pen(colour, 1.4) for colour in colours}
+        pen = [pens[colour] for colour in colours]
+        self.setData(x=x, y=y, pen=pen, brush=pg.mkBrush(fill))
 
 
 def _joined(parts: Sequence[Floats]) -> Floats:
@@ -178,13 +185,9 @@ def _joined(parts: Sequence[Floats]) -> Floats:
 
 
 def _line(shown: Shown) -> Line:
-    """A curve without the points in the middle of its level pieces."""
     number, line = shown
-    style, curve = theme.series(number), line.curve
-    bends = np.ones(len(curve.eps), bool)
-    steps = np.diff(curve.robust_accuracy) != 0
-    bends[1:-1] = steps[:-1] | steps[1:]
-    return Line((style.colour, style.dash), curve.eps[bends], curve.robust_accuracy[bends])
+    style = theme.series(number)
+    return Line((style.colour, style.dash), *line.outline)
 
 
 def _distance(line: SecurityLine, at: QPointF, width: float, height: float) -> float:

@@ -41,7 +41,10 @@ def read_panels(
         samples[run_id] = _kept(store.samples(run_id))
     if len(missing) > _AT_ONCE:
         return None
-    return [(panel, series_of_panel(panel)) for panel in panels(rows, samples)]
+    made = panels(rows, samples)
+    for line in (line for panel in made for line in panel.lines):
+        line.outline  # noqa: B018  found here, not where it is drawn
+    return [(panel, series_of_panel(panel)) for panel in made]
 
 
 def _kept(samples: Sequence[SampleRow]) -> Sequence[DistanceRow]:

@@ -45,6 +45,7 @@ class SecurityView(ChartView):
         self._samples: dict[int, Sequence[DistanceRow]] = {}  # of the thread that reads
         self._panels: list[NamedPanel] = []
         self._norm = ""
+        self._run_ids: list[int] = []
         self.norm_box = QComboBox(self.controls)
         self.norm_box.setAccessibleName("Norm")
         self.norm_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
@@ -121,6 +122,7 @@ class SecurityView(ChartView):
 
     def _draw(self) -> None:
         panel = self.panel()
+        self._find_runs()
         if panel is None:
             if "chart" in vars(self):
                 self.chart.show_panel(None, (), ())
@@ -155,10 +157,13 @@ class SecurityView(ChartView):
             self.chart.choose(run_ids)
 
     def drawn_runs(self) -> list[int]:
+        return self._run_ids
+
+    def _find_runs(self) -> None:
         lines = self.drawn()
         runs = [line.row["run_id"] for line in lines]
         runs += [check.row["run_id"] for line in lines for check in line.checks]
-        return list(dict.fromkeys(runs))
+        self._run_ids = list(dict.fromkeys(runs))
 
     def save(self, path: Path) -> None:
         save_picture(self.chart, self.series.entries(), path)

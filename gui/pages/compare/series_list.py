@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QListWidget, QListWidgetItem, QWidget
@@ -107,8 +108,10 @@ class SeriesList(QListWidget):
         for series in self._series:
             tip = f"{series.name}: {run_count(len(series.points))}"
             yield _Entry("", series.name, tip, series.number, marked)
-        points = (point for series in self._series for point in series.points)
-        counts = Counter(point.method for point in points) if self._methods else Counter()
+        counts = Counter[str]()
+        for series in self._series if self._methods else ():
+            names, places = series.methods
+            counts.update(dict(zip(names, np.bincount(places).tolist(), strict=True)))
         for name, symbol in self._methods.items():
             text = name if name != BASE else _BASE_WORDS
             yield _Entry(name, text, f"{text}: {run_count(counts[name])}", symbol)

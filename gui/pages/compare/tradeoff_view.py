@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from gui.base import theme
 from gui.base.words import run_count
 from gui.bridge.results_thread import ResultsThread
 from gui.pages.compare.chart_view import ChartSplit, ChartView
+from gui.pages.compare.cloud import numbers_of
 from gui.pages.compare.picture import save_picture
 from gui.pages.compare.series_list import SeriesList
 from gui.pages.compare.tradeoff_csv import write_csv
@@ -24,6 +26,10 @@ from gui.widgets.note_line import NoteLine
 
 if TYPE_CHECKING:  # pyqtgraph takes long to import, and comes with the first chart
     from gui.pages.compare.compare_chart import CompareChart
+
+
+_FOUND_FIRST = ("numbers", "methods", "line_numbers", "run_ids")
+"""Of a series: found by the thread that reads, not where it is drawn."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,8 @@ def tradeoff_of(rows: Sequence[ResultRow], x: Axis, y: Axis) -> Tradeoff:
     """Everything that takes time with many runs."""
     series = series_of(rows, x, y)
     for one in series:
-        (one.numbers, one.methods, one.line_places)  # noqa: B018  found here, not where it is drawn
+        for name in _FOUND_FIRST:
+            getattr(one, name)
     return Tradeoff(x, y, series, methods_of(series, x))
 
 
@@ -98,10 +105,10 @@ class TradeoffView(ChartView):
 
     def _draw_ticked(self) -> None:
         ticked = self.series.ticked()
-        self._run_ids = [point.run_id for series in ticked for point in series.points]
+        self._run_ids = list(chain.from_iterable(series.run_ids for series in ticked))
         if ticked or "chart" in vars(self):
             self.chart.show_series(ticked, self._drawn.x, self._drawn.y, self._markers)
-        flagged = sum(point.flagged for series in ticked for point in series.points)
+        flagged = int(numbers_of(ticked)[4].sum())
         text = "Bars are 95 % Wilson intervals."
         if flagged:
             text += f" Hollow: flagged ({run_count(flagged)}), not evidence of robustness."

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from PySide6.QtCore import QPointF, Qt
+from PySide6.QtGui import QColor
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QFrame
 from pytestqt.qtbot import QtBot
@@ -74,6 +76,20 @@ def test_three_hundred_series_are_as_many_items_as_there_are_styles(chart: Compa
     items = len(chart.plotItem.items)
     show(chart, series_of(600))
     assert len(chart.plotItem.items) == items <= STYLES + 7 + 2
+
+
+def test_a_point_that_is_flagged_or_moves_is_drawn_so(chart: CompareChart) -> None:
+    """The chart keeps the looks of points only while all of them look as before."""
+    show(chart, series_of(2))
+    (first, *others), other = series_of(2)[0].points, series_of(2)[1]
+    assert first.flagged
+    changed = replace(first, flagged=False, x=7.0, y=0.25)
+    show(chart, [Series(0, "series 0", (*others, changed)), other])
+    spots = {spot.data().run_id: spot for spot in chart.spots.points()}
+    paper = QColor(theme.plot_colours().background)
+    hollow = {run_id for run_id, spot in spots.items() if spot.brush().color() == paper}
+    assert hollow == {3, 6}
+    assert (spots[0].pos().x(), spots[0].pos().y()) == (7.0, 0.25)
 
 
 def test_every_point_has_its_bar_and_its_place_in_a_line(chart: CompareChart) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import xml.etree.ElementTree as ElementTree
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,12 @@ def test_a_marker_is_a_method_and_its_tick_takes_it_out(harness: PageHarness) ->
     assert len(set.union(*drawn.values())) == 3
     names = [series.item(place).text() for place in range(series.count())]
     assert names[-3:] == ["magnitude", "ptq", "uncompressed"]
+    drawn_of = Counter(spot.data().method for spot in page.tradeoff.chart.spots.points())
+    tips = [series.item(place).toolTip() for place in range(series.count())]
+    assert tips[-3:] == [
+        f"{name}: {drawn_of[method]} runs"
+        for name, method in zip(names[-3:], ("magnitude", "ptq", "none"), strict=True)
+    ]
     before = page.drawn_runs()
     series.item(series.count() - 2).setCheckState(Qt.CheckState.Unchecked)
     assert set(shapes(page)) == {"none", "magnitude"}
