@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -19,6 +18,8 @@ _TOLERANCE = 1e-4
 _NORMS = nn.LayerNorm | nn.GroupNorm
 
 Shape = tuple[int, int, int]
+_Outputs = tuple[Mapping[str, torch.Tensor], torch.Tensor]
+"""Of each layer in the order of calls, and the logits."""
 
 
 class Removal:
@@ -107,16 +108,16 @@ def tangled_layer(
     one. Normalisation over channels counts only by its scale and shift, since its statistics are
     other ones where channels are missing.
     """
-    twin, thin = copy.deepcopy(model), copy.deepcopy(smaller)
-    for name, layer in weight_layers(twin):
-        _ignore(layer, removal.inputs[name])
     images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+
+    def both(kind: torch.dtype) -> tuple[_Outputs, _Outputs]:
+        # One after the other: a copy in double precision takes twice what the model does.
+        return _outputs(model, images, kind, removal.inputs), _outputs(smaller, images, kind)
+
     try:
-        expected, logits = _outputs(twin.double(), images)
-        found, others = _outputs(thin.double(), images)
+        (expected, logits), (found, others) = both(torch.float64)
     except Exception:  # noqa: BLE001  a network that insists on single precision
-        expected, logits = _outputs(twin.float(), images)
-        found, others = _outputs(thin.float(), images)
+        (expected, logits), (found, others) = both(torch.float32)
     for name, output in found.items():
         dimension = -1 if isinstance(model.get_submodule(name), nn.Linear) else 1
         left = torch.tensor(removal.outputs[name])
@@ -138,36 +139,32 @@ def _ignore(layer: Layer, left: list[int]) -> None:
 
 
 def _outputs(
-    model: nn.Module, images: torch.Tensor
-) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
-    """Of each layer in the order of calls, and the logits."""
+    model: nn.Module,
+    images: torch.Tensor,
+    kind: torch.dtype,
+    left: Mapping[str, list[int]] | None = None,
+) -> _Outputs:
+    """Of a copy of a model.
+
+    Args:
+        images: (N, C, H, W) in [0,1].
+        kind: the precision of the copy.
+        left: by layer the inputs that it reads; all of them if left out.
+    """
+    twin = copy.deepcopy(model).to(kind).eval()
+    if left is not None:
+        for name, layer in weight_layers(twin):
+            _ignore(layer, left[name])
     found: dict[str, torch.Tensor] = {}
-    handles = [
+    for name, layer in weight_layers(twin):
         layer.register_forward_hook(
             lambda _, __, output, name=name: found.__setitem__(name, output)
         )
-        for name, layer in weight_layers(model)
-    ]
-    kind = next(model.parameters()).dtype
-    try:
-        with torch.no_grad(), _without_statistics(model):
-            return found, model.eval()(images.to(kind))
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def _without_statistics(model: nn.Module) -> Iterator[None]:
-    """Normalisation over channels as its scale and shift alone."""
-    norms = [one for one in model.modules() if isinstance(one, _NORMS)]
-    for one in norms:
-        one.forward = partial(_scaled, one)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        for one in norms:
-            del one.forward
+    for norm in twin.modules():
+        if isinstance(norm, _NORMS):
+            norm.forward = partial(_scaled, norm)  # type: ignore[method-assign]
+    with torch.no_grad():
+        return found, twin(images.to(kind))
 
 
 def _scaled(norm: _NORMS, x: torch.Tensor) -> torch.Tensor:

@@ -215,9 +215,20 @@ def _remove(
         out_channel_groups={},
         num_heads={},
     )
-    for group in pruner.step(interactive=True):
-        removal.note(group, pruner.DG)
-        group.prune()
+    try:
+        for group in pruner.step(interactive=True):
+            removal.note(group, pruner.DG)
+            group.prune()
+    finally:
+        _let_go(pruner)
+
+
+def _let_go(pruner: Any) -> None:
+    """Its parts refer to each other in circles, and would keep every network that is tried."""
+    for node in pruner.DG.module2node.values():
+        vars(node).clear()
+    vars(pruner.DG).clear()
+    vars(pruner).clear()
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -183,6 +185,19 @@ def test_one_network_after_another_does_not_disturb(base: nn.Module) -> None:
     without_channels(network("mobilenet-v2"), (3, 32, 32), 0.5, ChannelParams())
     after = models.fingerprint(without_channels(base, (1, 8, 8), 0.5, ChannelParams()))
     assert before == after
+
+
+def test_a_network_that_was_tried_goes_at_once(base: nn.Module) -> None:
+    """Many shares are tried, and of a large network memory holds but a few."""
+    gc.collect()
+    gc.disable()
+    try:
+        smaller = without_channels(base, (1, 8, 8), 0.5, ChannelParams(keep=0.5))
+        gone = weakref.ref(next(smaller.parameters()))
+        del smaller
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_the_base_and_the_random_state_stay(base: nn.Module) -> None:
