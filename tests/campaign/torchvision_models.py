@@ -125,6 +125,8 @@ def _outcome(outcomes: dict[str, str], stage: str, work: Callable[[], _T]) -> _T
     else:
         outcomes[stage] = "yes"
         return done
+    finally:
+        gc.collect()
     return None
 
 
@@ -135,6 +137,7 @@ def _variant(
     context = Context(calibration=images, shape=card.shape)
     variant = compression.apply(module, recipe, context)
     _attack(variant.deployed(), variant.attack_view(), images)
+    gc.collect()  # modules with hooks stand in cycles
     if table is not None:
         with tempfile.TemporaryDirectory() as folder:
             compression.save(variant, card, Path(folder))
