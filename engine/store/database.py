@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
-import os
 import sqlite3
-import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, cached_property
@@ -18,6 +15,7 @@ from sqlite_utils import Database
 from engine.errors import StoreError
 from engine.store import seals
 from engine.store.environments import digest
+from engine.store.file_guard import FileGuard
 from engine.store.schema import migrations
 
 _MAGIC = b"SQLite format 3\x00"
@@ -37,9 +35,6 @@ _MAKING_MS = 120_000
 """Waited for another process that makes the tables or brings them up, in milliseconds: of a large
 database that takes a minute, and a disk that is busy with other files makes any of it slow."""
 
-_FORBIDDEN = {errno.EPERM, errno.EROFS}
-"""To whoever has the file open, too: a read-only disk, an immutable file."""
-
 ANOTHER = "Name another with --db."
 
 
@@ -52,10 +47,8 @@ class ResultsDatabase(Database):
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._path, self._guard = path, FileGuard(path)
         super().__init__(connection, execute_plugins=False)  # of packages that lie around
-        self._path = path
-        self._file = _identity(path)
-        self._wrote = False
         seals.prepare(connection)
         connection.create_function("crumple_digest", 1, digest, deterministic=True)
         self._handed = _Handed()
@@ -76,12 +69,12 @@ class ResultsDatabase(Database):
             with super().atomic():
                 yield self
             return
-        self._check_right()
+        self._guard.check_writing()
         try:
             self.conn.execute("BEGIN IMMEDIATE")
             try:
                 yield self
-                self._check_identity()
+                self._guard.check_identity()
             except BaseException:
                 self.rollback()
                 raise
@@ -110,6 +103,7 @@ class ResultsDatabase(Database):
         Raises:
             StoreError: the file is damaged, or cannot be read or written.
         """
+        self._ask()
         try:
             return super().execute(*args, **kwargs)
         except sqlite3.Error as error:
@@ -121,6 +115,7 @@ class ResultsDatabase(Database):
         Raises:
             StoreError: the file is damaged or cannot be read.
         """
+        self._ask()
         try:
             yield from super().query(*args, **kwargs)
         except sqlite3.Error as error:
@@ -132,6 +127,7 @@ class ResultsDatabase(Database):
         Raises:
             StoreError: the file is damaged or cannot be read.
         """
+        self._ask()
         try:
             yield from self.conn.execute(sql, params)
         except sqlite3.Error as error:
@@ -149,47 +145,12 @@ class ResultsDatabase(Database):
         return map(self._handed.give, self.tuples(sql, params))
 
     def close(self) -> None:
-        """Close the connection.
+        """Close the connection, unless that would end the process (``FileGuard.close``)."""
+        self._guard.close(self.conn)
 
-        Where writing was forbidden in the meantime it stays open until the process ends: SQLite
-        empties its log with the last connection, which would be a signal (``_forbidden``).
-        """
-        if self._wrote and self._forbidden() is not None:
-            _hold(self.conn)
-            return
-        super().close()
-
-    def _check_right(self) -> None:
-        self._wrote = True
-        if reason := self._forbidden():
-            raise StoreError(
-                f"The database {self._path} cannot be written any more: {reason}; what came after "
-                "that is not stored.",
-                "Make the disk and the files writable, then run the study again with --resume.",
-            )
-
-    def _forbidden(self) -> str | None:
-        """Why the files may not be written by whoever has them open; None if they may.
-
-        SQLite shares memory in a file, and a write there on a disk that was made read-only, or
-        into a file that was made immutable, ends the process without a word (SIGBUS). The log is
-        asked, as it bears no locks: to close another descriptor of the database itself would
-        drop those of this process.
-        """
-        try:
-            os.close(os.open(f"{self._path}-wal", os.O_RDWR))
-        except OSError as error:
-            return error.strerror if error.errno in _FORBIDDEN else None
-        return None
-
-    def _check_identity(self) -> None:
-        """SQLite goes on writing into a file that has no name any more."""
-        if _identity(self._path) != self._file:
-            raise StoreError(
-                f"The database {self._path} was deleted, moved or replaced while it was in use; "
-                "what came after that is not stored.",
-                "Put it back with the files beside it, then run the study again with --resume.",
-            )
+    def _ask(self) -> None:
+        if not self.conn.in_transaction:
+            self._guard.check_reading()
 
 
 class _Handed:
@@ -211,20 +172,6 @@ class _Handed:
         return self._rows.pop(result[0])
 
 
-def _hold(connection: sqlite3.Connection) -> None:
-    """Keep a connection beyond the end of Python, which closes all that nobody holds."""
-    wait = threading.Event().wait
-    threading.Thread(target=lambda _: wait(), args=(connection,), daemon=True).start()
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
 def open_database(
     path: Path, *, readonly: bool = False, patience: float = PATIENCE
 ) -> ResultsDatabase:
@@ -239,9 +186,16 @@ def open_database(
     check_file(path, readonly)
     try:
         connection = sqlite3.connect(path, timeout=patience, check_same_thread=True)
-        db = ResultsDatabase(connection, path)
     except sqlite3.Error as error:
         raise _refused(path, error) from None
+    try:
+        db = ResultsDatabase(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise _refused(path, error) from None
+    except StoreError:
+        connection.close()  # it has read nothing yet, and so writes nothing
+        raise
     try:
         connection.execute("PRAGMA foreign_keys = ON")
         if readonly:

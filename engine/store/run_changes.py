@@ -143,7 +143,7 @@ def read_changes(db: ResultsDatabase, since: int | None) -> Iterator[RunChanges]
 @contextmanager
 def _one_moment(db: ResultsDatabase) -> Iterator[None]:
     """Everything that is read in here belongs together, whatever others write."""
-    db.conn.execute("BEGIN")
+    db.execute("BEGIN")
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from engine.errors import CrumpleError
-from engine.store import Store
+from engine.store import Store, Writer
 from engine.store.artifacts import folder_of
 from tests.campaign.two_writers import some_study
 from tests.helpers.patience import until
@@ -77,6 +77,24 @@ KINDS: dict[str, Callable[[Path], AbstractContextManager[None]]] = {
     "folder read-only": lambda path: _chmod(*_folders(path)),
 }
 
+WINDOWS = {"read-only beside a window": "database read-only"}
+"""Kinds that are about who only reads, and how the right goes."""
+KINDS |= {kind: KINDS[same] for kind, same in WINDOWS.items()}
+
+_READ = """
+import sys
+from pathlib import Path
+from engine.errors import CrumpleError
+from engine.store import Store
+with Store(Path(sys.argv[1])) as store:
+    print(len(store.results()), flush=True)
+    sys.stdin.readline()
+    try:
+        store.results()
+    except CrumpleError as error:
+        sys.exit(str(error))
+"""
+
 
 def attempt(kind: str, place: int) -> str:
     """Take the right to write after some runs: told, harmless, or what else came of it.
@@ -84,6 +102,10 @@ def attempt(kind: str, place: int) -> str:
     Raises:
         NotHere: it cannot be done here.
     """
+    return _read_beside(kind) if kind in WINDOWS else _run(kind, place)
+
+
+def _run(kind: str, place: int) -> str:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "a" / "lab.db"
         path.parent.mkdir()
@@ -108,6 +130,28 @@ def attempt(kind: str, place: int) -> str:
         if again.returncode or len(_readable(path)) < RUNS:
             return f"not finished afterwards\n{later}"
         return _word(child.returncode, said, len(kept))
+
+
+def _read_beside(kind: str) -> str:
+    """Another process writes between what a reader reads, so that it has a mark to leave."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "lab.db"
+        with Writer(path) as writer:
+            reader = subprocess.Popen(
+                [sys.executable, "-P", "-c", _READ, path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            )
+            assert reader.stdout is not None
+            reader.stdout.readline()
+            with writer.db.atomic():
+                writer.db.execute("PRAGMA user_version = 1")
+            with KINDS[kind](path):
+                _, said = reader.communicate("again\n")
+    return _word(reader.returncode, said, RUNS)
 
 
 def _compute(study: Path, path: Path) -> subprocess.Popen[str]:

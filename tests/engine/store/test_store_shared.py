@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from sqlite_utils import Database
 
 from engine.errors import StoreError
 from engine.specs.study import Study
-from engine.store import RunKeys, Store, Writer, database
+from engine.store import RunKeys, Store, Writer, file_guard
+from engine.store.run_changes import read_changes
 from engine.store.transfers import Pair
 from tests.helpers.filled_store import STUDY, fill
 from tests.helpers.patience import HANG
@@ -278,29 +280,43 @@ def test_an_error_inside_a_transaction_leaves_nothing_of_it(store: Writer, fille
     store.put_stage("k", "variant", {}, 0.1)
 
 
-@pytest.mark.parametrize("number", [errno.EPERM, errno.EROFS])
+Forbidden = Callable[[], AbstractContextManager[list[sqlite3.Connection]]]
+
+
+@pytest.fixture(params=[errno.EPERM, errno.EROFS])
+def forbidden(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Forbidden:
+    """While it lasts nobody may write: a disk made read-only, an immutable file.
+
+    SQLite would end the process by SIGBUS. It gives the connections that are left to the end.
+    """
+    real = os.open
+
+    def refuse(path: Any, *args: Any, **more: Any) -> int:
+        if str(path).endswith("-wal"):
+            raise OSError(request.param, os.strerror(request.param))
+        return real(path, *args, **more)
+
+    @contextmanager
+    def lasting() -> Iterator[list[sqlite3.Connection]]:
+        held: list[sqlite3.Connection] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", refuse)
+            patch.setattr(file_guard, "_hold", held.append)
+            yield held
+
+    return lasting
+
+
 def test_writing_that_came_to_be_forbidden_is_told_before_sqlite_tries(
-    filled: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    filled: Path, forbidden: Forbidden
 ) -> None:
-    """A disk made read-only, an immutable file: SQLite would end the process by SIGBUS."""
     writer = Writer(filled)
     first, second, *_ = writer.ids("finished")
     writer.tag({first: "before"})
-    real = os.open
-
-    def forbidden(path: Any, *args: Any, **more: Any) -> int:
-        if str(path).endswith("-wal"):
-            raise OSError(number, os.strerror(number))
-        return real(path, *args, **more)
-
-    held: list[sqlite3.Connection] = []
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "open", forbidden)
-        patch.setattr(database, "_hold", held.append)
-        with pytest.raises(StoreError, match=f"written any more: {os.strerror(number)}") as told:
+    with forbidden() as held:
+        with pytest.raises(StoreError, match="cannot be written any more") as told:
             writer.tag({second: "after"})
         assert "--resume" in told.value.hint
-        assert writer.run(first)["run_id"] == first  # what is there can be read
         writer.close()  # which would write, too: the connection is left to the end
     (connection,) = held
     assert connection.execute("SELECT 1").fetchone() == (1,)
@@ -308,3 +324,46 @@ def test_writing_that_came_to_be_forbidden_is_told_before_sqlite_tries(
     with Store(filled, readonly=True) as again:
         tags = {row["run_id"]: row["tags"] for row in again.results()}
     assert (tags[first], bool(tags[second])) == ("before", False)
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_reader_leaves_marks_too_and_is_told(
+    filled: Path,
+    forbidden: Forbidden,
+    readonly: bool,
+) -> None:
+    reader = Store(filled, readonly=readonly)
+    runs = len(reader.results())
+    with forbidden() as held:
+        for ask in (reader.results, reader.data_version, lambda: [*read_changes(reader.db, None)]):
+            with pytest.raises(StoreError, match="cannot be read any more"):
+                ask()
+    assert len(reader.results()) == runs, "when it may be written again, it goes on"
+    with forbidden() as held:
+        reader.close()
+    (connection,) = held
+    connection.close()
+
+
+def test_a_connection_that_is_opened_later_is_told_as_well(
+    filled: Path, forbidden: Forbidden
+) -> None:
+    reader, refused = Store(filled), pytest.raises(StoreError, match="cannot be read any more")
+    with forbidden() as held, refused:
+        Store(filled, readonly=True)
+    assert held == []
+    reader.close()
+
+
+def test_what_could_never_be_written_is_read(
+    filled: Path,
+    forbidden: Forbidden,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SQLite knows then, and leaves no marks."""
+    with Store(filled, readonly=True) as reader:
+        runs = len(reader.results())
+    monkeypatch.setattr(file_guard, "_WRITABLE", set())  # as a process that opens it first
+    with forbidden() as held, Store(filled, readonly=True) as reader:
+        assert len(reader.results()) == runs
+    assert held == []
