@@ -77,6 +77,7 @@ def _run(app: QApplication, context: PageContext, options: argparse.Namespace) -
     window = MainWindow(context, options.page)
     window.status.device.set_choice(*_place(context.settings, options.device))
     error_hooks.reporter().failed.connect(window.report_bug)
+    error_hooks.reporter().refused.connect(window.show_error)
     if options.study:
         window.load_study(options.study)
         if options.page:

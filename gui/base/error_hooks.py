@@ -16,6 +16,7 @@ from typing import TextIO
 import platformdirs
 from PySide6.QtCore import QObject, Signal
 
+from engine.errors import CrumpleError
 from gui.base import file_dialogs
 
 _log = logging.getLogger(__name__)
@@ -28,11 +29,16 @@ class _Reporter(QObject):
     """Carries errors of any thread to the thread of the window."""
 
     failed = Signal(str, str)
+    refused = Signal(object)
 
 
 @cache
 def reporter() -> _Reporter:
-    """Its signal ``failed`` gives one sentence and the traceback of an uncaught error."""
+    """Tells of uncaught errors.
+
+    Its signal ``failed`` gives one sentence and the traceback; ``refused`` a ``CrumpleError``,
+    which is no fault of the program and says itself what to do.
+    """
     return _Reporter()
 
 
@@ -80,7 +86,10 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
     _last = text
     _log.error("uncaught error\n%s", text)
     sys.stderr.write(text)
-    reporter().failed.emit(f"Something went wrong: {kind.__name__}: {error}.", text)
+    if isinstance(error, CrumpleError):
+        reporter().refused.emit(error)
+    else:
+        reporter().failed.emit(f"Something went wrong: {kind.__name__}: {error}.", text)
 
 
 def _report_thread(args: threading.ExceptHookArgs) -> None:

@@ -128,8 +128,8 @@ class MainWindow(Window):
         self.models.use.connect(self.use_model)
         self.models.runs_wanted.connect(self._show_runs_of)
         self.models.study_dropped.connect(self.load_study)
-        self.models.trouble.connect(self._show_error)
-        self.context.results.refused.connect(self._show_error)
+        self.models.trouble.connect(self.show_error)
+        self.context.results.refused.connect(self.show_error)
         self.context.client.happened.connect(self._handle)
         self.context.client.rows_changed.connect(self._count_waiting)
 
@@ -263,10 +263,11 @@ class MainWindow(Window):
         try:
             self.undo_stack.push(command)
         except CrumpleError as error:
-            self._show_error(error)
+            self.show_error(error)
         self.page().refresh()
 
-    def _show_error(self, error: CrumpleError) -> None:
+    def show_error(self, error: CrumpleError) -> None:
+        """Say what cannot be done, and what to do."""
         self.toast.show_message(Message.of(error))
 
     def undo(self) -> None:

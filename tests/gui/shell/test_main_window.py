@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from engine import events
+from engine.errors import StoreError
 from gui.base import error_hooks
 from gui.base.model_names import model_title
 from gui.base.page_context import PageContext
@@ -199,6 +200,25 @@ def test_errors_of_any_thread_reach_the_window(
     assert "def fail" not in window.toast.message.text
     assert "raise ZeroDivisionError" in window.toast.message.details
     assert "ZeroDivisionError" in capsys.readouterr().err
+    window.toast.clear()
+
+
+def test_a_refusal_that_a_page_does_not_catch_says_what_to_do(
+    qtbot: QtBot, window: MainWindow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the disk of the database was made read-only: pages read of it when they refresh."""
+    monkeypatch.undo()  # the hooks are what is tested here
+    for place, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(place, name, getattr(place, name))
+    error_hooks.install()
+    error_hooks.reporter().refused.connect(window.show_error)
+    error_hooks.reporter().failed.connect(window.report_bug)
+    refusal = StoreError("The database cannot be read any more.", "Start Crumple again.")
+    with qtbot.waitSignal(error_hooks.reporter().refused):
+        sys.excepthook(StoreError, refusal, None)
+    assert window.toast.message is not None
+    assert window.toast.message.text == "The database cannot be read any more."
+    assert window.toast.message.hint == "Start Crumple again."
     window.toast.clear()
 
 
