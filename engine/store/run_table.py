@@ -9,15 +9,9 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import StoreError
-from engine.flags import FlagRow
-from engine.specs.choices import StepWords
 from engine.store.columns import MORE_COLUMNS, RESULT_COLUMNS, TableRow
-from engine.store.result_rows import read_json
 from engine.store.run_changes import COLUMNS, MISSING, Coded, Kind, Part, RunChanges, StudyMembers
-
-Places = npt.NDArray[np.int64]
-"""Where runs stand in the table."""
+from engine.store.text_column import Places, TextColumn, decoder_of
 
 _MOST_CODES = 1_000_000
 """Combinations that are numbered without looking which of them there are."""
@@ -48,7 +42,7 @@ class RunTable:
             name: np.array([], _DTYPES[kind]) for name, kind in kinds.items() if kind in _DTYPES
         }
         names = ("study", *(name for name, kind in kinds.items() if kind not in _DTYPES))
-        self._texts = {name: _Texts(_DECODERS.get(name, _as_it_is)) for name in names}
+        self._texts = {name: TextColumn(decoder_of(name)) for name in names}
         self._ranks: dict[str, npt.NDArray[np.float64]] = {}
         self._studies: dict[int, StudyMembers] = {}
         self._rows: dict[int, TableRow] = {}
@@ -169,6 +163,10 @@ class RunTable:
         """Of these places one for each distinct text of a column."""
         return self._texts[column].first(places)
 
+    def alike(self, column: str, places: Places) -> npt.NDArray[np.bool_]:
+        """(n,) which runs have the text that one of these places has in a column."""
+        return self._texts[column].alike(places)
+
     def latest(self, places: Places, column: str, most: int) -> Places:
         """Of these places those with the latest times, the latest first."""
         order = np.argsort(self._numbers[column][places], kind="stable")[::-1]
@@ -273,81 +271,6 @@ class RunTable:
         self._touch(np.concatenate([self.places(study.run_ids) for study in fresh]))
 
 
-class _Texts:
-    """A column with few distinct values, as numbers of them.
-
-    Args:
-        decode: what a value is, once read.
-    """
-
-    def __init__(self, decode: Callable[[str | None], Any]) -> None:
-        self.codes = np.zeros(0, np.int32)
-        self._decode = decode
-        self._numbers: dict[str | None, int] = {None: 0}
-        self._values: list[Any] = [decode(None)]
-        self._in_use: list[int] | None = None
-
-    def grow(self, more: int) -> None:
-        fresh = np.zeros(more, np.int32)
-        self.codes = np.concatenate([self.codes, fresh]) if len(self.codes) else fresh
-        self._in_use = None
-
-    def write(self, places: Places, part: Coded) -> None:
-        new = np.array([self._number(value) for value in part.values], np.int32)
-        written = new[part.codes] if len(part.codes) else np.zeros(len(places), np.int32)
-        if not np.array_equal(self.codes[places], written):
-            self.codes[places] = written
-            self._in_use = None
-
-    def write_one(self, places: Places, value: str) -> None:
-        self.codes[places] = self._number(value)
-        self._in_use = None
-
-    def _number(self, value: str | None) -> int:
-        if value not in self._numbers:
-            self._numbers[value] = len(self._values)
-            self._values.append(self._decode(value))
-        return self._numbers[value]
-
-    def take(self, places: Places) -> Callable[[], list[Any]]:
-        codes, values = self.codes[places], self._values  # which only ever grows
-        return lambda: [values[code] for code in codes.tolist()]
-
-    def first(self, places: Places) -> Places:
-        """Of these places one for each distinct value."""
-        found = np.full(len(self._values), -1, np.int64)
-        found[self.codes[places][::-1]] = places[::-1]  # the first one is written last
-        return found[found >= 0]
-
-    def count(self) -> int:
-        return len(self._values)
-
-    def counts(self, among: npt.NDArray[np.bool_]) -> dict[str | None, int]:
-        numbers = np.bincount(self.codes[among]).tolist()
-        return {self._values[code]: number for code, number in enumerate(numbers) if number}
-
-    def ranks(self, key: Callable[[Any], Any]) -> npt.NDArray[np.float64]:
-        keys = {code: key(self._values[code]) for code in self._used()}
-        known = {key for key in keys.values() if key is not None}
-        order = {key: float(rank) for rank, key in enumerate(sorted(known))}
-        ranks = np.full(len(self._values), np.nan)
-        for code, key_ in keys.items():
-            ranks[code] = np.nan if key_ is None else order[key_]
-        return ranks[self.codes]
-
-    def where(self, test: Callable[[Any], bool]) -> npt.NDArray[np.bool_]:
-        holds = np.zeros(len(self._values), np.bool_)
-        for code in self._used():
-            holds[code] = test(self._values[code])
-        return cast(npt.NDArray[np.bool_], holds[self.codes])
-
-    def _used(self) -> list[int]:
-        """The numbers of the values that some run has now."""
-        if self._in_use is None:
-            self._in_use = np.flatnonzero(np.bincount(self.codes)).tolist()
-        return self._in_use
-
-
 _ORDER = tuple(dict.fromkeys((*RESULT_COLUMNS, *MORE_COLUMNS, *COLUMNS)))
 
 
@@ -365,36 +288,4 @@ def _values(stored: npt.NDArray[Any]) -> list[Any]:
     return [None if value != value else value for value in stored.tolist()]  # only NaN differs
 
 
-DAMAGED: FlagRow = {
-    "id": "damaged",
-    "level": "danger",
-    "text": "What is stored of this run is damaged in part; crumple check names it.",
-}
-"""Of a run of which a text cannot be read: one damaged cell hides no other run."""
-
-
-def _flags(text: str | None) -> list[FlagRow]:
-    """A run's own flags, and those that its rivals give it."""
-    own, _, rivals = (text or "[]").partition("\n")
-    flags: list[FlagRow] = []
-    for part in (own, rivals or "[]"):
-        try:
-            flags += read_json(part, 0, "flags")
-        except StoreError:
-            flags = [DAMAGED, *flags]
-    return flags
-
-
-def _steps(text: str | None) -> list[StepWords] | None:
-    try:
-        return cast(list[StepWords], read_json(text, 0, "recipe")) if text else None
-    except StoreError:
-        return None  # as in a database from before there were words of steps
-
-
-def _as_it_is(text: str | None) -> str | None:
-    return text
-
-
-_DECODERS: Mapping[str, Callable[[str | None], Any]] = {"flags": _flags, "recipe": _steps}
 _DTYPES: Mapping[Kind, npt.DTypeLike] = {"integer": np.int64, "real": np.float64, "time": "S1"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from engine.store.run_table import Places, RunTable
+from engine.store.run_table import RunTable
+from engine.store.text_column import Places
 from gui.widgets.run_filter import FilterError, parse
 
 MOST_LISTED = 200

@@ -18,7 +18,8 @@ from PySide6.QtCore import (
 from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
 
 from engine.store.columns import TableRow
-from engine.store.run_table import Places, RunTable
+from engine.store.run_table import RunTable
+from engine.store.text_column import Places
 
 Index = QModelIndex | QPersistentModelIndex
 NOWHERE = QModelIndex()

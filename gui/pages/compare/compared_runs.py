@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,8 @@ import numpy.typing as npt
 from engine.report.identity import attack_key, context_key
 from engine.report.naming import BASE, titled
 from engine.store import ResultRow, Store
-from engine.store.run_table import Places, RunTable
+from engine.store.run_table import RunTable
+from engine.store.text_column import Places
 
 References = Mapping[int, ResultRow]
 """By run id the uncompressed run that it is compared with."""
@@ -37,19 +38,12 @@ class Selection:
         every = Selection(self.study).places(table)
         alike = table.where(("compression",), lambda row: row["compression"] == BASE)[every]
         for name in ("model", "attack"):
-            alike &= table.where((name,), _among(table, name, places))[every]
+            alike &= table.alike(name, places)[every]
         return every[alike]
 
 
 def _finished(table: RunTable) -> npt.NDArray[np.bool_]:
     return table.where(("status",), lambda row: row["status"] == "finished")
-
-
-def _among(table: RunTable, name: str, places: Places) -> Callable[[Mapping[str, Any]], bool]:
-    """Whether a row has the value of one of these runs."""
-    rows: Sequence[Mapping[str, Any]] = table.rows(table.distinct(name, places))
-    values = {row[name] for row in rows}
-    return lambda row: row[name] in values
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from PySide6.QtGui import QColor
 from engine.report.evidence import LEVEL_ROLES, worst
 from engine.report.naming import shortened
 from engine.store.columns import TableRow
-from engine.store.run_table import Places, RunTable
+from engine.store.run_table import RunTable
+from engine.store.text_column import Places
 from gui.base import theme
 from gui.pages.runs.run_columns import COLUMNS, RunColumn, flag_words
 from gui.widgets.run_filter import RunFilter

@@ -14,7 +14,8 @@ from engine.specs.study import Study
 from engine.store import RunKeys, Store, Writer
 from engine.store.columns import MORE_COLUMNS, QUEUE_COLUMNS, RESULT_COLUMNS
 from engine.store.run_changes import RunChanges, StudyMembers, as_changes, read_changes
-from engine.store.run_table import DAMAGED, RunTable
+from engine.store.run_table import RunTable
+from engine.store.text_column import DAMAGED
 from tests.helpers.fake_results import FakeResults, fill
 
 _COLUMNS = (*RESULT_COLUMNS, *MORE_COLUMNS, "recipe")
@@ -226,6 +227,10 @@ def test_columns_are_what_the_rows_say(results: FakeResults) -> None:
         assert sorted(rows[place]["compression"] for place in first) == sorted(
             set(column("compression"))
         )
+        some = np.array([0, len(rows) - 1])
+        for name in ("compression", "model", "attack"):
+            wanted = {rows[place][name] for place in some}
+            assert table.alike(name, some).tolist() == [value in wanted for value in column(name)]
 
 
 @pytest.mark.parametrize("most", [1, 10**6])
