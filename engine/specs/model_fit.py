@@ -23,11 +23,11 @@ _MOST_LOOKED_AT = 24
 """Class directories of which one picture is opened."""
 
 _PUBLISHED = {
-    "digits": ((1, 8, 8), 10),
-    "mnist": ((1, 28, 28), 10),
-    "cifar10": ((3, 32, 32), 10),
-    "cifar100": ((3, 32, 32), 100),
-    "svhn": ((3, 32, 32), 10),
+    "digits": ((1, 8, 8), 10, 500),
+    "mnist": ((1, 28, 28), 10, 10_000),
+    "cifar10": ((3, 32, 32), 10, 10_000),
+    "cifar100": ((3, 32, 32), 100, 10_000),
+    "svhn": ((3, 32, 32), 10, 26_032),
 }
 _TESTS = ("test", "val")
 
@@ -41,19 +41,21 @@ class ImagesFound:
         classes: their number; None if it cannot be told.
         at_least: there may be more classes than that.
         mixed: pictures of a folder were seen to differ in size, and nothing brings them to one.
+        tests: the number of test images; None if it cannot be told quickly.
     """
 
     shape: tuple[int, int, int] | None = None
     classes: int | None = None
     at_least: bool = False
     mixed: bool = False
+    tests: int | None = None
 
 
 def look_at(spec: DatasetSpec) -> ImagesFound:
     """What the images of a study are, as far as can be told quickly; never fails."""
     if spec.id in _PUBLISHED:
-        shape, classes = _PUBLISHED[spec.id]
-        return ImagesFound(shape, classes)
+        shape, classes, tests = _PUBLISHED[spec.id]
+        return ImagesFound(shape, classes, tests=tests)
     if spec.id == "imagenet":
         assert spec.cut is not None
         return ImagesFound((3, spec.cut.crop, spec.cut.crop))  # a part of ImageNet may lack classes
@@ -180,9 +182,9 @@ def _archive(path: Path) -> ImagesFound:
         labels = _labels(archive, f"y{end}.npy")
     if len(shape) != 4:
         return ImagesFound(None, labels, at_least=True)
-    _, *sides = shape
+    tests, *sides = shape
     channels, height, width = sides if kind.kind == "f" else (sides[2], sides[0], sides[1])
-    return ImagesFound((channels, height, width), labels, at_least=True)
+    return ImagesFound((channels, height, width), labels, at_least=True, tests=tests)
 
 
 def _array_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:

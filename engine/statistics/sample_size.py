@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,10 @@ POWER = 0.8
 MOST_IMAGES = 100_000
 """Twice the largest test set that is in use, ImageNet's."""
 _FINE = 1e-4
-_UNLIKELY = 1e-12
-"""Numbers of pairs that differ with a smaller chance are left out."""
+_FAR, _FURTHER = 8, 40
+"""Standard deviations, and counts beyond them, from the mean to what has no chance."""
+_ROUNDING = 1e-12
+Counts = NDArray[np.int64] | int
 
 
 @dataclass(frozen=True)
@@ -75,16 +78,14 @@ def paired_power(images: int, share: Disagreement, level: float = LEVEL) -> floa
     Returns:
         In [0,1], exact up to rounding: over all numbers of pairs that may differ.
     """
-    differ = share.only_a + share.only_b
+    differ = min(share.only_a + share.only_b, 1.0)
     if differ <= 0:
         return 0.0
-    chances = _binomial(images, min(differ, 1.0))
-    power = 0.0
-    for count in np.flatnonzero(chances > _UNLIKELY).tolist():
-        if (most := _rejected(count, level)) >= 0:
-            tails = _binomial(count, share.only_a / differ)
-            power += chances[count] * (tails[: most + 1].sum() + tails[count - most :].sum())
-    return float(min(power, 1.0))
+    counts = _likely(images, differ)
+    most = _rejected(_room(images), level)[counts]
+    of_a = min(share.only_a / differ, 1.0)
+    tails = _lower_tails(counts, most, of_a) + _lower_tails(counts, most, 1 - of_a)
+    return float(np.clip(_chances(images, counts, differ) @ tails, 0.0, 1.0))
 
 
 def images_needed(share: Disagreement, power: float = POWER, level: float = LEVEL) -> int | None:
@@ -141,17 +142,46 @@ def smallest_difference(
     return high
 
 
-def _binomial(n: int, share: float) -> NDArray[np.float64]:
-    """The chances of 0, 1 ... n among n."""
+def _likely(n: int, share: float) -> NDArray[np.int64]:
+    """The counts among n that have any chance to speak of, one after the other.
+
+    By Bernstein's inequality the others have one of less than 1e-13 together.
+    """
+    reach = _FAR * np.sqrt(n * share * (1 - share)) + _FURTHER
+    return np.arange(max(0, int(n * share - reach)), min(n, int(n * share + reach)) + 1)
+
+
+def _chances(n: Counts, k: Counts, share: float) -> NDArray[np.float64]:
+    """The chances of k among n, number by number; k below 0 has none."""
     if share in (0.0, 1.0):
-        certain = np.zeros(n + 1)
-        certain[int(n * share)] = 1.0
-        return certain
-    k = np.arange(n + 1)
-    logs = _log_factorials(_room(n))
-    ways = logs[n] - logs[k] - logs[n - k]
-    chances: NDArray[np.float64] = np.exp(ways + k * np.log(share) + (n - k) * np.log1p(-share))
-    return chances
+        return np.where(np.equal(k, n if share else 0), 1.0, 0.0)
+    logs, some = _log_factorials(_room(int(np.max(n)))), np.maximum(k, 0)
+    rest = n - some
+    ways = logs[n] - logs[some] - logs[rest]
+    chances = np.exp(ways + some * np.log(share) + rest * np.log1p(-share))
+    return np.where(np.less(k, 0), 0.0, chances)
+
+
+def _lower_tails(
+    n: NDArray[np.int64], most: NDArray[np.int64], share: float
+) -> NDArray[np.float64]:
+    """The chances of at most so many among n.
+
+    One more trial takes the chance of a hit at the edge away, one more that is allowed brings
+    its own, so that all tails follow from the first.
+
+    Args:
+        n: (M) numbers of trials that follow one another.
+        most: (M) counts from -1 up that stay or rise by one.
+        share: of hits, in [0,1].
+    """
+    at_edge = _chances(n, most, share)
+    changes = np.where(np.diff(most) > 0, at_edge[1:], 0.0) - share * at_edge[:-1]
+    reach = _FAR * np.sqrt(n[0] * share * (1 - share)) + _FURTHER
+    few = np.arange(max(0, int(min(most[0], n[0] * share) - reach)), most[0] + 1)
+    first = _chances(n[0], few, share).sum()
+    tails: NDArray[np.float64] = first + np.concatenate([[0.0], np.cumsum(changes)])
+    return tails
 
 
 def _room(n: int) -> int:
@@ -165,7 +195,19 @@ def _log_factorials(most: int) -> NDArray[np.float64]:
 
 
 @cache
-def _rejected(differ: int, level: float) -> int:
-    """The largest count of the rarer side at which the test rejects; -1 if it never does."""
-    tail = np.cumsum(_binomial(differ, 0.5)[: differ // 2 + 1])
-    return int(np.searchsorted(2 * tail, level, side="right")) - 1
+def _rejected(most: int, level: float) -> NDArray[np.int64]:
+    """For 0 ... most pairs that differ the largest count of the rarer side at which the test
+    rejects; -1 where it never does.
+
+    Near the normal approximation; the chances that decide are exact.
+    """
+    n = np.arange(most + 1)
+    z = NormalDist().inv_cdf(1 - level / 2)
+    guess = np.maximum(np.floor((n - z * np.sqrt(n) - 1) / 2).astype(np.int64), -1)
+    at_guess = _lower_tails(n, guess, 0.5)
+    below = at_guess - _chances(n, guess, 0.5)
+    above = at_guess + _chances(n, guess + 1, 0.5)
+    # The guess is never off by more than one.
+    rejects = np.stack([below, at_guess, above]) <= level / 2 + _ROUNDING
+    most_rejected: NDArray[np.int64] = np.maximum(guess - 2 + rejects.sum(axis=0), -1)
+    return most_rejected

@@ -9,7 +9,9 @@ from pathlib import Path
 from PySide6.QtCore import QMimeData, QSize, Qt
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QKeySequence, QShortcut, QWheelEvent
 from PySide6.QtWidgets import (
+    QAbstractSpinBox,
     QComboBox,
+    QDoubleSpinBox,
     QLineEdit,
     QPlainTextEdit,
     QSpinBox,
@@ -38,7 +40,7 @@ def takes_text(widget: QWidget | None) -> bool:
     """Whether what is typed goes into this widget as text."""
     if isinstance(widget, QComboBox):
         return widget.isEditable()
-    if isinstance(widget, QLineEdit | QPlainTextEdit | QTextEdit | QSpinBox):
+    if isinstance(widget, QLineEdit | QPlainTextEdit | QTextEdit | QAbstractSpinBox):
         return not widget.isReadOnly()
     return False
 
@@ -108,6 +110,24 @@ class SpinBox(QSpinBox):
 
     def minimumSizeHint(self) -> QSize:
         return _narrow(super().minimumSizeHint())
+
+
+class PercentBox(QDoubleSpinBox):
+    """A share in percent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setRange(0, 100)
+        self.setDecimals(1)
+        self.setSuffix(" %")
+        self.lineEdit().setAcceptDrops(False)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def textFromValue(self, value: float) -> str:
+        return f"{value:g}"
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        super().wheelEvent(event) if self.hasFocus() else event.ignore()
 
 
 class ComboBox(QComboBox):

@@ -53,9 +53,21 @@ def test_a_key_in_new(tmp_path: Path, qapp: QApplication) -> None:
     print(f"  the study opens in {opening[0]:.0f} ms and is painted in {opening[1]:.0f} ms")
     tell("the name", lambda: QTest.keyClick(page.data.name, "x"))
     tell("the seed", lambda: page.data.seed.setValue(page.data.seed.value() + 1))
+    tell("the number of images", lambda: next_number(page))
+    tell("an accuracy of the planner", lambda: next_accuracy(page))
     tell("a radius", lambda: QTest.keyClick(radii, "1"))
     page.close()
     context.close()
+
+
+def next_number(page: NewPage) -> None:
+    """One more image, about as many as ImageNet has: each number is a new one."""
+    page.data.limit.setValue(max(page.data.limit.value(), 50_000) + 1)
+
+
+def next_accuracy(page: NewPage) -> None:
+    """Closer and closer to 38 %: ever more images are needed."""
+    page.data.plan.planner.robust.setValue(page.data.plan.planner.robust.value() - 0.1)
 
 
 def tell(what: str, key: Callable[[], object]) -> None:

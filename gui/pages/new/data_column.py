@@ -20,6 +20,7 @@ from engine.specs.dataset import CUT, DatasetSpec
 from engine.specs.model_fit import ImagesFound, look_at
 from gui.pages.new.column import StudyColumn
 from gui.pages.new.model_list import ModelList
+from gui.pages.new.sample_plan import SamplePlan
 from gui.widgets.data_location import OWN, DataLocation
 from gui.widgets.inputs import ComboBox, LineEdit, SpinBox
 from gui.widgets.picture_cut import CutBox
@@ -47,10 +48,12 @@ class DataColumn(StudyColumn):
         self.model_list = ModelList(database)
         self.dataset, self.location, self.cut = ComboBox(), DataLocation(), CutBox()
         self.limit = _number("All images", _MOST)
+        self.plan = SamplePlan(self.limit)
         self.train_limit = _number("All images", _MOST)
         self.seed = _number("", 2**31 - 1)
         self.keep = _number("None", _MOST)
         self._datasets: list[str] = []
+        self._images = ImagesFound()
         self.renew()
         self._lay_out()
         self._connect()
@@ -72,13 +75,13 @@ class DataColumn(StudyColumn):
             ("Dataset", "Dataset", self.dataset),
             ("", "", self.location),
             ("", "", self.cut),
-            ("Images", "Number of images", self.limit),
+            ("Images", "Number of images", self.plan),
             ("Training", "Number of training images", self.train_limit),
             ("Keep", "Images whose examples are kept", self.keep),
             ("Seed", "Seed", self.seed),
         ):
             rows.addRow(label, widget)
-            widget.setAccessibleName(name)
+            (widget.focusProxy() or widget).setAccessibleName(name)
         self.limit.setToolTip("A stratified, seeded subset of the test images.")
         self.train_limit.setToolTip(
             "A stratified subset of the training images, for steps that learn or calibrate."
@@ -93,6 +96,7 @@ class DataColumn(StudyColumn):
     def _connect(self) -> None:
         self.model_list.changed.connect(self._look)
         self.model_list.changed.connect(self.changed)
+        self.limit.valueChanged.connect(lambda _value: self._tell_size())
         self.name.textEdited.connect(lambda _text: self.changed.emit())
         for number in (self.limit, self.train_limit, self.seed, self.keep):
             number.valueChanged.connect(lambda _value: self.changed.emit())
@@ -127,10 +131,17 @@ class DataColumn(StudyColumn):
             images = look_at(DatasetSpec.model_validate(self._dataset_table()))
         except ValidationError:  # no path yet
             images = ImagesFound()
+        self._images = images
+        self._tell_size()
         self.model_list.judge(images, self._dataset_table())
         known = catalog.models.cards.cards()
         cards = [known[id_] for id_ in self.model_list.ticked() if id_ in known]
         self.cut.judge(self._dataset_table(), images, cards)
+
+    def _tell_size(self) -> None:
+        """Say what the number of images can show, as far as there is a number."""
+        sizes = [size for size in (self.limit.value(), self._images.tests) if size]
+        self.plan.tell(min(sizes, default=None))
 
     def _explain(self) -> None:
         self.dataset.setToolTip(catalog.find("datasets", self._dataset_id()).summary)

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from engine.errors import SpecError
+from engine.statistics import sample_size
 from engine.statistics.intervals import mcnemar_exact
 from engine.statistics.sample_size import (
     Disagreement,
@@ -37,6 +38,36 @@ def test_power_is_the_sum_over_all_tables(images: int, share: Disagreement) -> N
     )
     most = stats.binom.sf(109, images, share.only_a + share.only_b)
     assert paired_power(images, share) == pytest.approx(expected, abs=1e-9 + most)
+
+
+@pytest.mark.parametrize(
+    ("images", "share"),
+    [
+        (20_000, Disagreement.independent(0.5, 0.49)),
+        (20_000, Disagreement(0.0004, 0.0001)),
+        (100_000, Disagreement(0.3, 0.296)),
+        (3_000, Disagreement(0.51, 0.49)),
+    ],
+)
+def test_power_of_many_images_is_that_of_scipy(images: int, share: Disagreement) -> None:
+    differ = share.only_a + share.only_b
+    counts = np.arange(images + 1)
+    counts = counts[stats.binom.pmf(counts, images, differ) > 1e-14]
+    most = stats.binom.ppf(0.025, counts, 0.5).astype(int)
+    most = np.where(stats.binom.cdf(most, counts, 0.5) > 0.025, most - 1, most)
+    of_a = share.only_a / differ
+    tails = stats.binom.cdf(most, counts, of_a) + stats.binom.sf(counts - most - 1, counts, of_a)
+    expected = stats.binom.pmf(counts, images, differ) @ tails
+    assert paired_power(images, share) == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize("level", [0.2, 0.05, 0.001])
+def test_rejected_is_what_the_test_rejects(level: float) -> None:
+    """At every number of pairs that differ: at the edge it rejects, one further it does not."""
+    for count, most in enumerate(sample_size._rejected(700, level).tolist()):
+        assert most < 0 or mcnemar_exact(most, count - most) <= level
+        beyond = most + 1
+        assert 2 * beyond > count or mcnemar_exact(beyond, count - beyond) > level
 
 
 @pytest.mark.parametrize("seen", [0.02, 0.1, 0.4])
