@@ -6,29 +6,27 @@ import importlib
 import itertools
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from engine import __version__, catalog, extensions
 from engine.catalog import SECTIONS
 from engine.cli.lines import in_lines, lines_option, say_error, sentence_of
-from engine.cli.store_options import db_option, format_option, study_option
-from engine.errors import CrumpleError, StoreError
+from engine.cli.store_options import chosen_rows, db_option, format_option, study_option
+from engine.errors import CrumpleError
 from engine.report.figures import KINDS
 from engine.report.series import X_AXES, Y_AXES, Axis
 from engine.report.tables import RESULT_FORMATS, SAMPLE_FORMATS
 from engine.report.transfer import TRANSFER_FORMATS
 from engine.store.artifacts import models_of
 
-if TYPE_CHECKING:
-    from engine.store import ResultRow, Store
-
 _LAZY = {
     "check": ("engine.cli.check:check", "Look a database over; mend what can be mended."),
     "run": ("engine.cli.run:run", "Run the study in STUDY.toml."),
     "data": ("engine.cli.data:data", "Show or download published datasets."),
     "preview": ("engine.cli.preview:preview", "Show some pictures as a network will see them."),
+    "compare": ("engine.cli.compare:compare", "Test variants against each other, image by image."),
     "published": ("engine.cli.published:published", "Print published figures and their doubts."),
     "train": ("engine.cli.train:train", "Train a base model into the library."),
     "methods": ("engine.cli.methods:methods", "Trust files that bring methods of your own."),
@@ -266,7 +264,7 @@ def chart(
 
     check_suffix(out)
     with Store(db, readonly=True) as store:
-        rows = store.with_specs(_chosen(store, study, runs))
+        rows = store.with_specs(chosen_rows(store, study, runs))
         details = chart_details(kind, rows, store)
     axes = _axis(X_AXES, x), _axis(Y_AXES, y)
     catalog.use_library(models_of(db))
@@ -277,20 +275,6 @@ def chart(
 
 def _axis(known: tuple[Axis, ...], name: str | None) -> Axis:
     return next((one for one in known if one.id == name), known[0])
-
-
-def _chosen(store: Store, study: str | None, runs: tuple[int, ...]) -> list[ResultRow]:
-    rows = store.results(study)
-    if not runs:
-        return rows
-    known = {row["run_id"]: row for row in rows}
-    missing = [run for run in runs if run not in known]
-    if missing:
-        where = f"study {study!r}" if study else str(store.path)
-        raise StoreError(
-            f"There is no run {missing[0]} in {where}.", "See the numbers with: crumple results."
-        )
-    return [known[run] for run in dict.fromkeys(runs)]
 
 
 @main.command()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from engine.errors import StoreError
 from engine.host import paths
+
+if TYPE_CHECKING:
+    from engine.store import ResultRow, Store
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -31,3 +35,22 @@ def format_option(formats: Sequence[str]) -> Callable[[_Command], _Command]:
         show_default=True,
         help="csv and json hold every column raw; the rest is for reading.",
     )
+
+
+def chosen_rows(store: Store, study: str | None, runs: Sequence[int]) -> list[ResultRow]:
+    """The runs of a study, or of all; of them only some by id, if any are named.
+
+    Raises:
+        StoreError: there is no such run.
+    """
+    rows = store.results(study)
+    if not runs:
+        return rows
+    known = {row["run_id"]: row for row in rows}
+    missing = [run for run in runs if run not in known]
+    if missing:
+        where = f"study {study!r}" if study else str(store.path)
+        raise StoreError(
+            f"There is no run {missing[0]} in {where}.", "See the numbers with: crumple results."
+        )
+    return [known[run] for run in dict.fromkeys(runs)]

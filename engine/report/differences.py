@@ -1,30 +1,44 @@
-"""Every variant beside its base model, image by image, and what of it is more than chance."""
+"""Variants beside each other, image by image, and what of the differences is more than chance.
+
+Two runs are comparable if the same attack saw the same images. What a variant stands beside is
+its uncompressed model, or a variant of one's choice (``beside``), or every other (``every_pair``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import SpecError
 from engine.report import identity
-from engine.report.naming import BASE
+from engine.report.cells import csv_text, one_line
+from engine.report.naming import BASE, variant
+from engine.report.tables import json_pieces, tabulated
 from engine.statistics.intervals import PairedDifference, holm, paired_difference
 from engine.store import ResultRow, SampleRow
 
 Samples = Callable[[int], Sequence[SampleRow]]
 """The verdicts of a run by its id (``Store.samples``)."""
+Pair = tuple[ResultRow, ResultRow]
+"""A run and the one it stands beside."""
+
+MOST_PAIRS = 50_000
+"""More are no table for anybody, and would take minutes."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A run beside that of its base model under the same attack on the same images.
+    """A run beside that of another variant under the same attack on the same images.
 
     Attributes:
-        row: the run of the variant; ``base`` that of the base model.
-        found: how they differ; positive where the variant is the more robust.
-        adjusted: p-value after Holm, over all differences of the report.
+        row: the run; ``base`` the one it stands beside.
+        found: how they differ; positive where ``row`` is the more robust.
+        adjusted: p-value after Holm, over all differences that are given together.
     """
 
     row: ResultRow
@@ -38,32 +52,90 @@ class Difference:
         return self.adjusted < 0.05
 
 
-def differences(rows: Sequence[ResultRow], samples: Samples) -> list[Difference]:
-    """All runs of variants that have one of their base model to stand beside.
+def references(
+    known: Iterable[ResultRow], rows: Iterable[ResultRow], baseline: identity.Key | None = None
+) -> dict[int, ResultRow]:
+    """By run id what each run stands beside; those that are of the baseline have nothing.
 
     Args:
-        rows: finished, with their specs.
+        known: among which the runs of the baseline are, with their specs.
+        rows: to be compared; of any study, for studies share runs.
+        baseline: ``identity.variant_key`` of the variant; None for the uncompressed model of each.
+    """
+
+    def is_baseline(row: ResultRow) -> bool:
+        if baseline is None:
+            return row["compression"] == BASE
+        return identity.variant_key(row) == baseline
+
+    def place(row: ResultRow) -> tuple[str, ...]:
+        return (*_conditions(row), *(() if baseline is not None else (row["model"],)))
+
+    base_of = {place(row): row for row in known if is_baseline(row)}
+    found: dict[int, ResultRow] = {}
+    for row in rows if base_of else ():
+        base = None if is_baseline(row) else base_of.get(place(row))
+        if base is not None:
+            found[row["run_id"]] = base
+    return found
+
+
+def _conditions(row: ResultRow) -> tuple[str, str]:
+    images = identity.context_key(cast(ResultRow, {**row, "study": None}))
+    return images, identity.attack_key(row)
+
+
+def beside(
+    rows: Sequence[ResultRow],
+    baseline: identity.Key | None = None,
+    known: Sequence[ResultRow] | None = None,
+) -> list[Pair]:
+    """Each run with the one it stands beside, as ``references``; ``known`` is ``rows`` if None."""
+    found = references(rows if known is None else known, rows, baseline)
+    return [(row, found[row["run_id"]]) for row in rows if row["run_id"] in found]
+
+
+def every_pair(rows: Sequence[ResultRow]) -> list[Pair]:
+    """Every two variants under the same attack on the same images, the later beside the earlier.
+
+    Raises:
+        SpecError: these are more than ``MOST_PAIRS``.
+    """
+    groups = identity.grouped(rows, lambda row: "\n".join(_conditions(row))).values()
+    many = sum(len(group) * (len(group) - 1) // 2 for group in groups)
+    if many > MOST_PAIRS:
+        raise SpecError(
+            f"These are {many:,} pairs of runs, but at most {MOST_PAIRS:,} are tested.",
+            "Name the runs, or choose one study.",
+        )
+    return [
+        (later, earlier)
+        for group in groups
+        for earlier, later in itertools.combinations(group, 2)
+        if identity.variant_key(earlier) != identity.variant_key(later)
+    ]
+
+
+def differences(pairs: Iterable[Pair], samples: Samples) -> list[Difference]:
+    """The pairs that saw the same images, tested as one family.
+
+    Args:
+        pairs: of finished runs; those of attacks without eps have no share to compare.
         samples: reads verdicts; each run is read once.
     """
-    bases = {_place(row): row for row in rows if identity.family(row) == BASE}
     known: dict[int, tuple[NDArray[np.int64], NDArray[np.bool_]]] = {}
-    pairs: list[tuple[ResultRow, ResultRow, PairedDifference]] = []
-    for row in rows:
-        base = bases.get(_place(row))
-        if base is None or base is row or row["robust_accuracy"] is None:
+    found: list[tuple[ResultRow, ResultRow, PairedDifference]] = []
+    for pair in pairs:
+        if any(one["robust_accuracy"] is None for one in pair):
             continue
-        for one in (row, base):
+        for one in pair:
             if one["run_id"] not in known:
                 known[one["run_id"]] = _verdicts(samples(one["run_id"]))
-        (images, broken), (others, whole) = known[row["run_id"]], known[base["run_id"]]
+        (images, broken), (others, beside_) = (known[one["run_id"]] for one in pair)
         if len(images) and np.array_equal(images, others):
-            pairs.append((row, base, paired_difference(broken, whole)))
-    adjusted = holm([found.p_value for _, _, found in pairs])
-    return [Difference(*pair, p) for pair, p in zip(pairs, adjusted, strict=True)]
-
-
-def _place(row: ResultRow) -> tuple[str, str, str]:
-    return identity.context_key(row), row["model"], identity.attack_key(row)
+            found.append((*pair, paired_difference(broken, beside_)))
+    adjusted = holm([one.p_value for _, _, one in found])
+    return [Difference(*one, p) for one, p in zip(found, adjusted, strict=True)]
 
 
 def _verdicts(rows: Sequence[SampleRow]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -74,25 +146,62 @@ def _verdicts(rows: Sequence[SampleRow]) -> tuple[NDArray[np.int64], NDArray[np.
 
 
 COLUMNS = (
-    "run_id", "model", "compression", "attack", "base_run_id", "n",
-    "difference", "low", "high", "only_variant_broken", "only_base_broken", "p_mcnemar", "p_holm",
+    "run_id", "model", "compression", "attack", "base_run_id", "base_model", "base_compression",
+    "n", "difference", "low", "high", "only_variant_broken", "only_base_broken",
+    "p_mcnemar", "p_holm",
 )  # fmt: skip
 
 
-def difference_rows(found: Sequence[Difference]) -> list[Mapping[str, object]]:
+def difference_rows(found: Iterable[Difference]) -> Iterator[Mapping[str, object]]:
     """For files: shares in [-1,1], ``COLUMNS``."""
+    for one in found:
+        row, base, tested = one.row, one.base, one.found
+        names = row["run_id"], row["model"], row["compression"], row["attack"]
+        other = base["run_id"], base["model"], base["compression"]
+        shares = tested.n, tested.difference, tested.low, tested.high
+        counts = tested.only_a, tested.only_b, tested.p_value, one.adjusted
+        yield dict(zip(COLUMNS, (*names, *other, *shares, *counts), strict=True))
+
+
+_HEAD = (
+    *("run", "variant", "attack", "beside", "which is", "difference [95 %]"),
+    *("only here", "only there", "p", "p (Holm)"),
+)
+_WORDS = ("variant", "attack", "which is")
+
+
+def differences_text(found: Sequence[Difference], format_: str) -> str:
+    """Differences in one of ``tables.RESULT_FORMATS``, ending in a newline.
+
+    ``csv`` and ``json`` hold ``COLUMNS`` raw; the others are for reading, in points.
+
+    Raises:
+        SpecError: no such format.
+    """
+    if format_ == "csv":
+        return csv_text(COLUMNS, difference_rows(found))
+    if format_ == "json":
+        return "".join(json_pieces(difference_rows(found)))
+    return tabulated(_HEAD, [_cells(one) for one in found], set(_HEAD) - set(_WORDS), format_)
+
+
+def _cells(one: Difference) -> list[str]:
+    row, base, tested = one.row, one.base, one.found
     return [
-        dict(
-            zip(
-                COLUMNS,
-                (
-                    one.row["run_id"], one.row["model"], one.row["compression"], one.row["attack"],
-                    one.base["run_id"], one.found.n, one.found.difference, one.found.low,
-                    one.found.high, one.found.only_a, one.found.only_b, one.found.p_value,
-                    one.adjusted,
-                ),
-                strict=True,
-            )
-        )
-        for one in found
-    ]  # fmt: skip
+        *(str(row["run_id"]), one_line(variant(row)), one_line(row["attack"])),
+        *(str(base["run_id"]), one_line(variant(base)), in_points(tested)),
+        *(str(tested.only_a), str(tested.only_b), p_text(tested.p_value), p_text(one.adjusted)),
+    ]
+
+
+def in_points(difference: PairedDifference) -> str:
+    """``-3.1 [-5.9, -0.3]``."""
+    middle, low, high = (
+        100 * value for value in (difference.difference, difference.low, difference.high)
+    )
+    return f"{middle:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def p_text(p_value: float) -> str:
+    """``0.012``, or ``< 0.001``."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"

@@ -45,6 +45,12 @@ def called(row: Columns) -> str:
     return str(row.get("model_title") or row.get("model"))
 
 
+def variant(row: Columns) -> str:
+    """``digits-resnet, magnitude 50%``, or ``digits-resnet, uncompressed``."""
+    made = "uncompressed" if row["compression"] == BASE else row["compression"]
+    return f"{called(row)}, {made}"
+
+
 def namer(rows: Sequence[Columns], fields: Sequence[str]) -> Namer:
     """A function that names a row by those of its fields that are not the same everywhere.
 

@@ -25,7 +25,7 @@ RATES = {"none": 1.0, "magnitude 50%": 2.0, "ptq w2": 14.5}
 
 
 def fill(path: Path, tables: Mapping[str, Any] = STUDY) -> list[int]:
-    """Store one study of finished runs; run number k breaks 2 k images. Gives the ids."""
+    """Store one study of finished runs; run number k breaks 2 k images, or all. Gives the ids."""
     study = Study.from_dict(tables)
     runs = study.runs()
     keys = [RunKeys(f"run{i}", f"variant{i}", "data") for i in range(len(runs))]
@@ -33,7 +33,7 @@ def fill(path: Path, tables: Mapping[str, Any] = STUDY) -> list[int]:
         queued = store.add_study(study, list(zip(runs, keys, strict=True)))
         store.keep_images("data", {"images": np.full((N, 1, 8, 8), 0.5, np.float32)})
         for number, (run_id, run) in enumerate(zip(queued.run_ids, runs, strict=True), 1):
-            _run(store, run_id, run.compression, 2 * number)
+            _run(store, run_id, run.compression, min(2 * number, N))
     return list(queued.run_ids)
 
 

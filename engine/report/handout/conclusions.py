@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from engine.report.differences import Difference
 from engine.report.handout.contents import Contents, WorstCase
-from engine.report.naming import BASE, called, is_flagged
+from engine.report.naming import is_flagged, variant
 from engine.statistics.sample_size import Disagreement, smallest_difference
 from engine.statistics.words import counted, in_percent
-from engine.store import Columns, ResultRow
+from engine.store import ResultRow
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,12 @@ def conclusions(found: Contents) -> list[Sentence]:
     return [
         *_bounds(found.worst),
         *_changes(found.differences),
+        *_methods(found.methods),
         *_hidden(found),
         *_resolution(found),
         *_doubts(found),
         *_unfinished(found),
     ]
-
-
-def variant(row: Columns) -> str:
-    """``digits-resnet, magnitude 50%``, or ``digits-resnet, uncompressed``."""
-    made = "uncompressed" if row["compression"] == BASE else row["compression"]
-    return f"{called(row)}, {made}"
 
 
 def _ids(rows: Sequence[ResultRow]) -> tuple[int, ...]:
@@ -83,6 +78,19 @@ def _changes(found: Sequence[Difference]) -> Iterator[Sentence]:
             _ids([one.row for one in alike]),
             certain=False,
         )
+
+
+def _methods(found: Sequence[Difference]) -> Iterator[Sentence]:
+    """How many pairs of methods can be told apart; the table says which."""
+    if not found:
+        return
+    apart = [one for one in found if one.told_apart]
+    yield Sentence(
+        f"Method against method: {len(apart)} of {counted(len(found), 'pair')} of compressed "
+        "variants under one attack differ beyond chance (exact McNemar, Holm over all).",
+        _ids([one.row for one in apart or found]),
+        certain=bool(apart),
+    )
 
 
 def _change(one: Difference) -> str:

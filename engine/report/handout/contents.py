@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import catalog
-from engine.errors import StoreError
+from engine.errors import SpecError, StoreError
 from engine.report import identity
-from engine.report.differences import Difference, differences
+from engine.report.differences import Difference, Samples, beside, differences, every_pair
 from engine.report.evidence import Summary, lights, summarise
 from engine.report.naming import BASE, titled
 from engine.report.published.join import Pair, joined
@@ -24,6 +24,8 @@ from engine.store import ResultRow, RunRow, SampleRow, Store
 
 MOST_EXAMPLES = 6
 """Pictures of a run."""
+MOST_DIFFERENCES = 200
+"""Of methods to each other that are shown; the file has all."""
 MOST_SHOWN = 8
 """Runs of which pictures are shown."""
 
@@ -75,6 +77,7 @@ class Contents:
         rows: all its runs, with specs and titles of models.
         finished: those with a result.
         differences: of variants to their base models.
+        methods: of every two compressed variants; empty where these would be too many.
         worst: of each variant in each threat model.
         published: figures of others for the same thing as a run, beside it.
         examples: by run.
@@ -87,6 +90,7 @@ class Contents:
     rows: Sequence[ResultRow]
     finished: Sequence[ResultRow]
     differences: Sequence[Difference]
+    methods: Sequence[Difference]
     worst: Sequence[WorstCase]
     published: Sequence[Pair]
     examples: Mapping[int, Sequence[Example]]
@@ -120,7 +124,8 @@ def contents(store: Store, name: str, titles: Mapping[str, str]) -> Contents:
         study=store.study(newest),
         rows=rows,
         finished=finished,
-        differences=differences(finished, verdicts.__getitem__),
+        differences=differences(beside(finished), verdicts.__getitem__),
+        methods=_methods(finished, verdicts.__getitem__),
         worst=_worst_cases(finished, lambda run_id: _verdict(store, runs[run_id]), store.who_broke),
         published=joined(published(), finished, catalog.models.cards.cards()),
         examples=_examples(store, finished, verdicts),
@@ -131,6 +136,20 @@ def contents(store: Store, name: str, titles: Mapping[str, str]) -> Contents:
             for run_id, run in runs.items()
         },
     )
+
+
+def _methods(rows: Sequence[ResultRow], samples: Samples) -> list[Difference]:
+    """Method against method: compressed variants of all models beside each other."""
+    try:
+        return differences(every_pair([row for row in rows if row["compression"] != BASE]), samples)
+    except SpecError:  # what is beyond count would not be read, either
+        return []
+
+
+def foremost(found: Sequence[Difference]) -> list[Difference]:
+    """Those that are shown where there is no room for all: the least likely to be chance."""
+    ordered = sorted(found, key=lambda one: (one.adjusted, -abs(one.found.difference)))
+    return ordered[:MOST_DIFFERENCES]
 
 
 def _verdict(store: Store, run: RunRow) -> Summary:

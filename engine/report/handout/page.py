@@ -14,9 +14,10 @@ from PIL import Image
 
 from engine import __version__
 from engine.host import paths
-from engine.report.handout.conclusions import Sentence, variant
-from engine.report.handout.contents import Contents, Example
-from engine.report.naming import called
+from engine.report.differences import Difference
+from engine.report.handout.conclusions import Sentence
+from engine.report.handout.contents import Contents, Example, foremost
+from engine.report.naming import called, variant
 from engine.report.published.rows import published
 from engine.report.published.tables import NUMERIC_PAIR, READ_PAIR, pair_columns, reasons_of
 from engine.report.tables import flag_ids, with_interval
@@ -47,7 +48,9 @@ def html(found: Contents, sentences: Sequence[Sentence], figures: Mapping[str, b
         version=__version__,
         runs=[_run(row) for row in found.rows],
         worst=[{"variant": variant(one.strongest), "case": one} for one in found.worst],
-        differences=[{"variant": variant(one.row), "one": one} for one in found.differences],
+        differences=[_difference(one) for one in found.differences],
+        methods=[_difference(one) for one in foremost(found.methods)],
+        tested=len(found.methods),
         can=[one for one in sentences if one.certain],
         cannot=[one for one in sentences if not one.certain],
         published=_published(found),
@@ -70,6 +73,10 @@ def _published(found: Contents) -> dict[str, Any]:
         "lines": [(row["run_id"], [cell(row) for cell in READ_PAIR.values()]) for row in told],
         "reasons": list(reasons_of(told)),
     }
+
+
+def _difference(one: Difference) -> dict[str, Any]:
+    return {"variant": variant(one.row), "other": variant(one.base), "one": one}
 
 
 def _points(share: float) -> str:

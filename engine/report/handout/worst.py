@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from engine.report.cells import markdown
-from engine.report.handout.conclusions import variant
 from engine.report.handout.contents import WorstCase
+from engine.report.naming import variant
 from engine.report.tables import tabulated
 from engine.statistics.words import in_percent
 from engine.store import Columns

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from engine.errors import CrumpleError
 from engine.report.cells import csv_text, markdown
-from engine.report.differences import COLUMNS, difference_rows
+from engine.report.differences import differences_text
 from engine.report.figures import KINDS, chart_details, draw_chart, save_chart
 from engine.report.handout.conclusions import Sentence, conclusions
-from engine.report.handout.contents import Contents, contents
+from engine.report.handout.contents import Contents, contents, foremost
 from engine.report.handout.page import html
 from engine.report.handout.worst import WORST_COLUMNS, worst_markdown, worst_rows
 from engine.report.published.rows import published
@@ -150,7 +150,8 @@ def _write_tables(folder: Path, found: Contents, titles: Mapping[str, str]) -> N
     _write(folder / "worst-case.csv", csv_text(WORST_COLUMNS, worst_rows(found.worst)))
     if found.published:
         _write(folder / "published.csv", joined_text(found.published, published(), "csv"))
-    _write(folder / "differences.csv", csv_text(COLUMNS, difference_rows(found.differences)))
+    for name, tested in (("differences", found.differences), ("methods", found.methods)):
+        _write(folder / f"{name}.csv", differences_text(tested, "csv"))
 
 
 def _markdown(found: Contents, sentences: list[Sentence], titles: Mapping[str, str]) -> str:
@@ -166,6 +167,12 @@ def _markdown(found: Contents, sentences: list[Sentence], titles: Mapping[str, s
     if found.published:
         beside = joined_text(found.published, published(), "markdown")
         parts += ["## Published beside measured", "", beside]
+    for heading, tested in (
+        ("Differences to the uncompressed model", found.differences),
+        ("Method against method", foremost(found.methods)),
+    ):
+        table = differences_text(tested, "markdown") if tested else "None.\n"
+        parts += [f"## {heading}", "", table]
     parts += ["## All runs", "", results_text(found.rows, "markdown", titles)]
     return "\n".join(parts)
 

@@ -105,14 +105,15 @@ def test_tables_are_those_of_the_command_line(folder: Path, store: Store) -> Non
     assert Study.from_toml(folder / "study.toml") == store.study(store.studies()[0]["id"])
 
 
-def test_differences_are_recounted_from_the_samples(folder: Path) -> None:
+@pytest.mark.parametrize(("table", "rows_"), [("differences", 4), ("methods", 2)])
+def test_differences_are_recounted_from_the_samples(folder: Path, table: str, rows_: int) -> None:
     def broken(run_id: str) -> dict[str, bool]:
         text = (folder / "samples" / f"run-{run_id}.csv").read_text("utf-8")
         return {row["index"]: row["broken"] == "True" for row in csv.DictReader(io.StringIO(text))}
 
-    text = (folder / "tables" / "differences.csv").read_text("utf-8")
+    text = (folder / "tables" / f"{table}.csv").read_text("utf-8")
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert len(rows) == 4  # two variants under two attacks
+    assert len(rows) == rows_  # two variants under two attacks, beside the model or each other
     p_values = []
     for row in rows:
         mine, base = broken(row["run_id"]), broken(row["base_run_id"])
