@@ -57,6 +57,7 @@ METHODS: dict[str, Method] = {
     "rslad": distil,
     "iad-1": distil,
     "iad-2": distil,
+    "akd2": distil,
     "bit-depth": bit_depth,
     "jpeg": jpeg,
     "median": median,

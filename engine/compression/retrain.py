@@ -39,6 +39,7 @@ def retrain(
     objective: Objective | None = None,
     course: Course | None = None,
     first_candidate: int = 1,
+    averaged_from: int | None = None,
     start_counts: bool = False,
 ) -> None:
     """Train a model in place and leave the best epoch in it, on the CPU in eval mode.
@@ -56,6 +57,7 @@ def retrain(
         objective: what to minimise; None is what the parameters say.
         course: of the learning rate, in place of the schedule that the parameters name.
         first_candidate: the first epoch that may be kept; those before are no finished model.
+        averaged_from: see ``train``.
         start_counts: leave the model as it came, if no epoch validates at least as well.
 
     Raises:
@@ -77,6 +79,7 @@ def retrain(
         objective=aim,
         course=course,
         first_candidate=first_candidate,
+        averaged_from=averaged_from,
         watch=context.watch,
         checkpoint=context.checkpoint(stage or step),
         stage=stage,

@@ -300,6 +300,53 @@ class Iad2(_Introspective):
         return hard + self.temperature**2 * soft
 
 
+class Akd2(Objective):
+    """AKD2 (Chen 2021), with means over the images of a batch:
+
+    (1 - a - b) CE(S(x~), y) + b T^2 H(N_T(x~), S_T(x~)) + a T^2 H(T_T(x~), S_T(x~)), where
+    H(P, Q) = - sum P log Q. H is KL plus the entropy of the teacher, which the student cannot
+    change: the gradients are those of KL.
+
+    Args:
+        threat: x~ maximises the cross-entropy in it.
+        teacher: T, adversarially trained, images in [0,1] to logits; sees x~.
+        standard: N, trained on clean images; sees x~.
+        alpha: a, weight of T.
+        alpha_standard: b, weight of N.
+        temperature: of the softmaxes of the terms with a teacher.
+    """
+
+    def __init__(
+        self,
+        threat: InnerSearch,
+        teacher: nn.Module,
+        standard: nn.Module,
+        alpha: float,
+        alpha_standard: float,
+        temperature: float,
+    ) -> None:
+        self.threat: InnerSearch = threat
+        self._teachers = ((alpha, teacher), (alpha_standard, standard))
+        self._of_labels, self.temperature = 1 - alpha - alpha_standard, temperature
+
+    def loss(
+        self,
+        model: nn.Module,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        generator: torch.Generator,
+    ) -> torch.Tensor:
+        """See ``Objective.loss``."""
+        x = self.threat.pgd(model, images, labels, generator)
+        adversarial = ask(model, x)
+        loss = self._of_labels * F.cross_entropy(adversarial, labels)
+        student = _single(adversarial) / self.temperature
+        for weight, teacher in self._teachers:
+            target = F.softmax(predict(teacher, x) / self.temperature, dim=1)
+            loss = loss + weight * self.temperature**2 * F.cross_entropy(student, target)
+        return loss
+
+
 def warm_up_epochs(share: float, epochs: int) -> int:
     """How many epochs a warm-up takes: those that begin within the share."""
     return math.ceil(share * epochs - 1e-9)

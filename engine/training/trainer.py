@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from engine.models.channels_last import channels_last
 from engine.models.files.tensors import load_state
 from engine.training.adversary import accuracy, pgd_examples
 from engine.training.augmentation import augmented
+from engine.training.averaging import WeightAverage
 from engine.training.checkpoint import Checkpoint, Tensors
 from engine.training.examples import Examples, batches, batches_in
 from engine.training.objectives import Objective, objective_of
@@ -79,6 +80,7 @@ def train(
     objective: Objective | None = None,
     course: Course | None = None,
     first_candidate: int | None = None,
+    averaged_from: int | None = None,
     watch: Watch = _UNWATCHED,
     checkpoint: Checkpoint | None = None,
     stage: str = "",
@@ -99,6 +101,8 @@ def train(
         objective: what to minimise.
         course: of the learning rate, in place of the schedule that the parameters name.
         first_candidate: the first epoch that may be kept; None is the last third.
+        averaged_from: from the end of this epoch on, what is validated and kept is the mean of
+            the weights since (``WeightAverage``); None averages nothing.
         watch: is told of each epoch and may stop.
         checkpoint: where each finished epoch is written; if it holds one of this very run in
             this precision, training goes on from there, bit by bit as if never interrupted (on
@@ -112,7 +116,7 @@ def train(
         TrainingError: the loss or a weight is not finite any more; likewise.
     """
     aim = objective or objective_of(params)
-    run = _Run(model, training, aim, params, seed, course, factors, after_step)
+    run = _Run(model, training, aim, params, seed, course, factors, after_step, averaged_from)
     if checkpoint is not None:
         checkpoint = checkpoint.at(run.precision)
     if checkpoint is not None and (stored := checkpoint.read()) is not None:
@@ -123,7 +127,7 @@ def train(
     for number in range(len(run.epochs) + 1, params.epochs + 1):
         begun = time.perf_counter()
         loss = run.epoch(number, watch.should_stop)
-        clean, robust = validate(model, validation, run.objective, seed)
+        clean, robust = validate(run.shown, validation, run.objective, seed)
         epoch = Epoch(number, params.epochs, loss, clean, robust, stage)
         taken = time.perf_counter() - begun
         epoch = replace(epoch, seconds=taken, learning_rate=run.learning_rate)
@@ -156,6 +160,7 @@ class _Run:
         course: Course | None,
         factors: Mapping[str, float] | None,
         after_step: Callable[[nn.Module], None],
+        averaged_from: int | None,
     ) -> None:
         self._model, self._training, self.objective = model, training, objective
         self._after_step = after_step
@@ -165,6 +170,7 @@ class _Run:
         self._bf16 = self.precision == "bf16"
         if self._bf16:
             channels_last(model)
+        self._average = None if averaged_from is None else WeightAverage(model, averaged_from)
         self._optimizer = optimiser(model, params, factors)
         steps = params.epochs * batches_in(len(training.labels), params.batch_size)
         self._schedule = schedule(self._optimizer, params, steps, course)
@@ -176,7 +182,37 @@ class _Run:
     def epoch(self, number: int, should_stop: Callable[[], bool]) -> float:
         """One pass over the images; the mean loss."""
         with own_draws(self._generator, self._device):
-            return self._pass(number, should_stop)
+            loss = self._pass(number, should_stop)
+        if self._average is not None:
+            with own_draws(self._generator, self._device), self._autocast():
+                self._average.take(self._model, number, self._shuffled(should_stop))
+        return loss
+
+    @property
+    def shown(self) -> nn.Module:
+        """What is validated and kept: the model, or the mean of its weights once there is one."""
+        average = self._average
+        return average.model if average is not None and average.begun else self._model
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)
+
+    def _shuffled(self, should_stop: Callable[[], bool]) -> Iterator[torch.Tensor]:
+        """All images once, as training sees them."""
+        order = torch.randperm(len(self._training.labels), generator=self._generator)
+        for batch in batches(order, self._params.batch_size):
+            if should_stop():
+                raise Cancelled
+            yield self._images(batch)
+
+    def _images(self, batch: torch.Tensor) -> torch.Tensor:
+        """The images at these positions, augmented, on the device."""
+        return augmented(
+            self._training.images[batch],
+            self._params.augmentation,
+            self._generator,
+            mirrors=self._training.mirrors,
+        ).to(self._device)
 
     def _pass(self, number: int, should_stop: Callable[[], bool]) -> float:
         self._model.train()
@@ -198,14 +234,8 @@ class _Run:
 
     def _step(self, batch: torch.Tensor) -> float:
         labels = self._training.labels[batch].to(self._device)
-        images = self._training.images[batch]
-        images = augmented(
-            images,
-            self._params.augmentation,
-            self._generator,
-            mirrors=self._training.mirrors,
-        ).to(self._device)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+        images = self._images(batch)
+        with self._autocast():
             loss = self.objective.loss(self._model, images, labels, self._generator)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -227,7 +257,7 @@ class _Run:
         self.epochs.append(epoch)
         if candidate and (self._chosen is None or epoch.score >= self._chosen.score):
             self._chosen = epoch
-            self._best = {name: t.clone() for name, t in self._model.state_dict().items()}
+            self._best = {name: t.clone() for name, t in self.shown.state_dict().items()}
 
     def best(self) -> Trained:
         """The best epoch, as a model of its own."""
@@ -243,6 +273,7 @@ class _Run:
         tensors = {
             "last": self._model.state_dict(),
             "best": self._best,
+            "average": {} if last or self._average is None else self._average.state(),
             "objective": self.objective.state(),
             "random": {"generator": self._generator.get_state()},
             "optimiser": {} if last else momenta,
@@ -259,6 +290,8 @@ class _Run:
         """Take back what ``state`` gave."""
         load_state(self._model, groups["last"])
         self._best = {name: t.to(self._device) for name, t in groups.get("best", {}).items()}
+        if self._average is not None and (average := groups.get("average")):
+            self._average.restore(average)
         self.objective.restore(groups.get("objective", {}))
         self._generator.set_state(groups["random"]["generator"])
         restore_optimiser(self._optimizer, groups.get("optimiser", {}), facts["groups"])

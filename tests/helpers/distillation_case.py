@@ -78,7 +78,7 @@ def setting(table: dict[str, Any], epoch: int = 1) -> Setting:
 def parameters(table: dict[str, Any]) -> Any:
     ball = {} if table["name"] == "kd" else BALL
     # The bundled standard model is no teacher for these images.
-    standard = {"teacher_standard": "base"} if table["name"] == "iad-2" else {}
+    standard = {"teacher_standard": "base"} if table["name"] in ("iad-2", "akd2") else {}
     step = make_step({**ball, **standard, **table})
     return catalog.find("compressions", step.name).params.model_validate(step.params)
 

@@ -6,111 +6,25 @@ parameter offers both, as ``as published`` and ``as coded``.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from engine.catalog.entry import Entry, Number, Params, format_number, setting
-from engine.catalog.models import cards
-from engine.catalog.models.architectures import SAME, StudentParams
-from engine.catalog.training import SCHEDULES, AdversarialParams, StandardParams
-
-BASE = "base"
-"""The teacher that is the base model before all steps."""
-
-FRESH_RATE, GENTLE_RATE = 0.1, 0.01
-"""Of a student with fresh weights, and of one that has weights to lose."""
-
-Twofold = Literal["as published", "as coded"]
-MultistepOrCoded = Literal["as published", "as coded", "one-cycle", "cosine", "multistep"]
-LateSteps = Literal["as published", "one-cycle", "cosine", "multistep"]
-
-_TEACHER = "The base model before all steps (base), or a model of the catalogue; it stays as it is."
-_TEMPERATURE = "Divides the logits of both before the softmax; the divergence is multiplied by its "
-_BETA = "Power of the probability that the teacher gives the true class of an adversarial image; "
-
-
-class DistillationParams(StudentParams):
-    """What every distillation asks: who learns from whom."""
-
-    method: ClassVar[str]
-
-    teacher: str = Field(BASE, title="teacher", description=_TEACHER)
-
-    @property
-    def rate(self) -> float:
-        """The learning rate, also where none is given."""
-        given: float | None = getattr(self, "lr", None)
-        return given or (FRESH_RATE if self.student != SAME else GENTLE_RATE)
-
-    @field_validator("teacher", "teacher_standard", check_fields=False)
-    @classmethod
-    def _known(cls, name: str) -> str:
-        known = (BASE, *cards.entries())
-        if name not in known:
-            raise ValueError(f"must be one of: {', '.join(known)}")
-        return name
-
-    def label(self, title: str) -> str:
-        return self._label(title, brief=False)
-
-    def brief(self, title: str) -> str:
-        return self._label(title, brief=True)
-
-    def _label(self, title: str, *, brief: bool) -> str:
-        words = [title] if self.student == SAME else [title, self.student]
-        for name, info in type(self).model_fields.items():
-            value = getattr(self, name)
-            if name == "student" or value == info.default:
-                continue
-            shown = format_number(value) if isinstance(value, float) else str(value)
-            short = {"epochs": f"{shown}ep", "eps": shown}.get(name)
-            if short or not brief:
-                words.append(short or setting(name, value))
-        return " ".join(words)
-
-
-def _rate() -> Any:
-    return Field(
-        None,
-        gt=0,
-        le=10,
-        title="learning rate",
-        description=f"Its largest value; by default {FRESH_RATE:g} for a new student and "
-        f"{GENTLE_RATE:g} for one that begins from weights, which a larger one would undo.",
-    )
-
-
-class _Learning(StandardParams):
-    """Training of a student on clean images."""
-
-    lr: Number | None = _rate()  # type: ignore[assignment]
-
-
-class _Defending(AdversarialParams):
-    """Training of a robust student, with the defaults that the papers share."""
-
-    lr: Number | None = _rate()  # type: ignore[assignment]
-    weight_decay: Number = Field(2e-4, ge=0, le=1, title="weight decay", description="L2 penalty.")
-    nesterov: bool = Field(False, title="Nesterov", description="Look ahead by the momentum.")
-
-
-class _Published(_Defending):
-    """What ARD and IAD share."""
-
-    epochs: int = Field(200, ge=1, le=10_000, title="epochs", description="Passes over the data.")
-    schedule: MultistepOrCoded = Field(  # type: ignore[assignment]
-        "as published",
-        title="schedule",
-        description="As published: a tenth after half of the epochs, a hundredth after three "
-        "quarters. As coded: a tenth after half, and nothing more. " + SCHEDULES,
-    )
-    attack_mode: Literal["eval", "train"] = Field(
-        "eval",
-        title="attack mode",
-        description="Mode of the student while examples are searched. As coded it is train, where "
-        "every step of the search moves the BatchNorm statistics.",
-    )
+from engine.catalog.compressions.student_fields import (
+    BASE,
+    BETA,
+    TEACHER,
+    TEMPERATURE,
+    AsPublished,
+    Defending,
+    DistillationParams,
+    LateSteps,
+    Learning,
+    SearchedAsCoded,
+    Twofold,
+)
+from engine.catalog.entry import Conditions, Entry, Number, Params, format_number
+from engine.catalog.training import SCHEDULES
 
 
 class _Kd(DistillationParams):
@@ -122,11 +36,11 @@ class _Kd(DistillationParams):
         description="Weight of the labels (cross-entropy); the teacher weighs 1 - alpha.",
     )
     temperature: Number = Field(
-        4, gt=0, le=1000, title="temperature", description=_TEMPERATURE + "square."
+        4, gt=0, le=1000, title="temperature", description=TEMPERATURE + "square."
     )
 
 
-class KdParams(_Learning, _Kd):
+class KdParams(Learning, _Kd):
     """Parameters of knowledge distillation."""
 
     method: ClassVar[str] = "kd"
@@ -141,7 +55,7 @@ class _Ard(DistillationParams):
         description="Weight of the teacher; the labels of the clean images weigh 1 - alpha.",
     )
     temperature: Number = Field(
-        30, gt=0, le=1000, title="temperature", description=_TEMPERATURE + "square."
+        30, gt=0, le=1000, title="temperature", description=TEMPERATURE + "square."
     )
     reduction: Literal["mean", "batchmean"] = Field(
         "mean",
@@ -151,7 +65,7 @@ class _Ard(DistillationParams):
     )
 
 
-class ArdParams(_Published, _Ard):
+class ArdParams(AsPublished, _Ard):
     """Parameters of adversarially robust distillation."""
 
     method: ClassVar[str] = "ard"
@@ -175,7 +89,7 @@ class _Rslad(DistillationParams):
     )
 
 
-class RsladParams(_Defending, _Rslad):
+class RsladParams(Defending, _Rslad):
     """Parameters of robust soft label adversarial distillation."""
 
     method: ClassVar[str] = "rslad"
@@ -202,10 +116,10 @@ class _Iad1(DistillationParams):
         gt=0,
         le=1000,
         title="temperature",
-        description=_TEMPERATURE + "square. Only towards the teacher.",
+        description=TEMPERATURE + "square. Only towards the teacher.",
     )
     beta: Number = Field(
-        0.1, ge=0, le=100, title="beta", description=_BETA + "the result is the trust in it."
+        0.1, ge=0, le=100, title="beta", description=BETA + "the result is the trust in it."
     )
     warm_up: Number = Field(
         60 / 200,
@@ -228,20 +142,20 @@ class _Iad1(DistillationParams):
     )
 
 
-class Iad1Params(_Published, _Iad1):
+class Iad1Params(AsPublished, _Iad1):
     """Parameters of introspective distillation from one teacher."""
 
     method: ClassVar[str] = "iad-1"
 
 
-class _Iad2(DistillationParams):
+class _TwoTeachers(DistillationParams):
     teacher: str = Field(
-        BASE, title="robust teacher", description="Adversarially trained. " + _TEACHER
+        BASE, title="robust teacher", description="Adversarially trained. " + TEACHER
     )
     teacher_standard: str = Field(
         "digits-resnet",
         title="standard teacher",
-        description="Trained on clean images. " + _TEACHER,
+        description="Trained on clean images. " + TEACHER,
     )
     alpha: Number = Field(
         0.5, ge=0, le=1, title="alpha", description="Weight of the robust teacher."
@@ -253,24 +167,6 @@ class _Iad2(DistillationParams):
         title="standard alpha",
         description="Weight of the standard teacher; the labels weigh what both leave of 1.",
     )
-    temperature: Number = Field(
-        1,
-        gt=0,
-        le=1000,
-        title="temperature",
-        description=_TEMPERATURE + "square. The student's own prediction is not divided.",
-    )
-    beta: Number = Field(
-        0.1, ge=0, le=100, title="beta", description=_BETA + "the result is the trust in it."
-    )
-    warm_up: Number = Field(
-        40 / 200,
-        ge=0,
-        le=1,
-        title="warm-up",
-        description="Share of the epochs, from the first, that trust the robust teacher fully; 1 "
-        "is AKD2.",
-    )
 
     @model_validator(mode="after")
     def _shares(self) -> Self:
@@ -280,10 +176,83 @@ class _Iad2(DistillationParams):
         return self
 
 
-class Iad2Params(_Published, _Iad2):
+class _Iad2(_TwoTeachers):
+    temperature: Number = Field(
+        1,
+        gt=0,
+        le=1000,
+        title="temperature",
+        description=TEMPERATURE + "square. The student's own prediction is not divided.",
+    )
+    beta: Number = Field(
+        0.1, ge=0, le=100, title="beta", description=BETA + "the result is the trust in it."
+    )
+    warm_up: Number = Field(
+        40 / 200,
+        ge=0,
+        le=1,
+        title="warm-up",
+        description="Share of the epochs, from the first, that trust the robust teacher fully; 1 "
+        "is AKD2 as the code of IAD has it.",
+    )
+
+
+class Iad2Params(AsPublished, _Iad2):
     """Parameters of introspective distillation from two teachers."""
 
     method: ClassVar[str] = "iad-2"
+
+
+class _Akd2(_TwoTeachers):
+    alpha: Number = Field(
+        0.6, ge=0, le=1, title="alpha", description="Weight of the robust teacher."
+    )
+    alpha_standard: Number = Field(
+        0.1,
+        ge=0,
+        le=1,
+        title="standard alpha",
+        description="Weight of the standard teacher; the labels weigh what both leave of 1.",
+    )
+    temperature: Number = Field(
+        2,
+        gt=0,
+        le=1000,
+        title="temperature",
+        description="Divides the logits of all before the softmax; the terms of the teachers are "
+        "multiplied by its square.",
+    )
+    swa: bool = Field(
+        True,
+        title="average weights",
+        description="What is compared and kept is the mean of the weights at the ends of epochs "
+        "(SWA), with BatchNorm statistics gathered anew over one pass of the training images. The "
+        "published code has it as a switch.",
+    )
+    swa_start: Number = Field(
+        55 / 200,
+        ge=0,
+        lt=1,
+        title="average from",
+        description="Share of the epochs that the mean leaves out, from the first; published with "
+        "55 of 200.",
+    )
+
+
+class Akd2Params(SearchedAsCoded, _Akd2):
+    """Parameters of distillation from two teachers with averaged weights."""
+
+    method: ClassVar[str] = "akd2"
+    only_with: ClassVar[Conditions] = {"swa_start": ("swa", (True,))}
+
+    epochs: int = Field(200, ge=1, le=10_000, title="epochs", description="Passes over the data.")
+    weight_decay: Number = Field(5e-4, ge=0, le=1, title="weight decay", description="L2 penalty.")
+    schedule: LateSteps = Field(  # type: ignore[assignment]
+        "as published",
+        title="schedule",
+        description="As published: a tenth after 50 and a hundredth after 150 of 200 epochs. "
+        + SCHEDULES,
+    )
 
 
 def _entry(
@@ -349,5 +318,15 @@ def entries() -> tuple[Entry, ...]:
             "Zhu 2022, arXiv 2106.04928",
             "(1 - a - b) CE(S(x̃), y) + b τ² KL(N(x̃) / τ ‖ S(x̃) / τ) + a τ² (A KL(T(x̃) / τ ‖ "
             "S(x̃) / τ) + (1 - A) KL(S(x) ‖ S(x̃))), A as in iad-1, N the standard teacher",
+        ),
+        _entry(
+            Akd2Params,
+            "akd2",
+            "Distillation from two teachers with averaged weights (AKD2)",
+            "A robust and a standard teacher on PGD examples; the weights are averaged over the "
+            "later epochs.",
+            "Chen 2021, Robust Overfitting May Be Mitigated by Properly Learned Smoothening, ICLR",
+            "(1 - a - b) CE(S(x̃), y) + b τ² H(N(x̃) / τ, S(x̃) / τ) + a τ² H(T(x̃) / τ, S(x̃) / τ), "
+            "H(P, Q) = -Σ P log Q, N the standard teacher",
         ),
     )

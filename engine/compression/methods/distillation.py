@@ -6,24 +6,24 @@ from torch import nn
 
 from engine import catalog
 from engine.catalog.compressions.distillation import (
-    BASE,
+    Akd2Params,
     ArdParams,
-    DistillationParams,
     Iad1Params,
     Iad2Params,
     KdParams,
     RsladParams,
 )
+from engine.catalog.compressions.student_fields import BASE, DistillationParams
 from engine.compression.context import Context
 from engine.compression.macs import count_classes
 from engine.compression.methods.student import student_of
 from engine.compression.retrain import retrain, training_of
 from engine.errors import SpecError
-from engine.training.distillation import Ard, Iad1, Iad2, Kd, Rslad, warm_up_epochs
+from engine.training.distillation import Akd2, Ard, Iad1, Iad2, Kd, Rslad, warm_up_epochs
 from engine.training.objectives import Objective, threat_of
 from engine.training.optimisation import Course
 
-Params = KdParams | ArdParams | RsladParams | Iad1Params | Iad2Params
+Params = KdParams | ArdParams | RsladParams | Iad1Params | Iad2Params | Akd2Params
 
 
 def distil(model: nn.Module, params: Params, context: Context) -> nn.Module:
@@ -43,7 +43,17 @@ def distil(model: nn.Module, params: Params, context: Context) -> nn.Module:
     objective = objective_for(params, context, classes)
     course = course_for(params)
     recipe = params.model_copy(update={"lr": params.rate})
-    retrain(student, recipe, context, params.method, objective=objective, course=course)
+    first = averaged_from(params)
+    retrain(
+        student,
+        recipe,
+        context,
+        params.method,
+        objective=objective,
+        course=course,
+        first_candidate=first or 1,
+        averaged_from=first,
+    )
     return student
 
 
@@ -90,6 +100,15 @@ def objective_for(params: Params, context: Context, classes: int) -> Objective:
                 params.beta,
                 warm_up_epochs(params.warm_up, params.epochs),
             )
+        case Akd2Params():
+            return Akd2(
+                threat_of(params),
+                teacher,
+                _teacher(params, "teacher_standard", context, classes),
+                params.alpha,
+                params.alpha_standard,
+                params.temperature,
+            )
 
 
 def _teacher(params: DistillationParams, field: str, context: Context, classes: int) -> nn.Module:
@@ -112,6 +131,13 @@ def _teacher(params: DistillationParams, field: str, context: Context, classes: 
     return context.teacher(name).to(context.device).eval().requires_grad_(False)
 
 
+def averaged_from(params: Params) -> int | None:
+    """The first epoch whose weights count in a mean of weights; None where none is taken."""
+    if not (isinstance(params, Akd2Params) and params.swa):
+        return None
+    return min(warm_up_epochs(params.swa_start, params.epochs) + 1, params.epochs)
+
+
 def _size(shape: tuple[int, int, int]) -> str:
     return "x".join(str(side) for side in shape)
 
@@ -121,6 +147,8 @@ def course_for(params: Params) -> Course | None:
     match params, params.schedule:
         case RsladParams(), "as published":
             return stairs((215, 260, 285), 300, params.epochs)
+        case Akd2Params(), "as published":
+            return stairs((50, 150), 200, params.epochs)
         case _, "as published":
             return stairs((100, 150), 200, params.epochs)
         case _, "as coded":

@@ -27,6 +27,9 @@ _FREE = {
     "weight_decay",
     "attack_step_size",
     "attack_start",
+    "label_smoothing",
+    "mixup",
+    "swa_start",
     "density",
     "sparsity",
     "rate",
@@ -156,11 +159,16 @@ def training_seconds(study: Study, paces: Paces) -> list[float | None]:
 
 
 def _cost(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that an epoch takes longer or shorter for, as far as they are in force."""
-    idle = catalog.find("compressions", name).params.idle(params)
+    """The parameters that an epoch takes longer or shorter for, as far as they are in force.
+
+    Those that came later than what is stored had their defaults then.
+    """
+    model = catalog.find("compressions", name).params
+    idle = model.idle(params)
+    usual = {key: field.default for key, field in model.model_fields.items()}
     return {
         name: value
-        for name, value in params.items()
+        for name, value in (usual | dict(params)).items()
         if name not in _FREE and name not in idle and not name.endswith(_FREE_ENDS)
     }
 

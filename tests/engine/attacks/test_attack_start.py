@@ -77,7 +77,7 @@ def test_every_step_ends_in_ball_and_box() -> None:
         assert (x - IMAGES).abs().max() <= EPS * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("name", ["ard", "iad-1", "iad-2"])
+@pytest.mark.parametrize("name", ["ard", "iad-1", "iad-2", "akd2"])
 def test_it_reaches_the_search_of_distillation(name: str) -> None:
     for table, start in (({}, "in range"), (CODED, "as coded")):
         case = setting({"name": name, **table})

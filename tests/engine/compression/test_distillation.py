@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from engine import catalog
-from engine.compression.methods.distillation import course_for
+from engine.compression.methods.distillation import averaged_from, course_for
 from engine.specs.choices import make_step
 from engine.training.adversary import pgd_examples
 from engine.training.distillation import divergences, trust
@@ -36,7 +36,7 @@ from tests.helpers.distillation_case import (
     softmax,
 )
 
-ROBUST = ("ard", "rslad", "iad-1", "iad-2")
+ROBUST = ("ard", "rslad", "iad-1", "iad-2", "akd2")
 
 
 def soft(q: list[float], row: list[float]) -> float:
@@ -53,6 +53,13 @@ def _iad_2(r: Rows, a: float, own: float = 1.0) -> float:
     """Both teachers are one here: robust 0.5, standard 0.25, labels 0.25."""
     taught = a * kl(r.t_adv, r.s_adv) + own * (1 - a) * kl(r.s, r.s_adv)
     return 0.25 * ce(r.s_adv, r.y) + 0.5 * taught + 0.25 * kl(r.t_adv, r.s_adv)
+
+
+def _akd_2(r: Rows, a: float, b: float, temperature: float) -> float:
+    """Both teachers are one here; - sum of p log q is KL plus the entropy of p."""
+    p, q = softmax(r.t_adv, temperature), softmax(r.s_adv, temperature)
+    taught = -sum(one * math.log(two) for one, two in zip(p, q, strict=True))
+    return (1 - a - b) * ce(r.s_adv, r.y) + (a + b) * temperature**2 * taught
 
 
 CASES: list[tuple[dict[str, Any], int, Formula]] = [
@@ -105,6 +112,12 @@ CASES: list[tuple[dict[str, Any], int, Formula]] = [
             + 0.3 * 9 * kl(r.t_adv, r.s_adv, 3)
             + 0.6 * 9 * (r.a * kl(r.t_adv, r.s_adv, 3) + (1 - r.a) * kl(r.s, r.s_adv))
         ),
+    ),
+    ({"name": "akd2"}, 1, lambda r: _akd_2(r, 0.6, 0.1, 2)),
+    (
+        {"name": "akd2", "alpha": 0.3, "alpha_standard": 0.7, "temperature": 5},
+        200,
+        lambda r: _akd_2(r, 0.3, 0.7, 5),
     ),
 ]
 
@@ -184,6 +197,37 @@ def test_the_two_teachers_of_iad_2_have_a_weight_each() -> None:
     assert loss == pytest.approx(total / len(LABELS), rel=1e-10)
 
 
+def test_the_two_teachers_of_akd2_have_a_weight_each() -> None:
+    """A teacher that is certain of the label is the label at temperature 1."""
+    case = setting({"name": "akd2", "alpha": 0.6, "alpha_standard": 0.1, "temperature": 1})
+    certain, open_minded = Linear(21, 0.0), Linear(22, 3.0)
+    answers = 1e3 * nn.functional.one_hot(LABELS, CLASSES).double()
+    certain.forward = lambda x: answers  # type: ignore[method-assign]
+    case.objective._teachers = ((0.6, certain), (0.1, open_minded))  # type: ignore[attr-defined]
+    loss = case.loss().item()
+    x = case.shown()[0].flatten(1)
+    s, n = ((x @ m.weight.detach().T).tolist() for m in (case.student, open_minded))
+    total = 0.0
+    for z, t, y in zip(s, n, LABELS.tolist(), strict=True):
+        other = -sum(p * math.log(q) for p, q in zip(softmax(t), softmax(z), strict=True))
+        total += 0.9 * ce(z, y) + 0.1 * other
+    assert loss == pytest.approx(total / len(LABELS), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("table", "first"),
+    [
+        ({}, 56),  # as the published code, which counts from 0 and begins with 55
+        ({"epochs": 20}, 7),
+        ({"epochs": 1}, 1),
+        ({"swa_start": 0, "epochs": 3}, 1),
+        ({"swa": False}, None),
+    ],
+)
+def test_the_first_epoch_of_the_mean_of_weights(table: dict[str, Any], first: int | None) -> None:
+    assert averaged_from(parameters({"name": "akd2", **table})) == first
+
+
 def test_trust_is_a_number_and_full_at_power_zero() -> None:
     logits = torch.tensor([[0.0, 1.0], [200.0, 0.0]], dtype=torch.float64, requires_grad=True)
     labels = torch.tensor([1, 1])
@@ -230,6 +274,7 @@ PASSES = [
     ({"name": "iad-1", "passes": "as coded"}, 61, "aacc"),
     ({"name": "iad-2"}, 40, "a"),
     ({"name": "iad-2"}, 41, "ac"),
+    ({"name": "akd2"}, 1, "a"),
 ]
 
 
@@ -248,7 +293,14 @@ def test_passes_of_the_student(table: dict[str, Any], epoch: int, passes: str, m
     assert case.student.training
 
 
-SEEN_BY_TEACHER = {"kd": {"c"}, "ard": {"c"}, "rslad": {"c"}, "iad-1": {"a", "c"}, "iad-2": {"a"}}
+SEEN_BY_TEACHER = {
+    "kd": {"c"},
+    "ard": {"c"},
+    "rslad": {"c"},
+    "iad-1": {"a", "c"},
+    "iad-2": {"a"},
+    "akd2": {"a"},
+}
 
 
 @pytest.mark.parametrize("name", SEEN_BY_TEACHER)
@@ -277,7 +329,7 @@ def test_rslad_examples_climb_the_divergence_from_the_teacher() -> None:
     assert torch.allclose(case.shown()[0].flatten(1), x, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["ard", "iad-1", "iad-2"])
+@pytest.mark.parametrize("name", ["ard", "iad-1", "iad-2", "akd2"])
 def test_other_examples_climb_the_cross_entropy(name: str) -> None:
     case = setting({"name": name})
     case.loss()
@@ -329,6 +381,7 @@ def _trusts_fully(case: Setting) -> bool:
         ({"name": "ard", "schedule": "as coded"}, [(100, 0.1), (100, 0.01)]),
         ({"name": "iad-1", "epochs": 20}, [(10, 0.1), (5, 0.01), (5, 0.001)]),
         ({"name": "iad-2", "schedule": "as coded"}, [(100, 0.1), (100, 0.01)]),
+        ({"name": "akd2"}, [(50, 0.1), (100, 0.01), (50, 0.001)]),
         ({"name": "rslad"}, [(215, 0.1), (45, 0.01), (25, 1e-3), (15, 1e-4)]),
         ({"name": "rslad", "epochs": 60, "lr": 1}, [(43, 1), (9, 0.1), (5, 0.01), (3, 1e-3)]),
     ],
@@ -359,7 +412,7 @@ def test_defaults_are_those_of_the_papers(name: str) -> None:
         "batch_size": 128,
         "lr": None,
         "momentum": 0.9,
-        "weight_decay": 2e-4,
+        "weight_decay": 5e-4 if name == "akd2" else 2e-4,
         "nesterov": False,
         "optimizer": "sgd",
         "schedule": "as published",

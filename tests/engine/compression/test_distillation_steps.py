@@ -33,7 +33,8 @@ EPS = 0.15
 BALL = {"eps": EPS, "attack_steps": 2}
 QUICK = {"epochs": 1, "batch_size": 128}
 SMALL = {"student": "digits-resnet-tiny"}
-METHODS = ("kd", "ard", "rslad", "iad-1", "iad-2")
+METHODS = ("kd", "ard", "rslad", "iad-1", "iad-2", "akd2")
+OF_TWO = ("iad-2", "akd2")
 each_method = pytest.mark.parametrize("name", METHODS)
 
 
@@ -251,10 +252,11 @@ def test_without_training_images_it_is_refused(base: nn.Module, name: str) -> No
         compression.apply(base, recipe(quick(name)), compression.Context())
 
 
-def test_weights_of_two_teachers_leave_something_for_the_labels() -> None:
+@pytest.mark.parametrize("name", OF_TWO)
+def test_weights_of_two_teachers_leave_something_for_the_labels(name: str) -> None:
     with pytest.raises(SpecError, match=r"alpha \+ alpha_standard up to 1, not 1.15"):
-        make_step({"name": "iad-2", "alpha": 0.9})
-    assert make_step({"name": "iad-2", "alpha": 0.9, "alpha_standard": 0.1})
+        make_step({"name": name, "alpha": 0.9, "alpha_standard": 0.25})
+    assert make_step({"name": name, "alpha": 0.9, "alpha_standard": 0.1})
 
 
 def test_every_teacher_is_part_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,7 +371,7 @@ def test_a_student_has_the_head_of_the_base(base: nn.Module, few: ImageSet, name
 @pytest.mark.parametrize("name", [*METHODS, "finetune"])
 def test_more_classes_than_the_model_tells_are_refused(few: ImageSet, name: str) -> None:
     net = models.build("digits-cnn", (1, 8, 8), 4)
-    step = quick(name, **({"teacher_standard": "base"} if name == "iad-2" else {}))
+    step = quick(name, **({"teacher_standard": "base"} if name in OF_TWO else {}))
     with pytest.raises(SpecError, match=f"{name}: the model tells 4 classes, .* are of 10"):
         made(net, few, step)
 
