@@ -34,10 +34,19 @@ STAGE_VERSIONS = {
     "transfer": 1,
 }
 
-_LATER = {"attack_start": "in range"}
+_LATER: dict[str, object] = {
+    "attack_start": "in range",
+    "hydra.passes": "as published",
+    "rap-admm.passes": "as published",
+    "rap-admm.label_smoothing": 0.0,
+    "rap-admm.mixup": 0.0,
+    "rap-admm.warmup_epochs": 0,
+    "rap-admm.warmup_lr": 1e-4,
+}
 """Parameters of steps that came later, with the value that says what was done before them.
 
-With that value they are no part of a key, so what was stored before is found again.
+Of every step, or of the one that is named. With that value they are no part of a key, so what
+was stored before is found again.
 """
 
 
@@ -129,7 +138,12 @@ def _table(step: Step) -> dict[str, object]:
     table = _identity(step)
     if step.origin is None and step.params.get("lr", 0) is None:
         table["lr"] = step.settings.rate  # type: ignore[attr-defined]
-    return {name: value for name, value in table.items() if _LATER.get(name) != value}
+    return {name: value for name, value in table.items() if not _as_before(step, name, value)}
+
+
+def _as_before(step: Step, name: str, value: object) -> bool:
+    """Whether this is what was done before the parameter was there, so that it tells nothing."""
+    return value in (_LATER.get(name), _LATER.get(f"{step.name}.{name}"))
 
 
 def _teachers(step: Step) -> list[str]:

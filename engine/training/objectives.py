@@ -18,6 +18,7 @@ from engine.training.adversary import (
     pgd_examples,
     trades_examples,
 )
+from engine.training.softening import HARD, Softening
 
 
 @dataclass(frozen=True)
@@ -150,11 +151,27 @@ class Standard(Objective):
         return F.cross_entropy(ask(model, images), labels)
 
 
-class PgdAt(Objective):
-    """Cross-entropy of PGD examples (Madry 2018, arXiv 1706.06083, eq. 2)."""
+def pass_over(model: nn.Module, images: torch.Tensor) -> None:
+    """Show images to BatchNorm alone, as published code does that logs a clean accuracy."""
+    with torch.no_grad():
+        ask(model, images)
 
-    def __init__(self, threat: InnerSearch) -> None:
+
+class PgdAt(Objective):
+    """Cross-entropy of PGD examples (Madry 2018, arXiv 1706.06083, eq. 2).
+
+    Args:
+        threat: the examples maximise the cross-entropy with the labels in it; of mixed images
+            with the label of the first.
+        softening: of the labels that the examples are trained on.
+        clean_pass: pass over the clean images before the examples, for BatchNorm alone.
+    """
+
+    def __init__(
+        self, threat: InnerSearch, softening: Softening = HARD, *, clean_pass: bool = False
+    ) -> None:
         self.threat: InnerSearch = threat
+        self._softening, self._clean_pass = softening, clean_pass
 
     def loss(
         self,
@@ -164,19 +181,29 @@ class PgdAt(Objective):
         generator: torch.Generator,
     ) -> torch.Tensor:
         """See ``Objective.loss``."""
-        x = self.threat.pgd(model, images, labels, generator)
-        return F.cross_entropy(ask(model, x), labels)
+        batch = self._softening.batch(images, labels, generator)
+        x = self.threat.pgd(model, batch.images, batch.labels, generator)
+        if self._clean_pass:
+            pass_over(model, batch.images)
+        return batch.cross_entropy(ask(model, x))
 
 
 class Trades(Objective):
     """Clean cross-entropy plus beta times the divergence nearby (Zhang 2019, eq. 5).
 
     The clean and the adversarial images are two forwards, so BatchNorm sees each by itself.
+
+    Args:
+        threat: x~ maximises the divergence in it.
+        beta: weight of the divergence.
+        further_passes: pass over the clean images once more before the search and once more
+            at the end, for BatchNorm alone: the code of Hydra (Sehwag 2020) logs, and computes
+            the target of the divergence anew.
     """
 
-    def __init__(self, threat: InnerSearch, beta: float) -> None:
+    def __init__(self, threat: InnerSearch, beta: float, *, further_passes: bool = False) -> None:
         self.threat: InnerSearch = threat
-        self.beta = beta
+        self.beta, self._further_passes = beta, further_passes
 
     def loss(
         self,
@@ -186,8 +213,13 @@ class Trades(Objective):
         generator: torch.Generator,
     ) -> torch.Tensor:
         """See ``Objective.loss``."""
+        if self._further_passes:
+            pass_over(model, images)
         x = self.threat.trades(model, images, generator)
-        return trades_loss(ask(model, images), ask(model, x), labels, self.beta)
+        loss = trades_loss(ask(model, images), ask(model, x), labels, self.beta)
+        if self._further_passes:
+            pass_over(model, images)
+        return loss
 
 
 def trades_loss(

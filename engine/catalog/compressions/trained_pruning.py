@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, JsonValue, model_validator
 
 from engine.catalog.compressions.shared_fields import BatchParams, Recipe, like
-from engine.catalog.entry import Conditions, Entry, Number, Params
+from engine.catalog.compressions.student_fields import Twofold
+from engine.catalog.entry import Conditions, Entry, Number, Params, format_number
 from engine.catalog.training import OF_RECIPE
+
+_MORE: dict[str, JsonValue] = {"group": "more"}
 
 _NO_RETRAINING = "With 0 it is left to a later fine-tuning step."
 
@@ -66,12 +69,20 @@ class _Hydra(Params):
         "follow the pruned network all the same.",
     )
     beta: Number = like("beta")
+    passes: Twofold = Field(
+        "as published",
+        title="forward passes",
+        description="Of trades. As coded: the network also passes over the clean images before "
+        "the search for examples, and once more at the end; this moves BatchNorm statistics "
+        "alone, of which the search sees a little.",
+        json_schema_extra=_MORE,
+    )
 
 
 class HydraParams(BatchParams, _Hydra):
     """Parameters of Hydra."""
 
-    only_with: ClassVar[Conditions] = OF_RECIPE
+    only_with: ClassVar[Conditions] = {**OF_RECIPE, "passes": ("training", ("trades",))}
 
     def left_in_each_layer(self) -> float | None:
         return self.density
@@ -147,10 +158,67 @@ class _RapAdmm(Params):
     retrain_lr: Number = Field(
         0.01, gt=0, le=10, title="retraining rate", description="First learning rate of it."
     )
+    warmup_epochs: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        title="warm-up epochs",
+        description="First epochs of the retraining, in which the rate rises evenly; the falls "
+        "come as much later.",
+        json_schema_extra=_MORE,
+    )
+    warmup_lr: Number = Field(
+        1e-4,
+        gt=0,
+        le=10,
+        title="warm-up rate",
+        description="Learning rate at the begin of a warm-up.",
+        json_schema_extra=_MORE,
+    )
+    label_smoothing: Number = Field(
+        0,
+        ge=0,
+        le=0.5,
+        title="label smoothing",
+        description="Probability that the label leaves to all other classes in equal parts, in "
+        "both trainings.",
+        json_schema_extra=_MORE,
+    )
+    mixup: Number = Field(
+        0,
+        ge=0,
+        le=100,
+        title="mixup",
+        description="Alpha of the Beta(alpha, alpha) that draws the share of an image in its "
+        "mixture with another, once a batch, in both trainings; 0 mixes nothing. Examples are "
+        "searched against the label of the first.",
+        json_schema_extra=_MORE,
+    )
+    passes: Twofold = Field(
+        "as published",
+        title="forward passes",
+        description="As coded: the network also passes over the clean images before it is "
+        "trained on the examples; this moves BatchNorm statistics alone.",
+        json_schema_extra=_MORE,
+    )
 
 
 class RapAdmmParams(BatchParams, _RapAdmm):
     """Parameters of RAP-ADMM."""
+
+    @model_validator(mode="after")
+    def _warm_up_fits(self) -> Self:
+        if not self.warmup_epochs or not self.retrain_epochs:
+            return self
+        if self.warmup_epochs >= self.retrain_epochs:
+            raise ValueError(
+                f"takes warmup_epochs below retrain_epochs, {self.retrain_epochs}, "
+                f"not {self.warmup_epochs}"
+            )
+        if self.warmup_lr > self.retrain_lr:
+            most, given = format_number(self.retrain_lr), format_number(self.warmup_lr)
+            raise ValueError(f"takes warmup_lr up to retrain_lr, {most}, not {given}")
+        return self
 
     @property
     def ratio(self) -> float:
@@ -202,7 +270,9 @@ def entries() -> tuple[Entry, ...]:
             formula="min of CE(f(x̃), y) + Σ ρ/2 ‖W - Z + U‖², Z ← P(W + U), U ← U + W - Z, P the "
             "projection onto the pattern, x̃ PGD examples; then W ← P(W), trained on",
             params=RapAdmmParams,
-            limits="Needs a dataset with training images; linear layers stay. The epoch kept is "
+            limits="Needs a dataset with training images; linear layers stay, and so does what "
+            "steps before have set to zero (masked_progressive of the published code, which may "
+            "also fill it again). The epoch kept is "
             "the most robust one on held-out training images (the published code takes the "
             "lowest mean of natural and adversarial loss on test images). Masks save storage, "
             "not time: dense kernels multiply the zeros too.",

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from engine.evaluation.model_call import ask
-from engine.training.objectives import InnerSearch, Objective
+from engine.training.objectives import InnerSearch, Objective, PgdAt
 
 
 @dataclass(frozen=True)
@@ -40,11 +38,15 @@ class Admm(Objective):
 
     At the first batch of an epoch that is due, behind the forward pass and before the penalty:
     in the first epoch Z = P(W) and U = 0; later rho grows, Z = P(W + U) and U = U + W - Z.
+
+    Args:
+        adversarial: the first term.
+        penalty: the second.
     """
 
-    def __init__(self, threat: InnerSearch, penalty: Penalty) -> None:
-        self.threat: InnerSearch = threat
-        self._penalty = penalty
+    def __init__(self, adversarial: PgdAt, penalty: Penalty) -> None:
+        self.threat: InnerSearch = adversarial.threat
+        self._adversarial, self._penalty = adversarial, penalty
         self.rho = penalty.rho
         self.updates = 0
         self.targets: dict[str, torch.Tensor] = {}
@@ -63,8 +65,7 @@ class Admm(Objective):
         generator: torch.Generator,
     ) -> torch.Tensor:
         """See ``Objective.loss``."""
-        x = self.threat.pgd(model, images, labels, generator)
-        adversarial = F.cross_entropy(ask(model, x), labels)
+        adversarial = self._adversarial.loss(model, images, labels, generator)
         if self._due:
             self._update(model)
             self._due = False

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from engine.catalog.compressions.trained_pruning import HydraParams
+from engine.catalog.training import StandardParams, TradesParams
 from engine.compression.context import Context
 from engine.compression.layers import (
     Layer,
@@ -19,6 +20,7 @@ from engine.compression.layers import (
 )
 from engine.compression.parts.score_mask import ScoreMask, allowed_weights, kept_weights
 from engine.compression.retrain import retrain
+from engine.training.objectives import Objective, Trades, objective_of, threat_of
 from engine.training.optimisation import Course
 
 
@@ -52,7 +54,8 @@ def hydra(model: nn.Module, params: HydraParams, context: Context) -> nn.Module:
             params.training, epochs=params.finetune_epochs, lr=params.finetune_lr, nesterov=False
         )
         course = cosine(params.finetune_epochs)
-        retrain(model, recipe, context, "hydra", stage="fine-tune", course=course)
+        aim = _objective(recipe, params)
+        retrain(model, recipe, context, "hydra", stage="fine-tune", objective=aim, course=course)
     return model
 
 
@@ -70,10 +73,18 @@ def _learn_scores(model: nn.Module, params: HydraParams, context: Context) -> No
     )
     course = cosine(params.prune_epochs)
     try:
-        retrain(model, recipe, context, "hydra", stage="prune", course=course)
+        aim = _objective(recipe, params)
+        retrain(model, recipe, context, "hydra", stage="prune", objective=aim, course=course)
     finally:
         for parameter, needed in wanted:
             parameter.requires_grad_(needed)
+
+
+def _objective(recipe: StandardParams, params: HydraParams) -> Objective:
+    """What a training minimises, with the passes of the published code if these are asked for."""
+    if isinstance(recipe, TradesParams) and params.passes == "as coded":
+        return Trades(threat_of(recipe), recipe.beta, further_passes=True)
+    return objective_of(recipe)
 
 
 def first_scores(layer: Layer, kind: str, generator: torch.Generator) -> torch.Tensor:

@@ -16,6 +16,7 @@ from engine.compression.retrain import retrain
 from engine.errors import SpecError, TrainingError
 from engine.training.objectives import PgdAt, threat_of
 from engine.training.optimisation import Course
+from engine.training.softening import Softening
 
 
 def rap_admm(model: nn.Module, params: RapAdmmParams, context: Context) -> nn.Module:
@@ -33,7 +34,11 @@ def rap_admm(model: nn.Module, params: RapAdmmParams, context: Context) -> nn.Mo
     """
     names = _names(model, params)
     recipe = params.recipe("pgd-at", epochs=params.admm_epochs, lr=params.admm_lr, nesterov=False)
-    threat = threat_of(recipe)  # type: ignore[arg-type]
+    adversarial = PgdAt(
+        threat_of(recipe),  # type: ignore[arg-type]
+        Softening(params.mixup, params.label_smoothing),
+        clean_pass=params.passes == "as coded",
+    )
     penalty = Penalty(
         layers=names,
         project=partial(project, pattern=params.pattern, ratio=params.ratio),
@@ -48,7 +53,7 @@ def rap_admm(model: nn.Module, params: RapAdmmParams, context: Context) -> nn.Mo
         context,
         "rap-admm",
         stage="admm",
-        objective=Admm(threat, penalty),
+        objective=Admm(adversarial, penalty),
         course=periodic(params.admm_interval),
         first_candidate=params.admm_epochs,
     )
@@ -57,14 +62,15 @@ def rap_admm(model: nn.Module, params: RapAdmmParams, context: Context) -> nn.Mo
         recipe = params.recipe(
             "pgd-at", epochs=params.retrain_epochs, lr=params.retrain_lr, nesterov=False
         )
-        course = two_drops(params.retrain_epochs)
+        start = params.warmup_lr / params.retrain_lr
+        course = warmed_up(two_drops(params.retrain_epochs), params.warmup_epochs, start)
         retrain(
             model,
             recipe,
             context,
             "rap-admm",
             stage="retrain",
-            objective=PgdAt(threat),
+            objective=adversarial,
             course=course,
         )
     return model
@@ -109,5 +115,24 @@ def two_drops(epochs: int) -> Course:
 
     def factor(behind: float) -> float:
         return 1.0 if behind < 0.4 * epochs else 0.1 if behind < 0.75 * epochs else 0.01
+
+    return factor
+
+
+def warmed_up(course: Course, epochs: int, start: float) -> Course:
+    """A course behind a linear rise to its first value (Goyal 2017, arXiv 1706.02677).
+
+    Args:
+        course: begins when the rise is over.
+        epochs: of the rise; with 0 there is none.
+        start: factor of the learning rate at the first step.
+    """
+    if not epochs:
+        return course
+
+    def factor(behind: float) -> float:
+        if behind >= epochs:
+            return course(behind - epochs)
+        return start + (1 - start) * behind / epochs
 
     return factor

@@ -21,7 +21,8 @@ from engine.compression.parts.score_mask import ScoreMask, allowed_weights, chos
 from engine.errors import SpecError
 from engine.events import Epoch
 from engine.specs.choices import make_step
-from engine.training import Watch
+from engine.training import Watch, hold_out
+from engine.training.examples import batches_in
 from engine.training.objectives import trades_loss
 from tests.helpers.studies import small_study
 from tests.helpers.trained_steps import (
@@ -286,6 +287,19 @@ def test_parameters_reach_both_trainings() -> None:
     assert (recipe.beta, recipe.eps, recipe.momentum) == (3, 0.1, 0.8)
     assert (recipe.epochs, recipe.lr, recipe.weight_decay, recipe.nesterov) == (7, 0.5, 1e-4, False)
     assert type(params.recipe("pgd-at", epochs=1)) is PgdAtParams
+
+
+@pytest.mark.parametrize(("passes", "counted"), [("as published", 2), ("as coded", 4)])
+def test_passes_of_the_published_code_in_both_trainings(
+    base: nn.Module, digits: data.ImageSet, passes: str, counted: int
+) -> None:
+    """BatchNorm counts the passes in train mode: so many for each batch of two epochs."""
+    (norm, *_) = [m for m in base.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = int(norm.num_batches_tracked)
+    live = apply(base, {**QUICK, "passes": passes}, training=digits).live
+    (norm, *_) = [m for m in live.modules() if isinstance(m, nn.BatchNorm2d)]
+    steps = 2 * batches_in(len(hold_out(digits)[0].labels), QUICK["batch_size"])
+    assert int(norm.num_batches_tracked) - before == counted * steps
 
 
 def test_interrupted_in_either_stage_it_ends_the_same(

@@ -16,15 +16,18 @@ from torch.nn import functional as F
 
 from engine import catalog, data, models
 from engine.compression.layers import on_weight, weight_layers
+from engine.compression.methods import rap_admm
 from engine.compression.methods.admm import Admm, Penalty
 from engine.compression.methods.patterns import Pattern, pattern_mask, project
-from engine.compression.methods.rap_admm import periodic, two_drops
+from engine.compression.methods.rap_admm import periodic, two_drops, warmed_up
 from engine.compression.parts.mask import Mask
 from engine.errors import SpecError, TrainingError
 from engine.events import Epoch
 from engine.specs.choices import make_step
-from engine.training import Watch
-from engine.training.objectives import InnerSearch
+from engine.training import Watch, hold_out
+from engine.training.examples import batches_in
+from engine.training.objectives import InnerSearch, PgdAt
+from engine.training.softening import Softening
 from tests.helpers.studies import small_study
 from tests.helpers.trained_steps import (
     Table,
@@ -150,7 +153,7 @@ def objective(**changes: Any) -> Admm:
         project=partial(project, pattern="irregular", ratio=0.5),
         **{"interval": 2, "rho": 0.25, **changes},
     )
-    return Admm(InnerSearch(eps=0.1, steps=2), penalty)
+    return Admm(PgdAt(InnerSearch(eps=0.1, steps=2)), penalty)
 
 
 @pytest.mark.parametrize("detached", [True, False])
@@ -245,6 +248,40 @@ def test_published_courses_of_the_learning_rate() -> None:
     ]
 
 
+def test_a_warm_up_rises_evenly_and_delays_what_follows() -> None:
+    course = warmed_up(two_drops(10), 2, 0.1)
+    assert [course(behind) for behind in (0, 0.5, 1, 1.5)] == pytest.approx(
+        [0.1, 0.325, 0.55, 0.775]
+    )
+    assert [course(behind) for behind in (2, 5.9, 6, 9.4, 9.5)] == [1, 1, 0.1, 0.1, 0.01]
+    plain = two_drops(10)
+    assert warmed_up(plain, 0, 0.1) is plain
+
+
+def test_a_warm_up_is_of_the_retraining_alone(base: nn.Module, digits: data.ImageSet) -> None:
+    seen: list[Epoch] = []
+    table = {**QUICK, "admm_epochs": 1, "retrain_epochs": 3, "warmup_epochs": 2}
+    apply(base, {**table, "warmup_lr": 2e-3}, training=digits, watch=Watch(seen.append))
+    count = batches_in(len(hold_out(digits)[0].labels), QUICK["batch_size"])
+    behind = [(count - 1) / count, 1 + (count - 1) / count]  # at the last step of an epoch
+    rates = [0.002 + 0.008 * epochs / 2 for epochs in behind]
+    assert [epoch.learning_rate for epoch in seen] == pytest.approx([0.01, *rates, 0.01])
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"warmup_epochs": 50}, "takes warmup_epochs below retrain_epochs, 50, not 50"),
+        ({"warmup_epochs": 5, "warmup_lr": 0.1}, "takes warmup_lr up to retrain_lr, 0.01, not 0.1"),
+    ],
+)
+def test_a_warm_up_that_does_not_fit_is_refused(table: Table, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        make_step({"name": "rap-admm", **table})
+    assert make_step({"name": "rap-admm", **table, "retrain_epochs": 0})
+    assert make_step({"name": "rap-admm", "warmup_lr": 0.1})
+
+
 # --- the method ---
 
 
@@ -330,10 +367,39 @@ def test_zeros_of_an_earlier_mask_stay(base: nn.Module, digits: data.ImageSet) -
         assert after.weight.any()
 
 
+@pytest.mark.parametrize(
+    "option", [{"mixup": 0.2}, {"label_smoothing": 0.1}, {"passes": "as coded"}]
+)
+def test_options_reach_both_trainings(
+    base: nn.Module, digits: data.ImageSet, option: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Noted] = []
+
+    class Noted(PgdAt):
+        def __init__(self, *given: Any, **more: Any) -> None:
+            super().__init__(*given, **more)
+            self.batches = 0
+            made.append(self)
+
+        def loss(self, *given: Any) -> torch.Tensor:
+            self.batches += 1
+            return super().loss(*given)
+
+    monkeypatch.setattr(rap_admm, "PgdAt", Noted)
+    apply(base, {**QUICK, "admm_epochs": 1, **option}, training=digits)
+    (adversarial,) = made
+    steps = batches_in(len(hold_out(digits)[0].labels), QUICK["batch_size"])
+    assert adversarial.batches == 2 * steps
+    wanted = Softening(option.get("mixup", 0), option.get("label_smoothing", 0))
+    assert adversarial._softening == wanted
+    assert adversarial._clean_pass == ("passes" in option)
+
+
 def test_interrupted_anywhere_it_ends_the_same(
     base: nn.Module, digits: data.ImageSet, tmp_path: Path
 ) -> None:
     table = {**QUICK, "admm_epochs": 3, "retrain_epochs": 2, "dual_gradient": "as coded"}
+    table |= {"mixup": 1, "label_smoothing": 0.1, "passes": "as coded", "warmup_epochs": 1}
     assert_ends_the_same(base, table, digits, tmp_path, (1, 2, 3, 4))
 
 

@@ -18,7 +18,7 @@ from engine.catalog.training import (
     TradesParams,
 )
 from engine.training.adversary import pgd_examples, trades_examples
-from engine.training.objectives import InnerSearch, Objective, objective_of, trades_loss
+from engine.training.objectives import InnerSearch, Objective, Trades, objective_of, trades_loss
 from engine.training.optimisation import optimiser, schedule
 
 EPS, STEPS, BETA = 0.1, 3, 6.0
@@ -137,6 +137,24 @@ def test_only_forwards_of_the_loss_reach_batch_norm(name: str) -> None:
     assert bool(searched) == (name != "standard")
     assert model.training
     assert model.weight.requires_grad
+
+
+def test_the_passes_of_hydras_code_move_batch_norm_alone() -> None:
+    """Logging, the loss (clean, adversarial), and the target of the divergence once more."""
+    seen, gradients = [], []
+    for further in (False, True):
+        model = Watched().train()
+        search = InnerSearch(EPS, STEPS)
+        loss = Trades(search, BETA, further_passes=further).loss(model, IMAGES, LABELS, generator())
+        gradients.append(torch.autograd.grad(loss, model.weight)[0])
+        seen.append("".join(_kind(training, x) for training, x in model.seen))
+    searched = "s" * (STEPS + 1)  # the prediction of the clean images, and the steps
+    assert seen == [f"{searched}ca", f"c{searched}cac"]
+    assert torch.equal(*gradients)
+
+
+def _kind(training: bool, x: torch.Tensor) -> str:
+    return "s" if not training else "c" if torch.equal(x, IMAGES) else "a"
 
 
 def ascend_by_hand(

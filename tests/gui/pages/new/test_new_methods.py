@@ -395,6 +395,17 @@ def test_times_of_trainings_stored_before_still_count() -> None:
     assert training_seconds(asked, Paces((), [row])) == [pytest.approx(15.0)]
 
 
+def test_times_of_steps_stored_before_an_option_came_are_those_of_its_default() -> None:
+    step = make_step({"name": "rap-admm", "admm_epochs": 3, "retrain_epochs": 0})
+    params = {name: value for name, value in step.params.items() if name != "passes"}
+    row = {"dataset": "digits", "model": "digits-resnet", "name": "rap-admm"}
+    row |= {"params": params, "epochs": 2, "seconds": 6.0}
+    asked = {"name": "rap-admm", "admm_epochs": 3, "retrain_epochs": 0}
+    for more, seconds in (({}, pytest.approx(9.0)), ({"passes": "as coded"}, None)):
+        found = training_seconds(study(compression=[asked | more]), Paces((), [row]))
+        assert found == [seconds]
+
+
 def test_the_steps_of_qat_are_its_own_and_no_recipe(qtbot: QtBot, context: PageContext) -> None:
     steps = MethodColumn("2  Compressions", "compressions")
     steps.put([])
