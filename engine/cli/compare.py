@@ -66,9 +66,9 @@ def _pairs(
     ended = [row for row in known if row["status"] == "finished"]
     if baseline is None:
         return every_pair(measured) if pairs else beside(measured, None, ended)
-    for row in ended:
-        if row["run_id"] == baseline:
-            return beside(measured, identity.variant_key(row), ended)
+    key = next((identity.variant_key(row) for row in ended if row["run_id"] == baseline), None)
+    if key is not None:
+        return beside(measured, lambda row: identity.variant_key(row) == key, ended)
     raise StoreError(
         f"There is no finished run {baseline} to stand beside.",
         "See the numbers with: crumple results.",

@@ -26,6 +26,8 @@ Samples = Callable[[int], Sequence[SampleRow]]
 """The verdicts of a run by its id (``Store.samples``)."""
 Pair = tuple[ResultRow, ResultRow]
 """A run and the one it stands beside."""
+Chosen = Callable[[ResultRow], bool]
+"""Whether a run is one of the variant that others stand beside."""
 
 MOST_PAIRS = 50_000
 """More are no table for anybody, and would take minutes."""
@@ -53,23 +55,19 @@ class Difference:
 
 
 def references(
-    known: Iterable[ResultRow], rows: Iterable[ResultRow], baseline: identity.Key | None = None
+    known: Iterable[ResultRow], rows: Iterable[ResultRow], chosen: Chosen | None = None
 ) -> dict[int, ResultRow]:
     """By run id what each run stands beside; those that are of the baseline have nothing.
 
     Args:
         known: among which the runs of the baseline are, with their specs.
         rows: to be compared; of any study, for studies share runs.
-        baseline: ``identity.variant_key`` of the variant; None for the uncompressed model of each.
+        chosen: whether a run is of the baseline; None for the uncompressed model of each.
     """
-
-    def is_baseline(row: ResultRow) -> bool:
-        if baseline is None:
-            return row["compression"] == BASE
-        return identity.variant_key(row) == baseline
+    is_baseline = chosen or (lambda row: row["compression"] == BASE)
 
     def place(row: ResultRow) -> tuple[str, ...]:
-        return (*_conditions(row), *(() if baseline is not None else (row["model"],)))
+        return (*_conditions(row), "" if chosen else row["model"])
 
     base_of = {place(row): row for row in known if is_baseline(row)}
     found: dict[int, ResultRow] = {}
@@ -87,11 +85,11 @@ def _conditions(row: ResultRow) -> tuple[str, str]:
 
 def beside(
     rows: Sequence[ResultRow],
-    baseline: identity.Key | None = None,
+    chosen: Chosen | None = None,
     known: Sequence[ResultRow] | None = None,
 ) -> list[Pair]:
     """Each run with the one it stands beside, as ``references``; ``known`` is ``rows`` if None."""
-    found = references(rows if known is None else known, rows, baseline)
+    found = references(rows if known is None else known, rows, chosen)
     return [(row, found[row["run_id"]]) for row in rows if row["run_id"] in found]
 
 

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.report.identity import attack_key, context_key
+from engine.report.differences import references
 from engine.report.naming import BASE, titled
 from engine.store import ResultRow, Store
 from engine.store.run_table import RunTable
 from engine.store.text_column import Places
 
 References = Mapping[int, ResultRow]
-"""By run id the uncompressed run that it is compared with."""
+"""By run id the run that it is compared with."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A variant that all others are compared with, as rows name it."""
+
+    model: str
+    compression: str
+
+    @classmethod
+    def of(cls, row: ResultRow) -> Baseline:
+        """The variant of a run."""
+        return cls(row["model"], row["compression"])
+
+    def has(self, row: ResultRow) -> bool:
+        """Whether a run is of this variant."""
+        return row["compression"] == self.compression and row["model"] == self.model
 
 
 @dataclass(frozen=True)
@@ -33,13 +50,17 @@ class Selection:
         places = places[_finished(table)[places]]
         return places[np.isin(table.ids[places], self.only)] if self.only else places
 
-    def bases(self, table: RunTable, places: Places) -> Places:
-        """Where uncompressed runs stand that these may be compared with."""
+    def bases(self, table: RunTable, places: Places, baseline: Baseline | None = None) -> Places:
+        """Where runs stand that these may be compared with: uncompressed, or of the baseline."""
         every = Selection(self.study).places(table)
-        alike = table.where(("compression",), lambda row: row["compression"] == BASE)[every]
-        for name in ("model", "attack"):
-            alike &= table.alike(name, places)[every]
-        return every[alike]
+        compression = BASE if baseline is None else baseline.compression
+        alike = table.where(("compression",), lambda row: row["compression"] == compression)[every]
+        alike &= table.alike("attack", places)[every]
+        if baseline is None:
+            return every[alike & table.alike("model", places)[every]]
+        return every[
+            alike & table.where(("model",), lambda row: row["model"] == baseline.model)[every]
+        ]
 
 
 def _finished(table: RunTable) -> npt.NDArray[np.bool_]:
@@ -54,12 +75,18 @@ class ComparedRuns:
         rows: of its finished runs, with their specs and the titles of their models.
         references: what each is compared with.
         known: all that was read: the rows, and more that they are compared with.
+        baseline: what all are compared with; None for the uncompressed model of each.
     """
 
     selection: Selection
     rows: Sequence[ResultRow]
     references: References
     known: Sequence[ResultRow]
+    baseline: Baseline | None = None
+
+    def variants(self) -> list[Baseline]:
+        """What may be chosen as a baseline, in order of first appearance."""
+        return list(dict.fromkeys(map(Baseline.of, self.rows)))
 
 
 def reader(
@@ -68,6 +95,7 @@ def reader(
     places: Places,
     words: Mapping[str, str],
     before: ComparedRuns | None = None,
+    baseline: Baseline | None = None,
 ) -> Callable[[Store], ComparedRuns]:
     """What reads runs of a selection, on the thread that a store is given to.
 
@@ -77,8 +105,9 @@ def reader(
         places: where those of it stand that are wanted.
         words: the titles of models by id.
         before: what was read last, given back itself where nothing is different.
+        baseline: what they are compared with; None for the uncompressed model of each.
     """
-    bases = selection.bases(table, places)
+    bases = selection.bases(table, places, baseline)
     more = bases[~np.isin(bases, places)]
     take, take_more = table.take(places), table.take(more)
 
@@ -87,9 +116,10 @@ def reader(
         known = {row["run_id"]: row for row in before.known} if before is not None else {}
         rows = _with_specs(store, told, known)
         mine = rows[: len(places)]
-        if before is not None and _same(mine, before.rows) and _same(rows, before.known):
+        if before is not None and _unchanged(before, mine, rows, baseline):
             return before
-        return ComparedRuns(selection, mine, references(rows, mine), rows)
+        beside = references(rows, mine, baseline.has if baseline else None)
+        return ComparedRuns(selection, mine, beside, rows, baseline)
 
     return read
 
@@ -104,6 +134,16 @@ def _with_specs(
     return [old if (old := known.get(row["run_id"])) == row else row for row in told]
 
 
+def _unchanged(
+    before: ComparedRuns,
+    mine: Sequence[ResultRow],
+    rows: Sequence[ResultRow],
+    baseline: Baseline | None,
+) -> bool:
+    same_baseline = before.baseline == baseline
+    return same_baseline and _same(mine, before.rows) and _same(rows, before.known)
+
+
 def _same(rows: Sequence[ResultRow], before: Sequence[ResultRow]) -> bool:
     return len(rows) == len(before) and all(map(operator.is_, rows, before))
 
@@ -111,19 +151,3 @@ def _same(rows: Sequence[ResultRow], before: Sequence[ResultRow]) -> bool:
 def _of_study(rows: Sequence[ResultRow], study: str | None) -> Sequence[ResultRow]:
     """A run that studies share bears the name of the one that is looked at."""
     return rows if study is None else [cast(ResultRow, {**row, "study": study}) for row in rows]
-
-
-def references(known: Iterable[ResultRow], rows: Iterable[ResultRow]) -> dict[int, ResultRow]:
-    """The uncompressed run to compare each run with; none is left out of those that have one."""
-    base_of = {_pairing(row): row for row in known if row["compression"] == BASE}
-    found: dict[int, ResultRow] = {}
-    for row in rows if base_of else ():
-        base = None if row["compression"] == BASE else base_of.get(_pairing(row))
-        if base is not None:
-            found[row["run_id"]] = base
-    return found
-
-
-def _pairing(row: ResultRow) -> tuple[str, str, str]:
-    images = context_key(cast(ResultRow, {**row, "study": None}))  # studies may share a run
-    return images, row["model"], attack_key(row)

@@ -1,13 +1,14 @@
-"""Paired differences to the uncompressed model, as a table model."""
+"""Paired differences to a baseline, as a table model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
+from engine.report.differences import in_points, p_text
 from engine.report.naming import shortened
 from engine.report.tables import with_interval
 from engine.statistics.intervals import PairedDifference
@@ -25,22 +26,33 @@ COLUMNS = (
     ("Robust % [95 %]", "Share of all images that hold, with its Wilson interval."),
     (
         "Difference [95 %]",
-        "Robust accuracy minus that of the uncompressed model on the same images, in points, "
-        "with its score interval (Tango).",
+        "Robust accuracy minus that of the baseline on the same images, in points, with its score "
+        "interval (Tango).",
     ),
     ("McNemar p", "Exact two-sided test of no difference between the two runs."),
-    ("Only here", "Images broken in this run and not in the uncompressed model."),
-    ("Only in none", "Images broken in the uncompressed model and not in this run."),
+    (
+        "p (Holm)",
+        "The same for all rows together: below 0.05 none of them is told apart by accident. "
+        "Narrow the rows to the comparisons that you mean.",
+    ),
+    ("Only here", "Images broken in this run and not in that of the baseline."),
+    ("Only there", "Images broken in the run of the baseline and not in this one."),
+    ("Beside", "Number of the run of the baseline."),
 )
 _MODEL, _COMPRESSION = 1, 2
 _NUMBERS_FROM = 4
+_HOLM = [name for name, _ in COLUMNS].index("p (Holm)")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A run and how it differs from its baseline; ``reason`` says why there is no difference."""
+    """A run and how it differs from its baseline; ``reason`` says why there is no difference.
+
+    ``beside`` is the run of the baseline, where there is a difference.
+    """
 
     row: ResultRow
+    beside: ResultRow | None = None
     difference: PairedDifference | None = None
     reason: str = ""
 
@@ -49,29 +61,18 @@ class Comparison:
         row = self.row
         names = (str(row["run_id"]), model_title(row["model"]), row["compression"], row["attack"])
         difference = self.difference
-        if difference is None:
-            return (*names, with_interval(row), self.reason, "", "", "")
+        if difference is None or self.beside is None:
+            return (*names, with_interval(row), self.reason, "", "", "", "", "")
         return (
             *names,
             with_interval(row),
-            difference_text(difference),
+            in_points(difference),
             p_text(difference.p_value),
+            "",
             str(difference.only_a),
             str(difference.only_b),
+            str(self.beside["run_id"]),
         )
-
-
-def difference_text(difference: PairedDifference) -> str:
-    """``-3.1 [-5.9, -0.3]`` in points."""
-    middle, low, high = (
-        100 * value for value in (difference.difference, difference.low, difference.high)
-    )
-    return f"{middle:+.1f} [{low:+.1f}, {high:+.1f}]"
-
-
-def p_text(p_value: float) -> str:
-    """``0.012``, or ``< 0.001``."""
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 class DifferenceModel(QAbstractTableModel):
@@ -81,11 +82,15 @@ class DifferenceModel(QAbstractTableModel):
         super().__init__(parent)
         self.comparisons: list[Comparison] = []
         self._short: dict[str, str] = {}
+        self.adjusted: Mapping[int, float] = {}
 
-    def set_comparisons(self, comparisons: Sequence[Comparison]) -> None:
-        """Show these."""
+    def set_comparisons(
+        self, comparisons: Sequence[Comparison], adjusted: Mapping[int, float] | None = None
+    ) -> None:
+        """Show these, with their p-values after Holm by line, as far as these are known."""
         self.beginResetModel()
         self.comparisons = list(comparisons)
+        self.adjusted = adjusted or {}
         self._short = shortened([comparison.row for comparison in comparisons])
         self.endResetModel()
 
@@ -93,6 +98,13 @@ class DifferenceModel(QAbstractTableModel):
         """Fill in one row."""
         self.comparisons[line] = comparison
         self.dataChanged.emit(self.index(line, 0), self.index(line, len(COLUMNS) - 1))
+
+    def adjust(self, adjusted: Mapping[int, float]) -> None:
+        """Show p-values after Holm, by line."""
+        if adjusted != self.adjusted and self.comparisons:
+            self.adjusted = adjusted
+            last = self.index(len(self.comparisons) - 1, _HOLM)
+            self.dataChanged.emit(self.index(0, _HOLM), last)
 
     def rowCount(self, parent: Index = _NOWHERE) -> int:
         return 0 if parent.isValid() else len(self.comparisons)
@@ -113,6 +125,9 @@ class DifferenceModel(QAbstractTableModel):
 
     def data(self, index: Index, role: int = _ROLE.DisplayRole) -> Any:
         if role in (_ROLE.DisplayRole, _ROLE.ToolTipRole):
+            if index.column() == _HOLM:
+                line = index.row()
+                return p_text(self.adjusted[line]) if line in self.adjusted else ""
             text = self.comparisons[index.row()].texts()[index.column()]
             if index.column() == _MODEL and role == _ROLE.ToolTipRole:
                 return f"{text}\n{self.comparisons[index.row()].row['model']}"

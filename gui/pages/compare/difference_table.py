@@ -12,16 +12,17 @@ from PySide6.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, Qt,
 from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
 
 from engine.errors import CrumpleError
+from engine.report.differences import Difference
 from engine.report.naming import BASE
-from engine.statistics.intervals import PairedDifference, paired_difference
+from engine.statistics.intervals import PairedDifference, holm, paired_difference
 from engine.store import ResultRow, Store
 from gui.bridge.results_thread import ResultsThread
-from gui.pages.compare.compared_runs import References
+from gui.pages.compare.compared_runs import Baseline, References
 from gui.pages.compare.difference_model import Comparison, DifferenceModel
 from gui.widgets.tables import set_up_table
 
 _FLAGS = QItemSelectionModel.SelectionFlag
-_WIDTHS = (48, 160, 196, 132, 144, 160, 96, 88, 112)
+_WIDTHS = (48, 160, 180, 120, 144, 160, 100, 84, 88, 96, 72)
 
 _MARGINS = 20
 _WAITS = "..."
@@ -65,15 +66,17 @@ class DifferenceReader:
 
 
 class DifferenceTable(QTableView):
-    """Runs against the uncompressed model of the same study, model and attack.
+    """Runs against the baseline on the same images under the same attack.
 
     Signals:
         chosen: the run ids of the selected rows.
         refused: a ``CrumpleError``: some images cannot be read.
+        adjusted: all differences are there, and their p-values after Holm.
     """
 
     chosen = Signal(list)
     refused = Signal(object)
+    adjusted = Signal()
 
     def __init__(self, results: ResultsThread, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -83,9 +86,12 @@ class DifferenceTable(QTableView):
         self._waiting: list[tuple[int, ResultRow]] = []
         self._rows: list[ResultRow] = []
         self._bases: list[int | None] = []
+        self._baseline: Baseline | None = None
+        self._p_values: Mapping[int, float] = {}
+        self._holm: Mapping[int, float] = {}
         self.model_ = DifferenceModel(self)
         self.setModel(self.model_)
-        set_up_table(self, "Differences to the uncompressed model", 26)
+        set_up_table(self, "Differences to the baseline", 26)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setTabKeyNavigation(False)
@@ -93,11 +99,14 @@ class DifferenceTable(QTableView):
             self.setColumnWidth(column, width)
         self.selectionModel().selectionChanged.connect(self._on_selection)
 
-    def show_rows(self, rows: Sequence[ResultRow], references: References) -> None:
+    def show_rows(
+        self, rows: Sequence[ResultRow], references: References, baseline: Baseline | None = None
+    ) -> None:
         """Show these runs; differences that are not known yet come in the background.
 
         Where they are the runs of before, only the lines of those that changed are touched.
         """
+        self._baseline = baseline
         known_bases = {run_id: base["run_id"] for run_id, base in references.items()}
         bases = [known_bases.get(row["run_id"]) for row in rows]
         changed = self._changed(rows, bases)
@@ -105,7 +114,8 @@ class DifferenceTable(QTableView):
         if changed is None:
             before = self.selected()
             known = [self._known(row, references.get(row["run_id"])) for row in rows]
-            self.model_.set_comparisons(known)
+            whole = all(one.reason != _WAITS for one in known)
+            self.model_.set_comparisons(known, self._corrected(known) if whole else {})
             self._fit_numbers(max((row["run_id"] for row in rows), default=0))
             self.choose(before)
         for line in changed or ():
@@ -139,9 +149,12 @@ class DifferenceTable(QTableView):
         """Whether every difference is there."""
         return not self._waiting
 
+    def _is_baseline(self, row: ResultRow) -> bool:
+        return self._baseline.has(row) if self._baseline else row["compression"] == BASE
+
     def _known(self, row: ResultRow, reference: ResultRow | None) -> Comparison:
         if reference is None:
-            baseline = row["compression"] == BASE
+            baseline = self._is_baseline(row)
             return Comparison(row, reason="baseline" if baseline else "no baseline")
         if row["robust_accuracy"] is None:
             return Comparison(row, reason="–")  # distances: no share of images to compare
@@ -149,7 +162,7 @@ class DifferenceTable(QTableView):
         if pair not in self._found:
             return Comparison(row, reason=_WAITS)
         difference = self._found[pair]
-        return Comparison(row, difference, "" if difference else "other images")
+        return Comparison(row, reference, difference, "" if difference else "other images")
 
     def _ask(self) -> None:
         """Have the next few differences computed, so that others have their turn between."""
@@ -161,6 +174,34 @@ class DifferenceTable(QTableView):
             self._results.ask(
                 self, "differences", lambda store: reader.of(store, pairs), self._take, self._refuse
             )
+        else:
+            self._adjust()
+
+    def _adjust(self) -> None:
+        """Correct for all differences that are shown, once they are there."""
+        self.model_.adjust(self._corrected(self.model_.comparisons))
+        self.adjusted.emit()
+
+    def _corrected(self, comparisons: Sequence[Comparison]) -> Mapping[int, float]:
+        """By line the p-values after Holm; counted anew only where a difference is another."""
+        p_values = {
+            line: one.difference.p_value
+            for line, one in enumerate(comparisons)
+            if one.difference is not None
+        }
+        if p_values != self._p_values:
+            self._p_values = p_values
+            self._holm = dict(zip(p_values, holm([*p_values.values()]), strict=True))
+        return self._holm
+
+    def differences(self) -> list[Difference]:
+        """What is shown, as exports take it; those that are there."""
+        return [
+            Difference(one.row, one.beside, one.difference, self.model_.adjusted[line])
+            for line, one in enumerate(self.model_.comparisons)
+            if one.difference is not None and one.beside is not None
+            if line in self.model_.adjusted
+        ]
 
     def _refuse(self, error: CrumpleError) -> None:
         """What cannot be read says so where the difference would stand."""
@@ -169,6 +210,7 @@ class DifferenceTable(QTableView):
                 line, Comparison(self.model_.comparisons[line].row, reason="unread")
             )
         self._waiting = []
+        self._adjust()
         self.refused.emit(error)
 
     def _take(self, found: Mapping[Pair, PairedDifference | None]) -> None:

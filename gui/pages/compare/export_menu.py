@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QMenu, QWidget
 
+from engine.report.differences import Difference, differences_text
 from gui.base import file_dialogs
 from gui.bridge.engine_process import FileProcess
 from gui.bridge.picture_process import chart_arguments, report_arguments
@@ -25,6 +26,7 @@ class ExportMenu(QMenu):
         database: where its runs are.
         view: gives the chart in sight.
         study: gives the study that is chosen, None for all.
+        differences: gives the paired differences that are shown.
 
     Signals:
         notify: a ``Message`` of what was written, or why it was not.
@@ -37,10 +39,12 @@ class ExportMenu(QMenu):
         database: Path,
         view: Callable[[], ChartView],
         study: Callable[[], str | None],
+        differences: Callable[[], Sequence[Difference]],
         parent: QWidget,
     ) -> None:
         super().__init__(parent)
         self._database, self._view, self._study = database, view, study
+        self._differences = differences
         self.aboutToShow.connect(self._fill)
 
     def _fill(self) -> None:
@@ -53,6 +57,8 @@ class ExportMenu(QMenu):
             action = partial(self.write_here, suffix)
             self.addAction(f"Picture as {suffix[1:].upper()}...", action)
         self.addAction("Data as CSV...", partial(self.write_here, ".csv"))
+        tested = self.addAction("Differences as CSV...", self.write_differences)
+        tested.setEnabled(bool(self._differences()))
         self.addSection("The whole study")
         report = self.addAction("Report as ZIP...", self.write_report)
         report.setEnabled(self._study() is not None)
@@ -107,11 +113,20 @@ class ExportMenu(QMenu):
         )
         if path is None:
             return
+        self._write(path, view.write_csv if suffix == ".csv" else view.save)
+
+    def write_differences(self) -> None:
+        """Write the paired differences below the chart."""
+        path = file_dialogs.ask_save(
+            self.parentWidget(), "Export the differences", "CSV (*.csv)", "crumple-differences.csv"
+        )
+        if path is not None:
+            text = differences_text(self._differences(), "csv")
+            self._write(path, lambda path: path.write_text(text, "utf-8", newline=""))
+
+    def _write(self, path: Path, write: Callable[[Path], object]) -> None:
         try:
-            if suffix == ".csv":
-                view.write_csv(path)
-            else:
-                view.save(path)
+            write(path)
         except OSError as error:
             self._refused(f"{path} cannot be written: {error.strerror}.")
         else:

@@ -28,8 +28,8 @@ from gui.base.words import run_count
 from gui.bridge.store_version import Version, store_version
 from gui.pages.base import Page
 from gui.pages.compare.chart_view import ChartView
-from gui.pages.compare.compared_runs import ComparedRuns, Selection, reader
-from gui.pages.compare.difference_table import DifferenceTable
+from gui.pages.compare.compared_runs import Baseline, ComparedRuns, Selection, reader
+from gui.pages.compare.difference_panel import DifferencePanel
 from gui.pages.compare.export_menu import ExportMenu
 from gui.pages.compare.security_view import SecurityView
 from gui.pages.compare.tradeoff_view import TradeoffView
@@ -61,6 +61,7 @@ class _Asked:
     filter: RunFilter
     version: tuple[Version | None, int]
     words: dict[str, str]
+    baseline: Baseline | None
 
     def alike(self, other: _Asked) -> bool:
         """Whether only time lies between the two; while one is read the other one waits."""
@@ -92,8 +93,11 @@ class ComparePage(Page):
         self.content = QSplitter(Qt.Orientation.Vertical, self.stack)
         self.charts = QStackedWidget(self.content)
         self.export_button = QPushButton("Export", self)
-        self.export_menu = ExportMenu(context.store.path, self.view, self.studies.study, self)
-        self.table = DifferenceTable(context.results, self.content)
+        self.differences = DifferencePanel(context.results, self.content)
+        self.table = self.differences.table
+        self.export_menu = ExportMenu(
+            context.store.path, self.view, self.studies.study, self.table.differences, self
+        )
         self.filter_note = NoteLine("Filter message", self)
         self.empty = EmptyState(
             "compare",
@@ -190,6 +194,7 @@ class ComparePage(Page):
         self.export_button.setMenu(self.export_menu)
         self.export_menu.notify.connect(self.notify)
         self.switch.idToggled.connect(self._switched)
+        self.differences.baseline_chosen.connect(self._read)
         self.table.chosen.connect(self._on_chosen)
         self.table.refused.connect(lambda error: self.notify.emit(Message.of(error)))
         self.table.activated.connect(self._inspect)
@@ -263,7 +268,8 @@ class ComparePage(Page):
             self._runs = None  # what is of this selection is shown until the news are there
         if runs.complete:
             words = titles()
-            self._ask(_Asked(selection, self._filter, self._version(), words))
+            baseline = self.differences.baseline()
+            self._ask(_Asked(selection, self._filter, self._version(), words, baseline))
         self._show_state()
 
     def _version(self) -> tuple[Version | None, int]:
@@ -283,7 +289,9 @@ class ComparePage(Page):
             self._runs = None
             self.too_many.text.setText(_TOO_MANY.format(count=self._too_many, most=MOST_RUNS))
             return
-        job = reader(table, asked.selection, places, asked.words, self._runs)
+        job = reader(
+            table, asked.selection, places, asked.words, self._runs, baseline=asked.baseline
+        )
         self._pending = True
         take = partial(self._take, asked)
         self.context.results.ask(self, "runs", job, take, self._refuse)
@@ -305,7 +313,7 @@ class ComparePage(Page):
         if runs is not self._runs:
             self._runs = runs
             self._draw()
-            self.table.show_rows(runs.rows, runs.references)
+            self.differences.show_runs(runs)
         elif isinstance(self.view(), TransferView):
             self._draw()
         self._read()  # what changed meanwhile, if anything did

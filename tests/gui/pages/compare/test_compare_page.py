@@ -9,12 +9,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QPainterPath
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
+from scipy import stats
 
+from engine.report.differences import references
 from engine.report.naming import titled
 from engine.report.series import X_AXES, Y_AXES, methods_of, series_of, wants_log
 from engine.specs.study import Study
@@ -23,7 +26,7 @@ from engine.store import RunKeys, Writer
 from gui.base import file_dialogs, theme
 from gui.base.model_names import model_title, titles
 from gui.bridge.engine_process import FileProcess
-from gui.pages.compare.compared_runs import references
+from gui.pages.compare.compared_runs import Baseline
 from gui.pages.compare.markers import shape
 from tests.helpers.fake_results import STUDY
 from tests.helpers.page_kit import PageHarness
@@ -91,6 +94,80 @@ def test_runs_on_other_images_are_not_compared(harness: PageHarness) -> None:
 
     assert by_run[run_id].difference is None
     assert by_run[run_id].reason == "other images"
+
+
+def choose_baseline(page: Any, model: str, compression: str) -> None:
+    """As a person does in the box."""
+    panel = page.differences
+    offered = [panel.box.itemData(line) for line in range(panel.box.count())]
+    line = offered.index(Baseline(model, compression))
+    panel.box.setCurrentIndex(line)
+    panel.box.activated.emit(line)
+
+
+def test_every_variant_is_tested_against_a_baseline_of_ones_choice(harness: PageHarness) -> None:
+    """Beside the same attack on that variant, of whichever model; by scipy, and Holm by hand."""
+    page = settled(harness)
+    store = harness.context.store
+    choose_baseline(page, "digits-resnet-at", "ptq w4")
+    wait(harness, page)
+    lines = page.table.model_.comparisons
+    raw: dict[int, float] = {}
+    for line, one in enumerate(lines):
+        row = one.row
+        if (row["model"], row["compression"]) == ("digits-resnet-at", "ptq w4"):
+            assert one.reason == "baseline"
+            continue
+        attack = row["attack"].split("-")[0].split(" ")[0]
+        other = harness.run("digits-resnet-at", "ptq w4", attack)
+        if one.difference is None:
+            continue
+        assert one.beside["run_id"] == other
+        mine, theirs = (
+            np.array([sample["broken"] for sample in store.samples(run_id)])
+            for run_id in (row["run_id"], other)
+        )
+        alone, there = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
+        assert (one.difference.only_a, one.difference.only_b) == (alone, there)
+        raw[line] = stats.binomtest(alone, alone + there).pvalue if alone + there else 1.0
+    assert len(raw) > 10
+    highest = 0.0
+    for rank, line in enumerate(sorted(raw, key=raw.__getitem__)):
+        highest = max(highest, min(1.0, raw[line] * (len(raw) - rank)))
+        assert page.table.model_.adjusted[line] == pytest.approx(highest)
+    assert page.differences.family.text() == f"p (Holm) over {len(raw)} differences"
+
+
+def test_a_baseline_stays_under_a_filter_and_goes_with_its_study(harness: PageHarness) -> None:
+    page = settled(harness)
+    choose_baseline(page, "digits-resnet-at", "ptq w4")
+    wait(harness, page)
+    page.filter_line.set_now("compression!=ptq")
+    wait(harness, page)
+    assert page.differences.baseline() == Baseline("digits-resnet-at", "ptq w4")
+    lines = page.table.model_.comparisons
+    assert lines
+    assert all(one.row["compression"] != "ptq w4" for one in lines)
+    assert any(one.difference for one in lines)
+    page.filter_line.set_now("")
+    page.open([harness.run("digits-resnet", "none", "pgd")])
+    wait(harness, page)
+    assert page.differences.baseline() is None
+    assert page._runs.baseline is None
+
+
+def test_the_differences_that_are_shown_go_into_a_file(
+    harness: PageHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = settled(harness)
+    out = tmp_path / "differences.csv"
+    monkeypatch.setattr(file_dialogs, "ask_save", lambda *_: out)
+    page.export_menu.write_differences()
+    rows = list(csv.DictReader(out.open(encoding="utf-8")))
+    shown = [one for one in page.table.model_.comparisons if one.difference]
+    assert [int(row["run_id"]) for row in rows] == [one.row["run_id"] for one in shown]
+    assert [int(row["base_run_id"]) for row in rows] == [one.beside["run_id"] for one in shown]
+    assert [float(row["p_holm"]) for row in rows] == list(page.table.model_.adjusted.values())
 
 
 def test_a_baseline_has_the_same_model_and_attack(harness: PageHarness) -> None:
