@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QTimer
+from PySide6.QtCore import QPoint, QRect, QTimer
 from PySide6.QtWidgets import QWidget
 
 from gui.widgets.message_bar import Message
@@ -11,6 +11,7 @@ from gui.widgets.overlay_bar import BELOW, OverlayBar
 SHOWN_MS = 8000
 _WIDTH = 440
 _STATUS_BAR = 36
+_GAP = 8
 
 
 class Toast(OverlayBar):
@@ -29,6 +30,14 @@ class Toast(OverlayBar):
             self._timer.stop()
         else:
             self._timer.start(SHOWN_MS)
+
+    def place(self) -> None:
+        """Lie above what the page has to say, if that is there."""
+        super().place()
+        for bar in self.others():
+            below = QRect(bar.mapTo(self._host, QPoint()), bar.size())
+            if below.intersects(self.geometry()):
+                self.move(self.x(), max(0, below.top() - self.height() - _GAP))
 
     def clear(self) -> None:
         self._timer.stop()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject
+from PySide6.QtCore import QEvent, QObject, QRect
+from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import QWidget
 
 from gui.widgets.message_bar import Message, MessageBar
@@ -32,6 +33,23 @@ class OverlayBar(MessageBar):
         self.place()
         self.raise_()
 
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self._move_others()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        super().hideEvent(event)
+        self._move_others()
+
+    def others(self) -> list[OverlayBar]:
+        """The other ones in sight in the window."""
+        bars = self.window().findChildren(OverlayBar)
+        return [bar for bar in bars if bar is not self and bar.isVisible()]
+
+    def _move_others(self) -> None:
+        for bar in self.others():
+            bar.place()
+
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() == QEvent.Type.Resize and self.isVisible():
             self.place()
@@ -50,4 +68,7 @@ class OverlayBar(MessageBar):
         height = self.heightForWidth(width)
         height = height if height > 0 else self.sizeHint().height()
         top = max(0, host.height() - height - self._below)
-        self.setGeometry(host.width() - width - MARGIN, top, width, height)
+        free = QRect(host.width() - width - MARGIN, top, width, height)
+        if free != self.geometry():
+            self.setGeometry(free)
+            self._move_others()

@@ -6,8 +6,8 @@ import sys
 import threading
 
 import pytest
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtWidgets import QApplication, QLabel
 from pytestqt.qtbot import QtBot
 
 from engine import events
@@ -17,6 +17,7 @@ from gui.base.model_names import model_title
 from gui.base.page_context import PageContext
 from gui.base.undo_commands import DeleteRuns
 from gui.shell.main_window import MainWindow
+from gui.widgets.message_bar import Message
 from tests.helpers.fake_results import FakeResults
 from tests.helpers.page_kit import Tell
 
@@ -219,6 +220,37 @@ def test_a_refusal_that_a_page_does_not_catch_says_what_to_do(
     assert window.toast.message is not None
     assert window.toast.message.text == "The database cannot be read any more."
     assert window.toast.message.hint == "Start Crumple again."
+    window.toast.clear()
+
+
+def test_what_passes_by_lies_above_what_the_page_says(window: MainWindow) -> None:
+    def gap() -> int:
+        """Pixels between the two; negative where they overlap."""
+        bar = window.frame("new").bar
+        return (
+            bar.mapTo(window, QPoint()).y()
+            - window.toast.mapTo(window, window.toast.rect().bottomLeft()).y()
+        )
+
+    alone = Message("Study finished: 9 runs.")
+    window.toast.show_message(alone)
+    place = window.toast.geometry()
+    window.page().notify.emit(Message("Written to chart.svg."))
+    assert gap() > 0, "the page speaks later"
+    window.resize(window.width() + 40, window.height() + 30)
+    QApplication.processEvents()
+    assert gap() > 0
+    window.page().notify.emit(Message("Written to a place with a long name. " * 20))
+    QApplication.processEvents()
+    assert gap() > 0, "or longer"
+    window.resize(window.width() - 40, window.height() - 30)
+    window.page().notify.emit(None)
+    QApplication.processEvents()
+    assert window.toast.geometry() == place, "and it comes down again"
+    window.page().notify.emit(Message("Written to chart.svg."))
+    window.toast.clear()
+    window.toast.show_message(alone)
+    assert gap() > 0, "the page spoke first"
     window.toast.clear()
 
 
