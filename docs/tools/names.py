@@ -75,6 +75,7 @@ def _study_rows() -> Iterator[tuple[str, str, str, str]]:
         "name": "What to call the study; results are found under it.",
         "mode": "`worst-case` attacks only what is left (below); without it every attack in full.",
         "seed": "Decides the subset of images and every random start.",
+        "seeds": "Several seeds in place of one: [repeats](#repeats-over-seeds).",
         "keep_images": "How many images and examples each run keeps to look at and for transfer.",
         "dataset": "The images.",
         "model": "One table per base model, with its `name`.",

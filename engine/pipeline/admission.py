@@ -24,7 +24,7 @@ def check(study: Study) -> None:
     """
     for spec in study.runs():
         check_methods(spec)
-    check_models(study, load_images(study.dataset, study.seed))
+    check_models(study, load_images(study.dataset, study.repeats[0]))
     if any(learns(recipe) for recipe in study.recipes()):
         for model in study.models:
             training_for(study.dataset, catalog.model_card(model.name))

@@ -80,7 +80,7 @@ class AttackStage:
                 variant,
                 known.of(start, stop) if spec.attack.name == WORST_CASE else (),
                 precision=self.precision,
-                seed=spec.seed,
+                seed=spec.seed_of_attack,
                 observer=meter.step,
                 should_stop=should_stop,
             )

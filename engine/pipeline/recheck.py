@@ -74,9 +74,9 @@ class _Look:
             raise ModelError("Its variant is not stored.")
         if _UNSTEADY & {flag["id"] for flag in row["flags"]}:
             raise ModelError("Its variant need not say the same twice.")
-        name = f"{spec.dataset!r} {spec.seed}"
+        name = f"{spec.dataset!r} {spec.seed_of_images}"
         if name not in self._images:
-            self._images = {name: load_images(spec.dataset, spec.seed)}
+            self._images = {name: load_images(spec.dataset, spec.seed_of_images)}
         place = (row["variant_key"], name)
         if place not in self._answers:
             model = compression.load(folder).deployed()

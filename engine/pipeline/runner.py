@@ -144,7 +144,7 @@ class Runner:
         forget_training()
         for spec in study.runs():
             check_methods(spec)
-        images = self._images(study.dataset, study.seed)
+        images = self._images(study.dataset, study.repeats[0])
         check_models(study, images)
         runs = [(one, self._keys(one, images)) for one in study.runs()]
         queued = self.store.add_study(study, runs)
@@ -232,7 +232,7 @@ class Runner:
     def _execute(self, run_id: int, should_stop: ShouldStop) -> None:
         spec = self.store.run_spec(run_id)
         check_methods(spec)
-        images = self._images(spec.dataset, spec.seed)
+        images = self._images(spec.dataset, spec.seed_of_images)
         precision, keys = self._queued(run_id, spec, images)
         self._begin(run_id, spec, images, precision)
         staged = self._staged(run_id, f"{spec.model} · {spec.compression}", should_stop)

@@ -64,7 +64,8 @@ def summarise(
     batches = store.batches(run_id)
     transfer, transfer_flags = _transfer(store, run_id, parent_id, images, variant, samples)
     run, curve = store.run(run_id), store.curve(run_id)
-    attack = Run.model_validate(run["spec"]).attack
+    spec = Run.model_validate(run["spec"])
+    attack = spec.attack
     gate_flags = [Flag.from_dict(flag) for flag in gate["flags"]]
     flags = (
         gate_flags
@@ -73,6 +74,7 @@ def summarise(
         + survivor_flags(checks)
         + naive_flags(checks)
         + _minimum_norm(run, samples)
+        + _second_attack(spec)
         + _search_flags(attack, curve, batches, len(samples))
     )
     told = relevant(
@@ -143,6 +145,16 @@ def _minimum_norm(run: RunRow, samples: list[SampleRow]) -> list[Flag]:
         f"no example for {int(np.isinf(found).sum())} of {len(found)} images."
     )
     return [Flag("minimum-norm", "info", text)]
+
+
+def _second_attack(spec: Run) -> list[Flag]:
+    if spec.attack_seed is None:
+        return []
+    text = (
+        f"A second attack on what seed {spec.seed} trained, with the seed {spec.attack_seed}: it "
+        "tells how much the attack alone varies, and is no repeat of its own."
+    )
+    return [Flag("second-attack", "info", text)]
 
 
 def step_flags(steps: Sequence[Payload], gate: Sequence[Flag]) -> list[Flag]:

@@ -201,7 +201,7 @@ class _Hunt:
             part,
             self.variant,
             precision=precision,
-            seed=self.spec.seed,
+            seed=self.spec.seed_of_attack,
             observer=self.tell.step,
             should_stop=self.should_stop,
         ).result

@@ -155,7 +155,7 @@ class Variants:
 
         return compression.Context(
             calibration=None if images is None else images.images[:CALIBRATION_IMAGES],
-            seed=spec.seed,
+            seed=spec.seed_of_variant,
             training=images,
             device=self.device,
             teacher=teacher,

@@ -65,6 +65,10 @@ class Step(Choice):
         return f"{text} [{self.origin.name}]" if self.origin else text
 
 
+_CERTAIN = {"random_start": False, "n_restarts": 1}
+"""Parameters of attacks that draw nothing at their defaults, up to which they draw nothing."""
+
+
 class AttackSpec(Choice):
     """An attack with all its parameters."""
 
@@ -86,6 +90,12 @@ class AttackSpec(Choice):
         if self.name != WORST_CASE:
             return own
         return own & frozenset().union({"keeps best"}, *(one.traits for one in self.members))
+
+    @property
+    def draws(self) -> bool:
+        """Whether another seed may give other examples; of a method from outside nobody knows."""
+        beyond_defaults = any(self.params.get(name, 0) > most for name, most in _CERTAIN.items())
+        return self.origin is not None or "seeded" in self.traits or beyond_defaults
 
     @property
     def members(self) -> tuple[AttackSpec, ...]:
@@ -122,6 +132,14 @@ def in_words(recipe: Recipe) -> list[StepWords]:
 def recipe_label(recipe: Recipe) -> str:
     """For example ``magnitude 90% + ptq w4``; ``none`` for the base model."""
     return " + ".join(step.label for step in recipe) or "none"
+
+
+def draws(recipe: Recipe) -> bool:
+    """Whether another seed may give another variant.
+
+    Steps that look at no training image draw nothing; of one from outside nobody knows.
+    """
+    return any(step.origin is not None or step.settings.needs_images() for step in recipe)
 
 
 def architecture_after(architecture: str, recipe: Recipe) -> str:

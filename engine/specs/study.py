@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import tomli_w
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -23,16 +23,21 @@ from engine.specs.choices import (
     Recipe,
     Step,
     check_recipe,
+    draws,
     make_attack,
     make_step,
     recipe_label,
     spec_error,
 )
 from engine.specs.dataset import MOST_IMAGES, DatasetSpec, Spec
+from engine.specs.plan import Part, Planned, parts
 from engine.specs.sweeps import by_name, expand, is_recipe, steps_of
 from engine.specs.threat_models import threat_models
 
 _T = TypeVar("_T")
+
+_Seed = Annotated[int, Field(ge=0, lt=2**31)]
+_MOST_SEEDS = 100
 
 
 def content_key(*parts: Any) -> str:
@@ -59,10 +64,12 @@ class Study(Spec):
     that a study can be shown, edited and written back unchanged; ``recipes`` and
     ``attack_specs`` give the validated expansion. In the mode ``worst-case`` what counts is who
     survives all attacks of a threat model together, so each of them meets only what is left.
+    Instead of one seed there may be several: all is trained and attacked once with each of them.
     """
 
     name: str = Field(min_length=1, max_length=120)
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: _Seed = 0
+    seeds: tuple[_Seed, ...] = Field((), max_length=_MOST_SEEDS)
     keep_images: int = Field(
         200, ge=0, le=MOST_IMAGES, description="Images whose examples a run keeps."
     )
@@ -78,6 +85,29 @@ class Study(Spec):
         if not name.isprintable() or not name.strip():
             raise ValueError("must be one line of printable text")
         return name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_or_several(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and "seed" in data and "seeds" in data:
+            raise ValueError("takes seed, or seeds for repeats, but not both")
+        return data
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _listed(cls, seeds: Any) -> Any:
+        if not isinstance(seeds, list | tuple):
+            raise ValueError("must be a list such as [0, 1, 2]; one is written as seed")
+        return seeds
+
+    @field_validator("seeds")
+    @classmethod
+    def _several(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(seeds) < 2:
+            raise ValueError("must name two seeds or more; one is written as seed")
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("must name each seed once")
+        return seeds
 
     @model_validator(mode="after")
     def _expands(self) -> Self:
@@ -116,6 +146,7 @@ class Study(Spec):
         """The tables of the study file (aliases as keys, nothing that is None)."""
         data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         data["dataset"] = {k: v for k, v in data["dataset"].items() if v != ""}
+        del data["seed" if self.seeds else "seeds"]
         return data
 
     def to_toml(self) -> str:
@@ -131,16 +162,32 @@ class Study(Spec):
         expand_all = _all_attacks if self.mode is None else _worst_cases
         return expand_all(_Written(repr(self.attacks), self.attacks), catalog.state())
 
+    @property
+    def repeats(self) -> tuple[int, ...]:
+        """The seeds of all repeats, the first of which decides what they share; or the seed."""
+        return self.seeds or (self.seed,)
+
     def count(self) -> int:
         """How many runs there are, without making them."""
-        return len(self._base_models()) * len(self.recipes()) * len(self.attack_specs())
+        return sum(part.count for part in self._parts())
 
-    def planned(self, number: int) -> tuple[str, Recipe, AttackSpec]:
-        """Model, recipe and attack of one of ``runs``, without making them; from 0."""
-        attacks, recipes = self.attack_specs(), self.recipes()
-        rest, attack = divmod(number, len(attacks))
-        model, recipe = divmod(rest, len(recipes))
-        return self._base_models()[model].name, recipes[recipe], attacks[attack]
+    def count_second(self) -> int:
+        """How many of them are second attacks, which tell training and attack apart."""
+        return sum(part.count for part in self._parts()[1:])
+
+    def planned(self, number: int) -> Planned:
+        """What one of ``runs`` does, without making them; from 0."""
+        for part in self._parts():
+            if number < part.count:
+                return part.at(number)
+            number -= part.count
+        raise IndexError("a study has no such run")
+
+    def _parts(self) -> tuple[Part, ...]:
+        models = tuple(model.name for model in self._base_models())
+        written = _Written(repr(self.compressions), self.compressions)
+        trained = _trained(written, catalog.state()) if self.seeds else ()
+        return parts(self.repeats, models, self.recipes(), self.attack_specs(), trained)
 
     def _base_models(self) -> tuple[ModelSpec, ...]:
         return _unique(list(self.models))
@@ -167,19 +214,22 @@ class Study(Spec):
         )
 
     def runs(self) -> tuple[Run, ...]:
-        """Every run, variant by variant; the base variant of a model comes first."""
+        """Every run, repeat by repeat and variant by variant; base variants come first."""
         return tuple(
-            Run(
-                dataset=self.dataset,
-                model=model.name,
-                recipe=recipe,
-                attack=attack,
-                seed=self.seed,
-                keep_images=self.keep_images,
-            )
-            for model, recipe, attack in itertools.product(
-                self._base_models(), self.recipes(), self.attack_specs()
-            )
+            self._run(part.at(number)) for part in self._parts() for number in range(part.count)
+        )
+
+    def _run(self, planned: Planned) -> Run:
+        first = self.repeats[0]
+        return Run(
+            dataset=self.dataset,
+            model=planned.model,
+            recipe=planned.recipe,
+            attack=planned.attack,
+            seed=planned.seed,
+            shared_seed=None if planned.seed == first else first,
+            attack_seed=planned.attack_seed,
+            keep_images=self.keep_images,
         )
 
 
@@ -188,7 +238,10 @@ def _as_written(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-_FILE_KEYS = ("name", "seed", "keep_images", "mode", "dataset", "model", "compression", "attack")
+_FILE_KEYS = (
+    *("name", "seed", "seeds", "keep_images", "mode"),
+    *("dataset", "model", "compression", "attack"),
+)
 
 
 @dataclass(frozen=True)
@@ -209,6 +262,11 @@ def _all_recipes(written: _Written, _catalogue: Hashable) -> tuple[Recipe, ...]:
     for number, table in enumerate(written.tables, 1):
         found += _recipes(table, f"compression {number}")
     return _unique(found)
+
+
+@lru_cache(maxsize=8)
+def _trained(written: _Written, catalogue: Hashable) -> tuple[Recipe, ...]:
+    return tuple(filter(draws, _all_recipes(written, catalogue)))
 
 
 @lru_cache(maxsize=8)
@@ -257,16 +315,40 @@ def _unique(items: list[_T]) -> tuple[_T, ...]:
 
 
 class Run(Spec):
-    """One variant of a model under one attack."""
+    """One variant of a model under one attack.
+
+    Attributes:
+        seed: of the repeat, and of all that is drawn where nothing else is said.
+        shared_seed: of what repeats share: the images with their order, and steps that draw
+            nothing.
+        attack_seed: of the attack, where what a repeat trained is attacked once more.
+    """
 
     dataset: DatasetSpec
     model: str
     recipe: tuple[Step, ...]
     attack: AttackSpec
     seed: int = 0
+    shared_seed: int | None = None
+    attack_seed: int | None = None
     keep_images: int = 200
 
     @property
     def compression(self) -> str:
         """The label of the variant."""
         return recipe_label(self.recipe)
+
+    @property
+    def seed_of_images(self) -> int:
+        """Of the subset of images and their order."""
+        return self.seed if self.shared_seed is None else self.shared_seed
+
+    @property
+    def seed_of_variant(self) -> int:
+        """Of what its steps draw; of a prefix of its recipe too, with the run cut to it."""
+        return self.seed if draws(self.recipe) else self.seed_of_images
+
+    @property
+    def seed_of_attack(self) -> int:
+        """Of what its attack draws."""
+        return self.seed if self.attack_seed is None else self.attack_seed

@@ -15,7 +15,7 @@ MOST_SOURCES = 100
 """Runs whose examples are tried: each costs reading a file, and the nearest come first."""
 
 _SOURCES = f"""
-    WITH one AS MATERIALIZED (SELECT id, variant_key, data_key, model FROM runs WHERE id = ?),
+    WITH one AS MATERIALIZED (SELECT id, variant_key, data_key, model, spec FROM runs WHERE id = ?),
     near AS MATERIALIZED (
         SELECT runs.id FROM one JOIN runs ON runs.variant_key = one.variant_key
         UNION SELECT run_id FROM study_runs WHERE study_id IN (
@@ -25,6 +25,8 @@ _SOURCES = f"""
     WHERE runs.id != one.id AND runs.status = 'finished' AND {NOT_DELETED}
         AND (runs.data_key = one.data_key
             OR json_extract(environments.content, '$.data_fingerprint') = ?)
+        AND json_extract(runs.spec, '$.seed') = json_extract(one.spec, '$.seed')
+        AND json_extract(runs.spec, '$.attack_seed') IS json_extract(one.spec, '$.attack_seed')
     ORDER BY runs.variant_key = one.variant_key DESC, runs.model = one.model DESC, runs.id DESC
     LIMIT {MOST_SOURCES}
 """
@@ -42,7 +44,10 @@ def sample_rows(db: ResultsDatabase, run_id: int) -> list[SampleRow]:
 
 
 def example_sources(db: ResultsDatabase, run_id: int, data_fingerprint: str) -> list[int]:
-    """The runs whose examples may break the variant of a run, the most promising first."""
+    """The runs whose examples may break the variant of a run, the most promising first.
+
+    None of another repeat: known examples would make repeats alike that are to be independent.
+    """
     return [source for (source,) in db.tuples(_SOURCES, (run_id, data_fingerprint))]
 
 

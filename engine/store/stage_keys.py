@@ -93,7 +93,7 @@ def run_key(run: Run, data: str, variant: str, precision: str) -> str:
         data,
         variant,
         _identity(run.attack),
-        run.seed,
+        run.seed_of_attack,
         precision,
     )
 
@@ -118,7 +118,7 @@ def variant_key(
         STAGE_VERSIONS["variant"],
         model_fingerprint,
         steps,
-        run.seed if steps else 0,
+        run.seed_of_variant if steps else 0,
         *learned,
     )
 

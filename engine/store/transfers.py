@@ -63,7 +63,8 @@ def groups_alike(rows: Iterable[Row]) -> list[list[Row]]:
     groups: dict[tuple[str, str, int], list[Row]] = {}
     for row in rows:
         spec = row["spec"]
-        if row["status"] == "finished" and not row["deleted"] and spec["keep_images"]:
+        again = spec.get("attack_seed") is not None  # only tells how much an attack varies
+        if row["status"] == "finished" and not row["deleted"] and spec["keep_images"] and not again:
             attack = json.dumps(spec["attack"], sort_keys=True)
             groups.setdefault((row["data_key"], attack, spec["seed"]), []).append(row)
     return [rows for rows in groups.values() if len(rows) > 1]

@@ -19,6 +19,7 @@ from gui.base import theme
 from gui.base.page_context import make_context
 from gui.bridge.engine_client import QtEngineClient
 from gui.pages.new.page import NewPage
+from tests.helpers.new_page import type_seed
 
 pytestmark = pytest.mark.bench
 GOAL = 16
@@ -52,7 +53,7 @@ def test_a_key_in_new(tmp_path: Path, qapp: QApplication) -> None:
     print(f"\na key in New with {page.study.count():,} runs (goal {GOAL} ms)")
     print(f"  the study opens in {opening[0]:.0f} ms and is painted in {opening[1]:.0f} ms")
     tell("the name", lambda: QTest.keyClick(page.data.name, "x"))
-    tell("the seed", lambda: page.data.seed.setValue(page.data.seed.value() + 1))
+    tell("the seed", lambda: type_seed(page, str(int(page.data.seed.text()) + 1)))
     tell("the number of images", lambda: next_number(page))
     tell("an accuracy of the planner", lambda: next_accuracy(page))
     tell("a radius", lambda: QTest.keyClick(radii, "1"))

@@ -66,7 +66,7 @@ def attempt(rng: random.Random, folder: Path) -> str:
         raise Wrong(f"reading back gives another study: {study.to_toml()[:300]}")
     study.unused()
     if study.dataset.id != "digits":
-        data.load(study.dataset, study.seed)
+        data.load(study.dataset, study.repeats[0])
     for run in study.runs():
         _check_types(run.attack.params)
         for step in run.recipe:

@@ -10,3 +10,8 @@ def choose_dataset(page: NewPage, name: str) -> None:
     place = list(catalog.section("datasets")).index(name)
     page.data.dataset.setCurrentIndex(place)
     page.data.dataset.activated.emit(place)
+
+
+def type_seed(page: NewPage, text: str) -> None:
+    page.data.seed.setText(text)
+    page.data.seed.textEdited.emit(text)

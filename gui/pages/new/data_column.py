@@ -19,6 +19,7 @@ from engine.catalog.datasets import ROOTED
 from engine.specs.dataset import CUT, DatasetSpec
 from engine.specs.model_fit import ImagesFound, look_at
 from gui.pages.new.column import StudyColumn
+from gui.pages.new.draft import seed_table, seed_text
 from gui.pages.new.model_list import ModelList
 from gui.pages.new.sample_plan import SamplePlan
 from gui.widgets.data_location import OWN, DataLocation
@@ -50,7 +51,7 @@ class DataColumn(StudyColumn):
         self.limit = _number("All images", _MOST)
         self.plan = SamplePlan(self.limit)
         self.train_limit = _number("All images", _MOST)
-        self.seed = _number("", 2**31 - 1)
+        self.seed = LineEdit()
         self.keep = _number("None", _MOST)
         self._datasets: list[str] = []
         self._images = ImagesFound()
@@ -87,7 +88,11 @@ class DataColumn(StudyColumn):
             "A stratified subset of the training images, for steps that learn or calibrate."
         )
         self.keep.setToolTip("How many images of a run the Inspector can show.")
-        self.seed.setToolTip("Decides the subset of images and every random start.")
+        self.seed.setPlaceholderText("0, or several: 0, 1, 2")
+        self.seed.setToolTip(
+            "Decides the subset of images and every random start. Several, such as 0, 1, 2, repeat "
+            "all trainings and attacks with each of them, on the images of the first."
+        )
         self.inside.addLayout(rows)
         # Below: what is said of models that do not fit then moves no choice of images.
         self.inside.addWidget(self.model_list)
@@ -97,8 +102,9 @@ class DataColumn(StudyColumn):
         self.model_list.changed.connect(self._look)
         self.model_list.changed.connect(self.changed)
         self.limit.valueChanged.connect(lambda _value: self._tell_size())
-        self.name.textEdited.connect(lambda _text: self.changed.emit())
-        for number in (self.limit, self.train_limit, self.seed, self.keep):
+        for line in (self.name, self.seed):
+            line.textEdited.connect(lambda _text: self.changed.emit())
+        for number in (self.limit, self.train_limit, self.keep):
             number.valueChanged.connect(lambda _value: self.changed.emit())
         self.dataset.activated.connect(self._dataset_chosen)
         self.location.changed.connect(self._location_changed)
@@ -164,7 +170,8 @@ class DataColumn(StudyColumn):
         self.model_list.put([model["name"] for model in draft.get("model", ())])
         self.limit.setValue(data.get("limit") or 0)
         self.train_limit.setValue(data.get("train_limit") or 0)
-        self.seed.setValue(draft.get("seed", 0))
+        self.seed.setText(seed_text(draft))
+        self.seed.setCursorPosition(0)
         self.keep.setValue(draft.get("keep_images", _KEPT))
         self.name.setText(draft.get("name", "Study"))
         self.name.setCursorPosition(0)
@@ -175,7 +182,7 @@ class DataColumn(StudyColumn):
         """The tables of the study file."""
         return {
             "name": self.name.text().strip(),
-            "seed": self.seed.value(),
+            **seed_table(self.seed.text()),
             "keep_images": self.keep.value(),
             "dataset": self._dataset_table(),
             "model": [{"name": id_} for id_ in self.model_list.ticked()],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,6 @@ from engine.catalog.worst_case import WORST_CASE
 from engine.errors import CrumpleError, SpecError
 from engine.host import paths
 from engine.specs.study import Study
-from engine.specs.sweeps import steps_of
 from engine.store import PaceRow, StepPaceRow, Store
 from gui.base import file_dialogs
 from gui.base.page_context import PageContext
@@ -26,6 +24,7 @@ from gui.base.undo_commands import ReplaceDraft
 from gui.bridge.store_version import Version, store_version
 from gui.pages.base import Page
 from gui.pages.new.data_column import DataColumn
+from gui.pages.new.draft import checked, sentence
 from gui.pages.new.method_column import Mark, MethodColumn
 from gui.pages.new.plan_table import LEAST_HEIGHT, PlanTable
 from gui.pages.new.time_estimate import Paces, estimate
@@ -33,7 +32,6 @@ from gui.widgets.data_location import OWN
 from gui.widgets.icon_button import TextButton
 from gui.widgets.message_bar import Message
 
-MOST_RUNS = 5000
 _DRAFT = "new/draft"
 _UNNAMED = "Study"
 
@@ -356,43 +354,3 @@ def _paces(store: Store, device: str) -> Paces:
         return row["platform"] == machine and device in ("", row["device"])
 
     return Paces(filter(here, store.paces()), filter(here, store.step_paces()))
-
-
-def checked(draft: Mapping[str, Any]) -> Study:
-    """The study of a draft.
-
-    Raises:
-        SpecError: the first thing that is missing or wrong.
-    """
-    if not draft["name"]:
-        raise SpecError("The study has no name.", "Type one in the first column.")
-    if not draft["model"]:
-        raise SpecError("No model is chosen.", "Tick at least one in the first column.")
-    if "" in draft["dataset"].values():
-        raise SpecError("The dataset has no path.", "Choose where your images are.")
-    if not draft["attack"]:
-        raise SpecError("No attack is chosen.", "Tick at least one in the third column.")
-    # Counted before the study is expanded, because expanding a slip of the finger takes minutes.
-    variants = 1 + sum(
-        math.prod(_combinations(step) for step in steps_of(table)) for table in draft["compression"]
-    )
-    runs = len(draft["model"]) * variants * sum(_combinations(attack) for attack in draft["attack"])
-    if runs > MOST_RUNS:
-        raise SpecError(f"This would be {runs:,} runs, but at most {MOST_RUNS:,} make sense.")
-    return Study.from_dict(draft)
-
-
-def _combinations(table: Mapping[str, Any]) -> int:
-    return math.prod(len(value) for value in table.values() if isinstance(value, list))
-
-
-def sentence(study: Study) -> str:
-    """For example ``2 models x 5 variants x 2 attacks = 20 runs``."""
-    parts = (
-        (len(study.models), "model"),
-        (len(study.recipes()), "variant"),
-        (len(study.attack_specs()), "attack" if study.mode is None else "threat model"),
-    )
-    factors = " × ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in parts)
-    runs = study.count()
-    return f"{factors} = {runs} run{'' if runs == 1 else 's'}"

@@ -21,19 +21,19 @@ from gui.widgets.tables import set_up_table
 LEAST_HEIGHT = 144
 """Less room than this shows too few runs to be of use."""
 
-_TITLES = ("Model", "Compression", "Attack")
+_TITLES = ("Model", "Compression", "Attack", "Seed")
 _Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
 
 
 class PlanModel(QAbstractTableModel):
-    """Model, compression and attack of each run, made for the rows that are looked at."""
+    """Model, compression, attack and seed of each run, made for the rows that are looked at."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._study: Study | None = None
         self._count = 0
-        self._words: dict[int, tuple[str, str, str]] = {}
+        self._words: dict[int, tuple[str, ...]] = {}
 
     def set_study(self, study: Study | None) -> None:
         """Show the runs of this one."""
@@ -61,11 +61,13 @@ class PlanModel(QAbstractTableModel):
             return None
         return self._in_words(index.row())[index.column()]
 
-    def _in_words(self, row: int) -> tuple[str, str, str]:
+    def _in_words(self, row: int) -> tuple[str, ...]:
         if row not in self._words:
             assert self._study is not None
-            model, recipe, attack = self._study.planned(row)
-            self._words[row] = (model, recipe_label(recipe), attack.label)
+            run = self._study.planned(row)
+            again = "" if run.attack_seed is None else f", attack {run.attack_seed}"
+            words = (run.model, recipe_label(run.recipe), run.attack.label, f"{run.seed}{again}")
+            self._words[row] = words
         return self._words[row]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from engine import catalog
 from engine.catalog.worst_case import WORST_CASE
-from engine.specs.choices import AttackSpec, Step
+from engine.specs.choices import AttackSpec, Step, draws
 from engine.specs.study import Study
 from engine.store import PaceRow, StepPaceRow
 
@@ -95,23 +95,30 @@ def estimate(study: Study, paces: Paces) -> str:
         for model in study.models
         for attack in study.attack_specs()
     ]
-    times, bound = [time for time, _ in told], any(bound for _, bound in told)
-    known = [time for time in times if time is not None]
+    bound = any(bound for _, bound in told)
+    counts = [_runs(study, attack) for _ in study.models for attack in study.attack_specs()]
+    times = list(zip((time for time, _ in told), counts, strict=True))
+    known = [images * count * time for time, count in times if time is not None]
     trainings = training_seconds(study, paces)
     learning = sum(seconds for seconds in trainings if seconds is not None)
     unknown = _unknown(trainings)
-    variants = len(study.recipes())
     if not known:
         trained = f"training about {duration_words(learning)}" if learning else ""
         return "; ".join(filter(None, (NO_ESTIMATE, trained, unknown)))
-    total = duration_words(images * variants * sum(known) + learning)
-    missing = variants * (len(times) - len(known))
-    attacked = f"{NO_ESTIMATE} for {missing} of {variants * len(times)} runs" if missing else ""
+    total = duration_words(sum(known) + learning)
+    missing = sum(count for time, count in times if time is None)
+    attacked = f"{NO_ESTIMATE} for {missing} of {sum(counts)} runs" if missing else ""
     part = f", {duration_words(learning)} of it training" if learning else ""
     if attacked or unknown:
         return "; ".join(filter(None, (f"more than {total}{part}", attacked, unknown)))
     most = "at most " if bound else ""  # each attack meets only what the ones before left
     return f"{most}about {total} on this machine{part}"
+
+
+def _runs(study: Study, attack: AttackSpec) -> int:
+    """How often an attack goes against variants of one model."""
+    drawn = sum(map(draws, study.recipes())) if study.seeds and attack.draws else 0
+    return len(study.repeats) * (len(study.recipes()) + drawn)
 
 
 def _per_image(
@@ -140,7 +147,7 @@ def _unknown(trainings: Sequence[float | None]) -> str:
 def training_seconds(study: Study, paces: Paces) -> list[float | None]:
     """What each training of a study may take, None where nothing like it is stored.
 
-    Recipes that begin alike are trained alike, so their common steps count once.
+    Recipes that begin alike are trained alike, so their common steps count once, for each seed.
     """
     data = study.dataset.label
     beginnings = {
@@ -154,7 +161,7 @@ def training_seconds(study: Study, paces: Paces) -> list[float | None]:
         params = catalog.find("compressions", step.name).params.model_validate(step.params)
         if epochs := params.training_epochs():
             each = paces.per_epoch(data, model, step)
-            seconds.append(None if each is None else epochs * each)
+            seconds += len(study.repeats) * [None if each is None else epochs * each]
     return seconds
 
 

@@ -14,13 +14,14 @@ from engine.host import paths
 from engine.specs.study import Study
 from gui.base import file_dialogs
 from gui.base.page_context import PageContext
+from gui.pages.new.draft import MOST_RUNS, checked
 from gui.pages.new.method_block import MethodBlock
 from gui.pages.new.method_column import MethodColumn
-from gui.pages.new.page import MOST_RUNS, NewPage, checked
+from gui.pages.new.page import NewPage
 from gui.pages.new.recipe_block import RecipeBlock
 from gui.shell.main_window import MainWindow
 from tests.helpers.fakes import FakeEngineClient
-from tests.helpers.new_page import choose_dataset
+from tests.helpers.new_page import choose_dataset, type_seed
 
 RECIPES = """
 name = "Recipes"
@@ -129,6 +130,59 @@ def test_what_is_missing_is_said(page: NewPage) -> None:
     assert "No attack" in page.verdict.text()
     block(page, "fgsm").box.click()
     assert page.count.text() == "1 model × 1 variant × 1 attack = 1 run"
+
+
+def test_several_seeds_repeat_the_study(page: NewPage, tmp_path: Path) -> None:
+    page.load(paths.example_study())
+    type_seed(page, "0, 1 2")
+    assert page.study is not None
+    assert page.study.seeds == (0, 1, 2)
+    alone = Study.from_toml(paths.example_study()).count()
+    assert page.study.count() == 3 * alone  # nothing of the example is trained
+    assert f"× 3 seeds = {3 * alone} runs" in page.count.text()
+    file = tmp_path / "repeats.toml"
+    file.write_text(page.study.to_toml(), "utf-8")
+    page.reset()
+    assert page.data.seed.text() == "0"
+    page.load(file)
+    assert page.data.seed.text() == "0, 1, 2"
+    assert page.study == Study.from_toml(file)
+
+
+def test_second_attacks_on_what_is_trained_are_counted_and_planned(page: NewPage) -> None:
+    page.load(paths.example_study())
+    draft = page.draft()
+    several = {
+        "seeds": [4, 7],
+        "compression": [{"name": "finetune"}],
+        "attack": [{"name": "pgd", "eps": 0.1}],
+        "model": [{"name": "digits-resnet"}],
+    }
+    page.open(Study.from_dict({k: v for k, v in draft.items() if k != "seed"} | several))
+    counted = "1 model × 2 variants × 1 attack × 2 seeds + 2 second attacks = 6 runs"
+    assert page.count.text().startswith(counted)
+    model = page.plan.model
+    seeds = [model.data(model.index(row, 3)) for row in range(model.rowCount())]
+    assert seeds == ["4", "4", "7", "7", "4, attack 7", "7, attack 4"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x", "seed is 'x' but must be an integer"),
+        ("0, x", "seeds is [0, 'x'] but must be an integer"),
+        ("1.5", "seed is '1.5' but must be an integer"),
+        ("1, 1", "each seed once"),
+        (f"0, {2**31}", "2147483648"),
+    ],
+)
+def test_a_bad_seed_is_one_sentence(text: str, words: str, page: NewPage) -> None:
+    page.load(paths.example_study())
+    type_seed(page, text)
+    assert words in page.verdict.text()
+    assert not page.start_button.isEnabled()
+    type_seed(page, "3")
+    assert page.start_button.isEnabled()
 
 
 def test_worst_case_only_is_a_mode_of_the_study(page: NewPage, tmp_path: Path) -> None:

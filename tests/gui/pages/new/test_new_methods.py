@@ -257,6 +257,18 @@ def test_a_worst_case_takes_at_most_what_its_attacks_take() -> None:
     assert estimate(worst, Paces([*rows, measured])) == "about 2 min on this machine"
 
 
+def test_the_estimate_of_repeats_counts_every_training_and_second_attacks() -> None:
+    several = study(seeds=[0, 1, 2, 3], **TRAINED)
+    fgsm, pgd = (spec.label for spec in several.attack_specs())
+    rows = [pace(fgsm, 5.0), pace(pgd, 50.0)]
+    # 4 seeds x 2 variants x 100 images x (0.1 + 1), 4 second attacks with pgd, 4 x 30 epochs.
+    found = estimate(several, Paces(rows, [trained(10.0, 1)]))
+    assert (
+        found == f"about {duration_words(880 + 400 + 1200)} on this machine, 20 min of it training"
+    )
+    assert training_seconds(several, Paces([], [trained(10.0, 1)])) == [300.0] * 4
+
+
 def test_without_runs_there_is_no_claim() -> None:
     assert estimate(study(), Paces()) == NO_ESTIMATE
     fgsm = study().attack_specs()[0].label

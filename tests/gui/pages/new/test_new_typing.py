@@ -16,6 +16,7 @@ from engine.specs.study import Study
 from gui.base.page_context import PageContext
 from gui.pages.new import page as page_module
 from gui.pages.new.page import NewPage
+from tests.helpers.new_page import type_seed
 
 SPARSITIES, RADII = 50, 48
 BIG = {
@@ -98,7 +99,7 @@ def test_only_the_planned_runs_that_are_seen_are_put_into_words(
         return real(study, number)
 
     monkeypatch.setattr(Study, "planned", planned)
-    page.data.seed.setValue(3)
+    type_seed(page, "3")
     page.plan.table.grab()
     assert 0 < len(set(asked)) < 40
 
@@ -109,7 +110,7 @@ def test_planned_runs_are_those_that_the_study_makes() -> None:
     study = Study.from_dict({**BIG, **short, "model": two})
     runs = study.runs()
     planned = [study.planned(number) for number in range(study.count())]
-    assert planned == [(run.model, run.recipe, run.attack) for run in runs]
+    assert planned == [(run.model, run.recipe, run.attack, run.seed, None) for run in runs]
 
 
 def test_what_the_catalogue_lost_is_not_expanded_from_memory(
