@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import itertools
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +21,9 @@ from engine.report.series import X_AXES, Y_AXES, Axis
 from engine.report.tables import RESULT_FORMATS, SAMPLE_FORMATS
 from engine.report.transfer import TRANSFER_FORMATS
 from engine.store.artifacts import models_of
+
+if TYPE_CHECKING:
+    from engine.store import Store
 
 _LAZY = {
     "check": ("engine.cli.check:check", "Look a database over; mend what can be mended."),
@@ -127,7 +131,12 @@ def list_(section: str, as_json: bool, published: bool, db: Path) -> None:
 @db_option
 @study_option
 @format_option(RESULT_FORMATS)
-def results(db: Path, study: str | None, format_: str) -> None:
+@click.option(
+    "--over-seeds",
+    is_flag=True,
+    help="One row per variant and attack of what was repeated: mean, spread, and what causes it.",
+)
+def results(db: Path, study: str | None, format_: str, over_seeds: bool) -> None:
     """Print one row per run."""
     from engine.report.tables import csv_of_columns, result_pieces
     from engine.store import Store
@@ -137,6 +146,9 @@ def results(db: Path, study: str | None, format_: str) -> None:
     # In a terminal the ids are shorter, and what study files and filters take.
     titles = None if format_ == "table" else catalog.models.cards.titles()
     with Store(db, readonly=True) as store:
+        if over_seeds:
+            _print_repeats(store, study, format_, titles or {})
+            return
         parts = store.result_columns(study)
         first = list(itertools.islice(parts, 1))
         if not first:
@@ -149,6 +161,21 @@ def results(db: Path, study: str | None, format_: str) -> None:
             pieces = result_pieces(rows, format_, titles)
         for piece in pieces:
             click.echo(piece, nl=False)
+
+
+def _print_repeats(
+    store: Store, study: str | None, format_: str, titles: Mapping[str, str]
+) -> None:
+    from engine.report.naming import titled
+    from engine.report.repeats import repeats_of, repeats_text
+
+    found = repeats_of(titled(store.with_specs(store.results(study)), titles))
+    if not found:
+        click.echo(
+            "Nothing here was repeated: a study repeats with seeds = [0, 1, 2] in its file.",
+            err=True,
+        )
+    click.echo(repeats_text(found, format_), nl=False)
 
 
 @main.command()

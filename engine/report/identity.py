@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from engine.catalog import Origin, format_number
 from engine.catalog.worst_case import WORST_CASE
@@ -30,10 +30,22 @@ _DEGREES = frozenset(
 
 
 def context_key(row: ResultRow) -> Key:
-    """On which images: study, dataset with its path and size, number and seed."""
+    """On which images and in which repeat: study, dataset with its path and size, number, seed."""
     spec = row.get("spec") or {}
     named = [row.get(name) for name in ("study", "dataset", "n", "seed")]
-    return _key(*named, spec.get("dataset"))
+    second = [] if spec.get("attack_seed") is None else [spec["attack_seed"]]
+    return _key(*named, spec.get("dataset"), *second)
+
+
+def images_key(row: ResultRow) -> Key:
+    """On which images, the same for all repeats of a study."""
+    shared = (row.get("spec") or {}).get("shared_seed")
+    return context_key(row if shared is None else cast(ResultRow, {**row, "seed": shared}))
+
+
+def is_second_attack(row: ResultRow) -> bool:
+    """Whether a run only tells how much an attack varies: its variant was attacked before."""
+    return (row.get("spec") or {}).get("attack_seed") is not None
 
 
 def variant_key(row: ResultRow) -> Key:
@@ -152,6 +164,7 @@ def _facts(row: ResultRow) -> dict[str, str]:
     """Everything that may tell a row from another, spelled out."""
     spec = row.get("spec") or {}
     facts: dict[str, Any] = {name: row.get(name) for name in ("norm", "study", "n", "seed")}
+    facts["attack_seed"] = spec.get("attack_seed")
     if attack := spec.get("attack"):
         facts |= attack["params"]
         if members := _members(attack):

@@ -15,6 +15,9 @@ T = TypeVar("T")
 BASE = "none"
 """The variant that is the base model itself."""
 
+REPEAT = "repeat"
+"""A column that says in words which repeat a run belongs to, where there are several."""
+
 _CONTEXT = ("study", "dataset", "n", "seed")
 
 
@@ -46,9 +49,14 @@ def called(row: Columns) -> str:
 
 
 def variant(row: Columns) -> str:
+    """As ``made``; where there are several repeats, with which it is: ``..., seed 2``."""
+    return ", ".join([made(row), *([row[REPEAT]] if REPEAT in row else [])])
+
+
+def made(row: Columns) -> str:
     """``digits-resnet, magnitude 50%``, or ``digits-resnet, uncompressed``."""
-    made = "uncompressed" if row["compression"] == BASE else row["compression"]
-    return f"{called(row)}, {made}"
+    compressed = "uncompressed" if row["compression"] == BASE else row["compression"]
+    return f"{called(row)}, {compressed}"
 
 
 def namer(rows: Sequence[Columns], fields: Sequence[str]) -> Namer:

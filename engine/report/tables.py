@@ -213,6 +213,7 @@ _COLUMNS: dict[str, Callable[[Columns], str]] = {
     "rate": _number("compression_rate", ".2f"),
     "bytes": _number("size_bytes", ",d"),
     "attack": _plain("attack"),
+    "seed": _plain("seed"),
     "clean %": lambda row: in_percent(row["clean_accuracy"]),
     "robust % [95 %]": with_interval,
     "worst %": lambda row: in_percent(row.get("worst_case")),
@@ -224,9 +225,11 @@ _COLUMNS: dict[str, Callable[[Columns], str]] = {
 
 
 _VARIANT = list(_COLUMNS).index("compression")
+_SEED = list(_COLUMNS).index("seed")
 _NUMERIC = {
     "run",
     "n",
+    "seed",
     "rate",
     "bytes",
     "clean %",
@@ -248,7 +251,11 @@ def _for_reading(rows: Iterable[Columns], format_: str) -> str:
     short = shortened(variants.values())
     for line in lines:
         line[_VARIANT] = one_line(short.get(line[_VARIANT], ""))
-    return tabulated(list(_COLUMNS), lines, _NUMERIC, format_)
+    head = list(_COLUMNS)
+    if len({line[_SEED] for line in lines}) < 2:
+        for line in (head, *lines):
+            del line[_SEED]
+    return tabulated(head, lines, _NUMERIC, format_)
 
 
 def tabulated(

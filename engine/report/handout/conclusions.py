@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from engine.report.differences import Difference
 from engine.report.handout.contents import Contents, WorstCase
-from engine.report.naming import is_flagged, variant
+from engine.report.naming import is_flagged, made, variant
+from engine.report.repeats import Repeats, words
 from engine.statistics.sample_size import Disagreement, smallest_difference
 from engine.statistics.words import counted, in_percent
 from engine.store import ResultRow
@@ -32,6 +35,8 @@ def conclusions(found: Contents) -> list[Sentence]:
     """From the statistics alone; in the order of a reader's questions."""
     return [
         *_bounds(found.worst),
+        *_repeated(found.repeats),
+        *_repeated_changes(found.repeats, found.differences),
         *_changes(found.differences),
         *_methods(found.methods),
         *_hidden(found),
@@ -55,6 +60,46 @@ def _bounds(worst: Sequence[WorstCase]) -> Iterator[Sentence]:
             f"stored{eps}; the strongest run is {row['attack']}. {one.verdict.text}",
             _ids(one.rows),
             certain=one.verdict.level == "ok",
+        )
+
+
+def _repeated(found: Sequence[Repeats]) -> Iterator[Sentence]:
+    """What of a result is the seed; of variants that every seed shares only the largest spread."""
+    shared = [one for one in found if one.source in ("attack", "nothing")]
+    for one in found:
+        if one not in shared:
+            text = f"{made(one.rows[0])}, under {one.rows[0]['attack']}: {words(one)}."
+            yield Sentence(text, one.run_ids, certain=one.source != "together")
+    if shared:
+        most = max(shared, key=lambda one: one.found.deviation or 0.0)
+        many = counted(len(shared), "result")
+        yield Sentence(
+            f"{many} on variants that every seed shares: the largest spread is that of "
+            f"{made(most.rows[0])}, under {most.rows[0]['attack']}: {words(most)}.",
+            tuple(run for one in shared for run in one.run_ids),
+            certain=True,
+        )
+
+
+def _repeated_changes(
+    repeats: Sequence[Repeats], found: Sequence[Difference]
+) -> Iterator[Sentence]:
+    """Whether a difference to the uncompressed model outlives another seed."""
+    of_run = {one.row["run_id"]: one for one in found}
+    for one in repeats:
+        mine = [of_run[row["run_id"]] for row in one.rows if row["run_id"] in of_run]
+        if len(mine) < 2:
+            continue
+        points = [100 * each.found.difference for each in mine]
+        apart = [each for each in mine if each.told_apart]
+        sides = {each.found.difference > 0 for each in apart}
+        yield Sentence(
+            f"{made(one.rows[0])}, under {one.rows[0]['attack']}, against its uncompressed model: "
+            f"{np.mean(points):+.1f} ± {np.std(points, ddof=1):.1f} points over {len(mine)} seeds "
+            f"({min(points):+.1f} to {max(points):+.1f}); told from chance with {len(apart)} of "
+            f"them.",
+            _ids([run for each in mine for run in (each.row, each.base)]),
+            certain=len(apart) == len(mine) and len(sides) == 1,
         )
 
 

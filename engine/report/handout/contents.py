@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,10 @@ from engine.errors import SpecError, StoreError
 from engine.report import identity
 from engine.report.differences import Difference, Samples, beside, differences, every_pair
 from engine.report.evidence import Summary, lights, summarise
-from engine.report.naming import BASE, titled
+from engine.report.naming import BASE, REPEAT, titled
 from engine.report.published.join import Pair, joined
 from engine.report.published.rows import published
+from engine.report.repeats import Repeats, repeats_of
 from engine.specs.study import Study
 from engine.statistics import worst_case
 from engine.statistics.intervals import wilson
@@ -76,6 +77,8 @@ class Contents:
     Attributes:
         rows: all its runs, with specs and titles of models.
         finished: those with a result.
+        compared: of those all but second attacks, which only tell how much an attack varies.
+        repeats: what was repeated over seeds.
         differences: of variants to their base models.
         methods: of every two compressed variants; empty where these would be too many.
         worst: of each variant in each threat model.
@@ -89,6 +92,8 @@ class Contents:
     study: Study
     rows: Sequence[ResultRow]
     finished: Sequence[ResultRow]
+    compared: Sequence[ResultRow]
+    repeats: Sequence[Repeats]
     differences: Sequence[Difference]
     methods: Sequence[Difference]
     worst: Sequence[WorstCase]
@@ -111,24 +116,29 @@ def contents(store: Store, name: str, titles: Mapping[str, str]) -> Contents:
         StoreError: there is no such study, or none of its runs is finished.
     """
     rows = titled(store.with_specs(store.results(name)), titles)
+    study = store.study(next(one["id"] for one in store.studies() if one["name"] == name))
+    if study.seeds:
+        rows = [cast(ResultRow, {**row, REPEAT: f"seed {row['seed']}"}) for row in rows]
     finished = [row for row in rows if row["status"] == "finished"]
     if not finished:
         raise StoreError(
             f"No run of the study {name!r} is finished, so there is nothing to report.",
             "Finish one with: crumple run.",
         )
-    newest = next(one["id"] for one in store.studies() if one["name"] == name)
+    compared = [row for row in finished if not identity.is_second_attack(row)]
     runs = {row["run_id"]: store.run(row["run_id"]) for row in finished}
     verdicts = {run_id: store.samples(run_id) for run_id in runs}
     return Contents(
-        study=store.study(newest),
+        study=study,
         rows=rows,
         finished=finished,
-        differences=differences(beside(finished), verdicts.__getitem__),
-        methods=_methods(finished, verdicts.__getitem__),
-        worst=_worst_cases(finished, lambda run_id: _verdict(store, runs[run_id]), store.who_broke),
-        published=joined(published(), finished, catalog.models.cards.cards()),
-        examples=_examples(store, finished, verdicts),
+        compared=compared,
+        repeats=repeats_of(finished),
+        differences=differences(beside(compared), verdicts.__getitem__),
+        methods=_methods(compared, verdicts.__getitem__),
+        worst=_worst_cases(compared, lambda run_id: _verdict(store, runs[run_id]), store.who_broke),
+        published=joined(published(), compared, catalog.models.cards.cards()),
+        examples=_examples(store, compared, verdicts),
         verdicts=verdicts,
         environments={run_id: run["environment"] for run_id, run in runs.items()},
         keys={

@@ -20,6 +20,7 @@ from engine.report.handout.contents import Contents, Example, foremost
 from engine.report.naming import called, variant
 from engine.report.published.rows import published
 from engine.report.published.tables import NUMERIC_PAIR, READ_PAIR, pair_columns, reasons_of
+from engine.report.repeats import READ_NUMERIC, READ_REPEATS, SPREAD_WORDS, read_lines
 from engine.report.tables import flag_ids, with_interval
 from engine.statistics.words import in_percent
 
@@ -53,6 +54,7 @@ def html(found: Contents, sentences: Sequence[Sentence], figures: Mapping[str, b
         tested=len(found.methods),
         can=[one for one in sentences if one.certain],
         cannot=[one for one in sentences if not one.certain],
+        repeats=_repeats(found),
         published=_published(found),
         figures={title: _data("image/svg+xml", content) for title, content in figures.items()},
         examples={
@@ -63,6 +65,16 @@ def html(found: Contents, sentences: Sequence[Sentence], figures: Mapping[str, b
         environments=_environments(found),
         keys=found.keys,
     )
+
+
+def _repeats(found: Contents) -> dict[str, Any]:
+    """Heads, and rows of cells with the runs of each."""
+    lines = read_lines(found.repeats)
+    return {
+        "words": SPREAD_WORDS,
+        "heads": [(name, name in READ_NUMERIC) for name in READ_REPEATS[:-1]],
+        "lines": [(one.run_ids, line[:-1]) for one, line in zip(found.repeats, lines, strict=True)],
+    }
 
 
 def _published(found: Contents) -> dict[str, Any]:

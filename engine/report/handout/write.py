@@ -20,6 +20,7 @@ from engine.report.handout.page import html
 from engine.report.handout.worst import WORST_COLUMNS, worst_markdown, worst_rows
 from engine.report.published.rows import published
 from engine.report.published.tables import joined_text
+from engine.report.repeats import SPREAD_WORDS, repeats_text
 from engine.report.tables import results_text, samples_bytes
 from engine.store import Store
 
@@ -134,8 +135,8 @@ def _draw(
     drawn = {}
     for kind in KINDS:
         try:
-            details = chart_details(kind, found.finished, store)
-            figure = draw_chart(kind, found.finished, details, titles=titles)
+            details = chart_details(kind, found.compared, store)
+            figure = draw_chart(kind, found.compared, details, titles=titles)
         except CrumpleError:
             continue  # nothing of that kind was run
         for suffix in (".svg", ".pdf"):
@@ -148,6 +149,8 @@ def _write_tables(folder: Path, found: Contents, titles: Mapping[str, str]) -> N
     for format_, suffix in (("csv", "csv"), ("markdown", "md"), ("latex", "tex")):
         _write(folder / f"results.{suffix}", results_text(found.rows, format_, titles))
     _write(folder / "worst-case.csv", csv_text(WORST_COLUMNS, worst_rows(found.worst)))
+    if found.repeats:
+        _write(folder / "over-seeds.csv", repeats_text(found.repeats, "csv"))
     if found.published:
         _write(folder / "published.csv", joined_text(found.published, published(), "csv"))
     for name, tested in (("differences", found.differences), ("methods", found.methods)):
@@ -164,6 +167,8 @@ def _markdown(found: Contents, sentences: list[Sentence], titles: Mapping[str, s
         ]
         parts += [f"## {heading}", "", *(told or ["Nothing."]), ""]
     parts += ["## Worst case of each variant", "", worst_markdown(found.worst)]
+    if found.repeats:
+        parts += ["## Over seeds", "", SPREAD_WORDS, "", repeats_text(found.repeats, "markdown")]
     if found.published:
         beside = joined_text(found.published, published(), "markdown")
         parts += ["## Published beside measured", "", beside]

@@ -84,18 +84,20 @@ def at_once(rows: Sequence[Mapping[str, Any]], format_: str, titles: Any) -> str
 def for_reading(rows: list[dict[str, Any]], style: str | None) -> str:
     short = shortened(rows)
     rows = [{**row, "compression": short.get(row["compression"], "")} for row in rows]
-    cells = [[one(row) for one in _COLUMNS.values()] for row in rows]
+    several = len({row["seed"] for row in rows}) > 1
+    columns = {name: one for name, one in _COLUMNS.items() if several or name != "seed"}
+    cells = [[one(row) for one in columns.values()] for row in rows]
     if style == "github":
         cells = [
             [
                 text if name in _NUMERIC else markdown(text)
-                for name, text in zip(_COLUMNS, line, strict=True)
+                for name, text in zip(columns, line, strict=True)
             ]
             for line in cells
         ]
-    align = ["right" if name in _NUMERIC else "left" for name in _COLUMNS]
+    align = ["right" if name in _NUMERIC else "left" for name in columns]
     how = {"disable_numparse": True, "colalign": align}
-    return f"{tabulate(cells, list(_COLUMNS), style or 'simple', **how)}\n"
+    return f"{tabulate(cells, list(columns), style or 'simple', **how)}\n"
 
 
 def _finite(value: Any) -> Any:
