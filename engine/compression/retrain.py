@@ -9,7 +9,7 @@ from engine.catalog.training import StandardParams
 from engine.compression.context import Context
 from engine.compression.layers import bounded_weights, settle
 from engine.compression.macs import count_classes
-from engine.data import ImageSet
+from engine.data import ImageSet, further_images
 from engine.errors import SpecError
 from engine.models.files.tensors import load_state
 from engine.training import Examples, Objective, hold_out, objective_of, train, validate
@@ -41,6 +41,7 @@ def retrain(
     first_candidate: int = 1,
     averaged_from: int | None = None,
     start_counts: bool = False,
+    second_stream: str = "",
 ) -> None:
     """Train a model in place and leave the best epoch in it, on the CPU in eval mode.
 
@@ -58,14 +59,17 @@ def retrain(
         course: of the learning rate, in place of the schedule that the parameters name.
         first_candidate: the first epoch that may be kept; those before are no finished model.
         averaged_from: see ``train``.
+        second_stream: path of an archive whose images join every batch; "" joins none.
         start_counts: leave the model as it came, if no epoch validates at least as well.
 
     Raises:
         SpecError: there are no training images.
+        DataError: the archive is missing, damaged, or does not fit them.
         TrainingError: it diverged.
         Cancelled: it was stopped.
     """
     training, validation = hold_out(training_of(context, step))
+    beside = _joining(second_stream, training_of(context, step))
     _require_heads(model, training_of(context, step), step)
     model.to(context.device)
     aim = objective or objective_of(params)
@@ -80,6 +84,7 @@ def retrain(
         course=course,
         first_candidate=first_candidate,
         averaged_from=averaged_from,
+        beside=beside,
         watch=context.watch,
         checkpoint=context.checkpoint(stage or step),
         stage=stage,
@@ -92,6 +97,14 @@ def retrain(
     load_state(model, best)
     # As files keep it: in another layout in memory a convolution adds in another order.
     model.cpu().to(memory_format=torch.contiguous_format).eval()
+
+
+def _joining(second_stream: str, training: ImageSet) -> Examples | None:
+    """What joins the batches; mirrored or not as what it joins."""
+    if not second_stream:
+        return None
+    further = further_images(second_stream, training)
+    return Examples(further.images, further.labels, training.mirrors)
 
 
 def _require_heads(model: nn.Module, images: ImageSet, step: str) -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from engine.data.image_set import ByteImages, Images, ImageSet, take
 from engine.data.loading import check_fits, load
-from engine.data.training import forget_training, training_for, training_images
+from engine.data.training import (
+    forget_training,
+    further_images,
+    lesson,
+    training_for,
+    training_images,
+)
 
 __all__ = [
     "ByteImages",
@@ -12,6 +18,8 @@ __all__ = [
     "Images",
     "check_fits",
     "forget_training",
+    "further_images",
+    "lesson",
     "load",
     "take",
     "training_for",

@@ -67,7 +67,7 @@ def _classes(path: Path, key: str, y: np.ndarray[Any, Any]) -> int:
 def _arrays(path: Path, part: Split) -> tuple[Arrays, str | None]:
     """The pixels of a part and the labels of all parts; and what their names end in."""
     if not path.is_file():
-        raise DataError(f"There is no file {path}.", "Check the path after 'npz'.")
+        raise DataError(f"There is no file {path}.", "Check its path.")
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError

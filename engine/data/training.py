@@ -9,6 +9,7 @@ from engine.catalog import ModelCard
 from engine.data.image_set import ImageSet
 from engine.data.loading import misfit, training_part
 from engine.errors import DataError
+from engine.specs.choices import Recipe
 from engine.specs.dataset import DatasetSpec
 
 _OWN = ("folder", "npz")
@@ -44,9 +45,59 @@ def training_for(dataset: DatasetSpec, card: ModelCard) -> ImageSet | None:
     return _found(dataset, card.model_dump_json())
 
 
+def further_images(archive: str, training: ImageSet) -> ImageSet:
+    """Further training images with labels of people or of a model, from a NumPy archive.
+
+    The last archive is remembered until ``forget_training``.
+
+    Args:
+        archive: its path; ``x_train`` and ``y_train`` are taken.
+        training: the images that they join.
+
+    Raises:
+        DataError: they are missing, damaged, or of another shape or other classes.
+    """
+    found = _archive(archive)
+    if found.shape != training.shape:
+        have, want = ("x".join(map(str, one.shape)) for one in (found, training))
+        raise DataError(
+            f"second_stream: the images of {found.label!r} are {have} (channels x height x "
+            f"width), but the training images that they join are {want}.",
+            "Convert them to that size and colour.",
+        )
+    highest, classes = int(found.labels.max()), len(training.class_names)
+    if highest >= classes:
+        raise DataError(
+            f"second_stream: the labels of {found.label!r} go up to {highest}, but the training "
+            f"images that they join are of {classes} classes, numbered from 0.",
+            "Leave out the images of other classes.",
+        )
+    return found
+
+
+def lesson(training: ImageSet | None, recipe: Recipe) -> str:
+    """What the training of a recipe depends on: its images and what steps add to them.
+
+    Raises:
+        DataError: what a step adds is missing, damaged, or does not fit.
+    """
+    if training is None:
+        return ""
+    added = [path for step in recipe if (path := step.params.get("second_stream"))]
+    return " ".join(
+        [training.lesson, *(further_images(path, training).fingerprint for path in added)]
+    )
+
+
 def forget_training() -> None:
     """Read the files again the next time: they may have changed."""
     _found.cache_clear()
+    _archive.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _archive(path: str) -> ImageSet:
+    return training_images(DatasetSpec(npz=path))
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,7 @@ from engine import catalog, extensions
 from engine.attacks.registry import create
 from engine.catalog import ModelCard
 from engine.compression.registry import method
-from engine.data import ImageSet, check_fits, training_for
+from engine.data import ImageSet, check_fits, lesson, training_for
 from engine.data import load as load_images
 from engine.errors import SpecError
 from engine.models.files.bundle import check as check_card
@@ -25,9 +25,11 @@ def check(study: Study) -> None:
     for spec in study.runs():
         check_methods(spec)
     check_models(study, load_images(study.dataset, study.repeats[0]))
-    if any(learns(recipe) for recipe in study.recipes()):
-        for model in study.models:
-            training_for(study.dataset, catalog.model_card(model.name))
+    learning = [recipe for recipe in study.recipes() if learns(recipe)]
+    for model in study.models if learning else ():
+        training = training_for(study.dataset, catalog.model_card(model.name))
+        for recipe in learning:
+            lesson(training, recipe)
 
 
 def check_methods(spec: Run) -> None:

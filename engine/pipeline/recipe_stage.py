@@ -15,7 +15,7 @@ from engine import compression, diagnostics
 from engine.catalog import ModelCard
 from engine.compression import Context, Variant
 from engine.compression.reach import Layers, shortfall
-from engine.data import ImageSet
+from engine.data import ImageSet, lesson
 from engine.evaluation.guard import forked_rng
 from engine.host import device
 from engine.models import fingerprint
@@ -71,11 +71,15 @@ class RecipeStage:
             watch: is told of the epochs of steps that train, and may stop them.
         """
         gate = _Gate(context.training)
-        learned = context.training.lesson if context.training is not None else ""
         parts = [spec.recipe[:count] for count in range(len(spec.recipe) + 1)]
         auto = device.training_precision("auto", context.device)
         keys = [
-            variant_key(spec.model_copy(update={"recipe": part}), card.basis, learned, auto)
+            variant_key(
+                spec.model_copy(update={"recipe": part}),
+                card.basis,
+                lesson(context.training, part),
+                auto,
+            )
             for part in parts
         ]
         steps = {"steps": [step_key(key) for key in keys[1:]]}

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 from engine import catalog, diagnostics
-from engine.data import ImageSet, forget_training, training_for
+from engine.data import ImageSet, forget_training, lesson, training_for
 from engine.data import load as load_images
 from engine.errors import Cancelled, CrumpleError, DeviceLost, SpecError
 from engine.events import (
@@ -168,7 +168,7 @@ class Runner:
             images.fingerprint,
             card.basis,
             precision or self.options.precision,
-            training.lesson if training else "",
+            lesson(training, spec.recipe),
             device.training_precision("auto", self.device),
         )
 

@@ -37,6 +37,7 @@ STAGE_VERSIONS = {
 _LATER: dict[str, object] = {
     "attack_start": "in range",
     "hydra.passes": "as published",
+    "hydra.second_stream": "",
     "rap-admm.passes": "as published",
     "rap-admm.label_smoothing": 0.0,
     "rap-admm.mixup": 0.0,

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from engine.catalog.training import StandardParams
 from engine.errors import Cancelled, TrainingError
@@ -19,10 +19,10 @@ from engine.host import device
 from engine.models.channels_last import channels_last
 from engine.models.files.tensors import load_state
 from engine.training.adversary import accuracy, pgd_examples
-from engine.training.augmentation import augmented
 from engine.training.averaging import WeightAverage
 from engine.training.checkpoint import Checkpoint, Tensors
-from engine.training.examples import Examples, batches, batches_in
+from engine.training.examples import Examples, batches_in
+from engine.training.feed import Feed
 from engine.training.objectives import Objective, objective_of
 from engine.training.optimisation import (
     Course,
@@ -81,6 +81,7 @@ def train(
     course: Course | None = None,
     first_candidate: int | None = None,
     averaged_from: int | None = None,
+    beside: Examples | None = None,
     watch: Watch = _UNWATCHED,
     checkpoint: Checkpoint | None = None,
     stage: str = "",
@@ -103,6 +104,9 @@ def train(
         first_candidate: the first epoch that may be kept; None is the last third.
         averaged_from: from the end of this epoch on, what is validated and kept is the mean of
             the weights since (``WeightAverage``); None averages nothing.
+        beside: a second stream: as many of its images join each batch, in an order drawn anew
+            each epoch; of fewer than an epoch takes, images come again. Epochs are counted in
+            ``training``.
         watch: is told of each epoch and may stop.
         checkpoint: where each finished epoch is written; if it holds one of this very run in
             this precision, training goes on from there, bit by bit as if never interrupted (on
@@ -116,7 +120,9 @@ def train(
         TrainingError: the loss or a weight is not finite any more; likewise.
     """
     aim = objective or objective_of(params)
-    run = _Run(model, training, aim, params, seed, course, factors, after_step, averaged_from)
+    run = _Run(
+        model, training, beside, aim, params, seed, course, factors, after_step, averaged_from
+    )
     if checkpoint is not None:
         checkpoint = checkpoint.at(run.precision)
     if checkpoint is not None and (stored := checkpoint.read()) is not None:
@@ -154,6 +160,7 @@ class _Run:
         self,
         model: nn.Module,
         training: Examples,
+        beside: Examples | None,
         objective: Objective,
         params: StandardParams,
         seed: int,
@@ -162,15 +169,16 @@ class _Run:
         after_step: Callable[[nn.Module], None],
         averaged_from: int | None,
     ) -> None:
-        self._model, self._training, self.objective = model, training, objective
+        self._model, self.objective = model, objective
         self._after_step = after_step
-        self._params, self._generator = params, torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(seed)
         self._device = next(model.parameters()).device
         self.precision = device.training_precision(params.precision, self._device)
         self._bf16 = self.precision == "bf16"
         if self._bf16:
             channels_last(model)
         self._average = None if averaged_from is None else WeightAverage(model, averaged_from)
+        self._feed = Feed(training, beside, params, self._generator, self._device)
         self._optimizer = optimiser(model, params, factors)
         steps = params.epochs * batches_in(len(training.labels), params.batch_size)
         self._schedule = schedule(self._optimizer, params, steps, course)
@@ -185,7 +193,7 @@ class _Run:
             loss = self._pass(number, should_stop)
         if self._average is not None:
             with own_draws(self._generator, self._device), self._autocast():
-                self._average.take(self._model, number, self._shuffled(should_stop))
+                self._average.take(self._model, number, _until(should_stop, self._feed.images()))
         return loss
 
     @property
@@ -197,44 +205,25 @@ class _Run:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)
 
-    def _shuffled(self, should_stop: Callable[[], bool]) -> Iterator[torch.Tensor]:
-        """All images once, as training sees them."""
-        order = torch.randperm(len(self._training.labels), generator=self._generator)
-        for batch in batches(order, self._params.batch_size):
-            if should_stop():
-                raise Cancelled
-            yield self._images(batch)
-
-    def _images(self, batch: torch.Tensor) -> torch.Tensor:
-        """The images at these positions, augmented, on the device."""
-        return augmented(
-            self._training.images[batch],
-            self._params.augmentation,
-            self._generator,
-            mirrors=self._training.mirrors,
-        ).to(self._device)
-
     def _pass(self, number: int, should_stop: Callable[[], bool]) -> float:
         self._model.train()
         self.objective.begin_epoch(self._model, number)
-        total = 0.0
-        order = torch.randperm(len(self._training.labels), generator=self._generator)
-        for step, batch in enumerate(batches(order, self._params.batch_size), 1):
+        total, count = 0.0, 0
+        for step, (images, labels) in enumerate(self._feed.batches(), 1):
             if should_stop():
                 raise Cancelled
-            loss = self._step(batch)
+            loss = self._step(images, labels)
             if not math.isfinite(loss):
                 if number == step == 1:
                     raise _ruined_before(loss)
                 raise self._diverged(f"the loss is {loss}", number, step)
-            total += loss * len(batch)
+            total += loss * len(labels)
+            count += len(labels)
         if not all(bool(p.detach().isfinite().all()) for p in self._model.parameters()):
             raise self._diverged("a weight is not finite", number, step)
-        return total / len(order)
+        return total / count
 
-    def _step(self, batch: torch.Tensor) -> float:
-        labels = self._training.labels[batch].to(self._device)
-        images = self._images(batch)
+    def _step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
         with self._autocast():
             loss = self.objective.loss(self._model, images, labels, self._generator)
         self._optimizer.zero_grad(set_to_none=True)
@@ -298,6 +287,14 @@ class _Run:
         self._schedule.load_state_dict(facts["schedule"])
         self.epochs = [_stored_epoch(one) for one in facts["epochs"]]
         self._chosen = self.epochs[facts["chosen"] - 1] if facts["chosen"] else None
+
+
+def _until(should_stop: Callable[[], bool], batches: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The same batches; Cancelled in place of the next one."""
+    for one in batches:
+        if should_stop():
+            raise Cancelled
+        yield one
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:

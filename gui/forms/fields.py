@@ -35,14 +35,14 @@ def _parse_one(text: str) -> Any:
             return kind(text)
         except ValueError:
             continue
+    fraction = text.replace(" ", "") if "/" in text else text
     try:
-        text = text.replace(" ", "") if "/" in text else text
-        float(Fraction(text))
+        float(Fraction(fraction))
     except OverflowError:
         return math.inf
     except (ValueError, ZeroDivisionError):
-        pass
-    return text
+        return text  # a path keeps its spaces
+    return fraction
 
 
 def show(value: Any) -> str:

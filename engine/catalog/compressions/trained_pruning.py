@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
 from engine.catalog.compressions.shared_fields import BatchParams, Recipe, like
 from engine.catalog.compressions.student_fields import Twofold
-from engine.catalog.entry import Conditions, Entry, Number, Params, format_number
+from engine.catalog.entry import Conditions, Entry, Number, Params, format_number, setting
 from engine.catalog.training import OF_RECIPE
 
 _MORE: dict[str, JsonValue] = {"group": "more"}
@@ -77,6 +78,16 @@ class _Hydra(Params):
         "alone, of which the search sees a little.",
         json_schema_extra=_MORE,
     )
+    second_stream: str = Field(
+        "",
+        max_length=4096,
+        title="second stream",
+        description="Path of a NumPy archive with further images and labels, x_train and y_train, "
+        "of which as many join each batch in both trainings, so that batches double. The "
+        "published CIFAR-10 results have one of 500,000 TinyImages, labelled by a model; without "
+        "a path there is none.",
+        json_schema_extra=_MORE,
+    )
 
 
 class HydraParams(BatchParams, _Hydra):
@@ -92,7 +103,10 @@ class HydraParams(BatchParams, _Hydra):
         return left is not None and left <= self.density + 1e-9
 
     def label(self, title: str) -> str:
-        return f"{self.brief(title)}{self.changed('density')}"
+        words = f"{self.brief(title)}{self.changed('density', 'second_stream')}"
+        if not self.second_stream:
+            return words
+        return f"{words} {setting('second_stream', PurePath(self.second_stream).name)}"
 
     def brief(self, title: str) -> str:
         return f"{title} {self.density * 100:.4g}%"

@@ -35,6 +35,7 @@ def hydra(model: nn.Module, params: HydraParams, context: Context) -> nn.Module:
 
     Raises:
         SpecError: a training is asked for and there are no training images.
+        DataError: the second stream is missing, damaged, or does not fit them.
         TrainingError: it diverged.
         Cancelled: it was stopped.
     """
@@ -50,12 +51,7 @@ def hydra(model: nn.Module, params: HydraParams, context: Context) -> nn.Module:
         assert isinstance(scored, ScoreMask)
         replace_last(layer, scored.frozen())
     if params.finetune_epochs:
-        recipe = params.recipe(
-            params.training, epochs=params.finetune_epochs, lr=params.finetune_lr, nesterov=False
-        )
-        course = cosine(params.finetune_epochs)
-        aim = _objective(recipe, params)
-        retrain(model, recipe, context, "hydra", stage="fine-tune", objective=aim, course=course)
+        _train(model, params, context, "fine-tune", params.finetune_epochs, params.finetune_lr)
     return model
 
 
@@ -68,16 +64,28 @@ def _learn_scores(model: nn.Module, params: HydraParams, context: Context) -> No
             module.scores.requires_grad_(True)
         elif isinstance(module, nn.modules.batchnorm._BatchNorm) and not params.freeze_bn:
             module.requires_grad_(True)
-    recipe = params.recipe(
-        params.training, epochs=params.prune_epochs, lr=params.prune_lr, nesterov=False
-    )
-    course = cosine(params.prune_epochs)
     try:
-        aim = _objective(recipe, params)
-        retrain(model, recipe, context, "hydra", stage="prune", objective=aim, course=course)
+        _train(model, params, context, "prune", params.prune_epochs, params.prune_lr)
     finally:
         for parameter, needed in wanted:
             parameter.requires_grad_(needed)
+
+
+def _train(
+    model: nn.Module, params: HydraParams, context: Context, stage: str, epochs: int, lr: float
+) -> None:
+    """One of the two trainings, which differ in length and rate alone."""
+    recipe = params.recipe(params.training, epochs=epochs, lr=lr, nesterov=False)
+    retrain(
+        model,
+        recipe,
+        context,
+        "hydra",
+        stage=stage,
+        objective=_objective(recipe, params),
+        course=cosine(epochs),
+        second_stream=params.second_stream,
+    )
 
 
 def _objective(recipe: StandardParams, params: HydraParams) -> Objective:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ from engine.compression.layers import attach, on_weight, weight_layers
 from engine.compression.methods.hydra import cosine, first_scores
 from engine.compression.parts.mask import Mask
 from engine.compression.parts.score_mask import ScoreMask, allowed_weights, chosen, kept_weights
-from engine.errors import SpecError
+from engine.errors import DataError, SpecError
 from engine.events import Epoch
 from engine.specs.choices import make_step
 from engine.training import Watch, hold_out
@@ -388,3 +389,91 @@ def test_scores_find_the_weights_that_matter_and_not_the_largest() -> None:
         weight = apply(model, {**table, **changes}, training=known).deployed()[1].weight
         assert weight.abs().argmax(dim=1).tolist() == kept
         assert int(weight.count_nonzero()) == 2
+
+
+# --- the second stream ---
+
+
+def stream(folder: Path, images: torch.Tensor, labels: torch.Tensor, name: str = "more") -> str:
+    """An archive of training images, bytes as people have them."""
+    pixels = (255 * images).round().byte().permute(0, 2, 3, 1).numpy()
+    path = folder / f"{name}.npz"
+    np.savez(path, x_train=pixels, y_train=labels.numpy())
+    return str(path)
+
+
+def test_a_second_stream_doubles_the_batches_of_both_trainings(
+    base: nn.Module, digits: data.ImageSet, tmp_path: Path
+) -> None:
+    more = stream(tmp_path, 1 - digits.images[:50], digits.labels[:50])
+    shown: list[torch.Tensor] = []
+
+    def note(module: nn.Module, given: tuple[torch.Tensor]) -> None:
+        if module.training:
+            shown.append(given[0].detach())
+
+    base.register_forward_pre_hook(note)
+    table = {**QUICK, "training": "standard", "augmentation": "none", "second_stream": more}
+    seen: list[Epoch] = []
+    live = apply(base, table, training=digits, watch=Watch(seen.append)).live
+    assert [epoch.stage for epoch in seen] == ["prune", "fine-tune"]
+    count = len(hold_out(digits)[0].labels)
+    assert len(shown) == 2 * batches_in(count, QUICK["batch_size"])
+    assert sum(map(len, shown)) == 2 * 2 * count
+    for batch in shown:  # a digit is dark, its negative is bright
+        bright = batch.flatten(1).mean(1) > 0.5
+        assert not bright[: len(batch) // 2].any()
+        assert bright[len(batch) // 2 :].all()
+    alone = apply(base, {**table, "second_stream": ""}, training=digits).live
+    assert models.fingerprint(live) != models.fingerprint(alone)
+
+
+@pytest.mark.parametrize(
+    ("shape", "label", "words"),
+    [
+        ((3, 8, 8), 0, "second_stream: the images of 'more.npz' are 3x8x8 .* join are 1x8x8"),
+        (
+            (1, 8, 8),
+            11,
+            "second_stream: the labels of 'more.npz' go up to 11, .* of 10 classes",
+        ),
+    ],
+)
+def test_a_second_stream_that_does_not_fit_is_refused_before_training(
+    base: nn.Module,
+    digits: data.ImageSet,
+    tmp_path: Path,
+    shape: tuple[int, ...],
+    label: int,
+    words: str,
+) -> None:
+    more = stream(tmp_path, torch.zeros(4, *shape), torch.tensor([0, 1, 2, label]))
+    seen: list[Epoch] = []
+    with pytest.raises(DataError, match=words):
+        apply(base, {**QUICK, "second_stream": more}, training=digits, watch=Watch(seen.append))
+    with pytest.raises(DataError, match=r"There is no file .*nowhere\.npz"):
+        apply(base, {**QUICK, "second_stream": str(tmp_path / "nowhere.npz")}, training=digits)
+    assert not seen
+
+
+def test_the_second_stream_is_part_of_what_is_learned(
+    digits: data.ImageSet, tmp_path: Path
+) -> None:
+    """By its content, and only of recipes with the step."""
+    more = stream(tmp_path, digits.images[:9], digits.labels[:9])
+    prune = make_step({"name": "magnitude"})
+    plain, joined = make_step(QUICK), make_step({**QUICK, "second_stream": more})
+    first = data.lesson(digits, (prune, joined))
+    assert data.lesson(digits, (prune, plain)) == data.lesson(digits, (prune,)) == digits.lesson
+    assert data.lesson(None, (joined,)) == ""
+    assert first not in (digits.lesson, "")
+    stream(tmp_path, digits.images[:9], digits.labels[1:10])
+    assert data.lesson(digits, (prune, joined)) == first, "read once"
+    data.forget_training()
+    assert data.lesson(digits, (prune, joined)) != first
+
+
+def test_a_label_names_the_archive_without_its_folder(tmp_path: Path) -> None:
+    step = make_step({"name": "hydra", "second_stream": str(tmp_path / "tiny images.npz")})
+    assert step.label == "hydra 10% second_stream=tiny-images.npz"
+    assert step.brief == "hydra 10%"

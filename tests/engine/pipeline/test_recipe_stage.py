@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from engine.data import training_images
 from engine.events import Epoch, EpochFinished, Event, StageStarted
 from engine.host import device
 from engine.pipeline import runner
@@ -191,3 +193,26 @@ def test_the_precision_of_the_device_counts_for_steps_that_train_as_it_likes(
     )
     assert plain == fp32
     assert (bf16 != fp32) == counts
+
+
+def test_a_second_stream_counts_by_its_content(store: Writer, tmp_path: Path) -> None:
+    """What was learned from an archive is found again; of another archive it is learned anew."""
+    path = tmp_path / "more.npz"
+    few = training_images("digits")
+
+    def write(count: int) -> None:
+        x = few.images[:count].permute(0, 2, 3, 1).mul(255).byte().numpy()
+        np.savez(path, x_train=x, y_train=few.labels[:count].numpy())
+
+    hydra = {"name": "hydra", "training": "standard", "prune_epochs": 0, "finetune_epochs": 1}
+    asked = study([PRUNE, {**hydra, "density": 0.05, "second_stream": str(path)}])
+    trained = []
+    for count in (60, 60, 61):
+        write(count)
+        events = run(store, asked)
+        trained.append(sum(isinstance(one, EpochFinished) for one in events))
+    assert trained == [1, 0, 1]
+    rows = store.results()
+    assert {row["status"] for row in rows} == {"finished"}
+    keys = {store.run(row["run_id"])["variant_key"] for row in rows}
+    assert len(keys) == 3  # the base, and one of each archive

@@ -13,6 +13,7 @@ from tests.helpers.studies import small_study
 
 LATER: list[tuple[str, dict[str, Any]]] = [
     ("hydra", {"passes": "as coded"}),
+    ("hydra", {"second_stream": "more.npz"}),
     ("rap-admm", {"passes": "as coded"}),
     ("rap-admm", {"mixup": 0.2}),
     ("rap-admm", {"label_smoothing": 0.1}),

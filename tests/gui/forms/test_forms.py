@@ -174,3 +174,14 @@ def test_numbers_survive_being_shown(values: list[float]) -> None:
     back = parse(show(values))
     back = back if isinstance(back, list) else [back]
     assert [float(catalog.as_number(item)) for item in back] == values
+
+
+def test_a_path_keeps_its_spaces_and_a_fraction_needs_none(qapp: QApplication) -> None:
+    assert parse("/home/me/tiny images/more 2.npz") == "/home/me/tiny images/more 2.npz"
+    assert parse("8 / 255") == "8/255"
+    form = ParamForm("compressions", "hydra")
+    typed(form, "second_stream", "/home/me/tiny images.npz")
+    assert form.values()["second_stream"] == "/home/me/tiny images.npz"
+    typed(form, "second_stream", "")
+    assert "second_stream" not in form.values()
+    form.deleteLater()
