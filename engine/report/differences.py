@@ -145,8 +145,8 @@ def _verdicts(rows: Sequence[SampleRow]) -> tuple[NDArray[np.int64], NDArray[np.
 
 COLUMNS = (
     "run_id", "model", "compression", "attack", "base_run_id", "base_model", "base_compression",
-    "n", "difference", "low", "high", "only_variant_broken", "only_base_broken",
-    "p_mcnemar", "p_holm",
+    "parameters", "base_parameters", "n", "difference", "low", "high",
+    "only_variant_broken", "only_base_broken", "p_mcnemar", "p_holm",
 )  # fmt: skip
 
 
@@ -156,9 +156,10 @@ def difference_rows(found: Iterable[Difference]) -> Iterator[Mapping[str, object
         row, base, tested = one.row, one.base, one.found
         names = row["run_id"], row["model"], row["compression"], row["attack"]
         other = base["run_id"], base["model"], base["compression"]
+        counted = row["parameters"], base["parameters"]
         shares = tested.n, tested.difference, tested.low, tested.high
         counts = tested.only_a, tested.only_b, tested.p_value, one.adjusted
-        yield dict(zip(COLUMNS, (*names, *other, *shares, *counts), strict=True))
+        yield dict(zip(COLUMNS, (*names, *other, *counted, *shares, *counts), strict=True))
 
 
 _HEAD = (

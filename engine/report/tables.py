@@ -16,6 +16,7 @@ from engine.errors import SpecError
 from engine.report import cells
 from engine.report.cells import csv_pieces, csv_text, in_pieces, markdown, one_line
 from engine.report.naming import shortened
+from engine.statistics.intervals import wilson
 from engine.statistics.words import in_percent
 from engine.store import SAMPLE_COLUMNS, Columns, SampleRow
 from engine.store.result_rows import VALUES
@@ -23,6 +24,9 @@ from engine.store.result_rows import VALUES
 RESULT_FORMATS = ("table", "csv", "json", "latex", "markdown")
 _TITLE = "model_title"
 SAMPLE_FORMATS = ("csv", "json", "npz")
+
+_MEANS = ("L2", "Linf")
+"""The norms of which means are stored."""
 
 _TABULATE = {"table": "simple", "latex": "latex_booktabs", "markdown": "github"}
 
@@ -175,6 +179,25 @@ def with_interval(row: Columns) -> str:
     return f"{in_percent(row['robust_accuracy'])} {interval}"
 
 
+def of_correct(row: Columns) -> str:
+    """Of the images that were right before the attack the share that holds, with its interval.
+
+    The images count that the accuracies say; 95 % Wilson, as of a study of these images alone.
+    """
+    share, n, clean = row["robust_of_correct"], row["n"], row["clean_accuracy"]
+    if share is None or not n:
+        return ""
+    correct = max(round(clean * n), 1)
+    low, high = wilson(min(round(share * correct), correct), correct)
+    return f"{in_percent(share)} [{in_percent(float(low))}, {in_percent(float(high))}]"
+
+
+def perturbation(row: Columns) -> str:
+    """Mean over the images that the attack broke, in its norm: ``L2 0.52``; empty without any."""
+    mean = row[f"avg_perturbation_{str(row['norm']).lower()}"] if row["norm"] in _MEANS else None
+    return "" if mean is None else f"{row['norm']} {mean:.3g}"
+
+
 def distance(row: Columns) -> str:
     """The median distance of an attack without eps, in its norm; a dash if it has none."""
     if row["status"] != "finished" or row["eps"] is not None:
@@ -211,12 +234,15 @@ _COLUMNS: dict[str, Callable[[Columns], str]] = {
     "model": lambda row: one_line(str(row.get("model_title") or row["model"] or "")),
     "compression": _plain("compression"),
     "rate": _number("compression_rate", ".2f"),
+    "parameters": _number("parameters", ",d"),
     "bytes": _number("size_bytes", ",d"),
     "attack": _plain("attack"),
     "seed": _plain("seed"),
     "clean %": lambda row: in_percent(row["clean_accuracy"]),
     "robust % [95 %]": with_interval,
+    "of correct % [95 %]": of_correct,
     "worst %": lambda row: in_percent(row.get("worst_case")),
+    "perturbation": perturbation,
     "queries": _number("queries_per_sample", ".1f"),
     "seconds": _number("seconds", ".1f"),
     "flags": flag_ids,
@@ -233,8 +259,11 @@ _NUMERIC = {
     "rate",
     "bytes",
     "clean %",
+    "parameters",
     "robust % [95 %]",
+    "of correct % [95 %]",
     "worst %",
+    "perturbation",
     "queries",
     "seconds",
 }

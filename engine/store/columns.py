@@ -57,6 +57,7 @@ class _FurtherRow(TypedDict):
     black_box_accuracy: float | None
     black_box_n: int | None
     naive_accuracy: float | None
+    robust_of_correct: float | None
     worst_case: float | None
     median_distance: float | None
     seed: int
@@ -72,6 +73,8 @@ class ResultRow(_ExportedRow, _FurtherRow):
     """One run, as tables and charts have it: shares in [0,1], bytes, seconds, UTC as ISO 8601.
 
     Attributes:
+        robust_of_correct: of the images that are right without the attack the share that holds,
+            as papers give it that attack these alone (Bernhard 2019): robust / clean accuracy.
         recipe: the steps in words; None in a database of an earlier version that is only read.
         spec: ``specs.study.Run`` as JSON (``Store.with_specs``).
     """

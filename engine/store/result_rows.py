@@ -37,7 +37,7 @@ _NEWEST = """
 NAIVE = '"held"'
 """A key that the checks of a run have where a naive attack was made, and nowhere else."""
 
-_JUDGED = ("robust_accuracy", "ci_low", "ci_high", "worst_case")
+_JUDGED = ("robust_accuracy", "ci_low", "ci_high", "robust_of_correct", "worst_case")
 DAMAGED = Flag(
     "damaged",
     "danger",
@@ -216,6 +216,10 @@ def _complete(read: Told, decoded: _Decoded) -> Told:
         for own, verdict in zip(decoded(read, "flags"), verdicts, strict=True)
     ]
     told["naive_accuracy"] = _naive(read)
+    told["robust_of_correct"] = [
+        None if robust is None or not clean else min(robust / clean, 1.0)
+        for robust, clean in zip(read["robust_accuracy"], read["clean_accuracy"], strict=True)
+    ]
     told["worst_case"] = [
         None if not n or (survivors := verdict.get("survivors")) is None else survivors / n
         for n, verdict in zip(read["n"], verdicts, strict=True)

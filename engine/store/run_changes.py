@@ -59,6 +59,10 @@ COLUMNS: Mapping[str, tuple[Kind, str]] = {
         f"CASE WHEN {_NAIVE} THEN json_extract(checks, '$.naive.held') * 1.0 "
         "/ nullif(json_extract(checks, '$.naive.n'), 0) END",
     ),
+    "robust_of_correct": (
+        "real",
+        "min(runs.robust_accuracy / nullif(runs.clean_accuracy, 0.0), 1.0)",
+    ),
     "worst_case": (
         "real",
         f"CASE WHEN {_SOUND} THEN json_extract(verdict, '$.survivors') * 1.0 / nullif(n, 0) END",
@@ -79,7 +83,7 @@ _OF_RUNS = (
     "WHERE study_id IN (SELECT study_id FROM study_runs "
     "WHERE run_id IN (SELECT value FROM json_each(?)))"
 )
-_OF_LIMIT = ("robust_accuracy", "ci_low", "ci_high", "worst_case")
+_OF_LIMIT = ("robust_accuracy", "ci_low", "ci_high", "robust_of_correct", "worst_case")
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from engine import __version__
 from engine.host import paths
 from engine.report.differences import Difference
 from engine.report.handout.conclusions import Sentence
-from engine.report.handout.contents import Contents, Example, foremost
+from engine.report.handout.contents import Contents, Example, WorstCase, foremost
 from engine.report.naming import called, variant
 from engine.report.published.rows import published
 from engine.report.published.tables import NUMERIC_PAIR, READ_PAIR, pair_columns, reasons_of
 from engine.report.repeats import READ_NUMERIC, READ_REPEATS, SPREAD_WORDS, read_lines
-from engine.report.tables import flag_ids, with_interval
+from engine.report.tables import flag_ids, of_correct, perturbation, with_interval
 from engine.statistics.words import in_percent
 
 _SIDE = 96
@@ -48,7 +48,7 @@ def html(found: Contents, sentences: Sequence[Sentence], figures: Mapping[str, b
         study=found.study,
         version=__version__,
         runs=[_run(row) for row in found.rows],
-        worst=[{"variant": variant(one.strongest), "case": one} for one in found.worst],
+        worst=[_worst(one) for one in found.worst],
         differences=[_difference(one) for one in found.differences],
         methods=[_difference(one) for one in foremost(found.methods)],
         tested=len(found.methods),
@@ -87,6 +87,11 @@ def _published(found: Contents) -> dict[str, Any]:
     }
 
 
+def _worst(case: WorstCase) -> dict[str, Any]:
+    row = case.strongest
+    return {"variant": variant(row), "case": case, "mean": perturbation(row)}
+
+
 def _difference(one: Difference) -> dict[str, Any]:
     return {"variant": variant(one.row), "other": variant(one.base), "one": one}
 
@@ -96,7 +101,14 @@ def _points(share: float) -> str:
 
 
 def _run(row: Any) -> dict[str, Any]:
-    return {**row, "title": called(row), "robust": with_interval(row), "flag_ids": flag_ids(row)}
+    return {
+        **row,
+        "title": called(row),
+        "robust": with_interval(row),
+        "correct": of_correct(row),
+        "mean": perturbation(row),
+        "flag_ids": flag_ids(row),
+    }
 
 
 def _data(kind: str, content: bytes) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from engine.report.cells import markdown
 from engine.report.handout.contents import WorstCase
 from engine.report.naming import variant
-from engine.report.tables import tabulated
+from engine.report.tables import perturbation, tabulated
 from engine.statistics.words import in_percent
 from engine.store import Columns
 
@@ -17,7 +17,8 @@ WORST_COLUMNS = (
 )
 """A row for each search of each variant in each threat model."""
 
-_HEAD = ("variant", "threat", "worst % [95 %]", "broken by")
+_HEAD = ("variant", "threat", "worst % [95 %]", "parameters", "perturbation", "broken by")
+_NUMBERS = {"worst % [95 %]", "parameters", "perturbation"}
 
 
 def worst_rows(worst: Sequence[WorstCase]) -> Iterator[Columns]:
@@ -47,9 +48,19 @@ def worst_markdown(worst: Sequence[WorstCase]) -> str:
     for one in worst:
         row = one.strongest
         eps = "" if row["eps"] is None else f" {row['eps']:.4g}"
+        parameters = "" if row["parameters"] is None else f"{row['parameters']:,}"
         share = f"{in_percent(one.share)} [{in_percent(one.low)}, {in_percent(one.high)}]"
-        lines.append([variant(row), f"{row['norm']}{eps}", share, broken_by(one)])
-    return tabulated(_HEAD, lines, {"worst % [95 %]"}, "markdown") if lines else markdown("None.\n")
+        lines.append(
+            [
+                variant(row),
+                f"{row['norm']}{eps}",
+                share,
+                parameters,
+                perturbation(row),
+                broken_by(one),
+            ]
+        )
+    return tabulated(_HEAD, lines, _NUMBERS, "markdown") if lines else markdown("None.\n")
 
 
 def broken_by(one: WorstCase) -> str:

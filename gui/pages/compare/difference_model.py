@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 
 from engine.report.differences import in_points, p_text
 from engine.report.naming import shortened
-from engine.report.tables import with_interval
+from engine.report.tables import of_correct, perturbation, with_interval
 from engine.statistics.intervals import PairedDifference
 from engine.store import ResultRow
 from gui.base.model_names import model_title
@@ -38,6 +38,12 @@ COLUMNS = (
     ("Only here", "Images broken in this run and not in that of the baseline."),
     ("Only there", "Images broken in the run of the baseline and not in this one."),
     ("Beside", "Number of the run of the baseline."),
+    (
+        "Of correct % [95 %]",
+        "Of the images that were right before the attack the share that holds: robust / clean.",
+    ),
+    ("Perturbation", "Mean over the images that the attack broke, in its norm."),
+    ("Parameters", "Of the variant."),
 )
 _MODEL, _COMPRESSION = 1, 2
 _NUMBERS_FROM = 4
@@ -58,21 +64,38 @@ class Comparison:
 
     def texts(self) -> tuple[str, ...]:
         """One text per column."""
-        row = self.row
-        names = (str(row["run_id"]), model_title(row["model"]), row["compression"], row["attack"])
-        difference = self.difference
-        if difference is None or self.beside is None:
-            return (*names, with_interval(row), self.reason, "", "", "", "", "")
-        return (
-            *names,
-            with_interval(row),
-            in_points(difference),
-            p_text(difference.p_value),
-            "",
-            str(difference.only_a),
-            str(difference.only_b),
-            str(self.beside["run_id"]),
-        )
+        return tuple(cell(self) for cell in _CELLS)
+
+
+def _of_row(text: Callable[[ResultRow], str]) -> Callable[[Comparison], str]:
+    return lambda one: text(one.row)
+
+
+def _of_difference(text: Callable[[PairedDifference], str]) -> Callable[[Comparison], str]:
+    return lambda one: "" if one.difference is None else text(one.difference)
+
+
+def _difference(one: Comparison) -> str:
+    return one.reason if one.difference is None else in_points(one.difference)
+
+
+_CELLS: tuple[Callable[[Comparison], str], ...] = (
+    _of_row(lambda row: str(row["run_id"])),
+    _of_row(lambda row: model_title(row["model"])),
+    _of_row(lambda row: row["compression"]),
+    _of_row(lambda row: row["attack"]),
+    _of_row(with_interval),
+    _difference,
+    _of_difference(lambda found: p_text(found.p_value)),
+    lambda one: "",  # p (Holm): of all rows, so the model has it
+    _of_difference(lambda found: str(found.only_a)),
+    _of_difference(lambda found: str(found.only_b)),
+    lambda one: str(one.beside["run_id"]) if one.difference and one.beside else "",
+    _of_row(of_correct),
+    _of_row(perturbation),
+    _of_row(lambda row: "" if row["parameters"] is None else f"{row['parameters']:,}"),
+)
+"""The texts of ``COLUMNS``, each made when it is looked at."""
 
 
 class DifferenceModel(QAbstractTableModel):
@@ -128,7 +151,7 @@ class DifferenceModel(QAbstractTableModel):
             if index.column() == _HOLM:
                 line = index.row()
                 return p_text(self.adjusted[line]) if line in self.adjusted else ""
-            text = self.comparisons[index.row()].texts()[index.column()]
+            text = _CELLS[index.column()](self.comparisons[index.row()])
             if index.column() == _MODEL and role == _ROLE.ToolTipRole:
                 return f"{text}\n{self.comparisons[index.row()].row['model']}"
             shown = index.column() == _COMPRESSION and role == _ROLE.DisplayRole

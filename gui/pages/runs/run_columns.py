@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from engine.catalog import format_number
 from engine.flags import FlagRow
-from engine.report.tables import with_interval
+from engine.report.tables import of_correct, perturbation, with_interval
 from engine.statistics.words import in_percent
 from engine.store import Columns
 from engine.store.run_table import RunTable
@@ -87,6 +87,12 @@ def _when(id_: str, title: str, hint: str) -> RunColumn:
     return RunColumn(id_, title, hint, text, sort, number=False, shown=False)
 
 
+def _by_perturbation(table: RunTable) -> npt.NDArray[np.float64]:
+    is_l2 = table.where(("norm",), lambda row: row["norm"] == "L2")
+    means = (table.numbers(f"avg_perturbation_{norm}") for norm in ("l2", "linf"))
+    return np.where(is_l2, *means)
+
+
 def size_text(count: float | None) -> str:
     """Bytes as people read them: ``310 kB``."""
     if count is None:
@@ -137,6 +143,15 @@ COLUMNS: tuple[RunColumn, ...] = (
         "and every transferred example: the figure to quote.",
         shown=False,
     ),
+    RunColumn(
+        "robust_of_correct",
+        "Of correct % [95 %]",
+        "Of the images that were right before the attack the share that holds, robust / clean: "
+        "what papers give that attack these images alone.",
+        of_correct,
+        _by_number("robust_of_correct"),
+        shown=False,
+    ),
     _number("compression_rate", "Rate", "Size of the base model over size of the variant.", ".2f"),
     RunColumn(
         "size_bytes",
@@ -161,7 +176,7 @@ COLUMNS: tuple[RunColumn, ...] = (
     _number("n", "Images", "Images attacked.", "d", shown=False),
     RunColumn("eps", "eps", "Radius of the threat model.", _eps, _by_number("eps"), shown=False),
     _text("norm", "Norm", "Norm that eps is measured in.", shown=False),
-    _number("parameters", "Parameters", "Parameters of the variant.", ",d", shown=False),
+    _number("parameters", "Parameters", "Parameters of the variant.", ",d"),
     _number("nonzero_parameters", "Nonzero", "Parameters that are not zero.", ",d", shown=False),
     _percent("achieved_sparsity", "Sparsity %", "Share of weights that are zero.", shown=False),
     _number("weight_bits", "Bits", "Mean bits of a weight.", ".3g", shown=False),
@@ -171,6 +186,13 @@ COLUMNS: tuple[RunColumn, ...] = (
         "Of attacks without eps, over all images, in the norm of the attack.",
         ".4f",
         shown=False,
+    ),
+    RunColumn(
+        "perturbation",
+        "Perturbation",
+        "Mean over the images the attack broke, in the norm of the attack.",
+        perturbation,
+        _by_perturbation,
     ),
     _number(
         "avg_perturbation_l2", "Mean L2", "Over the images the attack broke.", ".3f", shown=False
