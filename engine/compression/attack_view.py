@@ -24,7 +24,7 @@ def fold_batch_norm(model: nn.Module) -> None:
     A pair is merged only if the graph shows that nothing else reads the convolution. A model
     whose graph cannot be traced stays as it is: slower, equally exact.
     """
-    for conv_path, norm_path in _pairs(model):
+    for conv_path, norm_path in norms_behind(model):
         conv, norm = model.get_submodule(conv_path), model.get_submodule(norm_path)
         assert isinstance(conv, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)
@@ -39,7 +39,11 @@ class _Tracer(fx.Tracer):
         return isinstance(m, FrontPart) or super().is_leaf_module(m, module_qualified_name)
 
 
-def _pairs(model: nn.Module) -> list[tuple[str, str]]:
+def norms_behind(model: nn.Module) -> list[tuple[str, str]]:
+    """The names of each convolution that nothing but one BatchNorm reads, and of that.
+
+    Empty if the graph of the model cannot be traced. Such a BatchNorm has running statistics.
+    """
     try:
         graph = _Tracer().trace(model)
     except Exception:  # noqa: BLE001  what tracing refuses, for whatever reason, is not folded

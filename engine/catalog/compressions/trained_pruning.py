@@ -121,11 +121,13 @@ class _RapAdmm(Params):
         description="Weights, filters or columns of a convolution per one that stays; 8 removes "
         "7 of 8.",
     )
-    pattern: Literal["irregular", "filter", "column"] = Field(
+    pattern: Literal["irregular", "filter", "column", "bn-filter"] = Field(
         "irregular",
         title="pattern",
         description="Remove single weights, whole output filters, or columns: one input channel "
-        "at one kernel position in all filters.",
+        "at one kernel position in all filters. bn-filter removes filters by the scale of the "
+        "BatchNorm right behind, which is drawn in their place; its shift stays, and so do "
+        "convolutions without one.",
     )
     stem: bool = Field(
         True, title="prune the stem", description="Whether the first convolution is pruned too."

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 Pattern = Literal["irregular", "filter", "column"]
+"""Of the weight of a convolution; ``irregular`` of any tensor."""
 
 
 def project(weight: torch.Tensor, pattern: Pattern, ratio: float) -> torch.Tensor:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
+import torch
 from torch import nn
 
 from engine.catalog.compressions.trained_pruning import RapAdmmParams
+from engine.compression.attack_view import norms_behind
 from engine.compression.context import Context
-from engine.compression.layers import attach, weight_layers, weight_of
+from engine.compression.layers import attach, weight_layers
 from engine.compression.methods.admm import Admm, Penalty
-from engine.compression.methods.patterns import pattern_mask, project
+from engine.compression.methods.patterns import Pattern, pattern_mask, project
 from engine.compression.parts.mask import Mask
 from engine.compression.retrain import retrain
 from engine.errors import SpecError, TrainingError
@@ -32,7 +35,7 @@ def rap_admm(model: nn.Module, params: RapAdmmParams, context: Context) -> nn.Mo
         TrainingError: it diverged, or a layer has nothing left.
         Cancelled: it was stopped.
     """
-    names = _names(model, params)
+    cut = _cut_of(model, params)
     recipe = params.recipe("pgd-at", epochs=params.admm_epochs, lr=params.admm_lr, nesterov=False)
     adversarial = PgdAt(
         threat_of(recipe),  # type: ignore[arg-type]
@@ -40,8 +43,8 @@ def rap_admm(model: nn.Module, params: RapAdmmParams, context: Context) -> nn.Mo
         clean_pass=params.passes == "as coded",
     )
     penalty = Penalty(
-        layers=names,
-        project=partial(project, pattern=params.pattern, ratio=params.ratio),
+        layers=tuple(cut),
+        project=partial(project, pattern=_pattern(params), ratio=params.ratio),
         rho=params.rho,
         growth=params.rho_growth,
         interval=params.admm_interval,
@@ -57,7 +60,7 @@ def rap_admm(model: nn.Module, params: RapAdmmParams, context: Context) -> nn.Mo
         course=periodic(params.admm_interval),
         first_candidate=params.admm_epochs,
     )
-    _cut(model, names, params)
+    _apply(model, cut, params)
     if params.retrain_epochs:
         recipe = params.recipe(
             "pgd-at", epochs=params.retrain_epochs, lr=params.retrain_lr, nesterov=False
@@ -76,29 +79,69 @@ def rap_admm(model: nn.Module, params: RapAdmmParams, context: Context) -> nn.Mo
     return model
 
 
-def _names(model: nn.Module, params: RapAdmmParams) -> tuple[str, ...]:
-    names = [name for name, layer in weight_layers(model) if isinstance(layer, nn.Conv2d)]
-    names = names if params.stem else names[1:]
-    if not names:
+def _cut_of(model: nn.Module, params: RapAdmmParams) -> dict[str, str]:
+    """What is drawn to the pattern, and which convolution is cut by it.
+
+    That is the convolution itself, or of ``bn-filter`` the BatchNorm right behind it.
+    """
+    convs = [name for name, layer in weight_layers(model) if isinstance(layer, nn.Conv2d)]
+    convs = convs if params.stem else convs[1:]
+    if not convs:
         raise SpecError(
             "rap-admm: this model has no convolution to prune.",
             "Use 'magnitude' or 'hydra', which work on linear layers too.",
         )
-    return tuple(names)
+    if params.pattern != "bn-filter":
+        return {name: name for name in convs}
+    pairs = norms_behind(model)
+    scaled = {n: c for c, n in pairs if c in convs and model.get_submodule(n).weight is not None}
+    if not scaled:
+        raise SpecError(
+            "rap-admm: no convolution of this model that is pruned is seen to have a BatchNorm "
+            "right behind it, by whose scale bn-filter prunes.",
+            "Use the pattern 'filter'.",
+        )
+    return scaled
 
 
-def _cut(model: nn.Module, names: tuple[str, ...], params: RapAdmmParams) -> None:
-    for name, layer in weight_layers(model):
-        if name not in names:
-            continue
-        mask = pattern_mask(weight_of(layer), params.pattern, params.ratio)
+def _pattern(params: RapAdmmParams) -> Pattern:
+    """Of what is drawn: the scales of a BatchNorm go one by one, like single weights."""
+    return "irregular" if params.pattern == "bn-filter" else params.pattern
+
+
+def _apply(model: nn.Module, cut: Mapping[str, str], params: RapAdmmParams) -> None:
+    """Hang the masks of the pattern on the convolutions.
+
+    Raises:
+        TrainingError: a layer has nothing left.
+    """
+    for name, conv in cut.items():
+        drawn, layer = model.get_submodule(name), model.get_submodule(conv)
+        assert isinstance(layer, nn.Conv2d)
+        assert isinstance(drawn.weight, torch.Tensor)
+        mask = pattern_mask(drawn.weight.detach(), _pattern(params), params.ratio)
         if not mask.any():
             raise TrainingError(
                 f"rap-admm: nothing of layer {name!r} is above the threshold at rate "
                 f"{params.rate:g}.",
                 "Lower the rate, or choose another pattern.",
             )
+        if params.pattern == "bn-filter":
+            _silence(layer, drawn.weight, mask)
+            mask = mask[:, None, None, None].expand_as(layer.weight).clone()
         attach(layer, Mask(mask))
+
+
+@torch.no_grad()
+def _silence(conv: nn.Conv2d, scale: torch.Tensor, mask: torch.Tensor) -> None:
+    """Set scales to zero, and with them what they leave of a convolution's bias.
+
+    What such a channel gives is the shift alone, whatever the filter: so the filter can go. As
+    its input is 0 then, the scale gets no gradient any more and stays 0.
+    """
+    scale[~mask] = 0.0
+    if conv.bias is not None:
+        conv.bias[~mask] = 0.0
 
 
 def periodic(interval: int) -> Course:

@@ -443,3 +443,100 @@ def test_labels_and_the_rate_as_it_was_asked_for() -> None:
     assert step.label == "rap-admm 12x filter eps=0.15"
     assert step.params["rate"] == 12
     assert make_step({"name": "rap-admm"}).label == "rap-admm 8x irregular"
+
+
+# --- filters by the scale of the BatchNorm behind them ---
+
+
+def small_net() -> nn.Sequential:
+    """A convolution with a BatchNorm, one without, and one with a bias and a BatchNorm."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1, bias=False),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 4, 1),
+        nn.ReLU(),
+        nn.Conv2d(4, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.Flatten(),
+        nn.Linear(8 * 36, 10),
+    )
+    for norm in (net[1], net[6]):
+        nn.init.uniform_(norm.weight, -1, 1)
+        nn.init.uniform_(norm.bias, -1, 1)
+    return net
+
+
+BY_SCALE: Table = {**QUICK, "pattern": "bn-filter", "rate": 2}
+
+
+def test_filters_go_by_the_scale_behind_them_which_stays_zero(digits: data.ImageSet) -> None:
+    """The smallest half of each BatchNorm, above the median; the shift is trained on."""
+    table = {**BY_SCALE, "retrain_epochs": 2}
+    cut = apply(small_net(), {**table, "retrain_epochs": 0}, training=digits).live
+    live = apply(small_net(), table, training=digits).live
+    for conv, norm in ((0, 1), (5, 6)):
+        kept = cut[norm].weight.detach() != 0  # type: ignore[index]
+        assert int(kept.sum()) == len(kept) // 2
+        assert cut[norm].weight.detach().abs()[kept].min() > 0  # type: ignore[index]
+        (mask,) = on_weight(live[conv])  # type: ignore[index]
+        assert isinstance(mask, Mask)
+        assert torch.equal(mask.mask, kept[:, None, None, None].expand_as(mask.mask))
+        assert torch.equal(live[norm].weight != 0, kept)  # type: ignore[index]
+        moved = live[norm].bias != cut[norm].bias  # type: ignore[index]
+        assert moved[~kept].all(), "what a silenced channel gives is still trained"
+    assert not on_weight(live[3])  # type: ignore[index]
+    assert not on_weight(live[8])  # type: ignore[index]
+
+
+def test_it_trains_as_with_the_gradient_of_the_scales_masked(digits: data.ImageSet) -> None:
+    """The published code cuts the scales alone: the filters behind them have no effect then."""
+    ours, published = small_net().double().train(), small_net().double().train()
+    params = catalog.find("compressions", "rap-admm").params.model_validate(
+        {k: v for k, v in BY_SCALE.items() if k != "name"}
+    )
+    rap_admm._apply(ours, {"1": "0", "6": "5"}, params)  # type: ignore[arg-type]
+    masks = {}
+    for norm in (published[1], published[6]):
+        sizes = norm.weight.detach().abs()
+        masks[norm] = sizes > np.percentile(sizes.numpy(), 50)
+        norm.weight.data *= masks[norm]
+    x, labels = digits.images[:32].double(), digits.labels[:32]
+    for net in (ours, published):
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-2)
+        for _ in range(4):
+            optimizer.zero_grad()
+            F.cross_entropy(net(x), labels).backward()
+            for norm, mask in masks.items() if net is published else ():
+                norm.weight.grad *= mask
+            optimizer.step()
+    assert torch.allclose(ours(x), published(x), atol=1e-10)
+    assert torch.allclose(ours.eval()(x), published.eval()(x), atol=1e-10)
+    assert torch.allclose(ours[8].weight, published[8].weight, atol=1e-10)
+    for one, two in ((ours[1], published[1]), (ours[6], published[6])):
+        assert torch.allclose(one.weight, two.weight, atol=1e-10)
+        assert torch.equal(one.weight == 0, ~masks[two])
+
+
+def test_scales_of_a_real_network_files_and_views_agree(
+    base: nn.Module, digits: data.ImageSet, tmp_path: Path
+) -> None:
+    variant = apply(base, {**BY_SCALE, "admm_epochs": 1}, training=digits)
+    assert_views_and_files_agree(variant, "digits-resnet-at", digits.images[:50], tmp_path)
+    masked = [bool(on_weight(layer)) for _, layer in weight_layers(variant.live)]
+    assert masked == [True] * (len(masked) - 1) + [False]
+
+
+def test_the_stem_keeps_its_scales(digits: data.ImageSet) -> None:
+    live = apply(small_net(), {**BY_SCALE, "stem": False}, training=digits).live
+    assert not on_weight(live[0])  # type: ignore[index]
+    assert live[1].weight.all()  # type: ignore[index]
+    assert on_weight(live[5])  # type: ignore[index]
+
+
+def test_without_a_batch_norm_right_behind_it_is_refused(digits: data.ImageSet) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+    with pytest.raises(SpecError, match="to have a BatchNorm right behind it") as caught:
+        apply(model, BY_SCALE, training=digits)
+    assert "'filter'" in caught.value.hint
