@@ -37,6 +37,18 @@ Condition = tuple[str, tuple[object, ...]]
 Conditions = Mapping[str, Condition]
 """What parameters need, by their names."""
 
+Structure = Literal["", "unstructured", "semi-structured", "structured"]
+"""What shape pruning removes: single weights, some of every few, or whole filters and columns."""
+
+Defence = Literal[
+    "",
+    "adversarial training",
+    "defensive distillation",
+    "adversarial purification",
+    "input transformation",
+]
+"""The kinds of defences that the review tells apart; empty for what defends in no such way."""
+
 _WITHIN = ("ramp", "warm")
 """Epochs of these names are counted within others."""
 
@@ -129,6 +141,18 @@ class Params(Strict):
         Where it is not, what was pruned before would be filled again.
         """
         return True
+
+    def pruned_structure(self) -> Structure:
+        """The shape of what this step prunes; empty if it prunes nothing."""
+        return ""
+
+    def trains_robustly(self) -> bool:
+        """Whether this step trains weights of the network on adversarial examples."""
+        return False
+
+    def defends_by(self) -> Defence:
+        """The kind of defence that this step is."""
+        return ""
 
     def requested(self) -> dict[str, float]:
         """What this step asks for, by the key of the accounting that tells what became of it."""

@@ -119,6 +119,9 @@ class AdversarialParams(StandardParams):
         json_schema_extra=_FOLDED,
     )
 
+    def trains_robustly(self) -> bool:
+        return self.eps > 0
+
     @property
     def step_size(self) -> float:
         """The length of a PGD step."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from engine import catalog
 from engine.compression.layers import bare_matrices, on_weight, weight_layers
 from engine.compression.parts.base import WeightQuantiser
 from engine.specs.choices import Step
@@ -54,7 +53,7 @@ def shortfall(step: Step, before: Layers, after: Layers) -> str:
     Layers that the step was told to leave do not count; what lies in no layer does. Below nine
     tenths of the weights it is said.
     """
-    if catalog.find("compressions", step.name).family not in _FAMILIES:
+    if step.family not in _FAMILIES:
         return ""
     left_out = step.settings.left_out(list(after.layers))
     wanted = [name for name in after.layers if name not in left_out]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from engine import catalog, extensions
+from engine import extensions
 from engine.catalog.compressions.defences import FAMILY as DEFENCE
 from engine.compression.attack_view import fold_batch_norm
 from engine.compression.context import Context
@@ -57,9 +57,7 @@ class Variant:
     @property
     def defends(self) -> bool:
         """Whether a step of its recipe is a defence."""
-        return any(
-            catalog.find("compressions", step.name).family == DEFENCE for step in self.recipe
-        )
+        return any(step.family == DEFENCE for step in self.recipe)
 
     def deployed(self) -> nn.Module:
         """What would be shipped: a frozen copy in eval mode with plain weights, none denormal."""

@@ -12,6 +12,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import Affine2D
 
 from engine.report.naming import is_flagged
@@ -61,6 +62,16 @@ def prepare(axes: Axes, label: str, share_axis: str = "y", share: str = _SHARE) 
         axes.set_ylim(0, 100)
     else:
         axes.set_xlim(0, 100)
+
+
+def log_axis(axes: Axes, low: float, high: float) -> None:
+    """Make x logarithmic, with plain numbers at its ticks, from ``low`` to ``high``."""
+    axes.set_xscale("log")
+    digits = (1, 2, 3, 5, 7) if high < 20 * low else (1, 2, 5) if high < 300 * low else (1,)
+    ticks = [10.0**power * digit for power in range(-4, 13) for digit in digits]
+    axes.xaxis.set_major_locator(FixedLocator([t for t in ticks if low / 2 < t < high * 2]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
 def add_legend(

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from engine.store import Store
 
 Details = Mapping[int, Sequence[Any]]
-"""By run id what a kind of chart draws: ``CurveRow``, ``SampleRow`` or ``TransferRow``."""
+"""By run id what a kind draws: ``CurveRow``, ``SampleRow``, ``TransferRow`` or ``Change``."""
 
-KINDS = ("pareto", "curve", "bars", "heatmap", "security", "transfer")
+KINDS = ("pareto", "curve", "bars", "heatmap", "security", "transfer", "metrics", "categories")
 SUFFIXES = (".svg", ".pdf", ".png")
 
 # Text stays text, so that it can be searched and edited; ids in the file do not change from
@@ -57,12 +57,16 @@ _METADATA: dict[str, dict[str, None]] = {
 
 def chart_details(kind: str, rows: Sequence[ResultRow], store: Store) -> Details:
     """What ``draw_chart`` needs of a kind beside the results, by run id."""
+    from engine.report.category_changes import changes
     from engine.report.security import needed
 
     if kind == "curve":
         return {row["run_id"]: list(store.curve(row["run_id"])) for row in rows}
     if kind == "security":
         return {run_id: list(store.samples(run_id)) for run_id in needed(rows)}
+    if kind == "categories":
+        finished = [row for row in rows if row["status"] == "finished"]
+        return {one.row["run_id"]: [one] for one in changes(finished, store)}
     found: dict[int, list[TransferRow]] = {}
     runs = [row["run_id"] for row in rows]
     for pair in store.transfers(among=runs) if kind == "transfer" else ():
@@ -82,10 +86,12 @@ def draw_chart(
     Args:
         kind: pareto (along ``axes``), curve (against attack step),
             bars (per variant), heatmap (variant x attack), security (against eps, from
-            distances) or transfer (source x target).
+            distances), transfer (source x target), metrics (the four of the review) or
+            categories (changes against the rate).
         rows: finished results, with their specs; those without a value are left out.
         details: what ``chart_details`` gives: for ``curve`` the points of each run, for
-            ``security`` its samples, for ``transfer`` the pairs it is the source of.
+            ``security`` its samples, for ``transfer`` the pairs it is the source of, for
+            ``categories`` how its variant differs from its base model.
         axes: of pareto, x and y.
         titles: what models are called, by id; None leaves the ids.
 
@@ -95,14 +101,21 @@ def draw_chart(
     Raises:
         CrumpleError: no such kind, or nothing to draw.
     """
-    from engine.report import charts, security_chart, tradeoff_chart, transfer_chart
+    from engine.report import (
+        categories_chart,
+        charts,
+        metrics_chart,
+        security_chart,
+        tradeoff_chart,
+        transfer_chart,
+    )
 
     if kind not in KINDS:
         raise SpecError(f"There is no chart {kind!r}.", f"Known: {', '.join(KINDS)}.")
     rows = titled(rows, titles) if titles is not None else rows
     finished = [row for row in rows if row["clean_accuracy"] is not None]
     robust = [row for row in finished if row["robust_accuracy"] is not None]
-    if not (finished if kind in ("security", "transfer") else robust):
+    if not (finished if kind in ("security", "transfer", "metrics") else robust):
         raise CrumpleError("There is nothing to draw: no run is finished.", "Finish a run first.")
     more = details or {}
     if kind == "transfer" and titles is not None:
@@ -113,6 +126,10 @@ def draw_chart(
         "bars": lambda: charts.bars(robust),
         "heatmap": lambda: charts.heatmap(robust),
         "security": lambda: security_chart.security(finished, more),
+        "categories": lambda: categories_chart.categories(
+            [one for found in more.values() for one in found]
+        ),
+        "metrics": lambda: metrics_chart.metrics(finished),
         "transfer": lambda: transfer_chart.transfer(finished, more),
     }
     with _style():

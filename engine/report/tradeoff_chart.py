@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from engine.errors import CrumpleError
 from engine.report.canvas import (
@@ -15,6 +14,7 @@ from engine.report.canvas import (
     add_legend,
     colour_of,
     dash_of,
+    log_axis,
     marker_of,
     method_marker,
     new_figure,
@@ -59,7 +59,7 @@ def tradeoff(rows: Sequence[ResultRow], x: Axis = X_AXES[0], y: Axis = Y_AXES[0]
         _series(axes, one, markers)
     if wants_log(series):
         values = [point.x for one in series for point in one.points]
-        _log_axis(axes, min(values), max(values))
+        log_axis(axes, min(values), max(values))
     handles = [_line_handle(one, marked=not methods) for one in series]
     handles += [_marker_handle(markers[one]) for one in methods]
     words = ["uncompressed" if one == BASE else one for one in methods]
@@ -107,12 +107,3 @@ def _line_handle(series: Series, *, marked: bool) -> Line2D:
 
 def _marker_handle(marker: Any) -> Line2D:
     return Line2D([], [], linestyle="", marker=marker, markersize=_size(marker), color="0.35")
-
-
-def _log_axis(axes: Axes, low: float, high: float) -> None:
-    axes.set_xscale("log")
-    digits = (1, 2, 3, 5, 7) if high < 20 * low else (1, 2, 5) if high < 300 * low else (1,)
-    ticks = [10.0**power * digit for power in range(-4, 13) for digit in digits]
-    axes.xaxis.set_major_locator(FixedLocator([t for t in ticks if low / 2 < t < high * 2]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))

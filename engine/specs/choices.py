@@ -54,6 +54,11 @@ class Step(Choice):
         return catalog.find("compressions", self.name).params.model_validate(self.params)
 
     @property
+    def family(self) -> str:
+        """That of its entry, for example ``pruning``."""
+        return catalog.find("compressions", self.name).family
+
+    @property
     def label(self) -> str:
         """For example ``magnitude 90%``."""
         return catalog.find("compressions", self.name).label(self.settings)

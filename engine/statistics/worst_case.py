@@ -6,7 +6,7 @@ Everything that tells a worst case reads it here. numpy only, free of torch and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,12 +42,14 @@ class WorstCase:
         mistakes: images that are misclassified without an attack.
         survivors: images that are broken by nobody.
         parts: the searches, those that broke most first.
+        left: (images) which survive.
     """
 
     images: int
     mistakes: int
     survivors: int
     parts: tuple[Part, ...]
+    left: BoolArray = field(compare=False, repr=False)
 
 
 def survivors(broken: BoolArray, *, random: bool = False) -> BoolArray:
@@ -97,4 +99,4 @@ def worst_case(
         only = alone if met_all is None or met_all[number] else None
         parts.append(Part(title, run, int(mine.sum()), only, int(left.sum())))
     left = survivors(np.vstack([mistakes, broken]), random=random)
-    return WorstCase(len(mistakes), int(mistakes.sum()), int(left.sum()), tuple(parts))
+    return WorstCase(len(mistakes), int(mistakes.sum()), int(left.sum()), tuple(parts), left)

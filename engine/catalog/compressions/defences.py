@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from engine.catalog.entry import Entry, Number, Params, format_number, setting
+from engine.catalog.entry import Defence, Entry, Number, Params, format_number, setting
 from engine.catalog.models.architectures import SAME, StudentParams
 from engine.catalog.training import AdversarialParams, StandardParams
 
@@ -31,6 +31,9 @@ class FrontParams(Params):
 
     def needs_images(self) -> bool:
         return False
+
+    def defends_by(self) -> Defence:
+        return "input transformation"
 
 
 class BitDepthParams(FrontParams):
@@ -147,6 +150,9 @@ class DefensiveDistillationParams(_HotTraining, StudentParams):
     def training_epochs(self) -> int:
         return 2 * self.epochs
 
+    def defends_by(self) -> Defence:
+        return "defensive distillation"
+
     def recipe(self) -> StandardParams:
         """The parameters that both trainings share."""
         return StandardParams.model_validate(
@@ -198,6 +204,12 @@ class PurifyParams(AdversarialParams):
         title="optimiser",
         description="Adam takes neither momentum nor Nesterov.",
     )
+
+    def trains_robustly(self) -> bool:
+        return False  # the network stays; only what stands in front of it learns
+
+    def defends_by(self) -> Defence:
+        return "adversarial purification"
 
     def label(self, title: str) -> str:
         return self.brief(title) + _changed(self, "eps", "epochs")

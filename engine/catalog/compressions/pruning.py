@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from engine.catalog.compressions.shared_fields import BatchParams, Recipe, like
-from engine.catalog.entry import Conditions, Entry, Number, Params
+from engine.catalog.entry import Conditions, Entry, Number, Params, Structure
 from engine.catalog.training import OF_RECIPE, Schedule
 
 
@@ -74,6 +74,12 @@ class MagnitudeParams(BatchParams, _Magnitude):
     def needs_images(self) -> bool:
         return self.schedule == "gradual"
 
+    def pruned_structure(self) -> Structure:
+        return "unstructured"
+
+    def trains_robustly(self) -> bool:
+        return self.schedule == "gradual" and self.is_robust(self.training)
+
     def left_in_each_layer(self) -> float | None:
         return 1 - self.sparsity if self.scope == "layer" else None
 
@@ -120,6 +126,9 @@ class FilterParams(Params):
 
     def needs_images(self) -> bool:
         return False
+
+    def pruned_structure(self) -> Structure:
+        return "structured"
 
     def left_out(self, layers: Sequence[str]) -> set[str]:
         return set(layers[-1:])  # gives the logits
@@ -169,6 +178,9 @@ class NmSparsityParams(Params):
 
     def needs_images(self) -> bool:
         return False
+
+    def pruned_structure(self) -> Structure:
+        return "semi-structured"
 
     def left_in_each_layer(self) -> float | None:
         return self.n / self.m if self.indivisible == "refuse" else None
@@ -222,6 +234,9 @@ class ChannelParams(Params):
 
     def needs_images(self) -> bool:
         return False
+
+    def pruned_structure(self) -> Structure:
+        return "structured"
 
     def left_out(self, layers: Sequence[str]) -> set[str]:
         return set(layers[-1:])  # gives the logits

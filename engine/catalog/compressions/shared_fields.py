@@ -7,7 +7,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from engine.catalog.entry import Number, Params, setting
-from engine.catalog.training import RECIPES, Augmentation, StandardParams, TradesParams
+from engine.catalog.training import (
+    RECIPES,
+    AdversarialParams,
+    Augmentation,
+    StandardParams,
+    TradesParams,
+)
 
 _BOUNDS = ("gt", "ge", "lt", "le")
 
@@ -51,6 +57,10 @@ class BatchParams(Params):
         fields = type(self).model_fields
         shared = {name: getattr(self, name) for name in model.model_fields if name in fields}
         return model.model_validate(shared | own)
+
+    def is_robust(self, kind: Recipe) -> bool:
+        """Whether a training recipe makes adversarial examples in the ball of this step."""
+        return issubclass(RECIPES[kind], AdversarialParams) and self.eps > 0
 
     def changed(self, *shown: str) -> str:
         """What differs from the defaults, for labels; without the parameters in ``shown``."""

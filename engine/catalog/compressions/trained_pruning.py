@@ -10,7 +10,15 @@ from pydantic import Field, JsonValue, model_validator
 
 from engine.catalog.compressions.shared_fields import BatchParams, Recipe, like
 from engine.catalog.compressions.student_fields import Twofold
-from engine.catalog.entry import Conditions, Entry, Number, Params, format_number, setting
+from engine.catalog.entry import (
+    Conditions,
+    Entry,
+    Number,
+    Params,
+    Structure,
+    format_number,
+    setting,
+)
 from engine.catalog.training import OF_RECIPE
 
 _MORE: dict[str, JsonValue] = {"group": "more"}
@@ -94,6 +102,12 @@ class HydraParams(BatchParams, _Hydra):
     """Parameters of Hydra."""
 
     only_with: ClassVar[Conditions] = {**OF_RECIPE, "passes": ("training", ("trades",))}
+
+    def pruned_structure(self) -> Structure:
+        return "unstructured"
+
+    def trains_robustly(self) -> bool:
+        return self.training_epochs() > 0 and self.is_robust(self.training)
 
     def left_in_each_layer(self) -> float | None:
         return self.density
@@ -240,6 +254,12 @@ class RapAdmmParams(BatchParams, _RapAdmm):
     def ratio(self) -> float:
         """The share that is removed."""
         return 1 - 1 / self.rate
+
+    def pruned_structure(self) -> Structure:
+        return "unstructured" if self.pattern == "irregular" else "structured"
+
+    def trains_robustly(self) -> bool:
+        return self.eps > 0
 
     def left_out(self, layers: Sequence[str]) -> set[str]:
         return set() if self.stem else set(layers[:1])

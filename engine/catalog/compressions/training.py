@@ -6,7 +6,15 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from engine.catalog.entry import Conditions, Entry, Number, Params, format_number, setting
+from engine.catalog.entry import (
+    Conditions,
+    Defence,
+    Entry,
+    Number,
+    Params,
+    format_number,
+    setting,
+)
 from engine.catalog.models.architectures import SAME, StudentParams
 from engine.catalog.training import (
     OF_RECIPE,
@@ -42,6 +50,9 @@ class RetrainParams(TradesParams, _Trained):
         kind = RECIPES[self.training]
         return kind.model_validate({name: getattr(self, name) for name in kind.model_fields})
 
+    def trains_robustly(self) -> bool:
+        return self.recipe().trains_robustly()
+
     def training_label(self, *, brief: bool = False) -> str:
         """The recipe, and what differs from its defaults."""
         words = [self.training, f"{self.epochs}ep"]
@@ -56,6 +67,9 @@ class RetrainParams(TradesParams, _Trained):
 
 class FinetuneParams(RetrainParams, StudentParams):
     """Parameters of fine-tuning."""
+
+    def defends_by(self) -> Defence:
+        return "adversarial training" if self.trains_robustly() else ""
 
     def label(self, title: str) -> str:
         return self._label(title, brief=False)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from engine import catalog
 from engine.errors import SpecError, StoreError
 from engine.report import identity
+from engine.report.category_changes import Change, changes
+from engine.report.defended import Defended, defended
 from engine.report.differences import Difference, Samples, beside, differences, every_pair
 from engine.report.evidence import Summary, lights, summarise
 from engine.report.naming import BASE, REPEAT, titled
@@ -82,6 +84,8 @@ class Contents:
         differences: of variants to their base models.
         methods: of every two compressed variants; empty where these would be too many.
         worst: of each variant in each threat model.
+        changes: of variants under their categories, to their base models in the worst case.
+        defended: of those, what defends them and at what cost.
         published: figures of others for the same thing as a run, beside it.
         examples: by run.
         verdicts: samples by run, for the finished ones.
@@ -97,6 +101,8 @@ class Contents:
     differences: Sequence[Difference]
     methods: Sequence[Difference]
     worst: Sequence[WorstCase]
+    changes: Sequence[Change]
+    defended: Sequence[Defended]
     published: Sequence[Pair]
     examples: Mapping[int, Sequence[Example]]
     verdicts: Mapping[int, Sequence[SampleRow]]
@@ -128,6 +134,7 @@ def contents(store: Store, name: str, titles: Mapping[str, str]) -> Contents:
     compared = [row for row in finished if not identity.is_second_attack(row)]
     runs = {row["run_id"]: store.run(row["run_id"]) for row in finished}
     verdicts = {run_id: store.samples(run_id) for run_id in runs}
+    changed = changes(compared, store)
     return Contents(
         study=study,
         rows=rows,
@@ -137,6 +144,8 @@ def contents(store: Store, name: str, titles: Mapping[str, str]) -> Contents:
         differences=differences(beside(compared), verdicts.__getitem__),
         methods=_methods(compared, verdicts.__getitem__),
         worst=_worst_cases(compared, lambda run_id: _verdict(store, runs[run_id]), store.who_broke),
+        changes=changed,
+        defended=defended(changed, compared, store),
         published=joined(published(), compared, catalog.models.cards.cards()),
         examples=_examples(store, compared, verdicts),
         verdicts=verdicts,

@@ -17,6 +17,7 @@ from engine.host import paths
 from engine.report.differences import Difference
 from engine.report.handout.conclusions import Sentence
 from engine.report.handout.contents import Contents, Example, WorstCase, foremost
+from engine.report.handout.measured import category_table, defence_table
 from engine.report.naming import called, variant
 from engine.report.published.rows import published
 from engine.report.published.tables import NUMERIC_PAIR, READ_PAIR, pair_columns, reasons_of
@@ -55,6 +56,8 @@ def html(found: Contents, sentences: Sequence[Sentence], figures: Mapping[str, b
         can=[one for one in sentences if one.certain],
         cannot=[one for one in sentences if not one.certain],
         repeats=_repeats(found),
+        categories=category_table(found.changes),
+        defences=defence_table(found.defended),
         published=_published(found),
         figures={title: _data("image/svg+xml", content) for title, content in figures.items()},
         examples={

@@ -11,11 +11,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from engine.errors import CrumpleError
+from engine.report.category_changes import COLUMNS as CHANGE_COLUMNS
+from engine.report.category_changes import change_rows
 from engine.report.cells import csv_text, markdown
+from engine.report.defended import COLUMNS as DEFENDED_COLUMNS
+from engine.report.defended import defended_rows
 from engine.report.differences import differences_text
 from engine.report.figures import KINDS, chart_details, draw_chart, save_chart
 from engine.report.handout.conclusions import Sentence, conclusions
 from engine.report.handout.contents import Contents, contents, foremost
+from engine.report.handout.measured import category_table, defence_table
 from engine.report.handout.page import html
 from engine.report.handout.worst import WORST_COLUMNS, worst_markdown, worst_rows
 from engine.report.published.rows import published
@@ -33,6 +38,8 @@ _FIGURES = {
     "curve": "Robust accuracy along the steps of the attacks",
     "security": "Robust accuracy against eps, from distances",
     "transfer": "Examples of one variant on the others",
+    "categories": "Change of clean and robust accuracy against compression rate, by category",
+    "metrics": "Robust accuracy, average perturbation, compression rate and parameters",
 }
 
 
@@ -153,6 +160,10 @@ def _write_tables(folder: Path, found: Contents, titles: Mapping[str, str]) -> N
         _write(folder / "over-seeds.csv", repeats_text(found.repeats, "csv"))
     if found.published:
         _write(folder / "published.csv", joined_text(found.published, published(), "csv"))
+    if found.changes:
+        _write(folder / "categories.csv", csv_text(CHANGE_COLUMNS, change_rows(found.changes)))
+    if found.defended:
+        _write(folder / "defences.csv", csv_text(DEFENDED_COLUMNS, defended_rows(found.defended)))
     for name, tested in (("differences", found.differences), ("methods", found.methods)):
         _write(folder / f"{name}.csv", differences_text(tested, "csv"))
 
@@ -169,6 +180,10 @@ def _markdown(found: Contents, sentences: list[Sentence], titles: Mapping[str, s
     parts += ["## Worst case of each variant", "", worst_markdown(found.worst)]
     if found.repeats:
         parts += ["## Over seeds", "", SPREAD_WORDS, "", repeats_text(found.repeats, "markdown")]
+    if found.changes:
+        parts += ["## Categories of compression", "", category_table(found.changes).markdown()]
+    if found.defended:
+        parts += ["## Defences", "", defence_table(found.defended).markdown()]
     if found.published:
         beside = joined_text(found.published, published(), "markdown")
         parts += ["## Published beside measured", "", beside]

@@ -80,7 +80,13 @@ def test_a_chart_is_one_column_wide_with_text_as_text(
     assert figure.get_size_inches()[0] == 3.5
     texts = svg_texts(figure, tmp_path / "chart.svg")
     share = "transfer rate" if kind == "transfer" else "robust accuracy"
-    attack = {"security": "pgd-l2-40", "transfer": "magnitude 50%"}.get(kind, "pgd-4 0.15")
+    other = {
+        "security": "pgd-l2-40",
+        "transfer": "magnitude 50%",
+        "metrics": "Linf 0.15",
+        "categories": "pruning, unstructured",
+    }
+    attack = other.get(kind, "pgd-4 0.15")
     assert any(share in text for text in texts)
     assert any(attack in text for text in texts)
     assert any("flagged" in text for text in texts)
