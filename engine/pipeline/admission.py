@@ -50,13 +50,9 @@ def check_models(study: Study, images: ImageSet) -> None:
     for model in study.models:
         check_fits(images, catalog.model_card(model.name))
         _check_masks(study, catalog.model_card(model.name))
-    known = catalog.section("models")
-    steps = [step for one in study.runs() for step in one.recipe]
-    teachers = [value for step in steps for key, value in step.params.items() if "teacher" in key]
     # What is stored is found by what cards say, so they must be those of the files.
-    for name in dict.fromkeys([model.name for model in study.models] + teachers):
-        if name in known:
-            check_card(catalog.model_card(name))
+    for name in dict.fromkeys([*(model.name for model in study.models), *study.teachers()]):
+        check_card(catalog.model_card(name))
 
 
 def _check_masks(study: Study, card: ModelCard) -> None:

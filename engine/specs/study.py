@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import tomli_w
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from engine import catalog
 from engine.catalog.worst_case import WORST_CASE
@@ -46,14 +46,19 @@ def content_key(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+_ABSENT = "absent models"
+"""Context of a validation that takes models which are not in the library."""
+
+
 class ModelSpec(Spec):
     """A base model, by catalogue id."""
 
     name: str
 
     @model_validator(mode="after")
-    def _known(self) -> Self:
-        catalog.find("models", self.name)
+    def _known(self, info: ValidationInfo) -> Self:
+        if info.context != _ABSENT:
+            catalog.find("models", self.name)
         return self
 
 
@@ -110,26 +115,40 @@ class Study(Spec):
         return seeds
 
     @model_validator(mode="after")
-    def _expands(self) -> Self:
+    def _expands(self, info: ValidationInfo) -> Self:
         self.recipes()
         self.attack_specs()
+        for name in self.absent_models() if info.context != _ABSENT else ():
+            catalog.find("models", name)  # a teacher: says what there is
         return self
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], where: str = "study") -> Self:
+    def from_dict(
+        cls, data: Mapping[str, Any], where: str = "study", *, absent_models: bool = False
+    ) -> Self:
         """Build a study from the tables of a study file.
+
+        Args:
+            data: the tables.
+            where: they stand, for messages.
+            absent_models: take base models that are not in the library; such a study can be
+                looked at, not run.
 
         Raises:
             SpecError: names the field, the value and what is allowed.
         """
         try:
-            return cls.model_validate(data)
+            return cls.model_validate(data, context=_ABSENT if absent_models else None)
         except ValidationError as error:
             raise spec_error(error, where, _FILE_KEYS) from None
 
     @classmethod
-    def from_toml(cls, path: Path) -> Self:
+    def from_toml(cls, path: Path, *, absent_models: bool = False) -> Self:
         """Read a study file.
+
+        Args:
+            path: of the file.
+            absent_models: as in ``from_dict``.
 
         Raises:
             SpecError: the file is missing, is no TOML, or asks for something impossible.
@@ -140,7 +159,7 @@ class Study(Spec):
             raise SpecError(f"The study file {path} cannot be read: {error.strerror}.") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SpecError(f"The study file {path} is not valid TOML: {error}.") from None
-        return cls.from_dict(data, path.name)
+        return cls.from_dict(data, path.name, absent_models=absent_models)
 
     def to_dict(self) -> dict[str, Any]:
         """The tables of the study file (aliases as keys, nothing that is None)."""
@@ -191,6 +210,16 @@ class Study(Spec):
 
     def _base_models(self) -> tuple[ModelSpec, ...]:
         return _unique(list(self.models))
+
+    def absent_models(self) -> tuple[str, ...]:
+        """The base models and teachers that the library does not have."""
+        known = catalog.section("models")
+        named = [*(model.name for model in self.models), *self.teachers()]
+        return tuple(name for name in dict.fromkeys(named) if name not in known)
+
+    def teachers(self) -> tuple[str, ...]:
+        """The models of the catalogue that steps learn from, each once."""
+        return _all_teachers(_Written(repr(self.compressions), self.compressions), catalog.state())
 
     def unused(self) -> tuple[str, ...]:
         """Sentences on parameters that are named but do nothing beside the others."""
@@ -254,6 +283,13 @@ class _Written:
 
 # A study is validated at every key that is typed into it, and expanded several times at each;
 # its tables are the same most of the time.
+
+
+@lru_cache(maxsize=8)
+def _all_teachers(written: _Written, state: Hashable) -> tuple[str, ...]:
+    steps = itertools.chain.from_iterable(_all_recipes(written, state))
+    named = (getattr(step.settings, "teachers", ()) for step in steps)
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(named)))
 
 
 @lru_cache(maxsize=8)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from engine.catalog.entry import Number, format_number, setting
-from engine.catalog.models import cards
 from engine.catalog.models.architectures import SAME, StudentParams
 from engine.catalog.training import SCHEDULES, AdversarialParams, StandardParams
 
@@ -39,13 +38,11 @@ class DistillationParams(StudentParams):
         given: float | None = getattr(self, "lr", None)
         return given or (FRESH_RATE if self.student != SAME else GENTLE_RATE)
 
-    @field_validator("teacher", "teacher_standard", check_fields=False)
-    @classmethod
-    def _known(cls, name: str) -> str:
-        known = (BASE, *cards.entries())
-        if name not in known:
-            raise ValueError(f"must be one of: {', '.join(known)}")
-        return name
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The models of the catalogue that teach."""
+        given = (getattr(self, name, BASE) for name in ("teacher", "teacher_standard"))
+        return tuple(name for name in given if name != BASE)
 
     def label(self, title: str) -> str:
         return self._label(title, brief=False)

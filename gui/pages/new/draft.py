@@ -32,7 +32,8 @@ def checked(draft: Mapping[str, Any]) -> Study:
     """The study of a draft.
 
     Raises:
-        SpecError: the first thing that is missing or wrong.
+        SpecError: the first thing that is missing or wrong. A model that is not in the library
+            is no error here: what would run can be seen.
     """
     if not draft["name"]:
         raise SpecError("The study has no name.", "Type one in the first column.")
@@ -50,7 +51,7 @@ def checked(draft: Mapping[str, Any]) -> Study:
     runs = len(draft.get("seeds", (0,))) * len(draft["model"]) * variants * attacks
     if runs > MOST_RUNS:
         raise SpecError(f"This would be {runs:,} runs, but at most {MOST_RUNS:,} make sense.")
-    return Study.from_dict(draft)
+    return Study.from_dict(draft, absent_models=True)
 
 
 def _combinations(table: Mapping[str, Any]) -> int:

@@ -60,6 +60,31 @@ class _Block(QWidget):
         self.fit.tell(f"⚠ {reason}" if reason else "", "warning")
 
 
+class _Absent(QWidget):
+    """A model that a study names and the library does not have (yet)."""
+
+    def __init__(self, id_: str) -> None:
+        super().__init__()
+        self.box = ElidedCheckBox(id_)
+        self.box.setAccessibleName(id_)
+        self.box.setToolTip(id_)
+        self.box.setChecked(True)
+        self.note = NoteLine(f"Where {id_} is")
+        self.note.setWordWrap(True)
+        self.note.setContentsMargins(_INDENT, 0, 0, 0)
+        self.note.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 4)
+        column.setSpacing(4)
+        column.addWidget(self.box)
+        column.addWidget(self.note)
+        self.note.tell(
+            "⚠ Not in the library. Import it under this name, or train it "
+            f"(crumple train … --name {id_}).",
+            "warning",
+        )
+
+
 class ModelList(QWidget):
     """A box per model on offer; follows the library.
 
@@ -80,6 +105,7 @@ class ModelList(QWidget):
         super().__init__()
         self.models: dict[str, QCheckBox] = {}
         self._blocks: dict[str, _Block] = {}
+        self._absent: dict[str, _Absent] = {}
         self._order: list[str] = []
         self._look = ImagesFound()
         self._seen: dict[str, ModelCard] | None = None
@@ -122,14 +148,15 @@ class ModelList(QWidget):
         if cards == self._seen:
             return
         self._seen = dict(cards)
-        ticked, order = set(self.ticked()), [known for known in self._order if known in cards]
+        ticked = set(self.ticked())
         for id_ in [
             known for known, block in self._blocks.items() if cards.get(known) != block.card
         ]:
-            block = self._blocks.pop(id_)
-            self._list.removeWidget(block)
-            block.hide()
-            block.deleteLater()
+            self._take_out(self._blocks.pop(id_))
+        arrived = [id_ for id_ in self._absent if id_ in cards]
+        for id_ in arrived:
+            self._take_out(self._absent.pop(id_))
+        order = [known for known in self._order if known in cards or known in self._absent]
         for id_, card in cards.items():
             if id_ not in self._blocks:
                 self._blocks[id_] = block = _Block(card)
@@ -138,8 +165,13 @@ class ModelList(QWidget):
                 block.box.clicked.connect(lambda _on: self.changed.emit())
         self.models = {id_: self._blocks[id_].box for id_ in cards}
         self._arrange(order + [known for known in cards if known not in order])
-        if ticked - set(cards):
+        if arrived or ticked - set(cards) - set(self._absent):
             self.changed.emit()
+
+    def _take_out(self, block: QWidget) -> None:
+        self._list.removeWidget(block)
+        block.hide()
+        block.deleteLater()
 
     def judge(self, look: ImagesFound, images: Mapping[str, Any]) -> None:
         """Mark the models that do not fit these images.
@@ -154,19 +186,35 @@ class ModelList(QWidget):
 
     def misfits(self) -> list[str]:
         """The titles of ticked models that do not fit the images."""
-        blocks = (self._blocks[id_] for id_ in self.ticked())
+        blocks = (self._blocks[id_] for id_ in self.ticked() if id_ in self._blocks)
         return [block.card.title for block in blocks if misfit(self._look, block.card)]
 
     def ticked(self) -> list[str]:
         """In the order of the study file, so that opening and saving it changes nothing."""
-        return [id_ for id_ in self._order if self.models[id_].isChecked()]
+        return [id_ for id_ in self._order if self._box(id_).isChecked()]
+
+    def absent(self) -> list[str]:
+        """Those ticked that the library does not have."""
+        return [id_ for id_ in self.ticked() if id_ in self._absent]
+
+    def _box(self, id_: str) -> QCheckBox:
+        return self._absent[id_].box if id_ in self._absent else self.models[id_]
 
     def put(self, chosen: Sequence[str]) -> None:
-        """Tick these and show them first, in the order of the study, as the other columns do."""
-        known = [id_ for id_ in dict.fromkeys(chosen) if id_ in self.models]
+        """Tick these and show them first, in the order of the study, as the other columns do.
+
+        Those that the library does not have are listed, too, and say so.
+        """
+        for id_ in list(self._absent):
+            self._take_out(self._absent.pop(id_))
+        wanted = list(dict.fromkeys(chosen))
+        for id_ in wanted:
+            if id_ not in self.models:
+                self._absent[id_] = absent = _Absent(id_)
+                absent.box.clicked.connect(lambda _on: self.changed.emit())
         for id_, box in self.models.items():
-            box.setChecked(id_ in known)
-        self._arrange(known + [id_ for id_ in self.models if id_ not in known])
+            box.setChecked(id_ in wanted)
+        self._arrange(wanted + [id_ for id_ in self.models if id_ not in wanted])
 
     def tick(self, id_: str) -> bool:
         """Tick a model and show it; False if it was ticked already."""
@@ -187,10 +235,11 @@ class ModelList(QWidget):
         self._order = order
         before: QWidget = self.add_button
         for id_ in order:
-            self._list.removeWidget(self._blocks[id_])
-            self._list.addWidget(self._blocks[id_])
-            QWidget.setTabOrder(before, self.models[id_])
-            before = self.models[id_]
+            block = self._absent[id_] if id_ in self._absent else self._blocks[id_]
+            self._list.removeWidget(block)
+            self._list.addWidget(block)
+            QWidget.setTabOrder(before, block.box)
+            before = block.box
 
 
 def _facts(card: ModelCard) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class NewPage(Page):
 
     def __init__(self, context: PageContext, parent: QWidget | None = None) -> None:
         super().__init__(context, parent)
-        self.study: Study | None = None
+        self.planned: Study | None = None
         self.data = DataColumn(context.store.path)
         self.compressions = MethodColumn("2  Compressions", "compressions")
         self.attacks = MethodColumn("3  Attacks", "attacks")
@@ -64,7 +64,8 @@ class NewPage(Page):
         self.plan = PlanTable()
         self.count, self.verdict, self.estimate = QLabel(), QLabel(), QLabel()
         self._paces = Paces()
-        self._planned: dict[str, Any] | None = None
+        self._told: dict[str, Any] | None = None
+        self._absent: tuple[str, ...] = ()
         self._paces_due = Seldom(self._read_paces, PACES_MS, self)
         self._seen: Version | None = None
         self.example = TextButton("crumple", "Load example")
@@ -143,6 +144,11 @@ class NewPage(Page):
             # A draft of another version: the catalogue may have changed under it.
             self._put({})
 
+    @property
+    def study(self) -> Study | None:
+        """What can be started: all is valid, and all models are here."""
+        return self.planned if self.planned and not self.planned.absent_models() else None
+
     # -- the draft -------------------------------------------------------------------------
 
     def draft(self) -> dict[str, Any]:
@@ -183,24 +189,29 @@ class NewPage(Page):
         draft = self.draft()
         self.context.settings.setValue(_DRAFT, json.dumps(draft))
         try:
-            self.study = checked(draft)
+            self.planned = checked(draft)
         except SpecError as error:
-            self.study = None
+            self.planned = None
             self._say("Not ready to start", str(error), "error")
         else:
-            self._say(sentence(self.study), *self._fit())
-        planned = {**draft, "name": ""} if self.study else None
-        if planned is None or planned != self._planned:  # a name changes nothing that will run
-            self._planned = planned
+            self._absent = self.planned.absent_models()
+            self._say(sentence(self.planned), *self._fit(self._absent))
+        told = {**draft, "name": ""} if self.planned else None
+        if told is None or told != self._told:  # a name changes nothing that will run
+            self._told = told
             self._tell_time()
-            self.plan.model.set_study(self.study)
+            self.plan.model.set_study(self.planned)
             self._share_room()
         self.start_button.setEnabled(self.study is not None)
         self.queue_button.setEnabled(self.study is not None)
-        self.save_button.setEnabled(self.study is not None)
+        self.save_button.setEnabled(self.planned is not None)
 
-    def _fit(self) -> tuple[str, str]:
+    def _fit(self, absent: Sequence[str]) -> tuple[str, str]:
         """What is to be said of a valid study; a look from outside only warns."""
+        if absent:
+            *first, last = absent
+            names = f"{', '.join(first)} and {last} are" if first else f"{last} is"
+            return f"{names} not in the library: import or train", "error"
         titles = self.data.model_list.misfits()
         if not titles:
             return "0 errors", "ok"
@@ -212,6 +223,8 @@ class NewPage(Page):
         extensions.renew()  # a file was trusted in a terminal, or the engine asked a package
         self._offer_anew()
         self.data.model_list.refresh()
+        if self.planned and self.planned.absent_models() != self._absent:
+            self._changed()  # a teacher came, or went
         version = store_version(self.context.store)
         if version != self._seen:
             self._seen = version
@@ -232,13 +245,13 @@ class NewPage(Page):
             self._changed()
 
     def _tell_time(self) -> None:
-        self.estimate.setText(estimate(self.study, self._paces) if self.study else "")
-        self.estimate.setVisible(self.study is not None)
+        self.estimate.setText(estimate(self.planned, self._paces) if self.planned else "")
+        self.estimate.setVisible(self.planned is not None)
 
     def _share_room(self) -> None:
         """List the planned runs in the room that the first column leaves, if it is enough."""
         room = self.compressions.height() - self.data.sizeHint().height()
-        shown = self.study is not None and room >= LEAST_HEIGHT
+        shown = self.planned is not None and room >= LEAST_HEIGHT
         tall = QSizePolicy.Policy.Maximum if shown else QSizePolicy.Policy.Preferred
         self.data.setSizePolicy(QSizePolicy.Policy.Preferred, tall)
         self.plan.setVisible(shown)
@@ -289,7 +302,7 @@ class NewPage(Page):
     def load(self, path: Path) -> None:
         """Show a study file; a bad one leaves the draft as it is."""
         try:
-            study = Study.from_toml(path)
+            study = Study.from_toml(path, absent_models=True)
         except CrumpleError as error:
             self.notify.emit(Message.of(error))
             return
@@ -305,13 +318,13 @@ class NewPage(Page):
 
     def ask_save(self) -> None:
         """Ask where to write the study file."""
-        if self.study is None:
+        if self.planned is None:
             return
         path = file_dialogs.ask_save(self, "Save the study", file_dialogs.STUDIES, "study.toml")
         if path is None:
             return
         try:
-            path.write_text(self.study.to_toml(), "utf-8")
+            path.write_text(self.planned.to_toml(), "utf-8")
         except OSError as error:
             text = f"The study file {path} cannot be written: {error.strerror}."
             self.notify.emit(Message(text, "Choose another folder.", "error"))

@@ -24,6 +24,7 @@ from engine.models.registry import BUILDERS
 from engine.pipeline import runner
 from engine.pipeline.runner import Options
 from engine.specs.choices import Recipe, make_step, recipe_label
+from engine.specs.study import Study
 from engine.store import Writer
 from engine.store.stage_keys import variant_key
 from engine.training import Checkpoint, Watch
@@ -209,8 +210,14 @@ def test_teachers_are_those_that_were_named(base: nn.Module, few: ImageSet) -> N
 
 @pytest.mark.parametrize("field", ["teacher", "teacher_standard"])
 def test_an_unknown_teacher_is_refused_with_those_that_exist(field: str) -> None:
-    with pytest.raises(SpecError, match=f"{field} is 'resnet-200' but must be one of: base, dig"):
-        make_step({"name": "iad-2", field: "resnet-200"})
+    table = {"name": "iad-2", field: "resnet-200"}
+    with pytest.raises(SpecError, match="There is no model 'resnet-200'") as told:
+        small_study(compression=[table])
+    assert "Known: digits-resnet-at, digits-resnet" in told.value.hint
+    tables = small_study().to_dict() | {"compression": [table]}
+    study = Study.from_dict(tables, absent_models=True)  # to be looked at
+    assert study.absent_models() == ("resnet-200",)
+    assert study.count() == 2
 
 
 @pytest.mark.parametrize(

@@ -292,7 +292,7 @@ def test_a_bad_file_leaves_the_draft_alone(
     bar = window.frame("new").bar
     assert bar.isVisible()
     assert bar.message is not None
-    assert "'nope'" in bar.message.text
+    assert "'dataset'" in bar.message.text
     page = window.page()
     assert isinstance(page, NewPage)
     assert page.study == Study.from_toml(paths.example_study())

@@ -10,7 +10,6 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from engine import catalog
-from engine.errors import SpecError
 from engine.specs import study as study_module
 from engine.specs.study import Study
 from gui.base.page_context import PageContext
@@ -113,13 +112,12 @@ def test_planned_runs_are_those_that_the_study_makes() -> None:
     assert planned == [(run.model, run.recipe, run.attack, run.seed, None) for run in runs]
 
 
-def test_what_the_catalogue_lost_is_not_expanded_from_memory(
+def test_a_model_that_the_catalogue_lost_is_absent_though_the_tables_are_as_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     learned = {"name": "kd", "teacher": "digits-resnet-at"}
     study = Study.from_dict({**BIG, "compression": [learned]})
-    assert len(study.recipes()) == 2
+    assert study.absent_models() == ()
     lost = {"digits-resnet": catalog.built_in("models")["digits-resnet"]}
     monkeypatch.setattr(catalog.cards, "entries", lambda: lost)
-    with pytest.raises(SpecError, match="digits-resnet-at"):
-        study.recipes()
+    assert study.absent_models() == ("digits-resnet-at",)
