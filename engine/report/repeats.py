@@ -34,11 +34,11 @@ REPEAT_COLUMNS = (
 """A row for each variant under each attack."""
 
 READ_REPEATS = (
-    *("model", "compression", "attack", "seeds", "mean", "SD", "range", "training", "attack part"),
+    *("model", "compression", "attack", "seeds", "mean", "SD", "range", "training %", "attack %"),
     "runs",
 )
 """The heads of ``read_lines``."""
-READ_NUMERIC = frozenset({"mean", "SD", "range", "training", "attack part"})
+READ_NUMERIC = frozenset({"mean", "SD", "range", "training %", "attack %"})
 
 SPREAD_WORDS = (
     "Each seed is a repeat of all that is trained and of every attack, on the same images. Mean, "

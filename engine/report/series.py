@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -16,9 +16,10 @@ from engine.report.identity import (
     Key,
     attack_key,
     attack_name,
-    context_key,
     family,
     grouped,
+    images_key,
+    is_second_attack,
     method,
     names_of,
     variant_key,
@@ -26,6 +27,7 @@ from engine.report.identity import (
 from engine.report.naming import BASE, called, in_order, is_flagged, known, namer
 from engine.report.tables import result_words
 from engine.statistics.intervals import wilson
+from engine.statistics.repeats import spread
 from engine.statistics.words import in_percent
 from engine.store import Columns, ResultRow
 
@@ -73,7 +75,7 @@ class Point:
     """One run in the chart; shares in [0,1].
 
     ``method`` names the steps of its compression; ``family`` is the same for those that differ
-    only in degree.
+    only in degree, ``repeat`` for those that differ only in the seed, empty where nothing repeats.
     """
 
     run_id: int
@@ -86,6 +88,7 @@ class Point:
     family: str
     method: str = ""
     compression: str = ""
+    repeat: Key = ""
     remark: str = ""
 
     @property
@@ -104,9 +107,35 @@ class Series:
 
     @cached_property
     def numbers(self) -> NDArray[np.float64]:
-        """(5, n) x, share, lower and upper end, and whether it is flagged, of each point."""
+        """(5, n) x, share, lower and upper end, and whether it is flagged, of each point.
+
+        Repeats have no interval each: together they have a spread.
+        """
         rows = [(p.x, p.y, p.low, p.high, p.flagged) for p in self.points]
-        return np.array(rows, np.float64).reshape(-1, 5).T
+        numbers = np.array(rows, np.float64).reshape(-1, 5).T
+        for places in self.repeat_places:
+            numbers[2:4, places] = numbers[1, places]
+        return numbers
+
+    @cached_property
+    def repeat_places(self) -> list[list[int]]:
+        """Which points are of one variant and attack with several seeds."""
+        places: dict[Key, list[int]] = defaultdict(list)
+        for place, point in enumerate(self.points):
+            if point.repeat:
+                places[point.repeat].append(place)
+        return [own for own in places.values() if len(own) > 1]
+
+    @cached_property
+    def spreads(self) -> NDArray[np.float64]:
+        """(4, k) of what was repeated: mean x, mean share, and one deviation below and above."""
+        found = []
+        for places in self.repeat_places:
+            x, y = self.numbers[:2, places]
+            told = spread(y.tolist())
+            off = told.deviation or 0.0
+            found.append((x.mean(), told.mean, told.mean - off, told.mean + off))
+        return np.array(found, np.float64).reshape(-1, 4).T
 
     @cached_property
     def methods(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
@@ -120,15 +149,19 @@ class Series:
         """Of the points, in their order."""
         return tuple(point.run_id for point in self.points)
 
-    @property
-    def lines(self) -> list[tuple[Point, ...]]:
-        """The points that ``line_places`` joins."""
-        return [tuple(self.points[place] for place in line) for line in self.line_places]
-
     @cached_property
     def line_numbers(self) -> list[NDArray[np.float64]]:
-        """(2, k) x and share of the points of each line."""
-        return [self.numbers[:2, line] for line in self.line_places]
+        """(2, k) x and share of the points of each line; repeats count once, at their mean."""
+        if not self.repeat_places:
+            return [self.numbers[:2, line] for line in self.line_places]
+        return [means for line in self.line_places if len(set((means := self._means(line))[0])) > 1]
+
+    def _means(self, line: Sequence[int]) -> NDArray[np.float64]:
+        groups: dict[Key, list[int]] = defaultdict(list)
+        for place in line:
+            groups[self.points[place].repeat or f"{place}"].append(place)
+        means = np.array([self.numbers[:2, places].mean(axis=1) for places in groups.values()])
+        return means[np.argsort(means[:, 0], kind="stable")].T
 
     @cached_property
     def line_places(self) -> list[list[int]]:
@@ -146,15 +179,22 @@ class Series:
 
 
 def series_key(row: ResultRow, x: Axis) -> Key:
-    """The same for runs of one series: everything but what moves along the axis."""
+    """The same for runs of one series: everything but the seed and what moves along the axis."""
     if x.over == "compression":
-        return f"{context_key(row)} {variant_key(row)} {attack_key(row, EPS)}"
-    return f"{context_key(row)} {row['model']} {attack_key(row)}"
+        return f"{images_key(row)} {variant_key(row)} {attack_key(row, EPS)}"
+    return f"{images_key(row)} {row['model']} {attack_key(row)}"
 
 
 def series_of(rows: Sequence[ResultRow], x: Axis, y: Axis) -> list[Series]:
-    """The finished runs as series; runs without a value on either axis are left out."""
-    fit = [row for row in rows if None not in (_value(row, x), _value(row, y))]
+    """The finished runs as series; runs without a value on either axis are left out.
+
+    So are second attacks, which are no repeats and only tell how much an attack varies.
+    """
+    fit = [
+        row
+        for row in rows
+        if None not in (_value(row, x), _value(row, y)) and not is_second_attack(row)
+    ]
     groups = grouped(fit, lambda row: series_key(row, x))
     # What the words of a name come from is in the key, so that one run of a series names it.
     first = {key: group[0] for key, group in groups.items()}
@@ -176,6 +216,7 @@ def _points(rows: Sequence[ResultRow], x: Axis, y: Axis) -> tuple[Point, ...]:
     shares = [float(_value(row, y)) for row in rows]
     counts = [known(row["n"]) for row in rows]
     low, high = wilson(np.minimum(np.rint(np.multiply(shares, counts)), counts), counts)
+    repeated = any((row.get("spec") or {}).get("shared_seed") is not None for row in rows)
     points = [
         Point(
             run_id=row["run_id"],
@@ -188,10 +229,28 @@ def _points(rows: Sequence[ResultRow], x: Axis, y: Axis) -> tuple[Point, ...]:
             family=family(row),
             method=method(row),
             compression=row["compression"],
+            repeat=f"{variant_key(row)} {attack_key(row)}" if repeated else "",
         )
         for row, share, below, above in zip(rows, shares, low.tolist(), high.tolist(), strict=True)
     ]
-    return tuple(sorted(points, key=lambda point: (point.x, point.run_id)))
+    told = _with_spread(points) if repeated else points
+    return tuple(sorted(told, key=lambda point: (point.x, point.run_id)))
+
+
+def _with_spread(points: Sequence[Point]) -> list[Point]:
+    """Points that say what they are together with those of other seeds."""
+    values: dict[Key, list[float]] = defaultdict(list)
+    for point in points:
+        values[point.repeat].append(point.y)
+    told = []
+    for point in points:
+        found = spread(values[point.repeat])
+        words = f"\nSeed {point.row['seed']}"
+        if found.deviation is not None:
+            mean, off = in_percent(found.mean), in_percent(found.deviation)
+            words += f"; over {found.count} seeds {mean} ± {off} %"
+        told.append(replace(point, remark=words))
+    return told
 
 
 def _value(row: Columns, axis: Axis) -> Any:

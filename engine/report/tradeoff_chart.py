@@ -71,15 +71,35 @@ def tradeoff(rows: Sequence[ResultRow], x: Axis = X_AXES[0], y: Axis = Y_AXES[0]
 
 def _series(axes: Axes, series: Series, markers: Mapping[str, Any]) -> None:
     style = {"color": colour_of(series.number), "linestyle": dash_of(series.number)}
-    for line in series.lines:
-        axes.plot([point.x for point in line], [100 * point.y for point in line], **style)
-    for point in series.points:
-        _point(axes, point, series.number, markers.get(point.method, marker_of(series.number)))
+    for x, shares in series.line_numbers:
+        axes.plot(x, 100 * shares, **style)
+    for point, (_, y, low, high, _) in zip(series.points, series.numbers.T, strict=True):
+        marker = markers.get(point.method, marker_of(series.number))
+        _point(axes, point, (100 * (y - low), 100 * (high - y)), series.number, marker)
+    for x, mean, below, _ in series.spreads.T:
+        _spread(axes, x, 100 * mean, 100 * (mean - below), colour_of(series.number))
 
 
-def _point(axes: Axes, point: Point, number: int, marker: Any) -> None:
+def _spread(axes: Axes, x: float, mean: float, deviation: float, colour: str) -> None:
+    """The mean of repeats as a dash, and a deviation either way with caps."""
+    axes.errorbar(
+        [x],
+        [mean],
+        yerr=[deviation],
+        color=colour,
+        elinewidth=1.2,
+        capsize=2.5,
+        capthick=1.2,
+        marker="_",
+        markersize=9,
+        markeredgewidth=1.6,
+        zorder=4,
+    )
+
+
+def _point(axes: Axes, point: Point, reach: tuple[float, float], number: int, marker: Any) -> None:
     colour = colour_of(number)
-    below, above = 100 * (point.y - point.low), 100 * (point.high - point.y)
+    below, above = reach
     axes.errorbar(
         [point.x],
         [100 * point.y],

@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 
 from engine.report.series import Axis, Series, wants_log
 from gui.base import theme
 from gui.pages.compare.cloud import Floats, cloud_of_series, numbers_of
 from gui.pages.compare.layers import Bars, Chosen, Line, Lines, Spots, is_few
+from gui.pages.compare.spreads import Spreads
 from gui.widgets.plots import Plot
 
 
@@ -35,6 +36,7 @@ class CompareChart(Plot):
         self._ticks: list[float] = []
         self.bars, self.lines = Bars(self), Lines(self, 1)
         self.spots, self.chosen = Spots(self, 2), Chosen(self, 3)
+        self.spreads = Spreads(self, 2.5)
         self.spots.picked.connect(self.clicked)
         theme.current().changed.connect(self._paint)
 
@@ -98,6 +100,11 @@ class CompareChart(Plot):
                 for x_of_line, y_of_line in one.line_numbers
             ),
             smooth=is_few(len(x)),
+        )
+        self.spreads.show(
+            ((style.colour, Qt.PenStyle.SolidLine), self._places(told[0]), told[1:])
+            for one, style in styles
+            if len((told := one.spreads)[0])
         )
         self.spots.show(cloud)
         self.choose(self._chosen)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # pyqtgraph takes long to import, and comes with the first ch
     from gui.pages.compare.compare_chart import CompareChart
 
 
-_FOUND_FIRST = ("numbers", "methods", "line_numbers", "run_ids")
+_FOUND_FIRST = ("numbers", "methods", "line_numbers", "run_ids", "spreads")
 """Of a series: found by the thread that reads, not where it is drawn."""
 
 
@@ -110,6 +110,8 @@ class TradeoffView(ChartView):
             self.chart.show_series(ticked, self._drawn.x, self._drawn.y, self._markers)
         flagged = int(numbers_of(ticked)[4].sum())
         text = "Bars are 95 % Wilson intervals."
+        if any(one.repeat_places for one in ticked):
+            text += " Points of several seeds: a dash at their mean, a bar of ± 1 SD."
         if flagged:
             text += f" Hollow: flagged ({run_count(flagged)}), not evidence of robustness."
         self.note.tell(text, "warning" if flagged else "muted")

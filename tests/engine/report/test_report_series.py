@@ -41,6 +41,10 @@ def row(number: int, attack: dict[str, Any] | AttackSpec, **more: Any) -> Result
     }  # fmt: skip
 
 
+def joined(series: Series) -> list[tuple[Point, ...]]:
+    return [tuple(series.points[place] for place in line) for line in series.line_places]
+
+
 def lines(series: Sequence[Series]) -> list[list[float]]:
     return [[point.x for point in one.points] for one in series]
 
@@ -116,7 +120,7 @@ def test_lines_join_variants_that_differ_in_degree_alone() -> None:
     ]
     rows = [row(number, pgd, steps=recipe) for number, recipe in enumerate(steps)]
     (series,) = series_of(rows, RATE, ROBUST)
-    assert [[point.run_id for point in line] for line in series.lines] == [[0, 1, 2]]
+    assert [[point.run_id for point in line] for line in joined(series)] == [[0, 1, 2]]
 
 
 def test_a_series_is_named_once_however_many_runs_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,13 +174,13 @@ def test_lines_are_those_of_their_definition(seed: int) -> None:
         )
     )
     families = dict.fromkeys(point.family for point in points)
-    joined = [family for family in families if family != "none"] or list(families)
+    kinds = [family for family in families if family != "none"] or list(families)
     expected = [
         tuple(point for point in points if point.family in (kind, "none"))
-        for kind in joined
+        for kind in kinds
         if len({point.x for point in points if point.family == kind}) > 1
     ]
-    assert Series(0, "s", points).lines == expected
+    assert joined(Series(0, "s", points)) == expected
 
 
 def test_labels_are_never_read() -> None:
@@ -234,3 +238,69 @@ def test_distances_of_runs_from_before_are_taken_from_their_images(tmp_path: Pat
         assert [one["median_distance"] for one in store.results()] == known
         assert known[0] is not None
     assert len(ids) == len(known)
+
+
+TUNED = [{"name": "finetune", "epochs": 1}]
+
+
+def repeat(number: int, seed: int, share: float, **more: Any) -> ResultRow:
+    """A run of a study with the seeds 4, 5 and 6."""
+    made = row(number, {"name": "pgd"}, robust_accuracy=share, **more)
+    seeds = {"seed": seed, "shared_seed": None if seed == 4 else 4}
+    return {**made, "seed": seed, "spec": {**made["spec"], **seeds}}
+
+
+def repeats() -> list[ResultRow]:
+    return [
+        *(repeat(1 + n, 4 + n, 0.8 + n / 100, compression_rate=1.0) for n in range(3)),
+        *(
+            repeat(4 + n, 4 + n, 0.5 + n / 10, compression_rate=4.0 + n / 10, steps=TUNED)
+            for n in range(3)
+        ),
+    ]
+
+
+def test_repeats_are_points_of_one_series_with_their_mean_and_spread() -> None:
+    (one,) = series_of(repeats(), RATE, ROBUST)
+    assert one.run_ids == (1, 2, 3, 4, 5, 6)
+    assert one.repeat_places == [[0, 1, 2], [3, 4, 5]]
+    assert one.spreads == pytest.approx(np.array([[1, 4.1], [0.81, 0.6], [0.80, 0.5], [0.82, 0.7]]))
+    (line,) = one.line_numbers  # from mean to mean
+    assert line == pytest.approx(np.array([[1, 4.1], [0.81, 0.6]]))
+    # Only the spread has a bar; what a file tells of a point stays its own interval.
+    assert np.array_equal(one.numbers[2], one.numbers[1])
+    assert all(point.low < point.y < point.high for point in one.points)
+    assert one.points[-1].words.endswith("Seed 6; over 3 seeds 60.0 ± 10.0 %")
+
+
+def test_second_attacks_are_no_points() -> None:
+    rows = repeats()
+    second = {**rows[3], "run_id": 7, "spec": {**rows[3]["spec"], "attack_seed": 5}}
+    (one,) = series_of([*rows, second], RATE, ROBUST)
+    assert 7 not in one.run_ids
+
+
+def test_along_eps_repeats_of_one_radius_go_together() -> None:
+    rows = [
+        {**repeat(10 * n + seed, seed, 0.9 - n / 10, eps=eps), "eps": eps}
+        for n, eps in enumerate(RADII)
+        for seed in (4, 5)
+    ]
+    for each in rows:
+        each["spec"]["attack"] = make_attack({"name": "pgd", "eps": each["eps"]}).model_dump()
+    (one,) = series_of(rows, EPS, ROBUST)
+    assert one.spreads[0].tolist() == [*RADII]
+    assert one.line_numbers[0][0].tolist() == [*RADII]
+
+
+def test_runs_of_other_images_are_no_repeats_of_these() -> None:
+    rows = repeats()
+    alone = {**rows[0], "run_id": 9, "seed": 9, "spec": {**rows[0]["spec"], "seed": 9}}
+    assert len(series_of([*rows, alone], RATE, ROBUST)) == 2
+
+
+def test_without_repeats_every_point_has_its_interval() -> None:
+    (one,) = series_of([row(n, {"name": "pgd"}, robust_accuracy=0.5) for n in (1, 2)], RATE, ROBUST)
+    assert one.repeat_places == []
+    assert one.spreads.shape == (4, 0)
+    assert (one.numbers[2] < one.numbers[1]).all()

@@ -78,6 +78,22 @@ def test_three_hundred_series_are_as_many_items_as_there_are_styles(chart: Compa
     assert len(chart.plotItem.items) == items <= STYLES + 7 + 2
 
 
+def test_repeats_have_one_bar_of_their_spread(chart: CompareChart) -> None:
+    points = tuple(
+        replace(_point(number, 2.0, y), repeat="same") for number, y in enumerate((0.4, 0.6), 1)
+    )
+    show(chart, [Series(0, "s", points)])
+    (bar,) = chart.spreads.bars.items.values()
+    off = np.std([0.4, 0.6], ddof=1)
+    assert bar.getData()[1] == pytest.approx([0.5 - off, 0.5 + off])
+    assert sorted(chart.spreads.dashes.getData()[1]) == pytest.approx([0.5 - off, 0.5, 0.5 + off])
+    (intervals,) = chart.bars.items.values()
+    assert np.ptp(intervals.getData()[1].reshape(-1, 2), axis=1).tolist() == [0, 0]
+    show(chart, [Series(0, "s", points[:1])])
+    assert not chart.spreads.bars.items
+    assert not len(chart.spreads.dashes.data)
+
+
 def test_a_point_that_is_flagged_or_moves_is_drawn_so(chart: CompareChart) -> None:
     """The chart keeps the looks of points only while all of them look as before."""
     show(chart, series_of(2))

@@ -205,7 +205,8 @@ def test_lines_join_only_variants_of_one_kind_and_the_base_model(harness: PageHa
         for group in series_of(list(rows.values()), RATE, ROBUST)
         if "at" in group.name and "pgd" in group.name
     )
-    lines = {tuple(rows[point.run_id]["compression"] for point in line) for line in pgd.lines}
+    joined = [[pgd.points[place] for place in line] for line in pgd.line_places]
+    lines = {tuple(rows[point.run_id]["compression"] for point in line) for line in joined}
 
     assert lines == {("none", "magnitude 50%", "magnitude 90%"), ("none", "ptq w4", "ptq w2")}
 
