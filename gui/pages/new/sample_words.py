@@ -44,9 +44,13 @@ def seen(images: int) -> str:
 
 
 def seen_briefly(images: int) -> str:
-    """The same where there is little room: ``shows 15–29 points``."""
+    """The same where there is little room: ``≥ 15–29 points``."""
     points = _reach(images)
-    return f"shows {points[0]:.2g}–{points[1]:.2g} points" if points else "shows nothing"
+    return f"≥ {_brief(points[0])}–{_brief(points[1])} points" if points else "shows nothing"
+
+
+def _brief(points: float) -> str:
+    return f"{points:.1f}" if points < 9.95 else f"{points:.0f}"
 
 
 @lru_cache(maxsize=8)

@@ -52,7 +52,7 @@ def test_the_sentence_follows_the_number_and_the_dataset(page: NewPage, tmp_path
     plan = page.data.plan.planner.seen
     page.data.limit.setValue(50)
     assert plan.text().startswith("With 50 images, paired, only differences above about 15 to 29")
-    assert page.data.plan.button.text() == "shows 15–29 points"
+    assert page.data.plan.button.text() == "≥ 15–29 points"
     assert page.data.plan.button.accessibleName().startswith(plan.text())
     page.data.limit.setValue(0)
     choose_dataset(page, "digits")
