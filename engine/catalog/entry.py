@@ -69,6 +69,7 @@ class Params(Strict):
         only_with: parameters that do something only where another one has one of some values.
         cuts: of steps: what they prune is gone, where others leave zeros.
         in_front: of steps: what they add stands in front of the network, whose weights stay.
+        published: the schedule of the paper, where the defaults are another.
     """
 
     # Built when first asked for: there are many, and most are never used in a session.
@@ -77,6 +78,12 @@ class Params(Strict):
     only_with: ClassVar[Conditions] = {}
     cuts: ClassVar[bool] = False
     in_front: ClassVar[bool] = False
+    published: ClassVar[Mapping[str, int]] = {}
+
+    def shortened(self) -> dict[str, int]:
+        """What of the published schedule is shorter here: by parameter what the paper has."""
+        given = self.model_dump()
+        return {name: value for name, value in self.published.items() if given[name] < value}
 
     @classmethod
     def idle(cls, given: Mapping[str, Any]) -> dict[str, Condition]:

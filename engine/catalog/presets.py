@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from engine.catalog import compressions
+from engine.catalog.entry import setting
 from engine.catalog.strict import Strict
 from engine.host import paths
 
@@ -22,6 +23,7 @@ class Preset(Strict):
         summary: one sentence.
         paper: the source, as author, year and arXiv number.
         steps: tables as in a study file.
+        shortened: how long the paper trains, where this is shorter and its methods do not know.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -30,7 +32,24 @@ class Preset(Strict):
     title: str
     summary: str
     paper: str = ""
+    shortened: str = ""
     steps: tuple[dict[str, Any], ...] = Field(min_length=1)
+
+    @property
+    def name(self) -> str:
+        """What it is called: ``Hydra 90 %, shortened``."""
+        return f"{self.title}, shortened" if self.longer else self.title
+
+    @property
+    def longer(self) -> str:
+        """How long the paper trains, in a sentence; empty if this trains as long."""
+        known = compressions.entries()
+        found: dict[str, int] = {}
+        for step in self.steps:
+            params = {name: value for name, value in step.items() if name != "name"}
+            found |= known[step["name"]].params.model_validate(params).shortened()
+        words = [setting(name, value) for name, value in found.items()]
+        return self.shortened or (f"Published with {', '.join(words)}." if words else "")
 
 
 def folder() -> Path:
@@ -48,8 +67,8 @@ def read(path: Path) -> Preset:
 
 
 def presets() -> tuple[Preset, ...]:
-    """All recipes whose methods are in the catalogue, by title."""
+    """All recipes whose methods are in the catalogue, by name."""
     known = compressions.entries()
     found = [read(path) for path in folder().glob("*.toml")]
     offered = [one for one in found if all(step.get("name") in known for step in one.steps)]
-    return tuple(sorted(offered, key=lambda one: one.title))
+    return tuple(sorted(offered, key=lambda one: one.name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import ClassVar, Literal, Self
 
@@ -27,6 +27,8 @@ _NO_RETRAINING = "With 0 it is left to a later fine-tuning step."
 
 
 class _Hydra(Params):
+    published: ClassVar[Mapping[str, int]] = {"prune_epochs": 20, "finetune_epochs": 100}
+
     density: Number = Field(
         0.1,
         gt=0,
@@ -62,7 +64,8 @@ class _Hydra(Params):
         ge=0,
         le=10_000,
         title="fine-tuning epochs",
-        description=f"Passes that train what is left; published with 100. {_NO_RETRAINING}",
+        description="Passes that train what is left; published with "
+        f"{published['finetune_epochs']}. {_NO_RETRAINING}",
     )
     finetune_lr: Number = Field(
         0.01,
@@ -127,6 +130,12 @@ class HydraParams(BatchParams, _Hydra):
 
 
 class _RapAdmm(Params):
+    published: ClassVar[Mapping[str, int]] = {
+        "admm_epochs": 200,
+        "admm_interval": 20,
+        "retrain_epochs": 200,
+    }
+
     rate: Number = Field(
         8,
         gt=1,
@@ -151,7 +160,8 @@ class _RapAdmm(Params):
         ge=1,
         le=10_000,
         title="ADMM epochs",
-        description="Passes that draw the weights towards the pattern; published with 200.",
+        description="Passes that draw the weights towards the pattern; published with "
+        f"{published['admm_epochs']}.",
     )
     admm_interval: int = Field(
         5,
@@ -159,7 +169,8 @@ class _RapAdmm(Params):
         le=10_000,
         title="ADMM interval",
         description="Epochs from one update of target and dual variable to the next, in which "
-        "the learning rate falls to a hundredth; published with 20.",
+        "the learning rate falls to a hundredth; published with "
+        f"{published['admm_interval']}.",
     )
     admm_lr: Number = Field(
         0.01, gt=0, le=10, title="ADMM rate", description="Learning rate behind each update."
@@ -183,7 +194,7 @@ class _RapAdmm(Params):
         le=10_000,
         title="retraining epochs",
         description="Passes that train what is left; the rate falls to a tenth after 40 % and a "
-        f"hundredth after 75 %; published with 200. {_NO_RETRAINING}",
+        f"hundredth after 75 %; published with {published['retrain_epochs']}. {_NO_RETRAINING}",
     )
     retrain_lr: Number = Field(
         0.01, gt=0, le=10, title="retraining rate", description="First learning rate of it."

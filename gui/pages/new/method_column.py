@@ -87,8 +87,9 @@ class MethodColumn(StudyColumn):
         menu = QMenu(self)
         menu.setToolTipsVisible(True)
         for preset in presets():
-            action = menu.addAction(preset.title, lambda chosen=preset: self.add_preset(chosen))
-            action.setToolTip("\n".join(filter(None, (preset.summary, preset.paper))))
+            action = menu.addAction(preset.name, lambda chosen=preset: self.add_preset(chosen))
+            words = preset.summary, preset.longer, preset.paper
+            action.setToolTip("\n".join(filter(None, words)))
         self.preset_button.setMenu(menu)
         row = QHBoxLayout()
         row.setSpacing(8)

@@ -215,11 +215,39 @@ def test_well_known_recipes_are_offered_and_valid(column: MethodColumn) -> None:
         assert preset.summary
         assert preset.paper
     menu = column.preset_button.menu()
-    assert [action.text() for action in menu.actions()] == [preset.title for preset in offered]
+    assert [action.text() for action in menu.actions()] == [preset.name for preset in offered]
     column.put([])
     menu.actions()[0].trigger()
     assert column.tables() == [{"steps": [dict(table) for table in offered[0].steps]}]
     assert column.blocks[0] is recipe(column), "not below what the study does not use"
+
+
+PUBLISHED = {
+    "hydra": {"prune_epochs": 20, "finetune_epochs": 100},  # Sehwag 2020
+    "rap-admm": {"admm_epochs": 200, "admm_interval": 20, "retrain_epochs": 200},  # Ye 2019
+    "rslad": {"epochs": 300},  # Zi 2021
+    "ard": {"epochs": 200},  # Goldblum 2020
+}
+
+
+def test_a_recipe_trains_as_long_as_its_paper_or_says_shortened() -> None:
+    """And each that is named after a paper comes as long as that, too."""
+    whole, short = set[str](), set[str]()
+    for preset in presets.presets():
+        steps = [choices.make_step(table) for table in preset.steps]
+        lacks = {
+            name: epochs
+            for step in steps
+            for name, epochs in PUBLISHED.get(step.name, {}).items()
+            if step.params[name] != epochs
+        }
+        names = {step.name for step in steps} & set(PUBLISHED)
+        (short if lacks else whole).update(names)
+        assert preset.name.endswith(", shortened") == bool(lacks or preset.shortened)
+        for name, epochs in lacks.items():
+            assert f"{name}={epochs}" in preset.longer
+    assert {"hydra", "rap-admm", "rslad"} <= whole
+    assert short == {"hydra", "rap-admm"}
 
 
 def test_only_recipes_of_unknown_methods_are_left_out() -> None:
