@@ -32,7 +32,8 @@ class CWL2(Attack[CwL2Params]):
     def run(self, search: Search, pass_: Pass) -> None:
         """Attack the survivors."""
         rows, closest = search.survivors(), Closest(search)
-        if not self.params.confidence:
+        plain = self.params.confidence > 0 or self.params.form == "as published"
+        if not plain:
             closest.begin(rows, "L2")
         const = torch.full(rows.shape, self.params.initial_const, device=rows.device)
         lower, upper = torch.zeros_like(const), torch.full_like(const, torch.inf)
@@ -41,7 +42,7 @@ class CWL2(Attack[CwL2Params]):
             upper = torch.where(found, const, upper)
             lower = torch.where(found, lower, const)
             const = torch.where(upper.isinf(), const * 10, (lower + upper) / 2)
-        if not self.params.confidence:
+        if not plain:
             closest.tighten(rows, search.step)
 
     def _round(self, search: Search, closest: Closest, rows: Tensor, const: Tensor) -> Tensor:
@@ -82,8 +83,11 @@ class CWL2(Attack[CwL2Params]):
         But never fewer than a pixel at 0 or 1 needs to come loose in tanh space, or the loss of
         an image of such pixels would seem to stall before it has begun to move.
         """
+        tenth = math.ceil(self.params.steps / 10)
+        if self.params.form == "as published":
+            return tenth
         loose = math.ceil(math.atanh(_INSIDE) / self.params.step_size)
-        return max(math.ceil(self.params.steps / 10), loose)
+        return max(tenth, loose)
 
 
 class _Descent:

@@ -32,7 +32,8 @@ all classes, while the closest example lies straight towards one.
 class DDN(Attack[DdnParams]):
     """Walks on a sphere around the image that shrinks outside the class and grows inside.
 
-    A step follows the gradient of the cross-entropy (at the end, of the margin), then the
+    A step follows the gradient of the cross-entropy (at the end, unless as published, of the
+    margin), then the
     perturbation is scaled to the radius of the sphere and cut at the box. Where the gradient
     is exactly zero nothing moves.
     """
@@ -43,13 +44,14 @@ class DDN(Attack[DdnParams]):
         images = points = search.images[rows]
         limit = farthest(images, "L2")
         radius = torch.full_like(limit, self.params.init_epsilon)
-        closest = Closest(search)
-        closest.begin(rows, "L2")
+        closest, plain = Closest(search), self.params.form == "as published"
+        if not plain:
+            closest.begin(rows, "L2")
         steps, gamma = self.params.steps, self.params.gamma
         for step in range(steps):
             number = first + step + 1
             size = annealed(_FIRST_STEP, _LAST_STEP, step, steps)
-            smooth = step < _SMOOTH * steps
+            smooth = plain or step < _SMOOTH * steps
             look, gradient = search.peek(rows, points, objectives.log_odds if smooth else mistake)
             closest.propose(rows, points, look.wrong, number)
             factor = torch.where(look.wrong, 1 - gamma, 1 + gamma)
@@ -57,7 +59,8 @@ class DDN(Attack[DdnParams]):
             points = _on_sphere(images, points + size * unit(gradient), radius)
             if step == steps - 1:
                 closest.settle(rows, points, number)
-                closest.tighten(rows, number)
+                if not plain:
+                    closest.tighten(rows, number)
             closest.note(step, number, look, size)
         search.report()
 

@@ -35,8 +35,9 @@ class FMN(Attack[FmnParams]):
         images = points = search.images[rows]
         limit = farthest(images, self.params.norm)
         radius, found = torch.zeros_like(limit), torch.zeros_like(rows, dtype=torch.bool)
-        closest = Closest(search)
-        closest.begin(rows, self.params.norm)
+        closest, plain = Closest(search), self.params.form == "as published"
+        if not plain:
+            closest.begin(rows, self.params.norm)
         steps, longest = self.params.steps, self.params.max_step_size
         last = self.params.min_step_size
         last = longest / 100 if last is None else last
@@ -48,10 +49,11 @@ class FMN(Attack[FmnParams]):
             found |= look.wrong
             gamma = annealed(self.params.gamma, _LAST_GAMMA, step, steps)
             shrunk = torch.minimum(radius * (1 - gamma), closest.lengths[rows].to(radius))
-            # A little more, and ever more: on the boundary itself nothing is misclassified, and
-            # where the box cuts the perturbation the estimate falls short.
             estimate = self._length(points - images) + self._to_boundary(look.margin, gradient)
-            estimate = torch.maximum(estimate, radius) * (1 + gamma)
+            if not plain:
+                # A little more, and ever more: on the boundary itself nothing is misclassified,
+                # and where the box cuts the perturbation the estimate falls short.
+                estimate = torch.maximum(estimate, radius) * (1 + gamma)
             radius = torch.where(
                 look.wrong, shrunk, torch.where(found, radius * (1 + gamma), estimate)
             ).minimum(limit)
@@ -59,7 +61,8 @@ class FMN(Attack[FmnParams]):
             points = (images + self._within(moved - images, radius)).clamp(0.0, 1.0)
             if step == steps - 1:
                 closest.settle(rows, points, number)
-                closest.tighten(rows, number)
+                if not plain:
+                    closest.tighten(rows, number)
             closest.note(step, number, look, size)
         search.report()
 

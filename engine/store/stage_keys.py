@@ -7,10 +7,11 @@ reused. Raise a version whenever the numbers of that stage can change.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from engine import catalog
+from engine.catalog.worst_case import WORST_CASE
 from engine.specs.choices import AttackSpec, Choice, Recipe, Step
 from engine.specs.study import Run, content_key
 
@@ -36,6 +37,9 @@ STAGE_VERSIONS = {
 
 _LATER: dict[str, object] = {
     "attack_start": "in range",
+    "cw-l2.form": "tightened",
+    "ddn.form": "tightened",
+    "fmn.form": "tightened",
     "hydra.passes": "as published",
     "hydra.second_stream": "",
     "rap-admm.passes": "as published",
@@ -44,9 +48,9 @@ _LATER: dict[str, object] = {
     "rap-admm.warmup_epochs": 0,
     "rap-admm.warmup_lr": 1e-4,
 }
-"""Parameters of steps that came later, with the value that says what was done before them.
+"""Parameters of methods that came later, with the value that says what was done before them.
 
-Of every step, or of the one that is named. With that value they are no part of a key, so what
+Of every method, or of the one that is named. With that value they are no part of a key, so what
 was stored before is found again.
 """
 
@@ -126,8 +130,21 @@ def variant_key(
 
 def _identity(choice: Choice) -> dict[str, object]:
     """A step or an attack as it counts in a key: from outside, the very code counts too."""
-    table: dict[str, object] = choice.to_table()
-    return {**table, "origin": choice.origin.model_dump()} if choice.origin else table
+    table = choice.to_table()
+    if choice.name == WORST_CASE:
+        members = table["attacks"]
+        table["attacks"] = [{**one, "params": _then(one["name"], one["params"])} for one in members]
+    origin = {"origin": choice.origin.model_dump()} if choice.origin else {}
+    return {**_then(choice.name, table), **origin}
+
+
+def _then(method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what was done before the parameter was there, which tells nothing."""
+
+    def as_before(name: str, value: object) -> bool:
+        return any(one in _LATER and _LATER[one] == value for one in (name, f"{method}.{name}"))
+
+    return {name: value for name, value in params.items() if not as_before(name, value)}
 
 
 def _trains_as_device_likes(step: Step) -> bool:
@@ -139,12 +156,7 @@ def _table(step: Step) -> dict[str, object]:
     table = _identity(step)
     if step.origin is None and step.params.get("lr", 0) is None:
         table["lr"] = step.settings.rate  # type: ignore[attr-defined]
-    return {name: value for name, value in table.items() if not _as_before(step, name, value)}
-
-
-def _as_before(step: Step, name: str, value: object) -> bool:
-    """Whether this is what was done before the parameter was there, so that it tells nothing."""
-    return value in (_LATER.get(name), _LATER.get(f"{step.name}.{name}"))
+    return table
 
 
 def _teachers(step: Step) -> list[str]:

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from engine.catalog.entry import AttackEntry, Number, Params, Section, format_number, section
 
 Norm = Literal["L2", "Linf"]
+Form = Literal["tightened", "as published"]
+
+_HARDER = (
+    "Searches harder than its paper, so that distances are smaller: compare with published ones in "
+    "the form as published."
+)
+
+
+def _form(published: str) -> Any:
+    return Field(
+        "tightened",
+        title="form",
+        description="Tightened: begins at the linearised boundaries of the nearest classes and "
+        "bisects between image and example in the end. As published: neither, for comparison with "
+        f"published distances; {published}.",
+    )
+
+
+def _of_form(form: Form) -> str:
+    return "" if form == "tightened" else f" {form}"
 
 
 class CwL2Params(Params):
@@ -32,10 +52,11 @@ class CwL2Params(Params):
     abort_early: bool = Field(
         True, title="abort early", description="Drop an image from a round once its loss stalls."
     )
+    form: Form = _form("its loss may stall after a tenth of the steps, even at pixels of 0 and 1")
 
     def label(self, title: str) -> str:
         confidence = f" k{format_number(self.confidence)}" if self.confidence else ""
-        return f"{title}-{self.binary_search_steps}x{self.steps}{confidence}"
+        return f"{title}-{self.binary_search_steps}x{self.steps}{confidence}{_of_form(self.form)}"
 
 
 class DdnParams(Params):
@@ -48,9 +69,12 @@ class DdnParams(Params):
     gamma: Number = Field(
         0.05, gt=0, lt=1, title="gamma", description="Share by which the radius changes per step."
     )
+    form: Form = _form(
+        "all steps follow the cross-entropy, where else the last ones climb the margin"
+    )
 
     def label(self, title: str) -> str:
-        return f"{title}-{self.steps}"
+        return f"{title}-{self.steps}{_of_form(self.form)}"
 
 
 class FmnParams(Params):
@@ -71,9 +95,10 @@ class FmnParams(Params):
     gamma: Number = Field(
         0.05, gt=0, lt=1, title="gamma", description="First share by which the radius changes."
     )
+    form: Form = _form("first estimates of the radius are not stretched, so that some images hold")
 
     def label(self, title: str) -> str:
-        return f"{title}-{self.steps} {self.norm}"
+        return f"{title}-{self.steps} {self.norm}{_of_form(self.form)}"
 
 
 class DeepFoolParams(Params):
@@ -104,6 +129,7 @@ def entries() -> Section:
             formula="min over w of c max(0, z_y - max_k≠y z_k + κ) + ‖x' - x‖₂², x' = (tanh w + "
             "1) / 2, by Adam; c is bisected",
             params=CwL2Params,
+            limits=_HARDER,
             norm="L2",
             traits=frozenset({"gradient", "no limit", "keeps best", "fp32"}),
             kinds=frozenset({"closest"}),
@@ -117,6 +143,7 @@ def entries() -> Section:
             formula="d = xₜ + α g / ‖g‖₂ - x, xₜ₊₁ = clip(x + ρ d / ‖d‖₂); ρ grows by γ while the "
             "prediction is right and shrinks by γ while it is wrong",
             params=DdnParams,
+            limits=_HARDER,
             norm="L2",
             traits=frozenset({"gradient", "no limit", "keeps best", "fp32"}),
             kinds=frozenset({"closest"}),
@@ -131,6 +158,7 @@ def entries() -> Section:
             "‖g‖_dual)(1 + γ) up to the first example, then times 1 - γ where misclassified, else "
             "1 + γ",
             params=FmnParams,
+            limits=_HARDER,
             norm="L2",
             traits=frozenset({"gradient", "no limit", "keeps best", "fp32"}),
             kinds=frozenset({"closest"}),

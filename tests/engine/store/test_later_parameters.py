@@ -1,0 +1,62 @@
+"""Attacks that got a parameter later: what was stored before is found again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from engine.specs.study import Run, Study, content_key
+from engine.store.stage_keys import STAGE_VERSIONS, run_key, survivors_key
+
+BEFORE: dict[str, dict[str, Any]] = {
+    "ddn": {"steps": 100, "init_epsilon": 1.0, "gamma": 0.05},
+    "fmn": {"norm": "L2", "steps": 100, "max_step_size": 1.0, "gamma": 0.05},
+    "cw-l2": {
+        **{"binary_search_steps": 9, "steps": 10_000, "step_size": 0.01, "confidence": 0.0},
+        **{"initial_const": 0.001, "abort_early": True},
+    },
+}
+"""All that a key had of each."""
+
+
+def run(mode: dict[str, Any], *attacks: dict[str, Any]) -> Run:
+    tables = {"name": "s", "dataset": {"name": "digits"}, "model": [{"name": "digits-resnet"}]}
+    return Study.from_dict({**tables, **mode, "attack": list(attacks)}).runs()[0]
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_the_key_of_the_form_of_before_is_the_key_of_before(name: str) -> None:
+    asked = run({}, {"name": name})
+    table = {"name": name, **BEFORE[name]}
+    version = STAGE_VERSIONS["attack"]
+    assert run_key(asked, "data", "variant", "fp32") == content_key(
+        "attack", version, "data", "variant", table, 0, "fp32"
+    )
+    assert survivors_key("run", asked.attack, [3]) == content_key(
+        "black-box", STAGE_VERSIONS["black-box"], "run", table, [3]
+    )
+    plain = run({}, {"name": name, "form": "as published"})
+    assert run_key(plain, "data", "variant", "fp32") == content_key(
+        "attack", version, "data", "variant", {**table, "form": "as published"}, 0, "fp32"
+    )
+
+
+def test_within_a_worst_case_too() -> None:
+    """Whose attacks stand in its table as specs have them, with what is not given."""
+    pgd = {"name": "pgd-l2", "eps": 0.5}
+    asked = run({"mode": "worst-case"}, pgd, {"name": "ddn"})
+    members = asked.attack.params["attacks"]
+    before = [
+        {**one, "params": {name: value for name, value in one["params"].items() if name != "form"}}
+        for one in members
+    ]
+    assert before != list(members)
+    assert any(None in one["params"].values() for one in before)
+    table = {**asked.attack.to_table(), "attacks": before}
+    assert run_key(asked, "data", "variant", "fp32") == content_key(
+        "attack", STAGE_VERSIONS["attack"], "data", "variant", table, 0, "fp32"
+    )
+    plain = run({"mode": "worst-case"}, pgd, {"name": "ddn", "form": "as published"})
+    keys = {run_key(one, "data", "variant", "fp32") for one in (asked, plain)}
+    assert len(keys) == 2
