@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -79,7 +80,7 @@ def _timed(model: nn.Module, base: nn.Module, images: torch.Tensor) -> Latency:
         _pass(base, images)
     least = 1 if slow else _LEAST
     times: list[tuple[float, float]] = []
-    while len(times) < least or (len(times) < _MOST and sum(map(sum, times)) < _SECONDS):
+    while len(times) < least or (len(times) < _MOST and _undisturbed(times) < _SECONDS):
         times.append((_pass(model, images), _pass(base, images)))
     own, others = zip(*times, strict=True)
     return Latency(
@@ -90,6 +91,15 @@ def _timed(model: nn.Module, base: nn.Module, images: torch.Tensor) -> Latency:
         threads=torch.get_num_threads(),
         device=describe(images.device),
     )
+
+
+def _undisturbed(times: Sequence[tuple[float, float]]) -> float:
+    """Seconds that so many passes of both take when nothing comes between.
+
+    By the quickest, since on a busy machine a pass that had to wait would end the series, and
+    with it the repeats that a median needs to leave that pass out.
+    """
+    return len(times) * min(map(sum, times))
 
 
 def _pass(model: nn.Module, images: torch.Tensor) -> float:
