@@ -19,8 +19,8 @@ class Ratio:
 
     @property
     def times(self) -> str:
-        """For example ``x 2.5``, or the reason."""
-        return self.why if self.value is None else f"x {self.value:.3g}"
+        """For example ``2.5x``, or the reason."""
+        return self.why if self.value is None else f"{self.value:.3g}x"
 
     @property
     def plain(self) -> str:

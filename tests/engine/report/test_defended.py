@@ -219,7 +219,7 @@ def test_two_trainings_of_one_network_and_another_device(tmp_path: Path, other: 
     with Store(tmp_path / "lab.db", readonly=True) as opened:
         rows = opened.with_specs(opened.results())
         (one,) = defended(changes(rows, opened), rows, opened)
-    assert one.training.times == ("x 2" if other == "cpu" else NO_STANDARD)
+    assert one.training.times == ("2x" if other == "cpu" else NO_STANDARD)
     assert "no naive attack was made" in one.quote
 
 
@@ -253,6 +253,6 @@ def test_a_report_has_both_tables_on_its_page(store: Store, tmp_path: Path) -> N
         )
         assert rows
     short = (page.parent / "report.md").read_text("utf-8")
-    assert "+80.0 [" in text
+    assert "<span>+80.0</span>" in text
     assert "+80.0 [" in short
     assert (page.parent / "figures" / "metrics.svg").is_file()
