@@ -212,7 +212,7 @@ def _number(one: Repeats, value: float | None) -> str:
 
 
 def words(one: Repeats) -> str:
-    """For example ``42.1 ± 1.3 % over 3 seeds, 40.8 to 43.4; of the variance 80 % is training``."""
+    """For example ``42.1 ± 1.3 % over 3 seeds (40.8 to 43.4); nothing here draws``."""
     found, unit = one.found, " %" if one.measure == "robust_accuracy" else ""
     text = (
         f"{_number(one, found.mean)} ± {_number(one, found.deviation)}{unit} over {found.count} "
@@ -221,8 +221,9 @@ def words(one: Repeats) -> str:
     share = one.parts.training_share if one.parts else None
     if one.source == "separated" and share is not None:
         return (
-            f"{text}; of the variance {100 * share:.0f} % is training and "
-            f"{100 * (1 - share):.0f} % attack"
+            f"{text}; of the variance about {100 * share:.0f} % is training and "
+            f"{100 * (1 - share):.0f} % attack, by {len(one.run_ids)} attacks on {found.count} "
+            "trained variants"
         )
     if share is None and one.parts is not None:
         return f"{text}; nothing varies"

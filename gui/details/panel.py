@@ -266,12 +266,18 @@ def _result(row: RunRow) -> list[Fact]:
     return facts
 
 
+def _other_seeds(spec: Payload) -> str:
+    """What of a repeat has another seed than its own."""
+    named = {"images": spec.get("shared_seed"), "attack": spec.get("attack_seed")}
+    return ", ".join(f"{what} {seed}" for what, seed in named.items() if seed is not None)
+
+
 def _spec(row: RunRow) -> list[Fact]:
     spec = row["spec"]
     facts = [
         ("study", row["study"] or "", ""),
         ("data", row["dataset"], ""),
-        ("seed", str(spec["seed"]), ""),
+        ("seed", str(spec["seed"]), _other_seeds(spec)),
     ]
     for step in spec["recipe"]:
         facts.append((step["name"], _params(step["params"]), ""))

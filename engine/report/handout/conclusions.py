@@ -69,7 +69,8 @@ def _repeated(found: Sequence[Repeats]) -> Iterator[Sentence]:
     for one in found:
         if one not in shared:
             text = f"{made(one.rows[0])}, under {one.rows[0]['attack']}: {words(one)}."
-            yield Sentence(text, one.run_ids, certain=one.source != "together")
+            certain = one.source != "together" and not any(map(is_flagged, one.rows))
+            yield Sentence(text, one.run_ids, certain=certain)
     if shared:
         most = max(shared, key=lambda one: one.found.deviation or 0.0)
         many = counted(len(shared), "result")
@@ -77,7 +78,7 @@ def _repeated(found: Sequence[Repeats]) -> Iterator[Sentence]:
             f"{many} on variants that every seed shares: the largest spread is that of "
             f"{made(most.rows[0])}, under {most.rows[0]['attack']}: {words(most)}.",
             tuple(run for one in shared for run in one.run_ids),
-            certain=True,
+            certain=not any(is_flagged(row) for one in shared for row in one.rows),
         )
 
 
@@ -92,25 +93,29 @@ def _repeated_changes(
             continue
         points = [100 * each.found.difference for each in mine]
         apart = [each for each in mine if each.told_apart]
+        doubted = any(is_flagged(_seems_more_robust(each)) for each in mine)
         sides = {each.found.difference > 0 for each in apart}
         yield Sentence(
             f"{made(one.rows[0])}, under {one.rows[0]['attack']}, against its uncompressed model: "
             f"{np.mean(points):+.1f} ± {np.std(points, ddof=1):.1f} points over {len(mine)} seeds "
             f"({min(points):+.1f} to {max(points):+.1f}); told from chance with {len(apart)} of "
-            f"them.",
+            f"them.{' But what seems more robust is flagged.' if doubted else ''}",
             _ids([run for each in mine for run in (each.row, each.base)]),
-            certain=len(apart) == len(mine) and len(sides) == 1,
+            certain=len(apart) == len(mine) and len(sides) == 1 and not doubted,
         )
+
+
+def _seems_more_robust(one: Difference) -> ResultRow:
+    return one.row if one.found.difference > 0 else one.base
 
 
 def _changes(found: Sequence[Difference]) -> Iterator[Sentence]:
     for one in found:
         if one.told_apart:
-            seems = one.row if one.found.difference > 0 else one.base
-            doubted = is_flagged(seems)
-            text = _change(one)
+            text, doubted = _change(one), is_flagged(_seems_more_robust(one))
             if doubted:
-                text += f" But run {seems['run_id']}, the one that seems more robust, is flagged."
+                run = _seems_more_robust(one)["run_id"]
+                text += f" But run {run}, the one that seems more robust, is flagged."
             yield Sentence(text, _ids((one.row, one.base)), certain=not doubted)
     alike = [one for one in found if not one.told_apart]
     if alike:

@@ -217,6 +217,16 @@ def test_second_attacks_have_no_part_in_differences_and_worst_cases(store: Store
     assert all(one.runs and set(one.runs) <= set(HOLDS) for one in conclusions(told))
 
 
+def test_of_flagged_runs_no_spread_is_concluded(store: Store) -> None:
+    told = contents(store, "Repeated", {})
+    mine = [one for one in conclusions(told) if "over 2 seeds (" in one.text]
+    assert all(one.certain for one in mine if "points" not in one.text)
+    for row in told.rows:
+        row["flags"] = [{"id": "stronger-attack", "level": "danger", "text": ""}]
+    mine = [one for one in conclusions(told) if "over 2 seeds (" in one.text]
+    assert not any(one.certain for one in mine)
+
+
 def test_a_difference_is_concluded_if_it_outlives_every_seed(store: Store) -> None:
     told = contents(store, "Repeated", {})
     for one in told.differences:
@@ -224,6 +234,12 @@ def test_a_difference_is_concluded_if_it_outlives_every_seed(store: Store) -> No
     apart = [one for one in conclusions(told) if "told from chance with 2 of them" in one.text]
     assert [one.certain for one in apart] == [True, True]
     assert [set(one.runs) for one in apart] == [{3, 1, 7, 5}, {4, 2, 8, 6}]
+    flag = {"id": "gradient-masking", "level": "danger", "text": ""}
+    base = told.differences[0].base
+    base["flags"] = [flag]
+    doubted = [one for one in conclusions(told) if "seems more robust is flagged" in one.text]
+    assert [(one.certain, base["run_id"] in one.runs) for one in doubted] == [(False, True)]
+    base["flags"] = []
     object.__setattr__(told.differences[0], "adjusted", 0.5)
     shaken = [one for one in conclusions(told) if "told from chance with 1 of them" in one.text]
     assert [one.certain for one in shaken] == [False]
