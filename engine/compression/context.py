@@ -31,6 +31,7 @@ class Context:
             logits: an id of the catalogue, or ``base`` for the model before all steps.
         checkpoint: from the name of a stage of the step to the file that keeps its epochs;
             None keeps nothing.
+        test: the images that are attacked later, for steps that are told to choose by them.
         shape: (C, H, W) of an image; None leaves it to the images above.
     """
 
@@ -42,6 +43,7 @@ class Context:
     teacher: Callable[[str], nn.Module] = _no_teacher
     checkpoint: Callable[[str], Checkpoint | None] = lambda _: None
     shape: tuple[int, int, int] | None = None
+    test: ImageSet | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:

@@ -42,6 +42,7 @@ def retrain(
     averaged_from: int | None = None,
     start_counts: bool = False,
     second_stream: str = "",
+    on_test_images: bool = False,
 ) -> None:
     """Train a model in place and leave the best epoch in it, on the CPU in eval mode.
 
@@ -60,16 +61,20 @@ def retrain(
         first_candidate: the first epoch that may be kept; those before are no finished model.
         averaged_from: see ``train``.
         second_stream: path of an archive whose images join every batch; "" joins none.
+        on_test_images: choose the epoch on the images that are attacked later; those held out
+            are not trained on all the same.
         start_counts: leave the model as it came, if no epoch validates at least as well.
 
     Raises:
-        SpecError: there are no training images.
+        SpecError: there are no training images, or no test images to choose on.
         DataError: the archive is missing, damaged, or does not fit them.
         TrainingError: it diverged.
         Cancelled: it was stopped.
     """
     training, validation = hold_out(training_of(context, step))
     beside = _joining(second_stream, training_of(context, step))
+    if on_test_images:
+        validation = _test_images(context, step)
     _require_heads(model, training_of(context, step), step)
     model.to(context.device)
     aim = objective or objective_of(params)
@@ -97,6 +102,16 @@ def retrain(
     load_state(model, best)
     # As files keep it: in another layout in memory a convolution adds in another order.
     model.cpu().to(memory_format=torch.contiguous_format).eval()
+
+
+def _test_images(context: Context, step: str) -> Examples:
+    """What is attacked later, to choose an epoch on."""
+    if context.test is None:
+        raise SpecError(
+            f"{step}: there are no test images here to choose an epoch on.",
+            "Set selection to 'held-out', or run it in a study.",
+        )
+    return Examples(context.test.images, context.test.labels)
 
 
 def _joining(second_stream: str, training: ImageSet) -> Examples | None:

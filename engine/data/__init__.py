@@ -8,6 +8,7 @@ from engine.data.training import (
     forget_training,
     further_images,
     lesson,
+    looks_at_test_images,
     training_for,
     training_images,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "further_images",
     "lesson",
     "load",
+    "looks_at_test_images",
     "take",
     "training_for",
     "training_images",

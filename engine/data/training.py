@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from engine import catalog
 from engine.catalog import ModelCard
+from engine.catalog.compressions.shared_fields import ON_TEST_IMAGES
 from engine.data.image_set import ImageSet
 from engine.data.loading import misfit, training_part
 from engine.errors import DataError
@@ -75,18 +76,29 @@ def further_images(archive: str, training: ImageSet) -> ImageSet:
     return found
 
 
-def lesson(training: ImageSet | None, recipe: Recipe) -> str:
+def looks_at_test_images(recipe: Recipe) -> bool:
+    """Whether a step chooses its epoch on test images."""
+    return any(step.params.get("selection") == ON_TEST_IMAGES for step in recipe)
+
+
+def lesson(training: ImageSet | None, recipe: Recipe, test: ImageSet | None = None) -> str:
     """What the training of a recipe depends on: its images and what steps add to them.
+
+    Args:
+        training: its training images.
+        recipe: the steps.
+        test: the images that are attacked later; they count where a step looks at them.
 
     Raises:
         DataError: what a step adds is missing, damaged, or does not fit.
     """
     if training is None:
         return ""
-    added = [path for step in recipe if (path := step.params.get("second_stream"))]
-    return " ".join(
-        [training.lesson, *(further_images(path, training).fingerprint for path in added)]
-    )
+    paths = [path for step in recipe if (path := step.params.get("second_stream"))]
+    parts = [training.lesson, *(further_images(path, training).fingerprint for path in paths)]
+    if test is not None and looks_at_test_images(recipe):
+        parts.append(f"test {test.fingerprint}")
+    return " ".join(parts)
 
 
 def forget_training() -> None:

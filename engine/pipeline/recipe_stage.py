@@ -15,7 +15,7 @@ from engine import compression, diagnostics
 from engine.catalog import ModelCard
 from engine.compression import Context, Variant
 from engine.compression.reach import Layers, shortfall
-from engine.data import ImageSet, lesson
+from engine.data import ImageSet, lesson, looks_at_test_images
 from engine.evaluation.guard import forked_rng
 from engine.host import device
 from engine.models import fingerprint
@@ -77,7 +77,7 @@ class RecipeStage:
             variant_key(
                 spec.model_copy(update={"recipe": part}),
                 card.basis,
-                lesson(context.training, part),
+                lesson(context.training, part, context.test),
                 auto,
             )
             for part in parts
@@ -95,7 +95,7 @@ class RecipeStage:
             take = partial(compression.apply_step, variant, step, own)
             variant = staged("compression", step.label, take)
             seconds = time.perf_counter() - begun
-            record = gate.compare(step, before, gate.look(variant), seconds)
+            record = gate.compare(step, before, gate.look(variant), seconds, trained=bool(log.rows))
             record |= {"epochs": log.rows, **_trained_on(step, log.rows, context)}
             compression.save(variant, card, self._store.variant_folder(key))
             self._store.put_stage(step_key(key), "step", record, seconds)
@@ -162,7 +162,9 @@ class _Gate:
         flags = (*diagnostics.check_accuracy(logits, self._labels), *health.flags())
         return _Look(print_, clean, flags, health.zero_fraction, layers)
 
-    def compare(self, step: Step, before: _Look, after: _Look, seconds: float) -> Payload:
+    def compare(
+        self, step: Step, before: _Look, after: _Look, seconds: float, *, trained: bool
+    ) -> Payload:
         """The record of a step."""
         flags = list(after.flags)
         changed = before.fingerprint != after.fingerprint
@@ -171,6 +173,10 @@ class _Gate:
             flags.append(diagnostics.Flag("unchanged", "warning", text))
         if text := shortfall(step, before.layers, after.layers):
             flags.append(diagnostics.Flag("partly", "warning", text))
+        if trained and looks_at_test_images((step,)):
+            text = f"{step.label} chose its epoch on the very images that are attacked, as its "
+            text += "published code does: accuracies on them are higher than on others."
+            flags.append(diagnostics.Flag("chosen-on-test", "warning", text))
         return {
             "step": step.label,
             "seconds": seconds,

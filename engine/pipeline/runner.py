@@ -168,7 +168,7 @@ class Runner:
             images.fingerprint,
             card.basis,
             precision or self.options.precision,
-            lesson(training, spec.recipe),
+            lesson(training, spec.recipe, images),
             device.training_precision("auto", self.device),
         )
 

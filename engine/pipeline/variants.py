@@ -15,7 +15,8 @@ from engine import catalog, compression, diagnostics
 from engine.compression import Variant
 from engine.costs import integer_check, latency
 from engine.costs.accounting import account
-from engine.data import ImageSet, training_for
+from engine.data import ImageSet, looks_at_test_images, training_for
+from engine.data import load as load_images
 from engine.errors import DataError, ModelError
 from engine.host.batches import fewer
 from engine.host.memory import memory_errors
@@ -160,7 +161,14 @@ class Variants:
             device=self.device,
             teacher=teacher,
             shape=catalog.model_card(spec.model).shape,
+            test=self._test(spec),
         )
+
+    @staticmethod
+    def _test(spec: Run) -> ImageSet | None:
+        """The images that are attacked later, for recipes with a step that looks at them."""
+        wanted = looks_at_test_images(spec.recipe)
+        return load_images(spec.dataset, spec.seed_of_images) if wanted else None
 
     @staticmethod
     def _training(card: catalog.ModelCard, spec: Run) -> ImageSet | None:

@@ -40,6 +40,7 @@ _LATER: dict[str, object] = {
     "cw-l2.form": "tightened",
     "ddn.form": "tightened",
     "fmn.form": "tightened",
+    "selection": "held-out",
     "hydra.passes": "as published",
     "hydra.second_stream": "",
     "rap-admm.passes": "as published",

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from engine.catalog.compressions.shared_fields import SelectionParams
 from engine.catalog.compressions.student_fields import (
     BASE,
     BETA,
@@ -71,7 +72,7 @@ class ArdParams(AsPublished, _Ard):
     method: ClassVar[str] = "ard"
 
 
-class _Rslad(DistillationParams):
+class _Rslad(SelectionParams, DistillationParams):
     adversarial_weight: Number = Field(
         5 / 6,
         ge=0,
@@ -102,7 +103,7 @@ class RsladParams(Defending, _Rslad):
     )
 
 
-class _Iad1(DistillationParams):
+class _Iad1(SelectionParams, DistillationParams):
     alpha: Number = Field(
         1,
         ge=0,
@@ -176,7 +177,7 @@ class _TwoTeachers(DistillationParams):
         return self
 
 
-class _Iad2(_TwoTeachers):
+class _Iad2(SelectionParams, _TwoTeachers):
     temperature: Number = Field(
         1,
         gt=0,

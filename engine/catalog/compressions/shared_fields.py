@@ -19,6 +19,9 @@ _BOUNDS = ("gt", "ge", "lt", "le")
 
 Recipe = Literal["standard", "pgd-at", "trades"]
 
+ON_TEST_IMAGES = "on test images"
+"""Chosen by what is attacked: as published code does, and nobody should."""
+
 
 def like(name: str, default: Any = ...) -> Any:
     """A field as the training recipes have it, with a default of its own if one is given."""
@@ -35,6 +38,24 @@ def like(name: str, default: Any = ...) -> Any:
         description=field.description,
         **bounds,
     )
+
+
+class SelectionParams(Params):
+    """How a step whose published code looks at test images chooses the epoch that it keeps."""
+
+    selection: Literal["held-out", "on test images"] = Field(
+        "held-out",
+        title="selection",
+        description="Which images choose the epoch that is kept: training images held out for it, "
+        "or, as in the published code, the very test images that are attacked later. What is "
+        "chosen on test images looks better than it is; its runs are flagged.",
+        json_schema_extra={"group": "more"},
+    )
+
+    @property
+    def on_test_images(self) -> bool:
+        """Whether test images choose."""
+        return self.selection == ON_TEST_IMAGES
 
 
 class BatchParams(Params):

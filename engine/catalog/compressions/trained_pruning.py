@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from engine.catalog.compressions.shared_fields import BatchParams, Recipe, like
+from engine.catalog.compressions.shared_fields import BatchParams, Recipe, SelectionParams, like
 from engine.catalog.compressions.student_fields import Twofold
 from engine.catalog.entry import (
     Conditions,
@@ -26,7 +26,7 @@ _MORE: dict[str, JsonValue] = {"group": "more"}
 _NO_RETRAINING = "With 0 it is left to a later fine-tuning step."
 
 
-class _Hydra(Params):
+class _Hydra(SelectionParams):
     published: ClassVar[Mapping[str, int]] = {"prune_epochs": 20, "finetune_epochs": 100}
 
     density: Number = Field(
@@ -129,7 +129,7 @@ class HydraParams(BatchParams, _Hydra):
         return f"{title} {self.density * 100:.4g}%"
 
 
-class _RapAdmm(Params):
+class _RapAdmm(SelectionParams):
     published: ClassVar[Mapping[str, int]] = {
         "admm_epochs": 200,
         "admm_interval": 20,
@@ -304,8 +304,8 @@ def entries() -> tuple[Entry, ...]:
             "fan-in) W / max|W| at first; then min over W with the mask fixed",
             params=HydraParams,
             limits="Needs a dataset with training images. Epochs are compared on held-out "
-            "training images (the published code compares on test images). Masks save storage, "
-            "not time: dense kernels multiply the zeros too.",
+            "training images unless told (the published code compares on test images). Masks save "
+            "storage, not time: dense kernels multiply the zeros too.",
         ),
         Entry(
             id="rap-admm",

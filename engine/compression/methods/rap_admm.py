@@ -75,6 +75,7 @@ def rap_admm(model: nn.Module, params: RapAdmmParams, context: Context) -> nn.Mo
             stage="retrain",
             objective=adversarial,
             course=course,
+            on_test_images=params.on_test_images,
         )
     return model
 

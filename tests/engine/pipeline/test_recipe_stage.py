@@ -216,3 +216,16 @@ def test_a_second_stream_counts_by_its_content(store: Writer, tmp_path: Path) ->
     assert {row["status"] for row in rows} == {"finished"}
     keys = {store.run(row["run_id"])["variant_key"] for row in rows}
     assert len(keys) == 3  # the base, and one of each archive
+
+
+def test_what_is_chosen_on_test_images_is_flagged_and_is_of_these_images(store: Writer) -> None:
+    step = {"name": "hydra", "training": "standard", "prune_epochs": 0, "finetune_epochs": 1}
+    asked = study([{**step, "selection": "on test images"}], [step])
+    run(store, asked)
+    _, told, plain = store.results()
+    flagged = ["chosen-on-test" in [flag["id"] for flag in row["flags"]] for row in (told, plain)]
+    assert flagged == [True, False]
+    again = [isinstance(one, EpochFinished) for one in run(store, asked)]
+    assert not any(again)
+    fewer = asked.model_copy(update={"dataset": asked.dataset.model_copy(update={"limit": 20})})
+    assert sum(isinstance(one, EpochFinished) for one in run(store, fewer)) == 1, "the plain stays"

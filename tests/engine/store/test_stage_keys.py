@@ -14,6 +14,11 @@ from tests.helpers.studies import small_study
 LATER: list[tuple[str, dict[str, Any]]] = [
     ("hydra", {"passes": "as coded"}),
     ("hydra", {"second_stream": "more.npz"}),
+    ("hydra", {"selection": "on test images"}),
+    ("rap-admm", {"selection": "on test images"}),
+    ("rslad", {"selection": "on test images"}),
+    ("iad-1", {"selection": "on test images"}),
+    ("iad-2", {"selection": "on test images"}),
     ("rap-admm", {"passes": "as coded"}),
     ("rap-admm", {"mixup": 0.2}),
     ("rap-admm", {"label_smoothing": 0.1}),
