@@ -22,7 +22,7 @@ from gui.pages.compare.difference_model import Comparison, DifferenceModel
 from gui.widgets.tables import set_up_table
 
 _FLAGS = QItemSelectionModel.SelectionFlag
-_WIDTHS = (48, 160, 180, 120, 144, 160, 100, 84, 88, 96, 72, 152, 104, 96)
+_WIDTHS = (48, 160, 180, 120, 144, 160, 100, 84, 88, 96, 72, 164, 108, 100)
 
 _MARGINS = 20
 _WAITS = "..."
