@@ -27,11 +27,11 @@ class Reading:
     heads: Sequence[tuple[str, bool]]
     lines: Sequence[tuple[int, Sequence[str]]]
 
-    def markdown(self) -> str:
-        """The table in Markdown."""
+    def text(self, format_: str) -> str:
+        """The table as ``markdown`` or ``latex``."""
         names = [name for name, _ in self.heads]
         numeric = {name for name, number in self.heads if number}
-        return tabulated(names, [list(cells) for _, cells in self.lines], numeric, "markdown")
+        return tabulated(names, [list(cells) for _, cells in self.lines], numeric, format_)
 
 
 _CATEGORY: Mapping[str, tuple[bool, Callable[[Change], str]]] = {

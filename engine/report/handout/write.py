@@ -162,8 +162,10 @@ def _write_tables(folder: Path, found: Contents, titles: Mapping[str, str]) -> N
         _write(folder / "published.csv", joined_text(found.published, published(), "csv"))
     if found.changes:
         _write(folder / "categories.csv", csv_text(CHANGE_COLUMNS, change_rows(found.changes)))
+        _write(folder / "categories.tex", category_table(found.changes).text("latex"))
     if found.defended:
         _write(folder / "defences.csv", csv_text(DEFENDED_COLUMNS, defended_rows(found.defended)))
+        _write(folder / "defences.tex", defence_table(found.defended).text("latex"))
     for name, tested in (("differences", found.differences), ("methods", found.methods)):
         _write(folder / f"{name}.csv", differences_text(tested, "csv"))
 
@@ -181,9 +183,13 @@ def _markdown(found: Contents, sentences: list[Sentence], titles: Mapping[str, s
     if found.repeats:
         parts += ["## Over seeds", "", SPREAD_WORDS, "", repeats_text(found.repeats, "markdown")]
     if found.changes:
-        parts += ["## Categories of compression", "", category_table(found.changes).markdown()]
+        parts += [
+            "## Categories of compression",
+            "",
+            category_table(found.changes).text("markdown"),
+        ]
     if found.defended:
-        parts += ["## Defences", "", defence_table(found.defended).markdown()]
+        parts += ["## Defences", "", defence_table(found.defended).text("markdown")]
     if found.published:
         beside = joined_text(found.published, published(), "markdown")
         parts += ["## Published beside measured", "", beside]

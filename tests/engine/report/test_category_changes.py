@@ -121,7 +121,7 @@ def test_a_ratio_that_is_not_defined_says_why(found: dict[tuple[str, str], Chang
     for name in ("kept", "kept_per_byte", "kept_per_mac"):
         assert getattr(found[BROKEN, CHANNEL], name).plain == "the base keeps nothing"
     table = category_table(list(found.values()))
-    text = table.markdown() + csv_text(COLUMNS, change_rows(list(found.values())))
+    text = table.text("markdown") + csv_text(COLUMNS, change_rows(list(found.values())))
     assert not {"inf", "nan"} & set(text.replace("|", " ").replace(",", " ").casefold().split())
 
 

@@ -237,7 +237,7 @@ def test_the_tables_say_what_is_missing_in_words(found: dict[str, Defended]) -> 
     assert (jpeg["naive"], jpeg["adaptive"], jpeg["quote"]) == ("0.9", "0.1", "0.1")
     assert (jpeg["training_ratio"], jpeg["inference_ratio_64"]) == ("", "2.0")
     assert jpeg["remarks"] == "training_ratio: no training"
-    shown = defence_table(made).markdown() + text
+    shown = defence_table(made).text("markdown") + text
     assert not {"inf", "nan"} & set(shown.replace("|", " ").replace(",", " ").casefold().split())
     assert "none made" in shown
 
@@ -248,10 +248,12 @@ def test_a_report_has_both_tables_on_its_page(store: Store, tmp_path: Path) -> N
     for part in ("categories", "defences"):
         assert f'<h2 id="{part}">' in text
         assert f'href="#{part}"' in text
-        rows = list(
-            csv.DictReader(io.StringIO((page.parent / "tables" / f"{part}.csv").read_text()))
+        table, latex = (
+            (page.parent / "tables" / f"{part}.{suffix}").read_text("utf-8")
+            for suffix in ("csv", "tex")
         )
-        assert rows
+        lines = len(list(csv.DictReader(io.StringIO(table))))
+        assert lines == latex.count("\\\\") - 1 > 0  # each a line, below the heads
     short = (page.parent / "report.md").read_text("utf-8")
     assert "<span>+80.0</span>" in text
     assert "+80.0 [" in short
