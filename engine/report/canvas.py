@@ -64,10 +64,14 @@ def prepare(axes: Axes, label: str, share_axis: str = "y", share: str = _SHARE) 
         axes.set_xlim(0, 100)
 
 
-def log_axis(axes: Axes, low: float, high: float) -> None:
-    """Make x logarithmic, with plain numbers at its ticks, from ``low`` to ``high``."""
+def log_axis(axes: Axes, low: float, high: float, *, narrow: bool = False) -> None:
+    """Make x logarithmic, with plain numbers at its ticks, from ``low`` to ``high``.
+
+    There are fewer of them where the chart is ``narrow``.
+    """
     axes.set_xscale("log")
-    digits = (1, 2, 3, 5, 7) if high < 20 * low else (1, 2, 5) if high < 300 * low else (1,)
+    span = high / low * (5 if narrow else 1)
+    digits = (1, 2, 3, 5, 7) if span < 20 else (1, 2, 5) if span < 300 else (1,)
     ticks = [10.0**power * digit for power in range(-4, 13) for digit in digits]
     axes.xaxis.set_major_locator(FixedLocator([t for t in ticks if low / 2 < t < high * 2]))
     axes.xaxis.set_minor_locator(NullLocator())

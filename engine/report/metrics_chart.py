@@ -206,7 +206,7 @@ def _scale(axes: Axes, label: str, values: Sequence[float], *, log: bool = True)
     """From 0, or logarithmic where the values span too much for that."""
     axes.set_xlabel(label, fontsize=6)
     if log and values and max(values) > _LOG_FROM * min(values):
-        log_axis(axes, min(values), max(values))
+        log_axis(axes, min(values), max(values), narrow=True)
         return
     axes.set_xlim(0, 1.08 * max(values, default=1))
     axes.xaxis.set_major_locator(MaxNLocator(4))
