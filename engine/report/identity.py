@@ -16,6 +16,7 @@ from engine.catalog.worst_case import WORST_CASE
 from engine.report.cells import one_line
 from engine.report.naming import BASE, in_order
 from engine.store import ResultRow
+from engine.store.stage_keys import without_later
 
 Key = str
 
@@ -50,8 +51,9 @@ def is_second_attack(row: ResultRow) -> bool:
 
 def variant_key(row: ResultRow) -> Key:
     """Which variant of which model."""
-    spec = row.get("spec") or {}
-    return _key(row.get("model"), spec.get("recipe", row.get("compression")))
+    steps = _steps(row)
+    recipe = row.get("compression") if steps is None else [_told(step) for step in steps]
+    return _key(row.get("model"), recipe)
 
 
 def attack_key(row: ResultRow, without: Collection[str] = ()) -> Key:
@@ -61,12 +63,18 @@ def attack_key(row: ResultRow, without: Collection[str] = ()) -> Key:
         return _key(row.get("attack"), row.get("norm"))
     params = _params(attack, without)
     if members := _members(attack):
-        params["attacks"] = [{**one, "params": _params(one, without)} for one in members]
+        params["attacks"] = [_told(one, without) for one in members]
     return _key(attack["name"], params, row.get("norm"), *_origin(attack))
 
 
-def _params(attack: Mapping[str, Any], without: Collection[str]) -> dict[str, Any]:
-    return {name: value for name, value in attack["params"].items() if name not in without}
+def _told(choice: Mapping[str, Any], without: Collection[str] = ()) -> dict[str, Any]:
+    """A step or an attack, the same whether it was stored before a parameter came or after."""
+    return {**choice, "params": _params(choice, without)}
+
+
+def _params(choice: Mapping[str, Any], without: Collection[str]) -> dict[str, Any]:
+    params = without_later(choice["name"], choice["params"])
+    return {name: value for name, value in params.items() if name not in without}
 
 
 def _members(attack: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -180,7 +188,7 @@ def _facts(row: ResultRow) -> dict[str, str]:
 
 
 def _manner(step: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in step["params"].items() if name not in _DEGREES}
+    return _params(step, _DEGREES)
 
 
 def _origin(choice: Mapping[str, Any]) -> list[str]:

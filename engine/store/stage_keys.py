@@ -134,13 +134,22 @@ def _identity(choice: Choice) -> dict[str, object]:
     table = choice.to_table()
     if choice.name == WORST_CASE:
         members = table["attacks"]
-        table["attacks"] = [{**one, "params": _then(one["name"], one["params"])} for one in members]
+        table["attacks"] = [
+            {**one, "params": without_later(one["name"], one["params"])} for one in members
+        ]
     origin = {"origin": choice.origin.model_dump()} if choice.origin else {}
-    return {**_then(choice.name, table), **origin}
+    return {**without_later(choice.name, table), **origin}
 
 
-def _then(method: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what was done before the parameter was there, which tells nothing."""
+def without_later(method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a step or an attack, as they were stored before some of them came.
+
+    Those go that say what was done before they came, so that both are the same thing.
+
+    Args:
+        method: its id.
+        params: its parameters.
+    """
 
     def as_before(name: str, value: object) -> bool:
         return any(one in _LATER and _LATER[one] == value for one in (name, f"{method}.{name}"))

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from engine.report.identity import attack_key, family, variant_key
+from engine.specs.choices import make_step
 from engine.specs.study import Run, Study, content_key
 from engine.store.stage_keys import STAGE_VERSIONS, run_key, survivors_key
 
@@ -60,3 +62,30 @@ def test_within_a_worst_case_too() -> None:
     plain = run({"mode": "worst-case"}, pgd, {"name": "ddn", "form": "as published"})
     keys = {run_key(one, "data", "variant", "fp32") for one in (asked, plain)}
     assert len(keys) == 2
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_a_report_takes_what_was_stored_before_for_the_same_attack(name: str) -> None:
+    def row(params: dict[str, Any]) -> Any:
+        spec = {"attack": {"name": name, "params": params}, "recipe": []}
+        return {"norm": "L2", "model": "m", "compression": "none", "spec": spec}
+
+    now = run({}, {"name": name}).attack.params
+    assert "form" in now
+    before = {key: value for key, value in now.items() if key != "form"}
+    assert attack_key(row(now)) == attack_key(row(before))
+    assert attack_key(row({**now, "form": "as published"})) != attack_key(row(before))
+
+
+def test_and_for_the_same_variant() -> None:
+    def row(params: dict[str, Any]) -> Any:
+        spec = {"recipe": [{"name": "hydra", "params": params}]}
+        return {"model": "m", "compression": "hydra", "spec": spec}
+
+    now = make_step({"name": "hydra"}).params
+    later = ("passes", "second_stream", "selection")
+    assert set(later) <= set(now)
+    before = {key: value for key, value in now.items() if key not in later}
+    for key in (variant_key, family):
+        assert key(row(now)) == key(row(before))
+        assert key(row({**now, "passes": "as coded"})) != key(row(before))
