@@ -109,6 +109,10 @@ def test_without_the_second_attack_it_is_said_that_both_are_together(
     assert repeats_text([one], "table").count("together") == 2
 
 
+def test_a_second_attack_stands_in_for_no_repeat(rows: list[ResultRow]) -> None:
+    assert (TUNED, "pgd") not in found([row for row in rows if row["run_id"] != 7])
+
+
 def test_a_random_variant_varies_under_an_attack_that_draws_nothing(
     rows: list[ResultRow],
 ) -> None:
