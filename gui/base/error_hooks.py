@@ -81,14 +81,13 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
         return
     global _last
     text = "".join(traceback.format_exception(kind, error, trace))
-    if text == _last:  # a timer that fails would fill the log and flicker
-        return
-    _last = text
-    _log.error("uncaught error\n%s", text)
-    sys.stderr.write(text)
+    fresh, _last = text != _last, text
+    if fresh:  # a timer that fails would fill the log
+        _log.error("uncaught error\n%s", text)
+        sys.stderr.write(text)
     if isinstance(error, CrumpleError):
         reporter().refused.emit(error)
-    else:
+    elif fresh:  # and flicker
         reporter().failed.emit(f"Something went wrong: {kind.__name__}: {error}.", text)
 
 

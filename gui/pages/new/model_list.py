@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
@@ -27,6 +29,8 @@ from gui.widgets.icon_button import TextButton
 from gui.widgets.note_line import NoteLine
 
 _INDENT = 24
+_NAME = re.compile(r"\w[\w.+-]*", re.ASCII)
+"""Of a model, where a command may show it: a study file can name anything."""
 
 
 class _Block(QWidget):
@@ -67,7 +71,7 @@ class _Absent(QWidget):
         super().__init__()
         self.box = ElidedCheckBox(id_)
         self.box.setAccessibleName(id_)
-        self.box.setToolTip(id_)
+        self.box.setToolTip(html.escape(id_))
         self.box.setChecked(True)
         self.note = NoteLine(f"Where {id_} is")
         self.note.setWordWrap(True)
@@ -78,10 +82,10 @@ class _Absent(QWidget):
         column.setSpacing(4)
         column.addWidget(self.box)
         column.addWidget(self.note)
+        self.note.setTextFormat(Qt.TextFormat.PlainText)
+        command = f" (crumple train … --name {id_})" if _NAME.fullmatch(id_) else ""
         self.note.tell(
-            "⚠ Not in the library. Import it under this name, or train it "
-            f"(crumple train … --name {id_}).",
-            "warning",
+            f"⚠ Not in the library. Import it under this name, or train it{command}.", "warning"
         )
 
 
@@ -168,6 +172,10 @@ class ModelList(QWidget):
         if arrived or ticked - set(cards) - set(self._absent):
             self.changed.emit()
 
+    def _add_absent(self, id_: str) -> None:
+        self._absent[id_] = absent = _Absent(id_)
+        absent.box.clicked.connect(lambda _on: self.changed.emit())
+
     def _take_out(self, block: QWidget) -> None:
         self._list.removeWidget(block)
         block.hide()
@@ -205,13 +213,13 @@ class ModelList(QWidget):
 
         Those that the library does not have are listed, too, and say so.
         """
+        self.refresh()
         for id_ in list(self._absent):
             self._take_out(self._absent.pop(id_))
         wanted = list(dict.fromkeys(chosen))
         for id_ in wanted:
             if id_ not in self.models:
-                self._absent[id_] = absent = _Absent(id_)
-                absent.box.clicked.connect(lambda _on: self.changed.emit())
+                self._add_absent(id_)
         for id_, box in self.models.items():
             box.setChecked(id_ in wanted)
         self._arrange(wanted + [id_ for id_ in self.models if id_ not in wanted])

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QEvent, QObject, QSignalBlocker, Signal
+from PySide6.QtCore import QEvent, QObject, QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from engine import catalog, extensions
@@ -63,6 +63,8 @@ class NewPage(Page):
         self.attacks.above.addWidget(self.worst_case)
         self.plan = PlanTable()
         self.count, self.verdict, self.estimate = QLabel(), QLabel(), QLabel()
+        self.verdict.setTextFormat(Qt.TextFormat.PlainText)  # it quotes what files say
+        self._below = QHBoxLayout()
         self._paces = Paces()
         self._told: dict[str, Any] | None = None
         self._absent: tuple[str, ...] = ()
@@ -98,11 +100,10 @@ class NewPage(Page):
         words = QVBoxLayout()
         words.setSpacing(0)
         words.addWidget(self.count)
-        below = QHBoxLayout()
-        below.setSpacing(16)
-        below.addWidget(self.verdict)
-        below.addWidget(self.estimate, 1)
-        words.addLayout(below)
+        self._below.setSpacing(16)
+        self._below.addWidget(self.verdict)
+        self._below.addWidget(self.estimate, 1)
+        words.addLayout(self._below)
         line = QHBoxLayout()
         line.setSpacing(8)
         line.addLayout(words, 1)
@@ -264,8 +265,9 @@ class NewPage(Page):
     def _say(self, count: str, verdict: str, role: str) -> None:
         self.count.setText(count)
         self.verdict.setText(verdict)
-        # An objection may take the room of the estimate, which is not there then.
+        # An objection takes most of the room, which only models that are not here yet share.
         self.verdict.setWordWrap(role == "error")
+        self._below.setStretchFactor(self.verdict, 4 if role == "error" else 0)
         self.verdict.setProperty("role", role)
         self.verdict.style().polish(self.verdict)
 

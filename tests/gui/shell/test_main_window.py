@@ -221,6 +221,10 @@ def test_a_refusal_that_a_page_does_not_catch_says_what_to_do(
     assert window.toast.message.text == "The database cannot be read any more."
     assert window.toast.message.hint == "Start Crumple again."
     window.toast.clear()
+    with qtbot.waitSignal(error_hooks.reporter().refused):  # who tries again is told again
+        sys.excepthook(StoreError, refusal, None)
+    assert window.toast.message is not None
+    window.toast.clear()
 
 
 def test_what_passes_by_lies_above_what_the_page_says(window: MainWindow) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QUndoStack
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
@@ -91,15 +92,40 @@ def test_without_its_tick_another_model_takes_its_place(page: NewPage) -> None:
     assert page.planned is not None
 
 
-def test_a_draft_that_takes_its_place_has_none_of_it_and_undo_brings_it_back(
-    page: NewPage, qtbot: QtBot
-) -> None:
-    kept = page.draft()
+def test_undo_brings_it_back(page: NewPage) -> None:
+    stack = QUndoStack()
+    page.change.connect(stack.push)
     page.load(paths.example_study())
     assert page.data.model_list.absent() == []
     assert page.study is not None
-    page.replace(kept, "the former")
+    stack.undo()
     assert page.data.model_list.absent() == ["resnet-18-at"]
+    assert page.study is None
+    stack.redo()
+    assert page.data.model_list.absent() == []
+
+
+def test_a_model_that_came_before_the_study_is_here(
+    qtbot: QtBot, context: PageContext, library: Path
+) -> None:
+    page = NewPage(context)
+    qtbot.addWidget(page)
+    for name in ABSENT:
+        put_model(library, name, **CARD)
+    page.load(TEMPLATE)
+    assert page.data.model_list.absent() == []
+    assert page.start_button.isEnabled()
+
+
+def test_what_a_file_calls_a_model_is_text_and_no_command(page: NewPage, tmp_path: Path) -> None:
+    name = "<b>x</b>; rm -rf ~"
+    file = tmp_path / "study.toml"
+    file.write_text(TEMPLATE.read_text("utf-8").replace("resnet-18-at", name), "utf-8")
+    page.load(file)
+    note = page.data.model_list._absent[name].note
+    assert "crumple train" not in note.text()
+    for label in (note, page.verdict):
+        assert label.textFormat() == Qt.TextFormat.PlainText
 
 
 @pytest.mark.parametrize("path", sorted(TEMPLATE.parent.glob("*.toml")), ids=lambda one: one.stem)
