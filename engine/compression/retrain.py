@@ -74,7 +74,7 @@ def retrain(
     training, validation = hold_out(training_of(context, step))
     beside = _joining(second_stream, training_of(context, step))
     if on_test_images:
-        validation = _test_images(context, step)
+        validation = test_images_of(context, step)
     _require_heads(model, training_of(context, step), step)
     model.to(context.device)
     aim = objective or objective_of(params)
@@ -104,8 +104,12 @@ def retrain(
     model.cpu().to(memory_format=torch.contiguous_format).eval()
 
 
-def _test_images(context: Context, step: str) -> Examples:
-    """What is attacked later, to choose an epoch on."""
+def test_images_of(context: Context, step: str) -> Examples:
+    """What is attacked later, for a step that chooses an epoch on it.
+
+    Raises:
+        SpecError: there are none here.
+    """
     if context.test is None:
         raise SpecError(
             f"{step}: there are no test images here to choose an epoch on.",

@@ -15,7 +15,7 @@ from engine.compression.layers import attach, weight_layers
 from engine.compression.methods.admm import Admm, Penalty
 from engine.compression.methods.patterns import Pattern, pattern_mask, project
 from engine.compression.parts.mask import Mask
-from engine.compression.retrain import retrain
+from engine.compression.retrain import retrain, test_images_of
 from engine.errors import SpecError, TrainingError
 from engine.training.objectives import PgdAt, threat_of
 from engine.training.optimisation import Course
@@ -31,11 +31,14 @@ def rap_admm(model: nn.Module, params: RapAdmmParams, context: Context) -> nn.Mo
     threshold goes too (there it stays, but is trained no more).
 
     Raises:
-        SpecError: there is no convolution to prune, or there are no training images.
+        SpecError: there is no convolution to prune, or there are no training images, or no test
+            images to choose on. All of that is said before it trains.
         TrainingError: it diverged, or a layer has nothing left.
         Cancelled: it was stopped.
     """
     cut = _cut_of(model, params)
+    if params.on_test_images:
+        test_images_of(context, "rap-admm")  # now, and not after the first training
     recipe = params.recipe("pgd-at", epochs=params.admm_epochs, lr=params.admm_lr, nesterov=False)
     adversarial = PgdAt(
         threat_of(recipe),  # type: ignore[arg-type]

@@ -13,9 +13,10 @@ from engine import catalog, data, models
 from engine.catalog.compressions.shared_fields import SelectionParams
 from engine.compression import retrain
 from engine.errors import SpecError
+from engine.events import Epoch
 from engine.specs.choices import make_step
 from engine.specs.dataset import DatasetSpec
-from engine.training import Examples, Trained, hold_out
+from engine.training import Examples, Trained, Watch, hold_out
 from tests.helpers.trained_steps import Table, apply
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -77,10 +78,17 @@ def data_spec() -> DatasetSpec:
     return DatasetSpec(name="digits", limit=30)
 
 
-def test_without_test_images_it_is_refused(base: nn.Module, digits: data.ImageSet) -> None:
-    with pytest.raises(SpecError, match="hydra: there are no test images here") as caught:
-        apply(base, {**STEPS[0], **ON_TEST}, training=digits)
+@pytest.mark.parametrize("step", STEPS, ids=NAMES)
+def test_without_test_images_it_is_refused_before_it_trains(
+    base: nn.Module, digits: data.ImageSet, step: Table
+) -> None:
+    seen: list[Epoch] = []
+    given = {"training": digits, "teacher": lambda _: copy.deepcopy(base)}
+    words = f"{step['name']}: there are no test images here"
+    with pytest.raises(SpecError, match=words) as caught:
+        apply(base, {**step, **ON_TEST}, **given, watch=Watch(seen.append))
     assert "'held-out'" in caught.value.hint
+    assert not seen
 
 
 def test_test_images_count_in_what_is_learned_where_they_choose(digits: data.ImageSet) -> None:
