@@ -48,7 +48,11 @@ class ResultsDatabase(Database):
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._path, self._guard = path, FileGuard(path)
-        super().__init__(connection, execute_plugins=False)  # of packages that lie around
+        try:
+            super().__init__(connection, execute_plugins=False)  # of packages that lie around
+        except BaseException:
+            self._guard.release()
+            raise
         seals.prepare(connection)
         connection.create_function("crumple_digest", 1, digest, deterministic=True)
         self._handed = _Handed()

@@ -6,6 +6,7 @@ import errno
 import os
 import sqlite3
 import threading
+from collections import Counter
 from pathlib import Path
 
 from engine.errors import StoreError
@@ -15,9 +16,9 @@ _FORBIDDEN = {errno.EPERM, errno.EROFS}
 
 
 _Identity = tuple[int, int]
-_WRITABLE: set[_Identity] = set()
-"""Files that could be written when this process opened them: all connections to one share what
-SQLite keeps of it, so that also those that are opened later would write."""
+_WRITABLE: Counter[_Identity] = Counter()
+"""How many connections of this process are open to files that could be written at the time: all to
+one file share what SQLite keeps of it, so that also those that are opened later would write."""
 
 
 class FileGuard:
@@ -34,8 +35,9 @@ class FileGuard:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = _identity(path)
-        if self._file is not None and self._forbidden() is None:
-            _WRITABLE.add(self._file)
+        self._counts = self._file is not None and self._forbidden() is None
+        if self._file is not None and self._counts:
+            _WRITABLE[self._file] += 1
 
     def check_reading(self) -> None:
         """See that a reader may leave its marks.
@@ -81,12 +83,19 @@ class FileGuard:
         With the last connection SQLite empties its log.
         """
         if self._came_to_be_forbidden():
-            _hold(connection)
+            _hold(connection)  # and what SQLite keeps with it
         else:
             connection.close()
+            self.release()
+
+    def release(self) -> None:
+        """The connection is closed, or was never made."""
+        if self._file is not None and self._counts:
+            self._counts = False
+            _WRITABLE[self._file] -= 1
 
     def _came_to_be_forbidden(self) -> str | None:
-        return self._forbidden() if self._file in _WRITABLE else None
+        return self._forbidden() if self._file is not None and _WRITABLE[self._file] > 0 else None
 
     def _forbidden(self) -> str | None:
         """Why the files may not be written by whoever has them open; None if they may.

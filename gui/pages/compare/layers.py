@@ -130,6 +130,8 @@ class _Marks(Marks):
         if kinds != self._kinds or not np.array_equal(codes, self._codes):
             self._kinds, self._codes = kinds, codes
             self.data = self._styled(cloud, pens, size)
+        self.data["sourceRect"][self.data["hovered"]] = 0  # they may lie elsewhere now
+        self.data["hovered"] = False
         self.cloud = cloud
         self.data["x"], self.data["y"] = cloud.x, cloud.y
         self.data["data"] = _objects(cloud.points)

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -290,6 +291,8 @@ def forbidden(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     SQLite would end the process by SIGBUS. It gives the connections that are left to the end.
     """
     real = os.open
+    # Connections that are left to the end count on, and a number of a file can come again.
+    monkeypatch.setattr(file_guard, "_WRITABLE", Counter())
 
     def refuse(path: Any, *args: Any, **more: Any) -> int:
         if str(path).endswith("-wal"):
@@ -355,15 +358,27 @@ def test_a_connection_that_is_opened_later_is_told_as_well(
     reader.close()
 
 
-def test_what_could_never_be_written_is_read(
-    filled: Path,
-    forbidden: Forbidden,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """SQLite knows then, and leaves no marks."""
+def test_what_could_never_be_written_is_read(filled: Path, forbidden: Forbidden) -> None:
+    """SQLite knows then, and leaves no marks; also where this process had it open before."""
     with Store(filled, readonly=True) as reader:
         runs = len(reader.results())
-    monkeypatch.setattr(file_guard, "_WRITABLE", set())  # as a process that opens it first
     with forbidden() as held, Store(filled, readonly=True) as reader:
         assert len(reader.results()) == runs
+        reader.close()
+        reader.close()  # twice is once
     assert held == []
+    refused = pytest.raises(StoreError, match="cannot be read any more")
+    with Store(filled, readonly=True) as reader, forbidden(), refused:
+        reader.results()
+
+
+def test_a_connection_that_is_left_to_the_end_still_counts(
+    filled: Path, forbidden: Forbidden
+) -> None:
+    reader = Store(filled, readonly=True)
+    with forbidden() as held:
+        reader.close()
+        with pytest.raises(StoreError, match="cannot be read any more"):
+            Store(filled, readonly=True)
+    for connection in held:
+        connection.close()

@@ -106,6 +106,9 @@ def test_a_point_that_is_flagged_or_moves_is_drawn_so(chart: CompareChart) -> No
     hollow = {run_id for run_id, spot in spots.items() if spot.brush().color() == paper}
     assert hollow == {3, 6}
     assert (spots[0].pos().x(), spots[0].pos().y()) == (7.0, 0.25)
+    chart.spots.data["hovered"][1] = True
+    show(chart, [Series(0, "series 0", (*others, replace(changed, x=8.0))), other])
+    assert not chart.spots.data["hovered"].any(), "what was pointed at may lie elsewhere"
 
 
 def test_every_point_has_its_bar_and_its_place_in_a_line(chart: CompareChart) -> None:
