@@ -34,6 +34,9 @@ Number = Annotated[float, BeforeValidator(as_number)]
 Condition = tuple[str, tuple[object, ...]]
 """Another parameter, and the values of it that are needed."""
 
+ABOVE_ZERO: tuple[object, ...] = ()
+"""In a condition: any value but 0."""
+
 Conditions = Mapping[str, Condition]
 """What parameters need, by their names."""
 
@@ -66,7 +69,8 @@ class Params(Strict):
     name, for example ``"training"`` or ``"more"``; ``catalog.group_of`` finds it.
 
     Attributes:
-        only_with: parameters that do something only where another one has one of some values.
+        only_with: parameters that do something only where another one has one of some values,
+            or is ``ABOVE_ZERO``.
         cuts: of steps: what they prune is gone, where others leave zeros.
         in_front: of steps: what they add stands in front of the network, whose weights stay.
         published: the schedule of the paper, where the defaults are another.
@@ -102,7 +106,8 @@ class Params(Strict):
             other, values = conditions[name]
             found = given.get(other, cls.model_fields[other].default)
             tried = found if isinstance(found, list) else [found]
-            return unmet(other) or (None if set(tried) & set(values) else conditions[name])
+            met = any(tried) if values == ABOVE_ZERO else set(tried) & set(values)
+            return unmet(other) or (None if met else conditions[name])
 
         found = {name: unmet(name) for name in cls.model_fields}
         return {name: condition for name, condition in found.items() if condition}
@@ -129,6 +134,10 @@ class Params(Strict):
     def needs_images(self) -> bool:
         """Whether this step looks at training images; one that does not say may do so."""
         return True
+
+    def chooses_on_test_images(self) -> bool:
+        """Whether this step chooses an epoch on the images that are attacked later."""
+        return False
 
     def left_out(self, layers: Sequence[str]) -> set[str]:
         """Layers, of all in their order, that this step leaves or treats otherwise on purpose."""

@@ -6,7 +6,6 @@ from functools import lru_cache
 
 from engine import catalog
 from engine.catalog import ModelCard
-from engine.catalog.compressions.shared_fields import ON_TEST_IMAGES
 from engine.data.image_set import ImageSet
 from engine.data.loading import misfit, training_part
 from engine.errors import DataError
@@ -78,7 +77,7 @@ def further_images(archive: str, training: ImageSet) -> ImageSet:
 
 def looks_at_test_images(recipe: Recipe) -> bool:
     """Whether a step chooses its epoch on test images."""
-    return any(step.params.get("selection") == ON_TEST_IMAGES for step in recipe)
+    return any(step.settings.chooses_on_test_images() for step in recipe)
 
 
 def lesson(training: ImageSet | None, recipe: Recipe, test: ImageSet | None = None) -> str:

@@ -16,6 +16,7 @@ import tomli_w
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from engine import catalog
+from engine.catalog.entry import ABOVE_ZERO
 from engine.catalog.worst_case import WORST_CASE
 from engine.errors import SpecError
 from engine.specs.choices import (
@@ -232,8 +233,7 @@ class Study(Spec):
             ("attacks", f"attack {number}", table) for number, table in enumerate(self.attacks, 1)
         ]
         return tuple(
-            f"{where} {table['name']!r}: {name} does nothing unless {other} is "
-            f"{' or '.join(_as_written(value) for value in values)}."
+            f"{where} {table['name']!r}: {name} does nothing unless {other} is {_needed(values)}."
             for section, where, swept in (*steps, *attacks)
             for table in by_name(swept)
             for name, (other, values) in catalog.find(section, table["name"])
@@ -260,6 +260,11 @@ class Study(Spec):
             attack_seed=planned.attack_seed,
             keep_images=self.keep_images,
         )
+
+
+def _needed(values: tuple[object, ...]) -> str:
+    """The values of a condition in words."""
+    return " or ".join(map(_as_written, values)) if values != ABOVE_ZERO else "above 0"
 
 
 def _as_written(value: object) -> str:

@@ -52,10 +52,10 @@ class SelectionParams(Params):
         json_schema_extra={"group": "more"},
     )
 
-    @property
-    def on_test_images(self) -> bool:
-        """Whether test images choose."""
-        return self.selection == ON_TEST_IMAGES
+    def chooses_on_test_images(self) -> bool:
+        """Whether that is asked for, and there is a training of which an epoch is chosen."""
+        acts = self.training_epochs() > 0 and "selection" not in self.idle(self.model_dump())
+        return acts and self.selection == ON_TEST_IMAGES
 
 
 class BatchParams(Params):

@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue, model_validator
 from engine.catalog.compressions.shared_fields import BatchParams, Recipe, SelectionParams, like
 from engine.catalog.compressions.student_fields import Twofold
 from engine.catalog.entry import (
+    ABOVE_ZERO,
     Conditions,
     Entry,
     Number,
@@ -246,6 +247,8 @@ class _RapAdmm(SelectionParams):
 
 class RapAdmmParams(BatchParams, _RapAdmm):
     """Parameters of RAP-ADMM."""
+
+    only_with: ClassVar[Conditions] = {"selection": ("retrain_epochs", ABOVE_ZERO)}
 
     @model_validator(mode="after")
     def _warm_up_fits(self) -> Self:

@@ -13,7 +13,6 @@ from engine.catalog.compressions.distillation import (
     KdParams,
     RsladParams,
 )
-from engine.catalog.compressions.shared_fields import SelectionParams
 from engine.catalog.compressions.student_fields import BASE, DistillationParams
 from engine.compression.context import Context
 from engine.compression.macs import count_classes
@@ -54,7 +53,7 @@ def distil(model: nn.Module, params: Params, context: Context) -> nn.Module:
         course=course,
         first_candidate=first or 1,
         averaged_from=first,
-        on_test_images=isinstance(params, SelectionParams) and params.on_test_images,
+        on_test_images=params.chooses_on_test_images(),
     )
     return student
 

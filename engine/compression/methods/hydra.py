@@ -85,7 +85,7 @@ def _train(
         objective=_objective(recipe, params),
         course=cosine(epochs),
         second_stream=params.second_stream,
-        on_test_images=params.on_test_images,
+        on_test_images=params.chooses_on_test_images(),
     )
 
 

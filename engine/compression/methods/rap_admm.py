@@ -37,7 +37,7 @@ def rap_admm(model: nn.Module, params: RapAdmmParams, context: Context) -> nn.Mo
         Cancelled: it was stopped.
     """
     cut = _cut_of(model, params)
-    if params.on_test_images:
+    if params.chooses_on_test_images():
         test_images_of(context, "rap-admm")  # now, and not after the first training
     recipe = params.recipe("pgd-at", epochs=params.admm_epochs, lr=params.admm_lr, nesterov=False)
     adversarial = PgdAt(
@@ -78,7 +78,7 @@ def rap_admm(model: nn.Module, params: RapAdmmParams, context: Context) -> nn.Mo
             stage="retrain",
             objective=adversarial,
             course=course,
-            on_test_images=params.on_test_images,
+            on_test_images=params.chooses_on_test_images(),
         )
     return model
 

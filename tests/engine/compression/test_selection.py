@@ -97,3 +97,19 @@ def test_test_images_count_in_what_is_learned_where_they_choose(digits: data.Ima
     assert data.lesson(digits, (plain,), test) == digits.lesson
     assert data.lesson(digits, (told,), test) == f"{digits.lesson} test {test.fingerprint}"
     assert data.lesson(None, (told,), test) == ""
+
+
+NOTHING_CHOSEN: list[Table] = [
+    {"name": "rap-admm", "admm_epochs": 1, "retrain_epochs": 0, **QUICK, **ON_TEST},
+    {"name": "hydra", "prune_epochs": 0, "finetune_epochs": 0, **ON_TEST},
+]
+
+
+@pytest.mark.parametrize("step", NOTHING_CHOSEN, ids=("rap-admm", "hydra"))
+def test_where_no_epoch_is_chosen_test_images_do_not_count(
+    base: nn.Module, digits: data.ImageSet, step: Table
+) -> None:
+    recipe = (make_step(step),)
+    assert not data.looks_at_test_images(recipe)
+    assert data.lesson(digits, recipe, data.load(data_spec(), 0)) == digits.lesson
+    apply(base, step, training=digits)  # without any it is not refused
