@@ -105,7 +105,12 @@ class _Hydra(SelectionParams):
 class HydraParams(BatchParams, _Hydra):
     """Parameters of Hydra."""
 
-    only_with: ClassVar[Conditions] = {**OF_RECIPE, "passes": ("training", ("trades",))}
+    only_with: ClassVar[Conditions] = {
+        **OF_RECIPE,
+        "passes": ("training", ("trades",)),
+        **dict.fromkeys(("prune_lr", "freeze_bn"), ("prune_epochs", ABOVE_ZERO)),
+        "finetune_lr": ("finetune_epochs", ABOVE_ZERO),
+    }
 
     def pruned_structure(self) -> Structure:
         return "unstructured"
@@ -248,7 +253,12 @@ class _RapAdmm(SelectionParams):
 class RapAdmmParams(BatchParams, _RapAdmm):
     """Parameters of RAP-ADMM."""
 
-    only_with: ClassVar[Conditions] = {"selection": ("retrain_epochs", ABOVE_ZERO)}
+    only_with: ClassVar[Conditions] = {
+        **dict.fromkeys(
+            ("selection", "retrain_lr", "warmup_epochs"), ("retrain_epochs", ABOVE_ZERO)
+        ),
+        "warmup_lr": ("warmup_epochs", ABOVE_ZERO),
+    }
 
     @model_validator(mode="after")
     def _warm_up_fits(self) -> Self:

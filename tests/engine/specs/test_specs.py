@@ -199,6 +199,41 @@ def test_what_is_named_but_does_nothing_is_told_with_what_it_needs() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ({"retrain_epochs": 0, "warmup_epochs": 5}, ["warmup_epochs: retrain_epochs"]),
+        (
+            {"retrain_epochs": 0, "warmup_epochs": 5, "warmup_lr": 1e-3},
+            ["warmup_epochs: retrain_epochs", "warmup_lr: retrain_epochs"],
+        ),
+        ({"retrain_epochs": 0, "retrain_lr": 0.1}, ["retrain_lr: retrain_epochs"]),
+        ({"retrain_epochs": 0, "selection": "held-out"}, ["selection: retrain_epochs"]),
+        ({"warmup_lr": 1e-3}, ["warmup_lr: warmup_epochs"]),
+        ({"warmup_lr": 1e-3, "warmup_epochs": [0, 5]}, []),
+        ({"retrain_epochs": [0, 20], "warmup_epochs": 5, "selection": "on test images"}, []),
+        (
+            {"name": "hydra", "prune_epochs": 0, "prune_lr": 1, "freeze_bn": True},
+            ["freeze_bn: prune_epochs", "prune_lr: prune_epochs"],
+        ),
+        (
+            {"name": "hydra", "finetune_epochs": 0, "finetune_lr": 1},
+            ["finetune_lr: finetune_epochs"],
+        ),
+    ],
+)
+def test_what_is_of_a_training_that_is_left_out_is_told(
+    table: dict[str, Any], told: list[str]
+) -> None:
+    asked = {"name": "rap-admm", **table}
+    where = f"compression 1 {asked['name']!r}: "
+    expected = [
+        f"{where}{name} does nothing unless {other} is above 0."
+        for name, other in (one.split(": ") for one in told)
+    ]
+    assert sorted(small_study(compression=[asked]).unused()) == sorted(expected)
+
+
 @pytest.mark.parametrize("section", ["compressions", "attacks", "training"])
 def test_conditions_name_parameters_and_values_that_exist(section: str) -> None:
     for entry in catalog.section(section).values():
