@@ -27,6 +27,7 @@ _NORMS = ("Linf", "L2", "")
 _PLAIN = {"number": Number, "integer": int, "boolean": bool, "string": str}
 _BOUNDS = {
     **{"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt"},
+    **{"minLength": "min_length", "maxLength": "max_length"},
     **{name: name for name in ("ge", "gt", "le", "lt")},  # so pydantic writes those of a Number
 }
 _EXTRA = ("unit", "group")
