@@ -330,11 +330,10 @@ def entries() -> tuple[Entry, ...]:
             formula="min of CE(f(x̃), y) + Σ ρ/2 ‖W - Z + U‖², Z ← P(W + U), U ← U + W - Z, P the "
             "projection onto the pattern, x̃ PGD examples; then W ← P(W), trained on",
             params=RapAdmmParams,
-            limits="Needs a dataset with training images; linear layers stay, and so does what "
-            "steps before have set to zero (masked_progressive of the published code, which may "
-            "also fill it again). The epoch kept is "
-            "the most robust one on held-out training images (the published code takes the "
-            "lowest mean of natural and adversarial loss on test images). Masks save storage, "
-            "not time: dense kernels multiply the zeros too.",
+            limits="Needs a dataset with training images; linear layers stay, and so do zeros of "
+            "steps before (masked_progressive of the published code, which may also fill them). "
+            "The retraining keeps its most robust epoch on held-out training images unless told "
+            "(the published code the lowest mean of both losses on test images). Masks save "
+            "storage, not time: dense kernels multiply the zeros too.",
         ),
     )

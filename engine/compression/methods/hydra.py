@@ -31,10 +31,11 @@ def hydra(model: nn.Module, params: HydraParams, context: Context) -> nn.Module:
     numel - int((1 - k) numel) weights, or what masks before left of them; biases and BatchNorm
     stay. First the scores and the scale and shift of BatchNorm are trained and the weights are
     not; then the mask is fixed and everything else is trained. Both trainings keep their best
-    epoch on held-out images; the published code chooses on test images.
+    epoch on held-out images, unless ``selection`` says on test images, as the published code does.
 
     Raises:
-        SpecError: a training is asked for and there are no training images.
+        SpecError: a training is asked for and there are no training images, or no test images to
+            choose on.
         DataError: the second stream is missing, damaged, or does not fit them.
         TrainingError: it diverged.
         Cancelled: it was stopped.

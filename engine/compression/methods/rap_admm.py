@@ -26,9 +26,9 @@ def rap_admm(model: nn.Module, params: RapAdmmParams, context: Context) -> nn.Mo
     """Prune convolutions to a pattern and train what is left on PGD examples, in place.
 
     Linear layers, biases and BatchNorm stay. The last epoch under the penalty is cut; of the
-    retraining the most robust epoch on held-out images is kept, where the published code takes
-    the lowest mean of natural and adversarial loss on test images. A weight that equals the
-    threshold goes too (there it stays, but is trained no more).
+    retraining the most robust epoch is kept, on held-out images unless ``selection`` says on test
+    images; the published code takes the lowest mean of natural and adversarial loss on these. A
+    weight that equals the threshold goes too (there it stays, but is trained no more).
 
     Raises:
         SpecError: there is no convolution to prune, or there are no training images, or no test
