@@ -47,7 +47,7 @@ def conclusions(found: Contents) -> list[Sentence]:
 
 
 def _ids(rows: Sequence[ResultRow]) -> tuple[int, ...]:
-    return tuple(row["run_id"] for row in rows)
+    return tuple(dict.fromkeys(row["run_id"] for row in rows))
 
 
 def _bounds(worst: Sequence[WorstCase]) -> Iterator[Sentence]:
@@ -138,7 +138,7 @@ def _methods(found: Sequence[Difference]) -> Iterator[Sentence]:
     yield Sentence(
         f"Method against method: {len(apart)} of {counted(len(found), 'pair')} of compressed "
         "variants under one attack differ beyond chance (exact McNemar, Holm over all).",
-        _ids([one.row for one in apart or found]),
+        _ids([row for one in apart or found for row in (one.row, one.base)]),
         certain=bool(apart),
     )
 

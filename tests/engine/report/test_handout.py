@@ -165,6 +165,9 @@ def test_conclusions_rest_on_the_runs_they_name(store: Store) -> None:
     told = conclusions(found)
     known = {row["run_id"] for row in found.rows}
     assert all(one.runs and set(one.runs) <= known for one in told)
+    assert all(len(set(one.runs)) == len(one.runs) for one in told), "each run once"
+    (methods,) = [one for one in told if one.text.startswith("Method against method")]
+    assert set(methods.runs) == {3, 4, 5, 6}, "both of each pair"
     # By hand: run k breaks the first 2 k of 20 images, so 8 images are lost by ptq and none won,
     # 2 x 2^-8 is 0.0078, and 4 times that after Holm; 4 lost by magnitude are no news.
     apart = [one for one in told if "p = 0.031 after Holm" in one.text]
