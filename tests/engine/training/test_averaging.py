@@ -14,6 +14,7 @@ from engine.catalog.training import StandardParams
 from engine.errors import Cancelled
 from engine.events import Epoch
 from engine.training import Checkpoint, trainer
+from engine.training.averaging import WeightAverage
 from engine.training.examples import Examples
 from engine.training.trainer import validate
 
@@ -79,6 +80,22 @@ def test_batch_statistics_are_those_of_the_mean_weights_on_the_training_images()
     assert torch.allclose(norm.running_mean, features.mean(1), atol=1e-5)
     assert torch.allclose(norm.running_var, features.var(1, correction=1), atol=1e-5)
     assert not found.trained.model.training
+
+
+def test_every_image_counts_the_same_in_batch_statistics_whatever_its_batch() -> None:
+    model, images = net().eval(), examples(40, 1).images
+    assert isinstance(images, torch.Tensor)
+    images = images * torch.linspace(0.1, 1, 40)[:, None, None, None]  # the last are others
+    batches = images.split([20, 17, 3])
+    average = WeightAverage(model, 1)
+    average.take(model, 1, batches)
+    conv, norm = average.model[0], average.model[1]  # type: ignore[index]
+    features = [conv(one).detach().transpose(0, 1).flatten(1) for one in batches]
+    within = sum(len(one) * seen.var(1) for one, seen in zip(batches, features, strict=True)) / 40
+    assert torch.allclose(norm.running_mean, torch.cat(features, 1).mean(1), atol=1e-6)
+    assert torch.allclose(norm.running_var, within, atol=1e-6)
+    assert norm.momentum == 0.1
+    assert not average.model.training
 
 
 def test_what_is_validated_is_what_would_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
