@@ -73,7 +73,7 @@ def _told(choice: Mapping[str, Any], without: Collection[str] = ()) -> dict[str,
 
 
 def _params(choice: Mapping[str, Any], without: Collection[str]) -> dict[str, Any]:
-    params = without_later(choice["name"], choice["params"])
+    params = without_later(choice["name"], choice["params"], choice.get("origin"))
     return {name: value for name, value in params.items() if name not in without}
 
 

@@ -135,21 +135,26 @@ def _identity(choice: Choice) -> dict[str, object]:
     if choice.name == WORST_CASE:
         members = table["attacks"]
         table["attacks"] = [
-            {**one, "params": without_later(one["name"], one["params"])} for one in members
+            {**one, "params": without_later(one["name"], one["params"], one.get("origin"))}
+            for one in members
         ]
     origin = {"origin": choice.origin.model_dump()} if choice.origin else {}
-    return {**without_later(choice.name, table), **origin}
+    return {**without_later(choice.name, table, choice.origin), **origin}
 
 
-def without_later(method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+def without_later(method: str, params: Mapping[str, Any], origin: object) -> dict[str, Any]:
     """The parameters of a step or an attack, as they were stored before some of them came.
 
-    Those go that say what was done before they came, so that both are the same thing.
+    Those go that say what was done before they came, so that both are the same thing. A method
+    from outside had its own from the first, whatever they are called.
 
     Args:
         method: its id.
         params: its parameters.
+        origin: of a method from outside; None is built in.
     """
+    if origin is not None:
+        return dict(params)
 
     def as_before(name: str, value: object) -> bool:
         return any(one in _LATER and _LATER[one] == value for one in (name, f"{method}.{name}"))

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from engine.catalog import Origin
 from engine.report.identity import attack_key, family, variant_key
-from engine.specs.choices import make_step
+from engine.specs.choices import AttackSpec, Step, make_step
 from engine.specs.study import Run, Study, content_key
 from engine.store.stage_keys import STAGE_VERSIONS, run_key, survivors_key
 
@@ -89,3 +90,39 @@ def test_and_for_the_same_variant() -> None:
     for key in (variant_key, family):
         assert key(row(now)) == key(row(before))
         assert key(row({**now, "passes": "as coded"})) != key(row(before))
+
+
+OUTSIDE = Origin(name="mine", sha256="0" * 64)
+LATER = [("selection", "held-out"), ("attack_start", "in range")]
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_a_method_from_outside_keeps_its_own_parameters_of_these_names(
+    later: tuple[str, str],
+) -> None:
+    """In keys as they were, and alone as within a worst case."""
+    params = dict([later])
+    attack = AttackSpec(name="mine", params=params, origin=OUTSIDE)
+    given = {"name": "mine", **params, "origin": OUTSIDE.model_dump()}
+    assert survivors_key("run", attack, [3]) == content_key(
+        "black-box", STAGE_VERSIONS["black-box"], "run", given, [3]
+    )
+    members = [attack.model_dump(), {"name": "pgd", "params": params}]
+    worst = AttackSpec(name="worst-case", params={"attacks": members})
+    told = {"name": "worst-case", "attacks": [members[0], {"name": "pgd", "params": {}}]}
+    assert survivors_key("run", worst, [3]) == content_key(
+        "black-box", STAGE_VERSIONS["black-box"], "run", told, [3]
+    )
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_and_in_reports_it_is_not_the_same_without_them(later: tuple[str, str]) -> None:
+    def row(params: dict[str, Any], origin: Origin | None) -> Any:
+        attack = AttackSpec(name="mine", params=params, origin=origin)
+        step = Step(name="mine", params=params, origin=origin)
+        spec = {"attack": attack.model_dump(), "recipe": [step.model_dump()]}
+        return {"norm": "L2", "model": "m", "compression": "mine", "spec": spec}
+
+    for key in (attack_key, variant_key, family):
+        assert key(row(dict([later]), OUTSIDE)) != key(row({}, OUTSIDE))
+        assert key(row(dict([later]), None)) == key(row({}, None))
