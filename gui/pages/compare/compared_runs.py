@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -84,9 +85,11 @@ class ComparedRuns:
     known: Sequence[ResultRow]
     baseline: Baseline | None = None
 
+    @cached_property
     def variants(self) -> list[Baseline]:
         """What may be chosen as a baseline, in order of first appearance."""
-        return list(dict.fromkeys(map(Baseline.of, self.rows)))
+        named = dict.fromkeys((row["model"], row["compression"]) for row in self.rows)
+        return [Baseline(*names) for names in named]
 
 
 def reader(
@@ -119,7 +122,9 @@ def reader(
         if before is not None and _unchanged(before, mine, rows, baseline):
             return before
         beside = references(rows, mine, baseline.has if baseline else None)
-        return ComparedRuns(selection, mine, beside, rows, baseline)
+        made = ComparedRuns(selection, mine, beside, rows, baseline)
+        made.variants  # noqa: B018  found here, not where it is shown
+        return made
 
     return read
 

@@ -60,7 +60,7 @@ class DifferencePanel(QWidget):
 
     def show_runs(self, runs: ComparedRuns) -> None:
         """Show the differences of these runs, and offer their variants as a baseline."""
-        chosen, variants = self.baseline(), runs.variants()
+        chosen, variants = self.baseline(), list(runs.variants)
         elsewhere = chosen is not None and chosen not in variants
         if elsewhere and self._selection not in (None, runs.selection):
             chosen = None  # it was one of other runs
