@@ -102,10 +102,11 @@ def changes(rows: Sequence[ResultRow], store: Store) -> list[Change]:
     """All variants that have a base model to stand beside, by category, then by rate.
 
     Args:
-        rows: finished, with their specs; those without a ball are left out.
+        rows: finished, with their specs; second attacks and those without a ball are left out.
         store: where the verdicts on their images are.
     """
-    inside = [row for row in rows if row["eps"] is not None and row["robust_accuracy"] is not None]
+    first = identity.first_attacks(rows)
+    inside = [row for row in first if row["eps"] is not None and row["robust_accuracy"] is not None]
     groups = identity.grouped(inside, identity.threat_key)
     strongest = [
         min(group, key=lambda row: known(row["robust_accuracy"])) for group in groups.values()

@@ -61,7 +61,7 @@ def references(
 
     Args:
         known: among which the runs of the baseline are, with their specs.
-        rows: to be compared; of any study, for studies share runs.
+        rows: to be compared; of any study, for studies share runs. Second attacks have nothing.
         chosen: whether a run is of the baseline; None for the uncompressed model of each.
     """
     is_baseline = chosen or (lambda row: row["compression"] == BASE)
@@ -69,9 +69,9 @@ def references(
     def place(row: ResultRow) -> tuple[str, ...]:
         return (*_conditions(row), "" if chosen else row["model"])
 
-    base_of = {place(row): row for row in known if is_baseline(row)}
+    base_of = {place(row): row for row in identity.first_attacks(known) if is_baseline(row)}
     found: dict[int, ResultRow] = {}
-    for row in rows if base_of else ():
+    for row in identity.first_attacks(rows) if base_of else ():
         base = None if is_baseline(row) else base_of.get(place(row))
         if base is not None:
             found[row["run_id"]] = base
@@ -96,10 +96,13 @@ def beside(
 def every_pair(rows: Sequence[ResultRow]) -> list[Pair]:
     """Every two variants under the same attack on the same images, the later beside the earlier.
 
+    Second attacks stand beside nothing.
+
     Raises:
         SpecError: these are more than ``MOST_PAIRS``.
     """
-    groups = identity.grouped(rows, lambda row: "\n".join(_conditions(row))).values()
+    fit = identity.first_attacks(rows)
+    groups = identity.grouped(fit, lambda row: "\n".join(_conditions(row))).values()
     many = sum(len(group) * (len(group) - 1) // 2 for group in groups)
     if many > MOST_PAIRS:
         raise SpecError(

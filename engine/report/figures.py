@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrumpleError, SpecError
+from engine.report.identity import first_attacks
 from engine.report.naming import titled, titled_pairs
 from engine.report.series import X_AXES, Y_AXES, Axis
 from engine.store import ResultRow, Store, TransferRow
@@ -88,7 +89,8 @@ def draw_chart(
             bars (per variant), heatmap (variant x attack), security (against eps, from
             distances), transfer (source x target), metrics (the four of the review) or
             categories (changes against the rate).
-        rows: finished results, with their specs; those without a value are left out.
+        rows: finished results, with their specs; second attacks, and those without a value, are
+            left out.
         details: what ``chart_details`` gives: for ``curve`` the points of each run, for
             ``security`` its samples, for ``transfer`` the pairs it is the source of, for
             ``categories`` how its variant differs from its base model.
@@ -112,7 +114,8 @@ def draw_chart(
 
     if kind not in KINDS:
         raise SpecError(f"There is no chart {kind!r}.", f"Known: {', '.join(KINDS)}.")
-    rows = titled(rows, titles) if titles is not None else rows
+    first = _first_attacks(rows)
+    rows = titled(first, titles) if titles is not None else first
     finished = [row for row in rows if row["clean_accuracy"] is not None]
     robust = [row for row in finished if row["robust_accuracy"] is not None]
     if not (finished if kind in ("security", "transfer", "metrics") else robust):
@@ -134,6 +137,16 @@ def draw_chart(
     }
     with _style():
         return painters[kind]()
+
+
+def _first_attacks(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    first = first_attacks(rows)
+    if rows and not first:
+        raise CrumpleError(
+            "There is nothing to draw: second attacks only tell how much an attack varies.",
+            "Choose the runs that first attacked these variants.",
+        )
+    return first
 
 
 @contextlib.contextmanager

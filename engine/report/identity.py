@@ -31,22 +31,37 @@ _DEGREES = frozenset(
 
 
 def context_key(row: ResultRow) -> Key:
-    """On which images and in which repeat: study, dataset with its path and size, number, seed."""
+    """On which images and in which repeat: study, dataset with its path and size, number, seeds."""
     spec = row.get("spec") or {}
     named = [row.get(name) for name in ("study", "dataset", "n", "seed")]
-    second = [] if spec.get("attack_seed") is None else [spec["attack_seed"]]
-    return _key(*named, spec.get("dataset"), *second)
+    seeds = {name: spec[name] for name in _MORE_SEEDS if spec.get(name) is not None}
+    return _key(*named, spec.get("dataset"), seeds)
+
+
+_MORE_SEEDS = ("shared_seed", "attack_seed")
+"""Seeds that only runs of repeats have: of their images, and of a second attack."""
 
 
 def images_key(row: ResultRow) -> Key:
     """On which images, the same for all repeats of a study."""
-    shared = (row.get("spec") or {}).get("shared_seed")
-    return context_key(row if shared is None else cast(ResultRow, {**row, "seed": shared}))
+    spec = row.get("spec") or {}
+    if spec.get("shared_seed") is None:
+        return context_key(row)
+    own = {"seed": spec["shared_seed"], "spec": {**spec, "shared_seed": None}}
+    return context_key(cast(ResultRow, {**row, **own}))
 
 
 def is_second_attack(row: ResultRow) -> bool:
     """Whether a run only tells how much an attack varies: its variant was attacked before."""
     return (row.get("spec") or {}).get("attack_seed") is not None
+
+
+def first_attacks(rows: Iterable[ResultRow]) -> list[ResultRow]:
+    """The rows without second attacks, for all that sets results beside each other.
+
+    As results of their own these would stand twice, and enlarge a family of tests.
+    """
+    return [row for row in rows if not is_second_attack(row)]
 
 
 def variant_key(row: ResultRow) -> Key:
@@ -158,6 +173,8 @@ def _told_apart(text: str, rows: Mapping[Key, ResultRow]) -> dict[Key, str]:
     facts = {one: _facts(row) for one, row in rows.items()}
     every = in_order([name for mine in facts.values() for name in mine])
     differ = [name for name in every if len({mine.get(name) for mine in facts.values()}) > 1]
+    if all(mine.get(_IMAGES) == mine.get("seed") for mine in facts.values()):
+        differ = [name for name in differ if name != _IMAGES]
     found: dict[Key, str] = {}
     used: set[str] = set()
     for number, (one, mine) in enumerate(facts.items(), 1):
@@ -168,11 +185,15 @@ def _told_apart(text: str, rows: Mapping[Key, ResultRow]) -> dict[Key, str]:
     return found
 
 
+_IMAGES = "images of seed"
+
+
 def _facts(row: ResultRow) -> dict[str, str]:
     """Everything that may tell a row from another, spelled out."""
     spec = row.get("spec") or {}
     facts: dict[str, Any] = {name: row.get(name) for name in ("norm", "study", "n", "seed")}
     facts["attack_seed"] = spec.get("attack_seed")
+    facts[_IMAGES] = row.get("seed") if spec.get("shared_seed") is None else spec["shared_seed"]
     if attack := spec.get("attack"):
         facts |= attack["params"]
         if members := _members(attack):

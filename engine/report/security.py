@@ -18,6 +18,7 @@ from engine.report.identity import (
     attack_key,
     attack_name,
     context_key,
+    first_attacks,
     grouped,
     names,
     variant_key,
@@ -138,6 +139,7 @@ def is_curve(row: ResultRow) -> bool:
 
 def needed(rows: Sequence[ResultRow]) -> list[int]:
     """The run ids whose samples ``panels`` wants."""
+    rows = first_attacks(rows)
     variants = {_variant(row) for row in rows if is_curve(row)}
     return [row["run_id"] for row in rows if variants and _variant(row) in variants]
 
@@ -146,9 +148,10 @@ def panels(rows: Sequence[ResultRow], samples: Samples) -> list[Panel]:
     """One panel per norm that has a curve.
 
     Args:
-        rows: finished runs.
+        rows: finished runs; second attacks are left out.
         samples: of the runs ``needed``: rows with ``index``, ``broken``, ``l2``, ``linf``.
     """
+    rows = first_attacks(rows)
     curves = [row for row in rows if is_curve(row) and len(samples.get(row["run_id"], ()))]
     if not curves:
         return []

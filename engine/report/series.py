@@ -17,9 +17,9 @@ from engine.report.identity import (
     attack_key,
     attack_name,
     family,
+    first_attacks,
     grouped,
     images_key,
-    is_second_attack,
     method,
     names_of,
     variant_key,
@@ -190,11 +190,7 @@ def series_of(rows: Sequence[ResultRow], x: Axis, y: Axis) -> list[Series]:
 
     So are second attacks, which are no repeats and only tell how much an attack varies.
     """
-    fit = [
-        row
-        for row in rows
-        if None not in (_value(row, x), _value(row, y)) and not is_second_attack(row)
-    ]
+    fit = [row for row in first_attacks(rows) if None not in (_value(row, x), _value(row, y))]
     groups = grouped(fit, lambda row: series_key(row, x))
     # What the words of a name come from is in the key, so that one run of a series names it.
     first = {key: group[0] for key, group in groups.items()}

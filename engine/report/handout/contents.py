@@ -131,7 +131,7 @@ def contents(store: Store, name: str, titles: Mapping[str, str]) -> Contents:
             f"No run of the study {name!r} is finished, so there is nothing to report.",
             "Finish one with: crumple run.",
         )
-    compared = [row for row in finished if not identity.is_second_attack(row)]
+    compared = identity.first_attacks(finished)
     runs = {row["run_id"]: store.run(row["run_id"]) for row in finished}
     verdicts = {run_id: store.samples(run_id) for run_id in runs}
     changed = changes(compared, store)

@@ -15,6 +15,7 @@ from engine import catalog
 from engine.catalog import format_number
 from engine.catalog.models.architectures import SAME
 from engine.catalog.models.cards import ModelCard
+from engine.report.identity import first_attacks
 from engine.report.published.rows import PublishedRow
 from engine.report.published.size_flags import size_flags
 from engine.specs.choices import Step
@@ -53,12 +54,13 @@ def joined(
 
     Args:
         rows: published ones.
-        runs: with ``spec`` (``Store.with_specs``); those without a robust accuracy are left out.
+        runs: with ``spec`` (``Store.with_specs``); second attacks, and those without a robust
+            accuracy, are left out.
         cards: of the models, by id; a model without one belongs to no row.
     """
     known = [
         (run, _Variant.of(run, cards[run["model"]]))
-        for run in runs
+        for run in first_attacks(runs)
         if run["robust_accuracy"] is not None and run["model"] in cards
     ]
     pairs = []

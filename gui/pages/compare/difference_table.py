@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
 
 from engine.errors import CrumpleError
 from engine.report.differences import Difference
+from engine.report.identity import is_second_attack
 from engine.report.naming import BASE
 from engine.statistics.intervals import PairedDifference, holm, paired_difference
 from engine.store import ResultRow, Store
@@ -153,6 +154,8 @@ class DifferenceTable(QTableView):
         return self._baseline.has(row) if self._baseline else row["compression"] == BASE
 
     def _known(self, row: ResultRow, reference: ResultRow | None) -> Comparison:
+        if is_second_attack(row):
+            return Comparison(row, reason="second attack")
         if reference is None:
             baseline = self._is_baseline(row)
             return Comparison(row, reason="baseline" if baseline else "no baseline")

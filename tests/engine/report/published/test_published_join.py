@@ -45,6 +45,7 @@ def run(
 
 
 HYDRA_99 = {"name": "hydra", "density": 0.01}
+HYDRA_SPEC = [make_step(HYDRA_99).model_dump(mode="json")]
 RAP_8 = {"name": "rap-admm", "rate": 8}
 
 
@@ -92,6 +93,7 @@ def test_rows_of_several_sources() -> None:
         run("wrn-28-4", HYDRA_99, attack="fgsm"),  # of the family of pgd, but one step
         run("wrn-28-4", HYDRA_99, robust_accuracy=None),
         run("unknown", HYDRA_99),
+        run("wrn-28-4", HYDRA_99, spec={"recipe": HYDRA_SPEC, "attack_seed": 1}),  # attacked again
     ],
 )
 def test_what_is_not_the_same(other: ResultRow) -> None:
