@@ -98,12 +98,11 @@ def images_needed(share: Disagreement, power: float = POWER, level: float = LEVE
     """
     if share.only_a == share.only_b:
         return None
-    enough = 1
-    while paired_power(enough, share, level) < power:
-        enough *= 2
-        if enough > MOST_IMAGES:
+    low, high = 0, 1
+    while paired_power(high, share, level) < power:
+        if high == MOST_IMAGES:
             return None
-    low, high = enough // 2, enough
+        low, high = high, min(2 * high, MOST_IMAGES)
     while high - low > 1:
         middle = (low + high) // 2
         if paired_power(middle, share, level) < power:

@@ -107,6 +107,16 @@ def test_fewer_images_do_not_and_more_agreement_needs_fewer() -> None:
     assert images_needed(Disagreement(0.1, 0.1)) is None
 
 
+def test_between_the_last_power_of_two_and_the_most_images_is_looked_too() -> None:
+    """42 against 41.3: about (1.96 + 0.84)^2 differ / difference^2 images, which is 78,000."""
+    share = Disagreement.independent(0.42, 0.413)
+    images = images_needed(share)
+    assert images is not None
+    assert images == pytest.approx(7.85 * (share.only_a + share.only_b) / 0.007**2, rel=0.02)
+    assert paired_power(images, share) >= 0.8 > paired_power(images - 1, share)
+    assert images_needed(Disagreement.independent(0.42, 0.414)) is None
+
+
 def test_how_far_two_runs_can_disagree() -> None:
     """By hand: 42 and 38 of 100 can differ on 4 at least, on 80 at most."""
     assert Disagreement.least(0.42, 0.38) == Disagreement.of(0.42, 0.38, 0.42 - 0.38)
