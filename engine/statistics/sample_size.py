@@ -24,6 +24,8 @@ _FINE = 1e-4
 _FAR, _FURTHER = 8, 40
 """Standard deviations, and counts beyond them, from the mean to what has no chance."""
 _ROUNDING = 1e-12
+_SLACK = 1e-9
+"""Of shares that were made from decimals: 0.9 - 0.6 is a little more than 0.3."""
 Counts = NDArray[np.int64] | int
 
 
@@ -58,13 +60,14 @@ class Disagreement:
         """
         least = abs(robust_a - robust_b)
         most = min(robust_a + robust_b, 2 - robust_a - robust_b)
-        if not least <= differ <= most:
+        if not least - _SLACK <= differ <= most + _SLACK:
             raise SpecError(
                 f"disagree is {differ:.4g} of the images, but runs that are right on "
                 f"{robust_a:.4g} and {robust_b:.4g} of them differ on {least:.4g} to {most:.4g}.",
                 field="disagree",
             )
-        return cls((differ + robust_b - robust_a) / 2, (differ + robust_a - robust_b) / 2)
+        further = robust_b - robust_a
+        return cls(max((differ + further) / 2, 0.0), max((differ - further) / 2, 0.0))
 
 
 def paired_power(images: int, share: Disagreement, level: float = LEVEL) -> float:

@@ -28,6 +28,11 @@ def test_how_surely_so_many_images_show_it() -> None:
     assert f"in {power:.0%} of" in told("42", "38", "--disagree", "10", "--images", "400")
 
 
+def test_disagreeing_on_no_more_than_the_difference_is_possible() -> None:
+    alike = told("90", "60").splitlines()[0].split(": ")[1]
+    assert told("90", "60", "--disagree", "30").rstrip().split(": ")[1] == alike
+
+
 def test_the_smallest_difference_that_images_show() -> None:
     assert len(re.findall(r"from \d+\.\d points on", told("40", "--images", "50"))) == 2
     assert told("40", "--images", "5").count("no difference") == 2

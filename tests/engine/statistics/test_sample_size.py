@@ -128,6 +128,18 @@ def test_how_far_two_runs_can_disagree() -> None:
             Disagreement.of(0.42, 0.38, differ)
 
 
+@pytest.mark.parametrize("tenths", range(11))
+def test_both_ends_of_how_far_they_can_disagree_are_possible(tenths: int) -> None:
+    """Written in decimals, whose differences are not exact."""
+    for other in range(11):
+        robust_a, robust_b = tenths / 10, other / 10
+        for differ in (abs(tenths - other), min(tenths + other, 20 - tenths - other)):
+            found = Disagreement.of(robust_a, robust_b, differ / 10)
+            assert min(found.only_a, found.only_b) >= 0
+            assert found.only_a + found.only_b == pytest.approx(differ / 10)
+            assert found.only_b - found.only_a == pytest.approx(robust_a - robust_b)
+
+
 @pytest.mark.parametrize("how", [Disagreement.least, Disagreement.independent])
 def test_the_smallest_difference_just_reaches_the_power(
     how: Callable[[float, float], Disagreement],
