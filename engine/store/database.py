@@ -31,6 +31,22 @@ PATIENCE = 5.0
 NOT_DELETED = "runs.id NOT IN (SELECT run_id FROM annotations WHERE deleted)"
 """Of runs: deleted ones are in no list and no queue until they are brought back."""
 
+
+def same_repeat(one: str, other: str) -> str:
+    """SQL for whether two runs are of one repeat: of one seed, and of one for the attack.
+
+    Repeats are independent only as long as no run of one has a part in what another finds. A
+    damaged spec is of none, and no error.
+    """
+    return " AND ".join(
+        " IS ".join(
+            f"CASE WHEN json_valid({run}.spec) THEN json_extract({run}.spec, '$.{seed}') END"
+            for run in (one, other)
+        )
+        for seed in ("seed", "attack_seed")
+    )
+
+
 _MAKING_MS = 120_000
 """Waited for another process that makes the tables or brings them up, in milliseconds: of a large
 database that takes a minute, and a disk that is busy with other files makes any of it slow."""

@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 
 from engine.store.columns import SAMPLE_COLUMNS, CurveRow, Payload, SampleRow
-from engine.store.database import NOT_DELETED, ResultsDatabase
+from engine.store.database import NOT_DELETED, ResultsDatabase, same_repeat
 from engine.store.seals import has_settlers
 from engine.store.telemetry import read_telemetry
 
@@ -25,8 +25,7 @@ _SOURCES = f"""
     WHERE runs.id != one.id AND runs.status = 'finished' AND {NOT_DELETED}
         AND (runs.data_key = one.data_key
             OR json_extract(environments.content, '$.data_fingerprint') = ?)
-        AND json_extract(runs.spec, '$.seed') = json_extract(one.spec, '$.seed')
-        AND json_extract(runs.spec, '$.attack_seed') IS json_extract(one.spec, '$.attack_seed')
+        AND {same_repeat("runs", "one")}
     ORDER BY runs.variant_key = one.variant_key DESC, runs.model = one.model DESC, runs.id DESC
     LIMIT {MOST_SOURCES}
 """

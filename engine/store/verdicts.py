@@ -1,4 +1,4 @@
-"""Verdicts of runs in the light of all that is stored of the same variant and images.
+"""Verdicts of runs in the light of all that their repeat has of the same variant and images.
 
 They are taken again for all runs of a variant whenever one of them finishes or its
 transferred examples are judged, so that reading a table costs nothing more.
@@ -21,6 +21,7 @@ from engine.statistics.intervals import FloatArray
 from engine.statistics.run_verdict import Finding, judge, strong_kinds
 from engine.statistics.run_verdict import who_broke as by_finding
 from engine.statistics.worst_case import WorstCase
+from engine.store.database import same_repeat
 from engine.store.seals import fits, seal_rows
 
 Row = dict[str, Any]
@@ -31,7 +32,7 @@ _TAKES_PART = """
         AND EXISTS (SELECT 1 FROM samples WHERE run_id = runs.id)
 """
 
-_SIBLINGS = """
+_SIBLINGS = f"""
     SELECT other.id, other.attack, other.eps, other.norm, other.spec, other.checks, other.flags,
         coalesce(deleted, 0) AS deleted
     FROM runs AS one JOIN runs AS other ON other.variant_key = one.variant_key
@@ -40,7 +41,8 @@ _SIBLINGS = """
     LEFT JOIN environments AS elsewhere ON elsewhere.id = other.environment_id
     WHERE one.id = ? AND other.status = 'finished' AND (other.data_key = one.data_key
         OR json_extract(elsewhere.content, '$.data_fingerprint')
-            = json_extract(there.content, '$.data_fingerprint')) AND {whole}
+            = json_extract(there.content, '$.data_fingerprint')) AND {{whole}}
+        AND {same_repeat("other", "one")}
     ORDER BY other.id
 """
 
@@ -56,7 +58,7 @@ _TRANSFERS = """
 
 
 def refresh_verdicts(db: Database, run_id: int) -> set[int]:
-    """Judge all finished runs again that share variant and images with this one.
+    """Judge all finished runs again that share repeat, variant and images with this one.
 
     What was deleted is judged too, so that it can be brought back, but is nobody's rival.
 
@@ -132,7 +134,7 @@ def _findings(
 
 
 def _siblings(db: Database, run_id: int) -> list[Row]:
-    """The finished runs of the same variant and images, with this one.
+    """The finished runs of the same repeat, variant and images, with this one.
 
     None where this one has no part in verdicts, which is seen without reading the others: of a
     thousand such runs that are deleted together each would read all of its variant.

@@ -11,6 +11,7 @@ import numpy as np
 from engine.specs.study import Study
 from engine.statistics.intervals import wilson
 from engine.store import RunKeys, Writer
+from engine.store.stage_keys import variant_key
 
 N = 20
 FLAG = {"id": "likely-masking", "level": "danger", "text": "Gradients are likely masked."}
@@ -25,10 +26,16 @@ RATES = {"none": 1.0, "magnitude 50%": 2.0, "ptq w2": 14.5}
 
 
 def fill(path: Path, tables: Mapping[str, Any] = STUDY) -> list[int]:
-    """Store one study of finished runs; run number k breaks 2 k images, or all. Gives the ids."""
+    """Store one study of finished runs; run number k breaks 2 k images, or all. Gives the ids.
+
+    Runs of one variant have one key of it, as they would.
+    """
     study = Study.from_dict(tables)
     runs = study.runs()
-    keys = [RunKeys(f"run{i}", f"variant{i}", "data") for i in range(len(runs))]
+    keys = [
+        RunKeys(f"run{i}", variant_key(run, run.model, "lesson"), "data")
+        for i, run in enumerate(runs)
+    ]
     with Writer(path) as store:
         queued = store.add_study(study, list(zip(runs, keys, strict=True)))
         store.keep_images("data", {"images": np.full((N, 1, 8, 8), 0.5, np.float32)})

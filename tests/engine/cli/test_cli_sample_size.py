@@ -8,7 +8,12 @@ import pytest
 from click.testing import CliRunner
 
 from engine.cli.main import main
-from engine.statistics.sample_size import Disagreement, images_needed, paired_power
+from engine.statistics.sample_size import (
+    Disagreement,
+    images_needed,
+    paired_power,
+    smallest_difference,
+)
 
 
 def told(*arguments: str, code: int = 0) -> str:
@@ -36,6 +41,12 @@ def test_disagreeing_on_no_more_than_the_difference_is_possible() -> None:
 def test_the_smallest_difference_that_images_show() -> None:
     assert len(re.findall(r"from \d+\.\d points on", told("40", "--images", "50"))) == 2
     assert told("40", "--images", "5").count("no difference") == 2
+
+
+def test_the_smallest_difference_of_many_images_is_not_told_as_none() -> None:
+    least = smallest_difference(100_000, 0.4, Disagreement.least)
+    assert least is not None
+    assert f"from {100 * least:.2g} points on" in told("40", "--images", "100000")
 
 
 @pytest.mark.parametrize(

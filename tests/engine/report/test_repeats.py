@@ -221,6 +221,28 @@ def test_second_attacks_have_no_part_in_differences_and_worst_cases(store: Store
     assert all(one.runs and set(one.runs) <= set(HOLDS) for one in conclusions(told))
 
 
+def test_a_worst_case_is_of_one_repeat_and_without_second_attacks(store: Store) -> None:
+    # Run k breaks the first 2 k of 20, and the strongest of a repeat its whole worst case.
+    repeats = ({1, 2}, {5, 6}, {3, 4}, {7, 8}, {9}, {10})
+    for repeat in repeats:
+        for run_id in repeat:
+            broke = store.who_broke(run_id)
+            assert broke
+            assert {part.run for part in broke.parts} == repeat
+            assert broke.survivors == 20 - 2 * max(repeat)
+            assert store.result(run_id)["worst_case"] == pytest.approx(broke.survivors / 20)
+
+
+def test_more_seeds_change_nothing_of_the_first_repeat(store: Store, tmp_path: Path) -> None:
+    tables = {key: value for key, value in STUDY.items() if key != "seeds"}
+    ids = fill(tmp_path / "alone.db", {**tables, "seed": 0})
+    with Store(tmp_path / "alone.db", readonly=True) as alone:
+        for run_id in ids:
+            for told in (Store.who_broke, lambda one, id_: one.run(id_)["verdict"]):
+                assert told(store, run_id) == told(alone, run_id)
+            assert store.result(run_id)["flags"] == alone.result(run_id)["flags"]
+
+
 def test_of_flagged_runs_no_spread_is_concluded(store: Store) -> None:
     told = contents(store, "Repeated", {})
     mine = [one for one in conclusions(told) if "over 2 seeds (" in one.text]

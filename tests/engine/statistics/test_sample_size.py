@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from engine.errors import SpecError
 from engine.statistics import sample_size
@@ -149,3 +149,11 @@ def test_the_smallest_difference_just_reaches_the_power(
     assert paired_power(50, how(0.4, 0.4 - least)) >= 0.8
     assert paired_power(50, how(0.4, 0.4 - least + 0.005)) < 0.8
     assert smallest_difference(5, 0.4, how) is None  # five pairs never reach 5 %
+
+
+@pytest.mark.parametrize("images", [50, 3_000, 100_000])
+def test_the_smallest_difference_is_as_fine_with_many_images(images: int) -> None:
+    """Where one never wins alone, six pairs decide: the root of a binomial tail."""
+    least = smallest_difference(images, 0.4, Disagreement.least)
+    exact = optimize.brentq(lambda share: stats.binom.sf(5, images, share) - 0.8, 1e-9, 0.4)
+    assert least == pytest.approx(exact, rel=2e-4)
