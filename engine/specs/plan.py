@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from engine.catalog.worst_case import WORST_CASE
 from engine.specs.choices import AttackSpec, Recipe
+
+SEEDS = 2**31
+"""Seeds of a study are below this."""
 
 
 class Planned(NamedTuple):
@@ -58,7 +62,9 @@ def parts(
     """All runs in order: each repeat, and behind them what tells training and attack apart.
 
     Between two repeats training and attack differ both. So what is trained in each is attacked
-    twice by what draws: with the seed of its repeat, and with that of the next one.
+    twice by what draws: with the seed of its repeat, and with one that no repeat and no other
+    second attack has, since a seed in common would make two repeats alike. A worst case is not
+    attacked twice: other examples are known to it by then, so that it would be no replicate.
 
     Args:
         trained: of the recipes, those that another seed makes another variant of.
@@ -67,9 +73,14 @@ def parts(
     if len(seeds) == 1:
         return (every,)
     again = Part(
-        list(zip(seeds, (*seeds[1:], seeds[0]), strict=True)),
+        [(seed, second_seed(seed)) for seed in seeds],
         models,
         trained,
-        [attack for attack in attacks if attack.draws],
+        [attack for attack in attacks if attack.draws and attack.name != WORST_CASE],
     )
     return every, again
+
+
+def second_seed(seed: int) -> int:
+    """The seed of the second attack on what a seed trained: in [2^31, 2^32), as of no repeat."""
+    return seed + SEEDS

@@ -31,13 +31,13 @@ from engine.specs.choices import (
     spec_error,
 )
 from engine.specs.dataset import MOST_IMAGES, DatasetSpec, Spec
-from engine.specs.plan import Part, Planned, parts
+from engine.specs.plan import SEEDS, Part, Planned, parts
 from engine.specs.sweeps import by_name, expand, is_recipe, steps_of
 from engine.specs.threat_models import threat_models
 
 _T = TypeVar("_T")
 
-_Seed = Annotated[int, Field(ge=0, lt=2**31)]
+_Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 _MOST_SEEDS = 100
 
 

@@ -6,12 +6,14 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from engine import catalog
 from engine.errors import SpecError
 from engine.specs.choices import AttackSpec, draws, make_attack, make_step
 from engine.specs.study import Run, Study, content_key
+from engine.statistics.repeats import components
 from engine.store.stage_keys import STAGE_VERSIONS, RunKeys, run_keys
 from tests.helpers.studies import small_study
 
@@ -37,15 +39,49 @@ def test_each_seed_is_a_repeat_and_what_is_trained_is_attacked_twice() -> None:
     runs = repeated(4, 2, 9).runs()
     again = [run for run in runs if run.attack_seed is not None]
     assert [(run.seed, run.attack_seed, run.attack.name) for run in again] == [
-        (4, 2, "pgd"),
-        (2, 9, "pgd"),
-        (9, 4, "pgd"),
+        (4, 4 + 2**31, "pgd"),
+        (2, 2 + 2**31, "pgd"),
+        (9, 9 + 2**31, "pgd"),
     ]  # fgsm draws nothing, and what is not trained has one variant that each seed attacks
     assert all(run.compression.startswith(TRAINED) for run in again)
     repeats = runs[: -len(again)]
     alone = small_study(**TABLES).runs()
     asked = [(run.seed, run.recipe, run.attack) for run in repeats]
     assert asked == [(seed, one.recipe, one.attack) for seed in (4, 2, 9) for one in alone]
+
+
+@pytest.mark.parametrize("seeds", [(0, 1), (7, 3, 5)])
+def test_an_effect_of_the_seed_of_an_attack_is_not_taken_for_less_training(
+    seeds: tuple[int, ...],
+) -> None:
+    """An attack's seed does the same to all variants; those of a study must not share one."""
+    drawn = [(run.seed, run.seed_of_attack) for run in repeated(*seeds).runs() if _trained(run)]
+    common = {attack: place for place, attack in enumerate(dict.fromkeys(at for _, at in drawn))}
+    random = np.random.default_rng(3)
+    found = []
+    for _ in range(4000):
+        trained = dict(zip(seeds, random.normal(size=len(seeds)), strict=True))
+        of_seed, apart = random.normal(size=len(common)), random.normal(size=(len(seeds), 2))
+        planned = [
+            [trained[seed] + of_seed[common[at]] for one, at in drawn if one == seed]
+            for seed in seeds
+        ]
+        independent = [trained[seed] + two for seed, two in zip(seeds, apart, strict=True)]
+        both = [components(groups) for groups in (planned, independent)]
+        found.append([(one.training, one.attack) for one in both if one])
+    as_planned, right = np.mean(found, axis=0)
+    assert as_planned == pytest.approx(right, rel=0.1)
+
+
+def _trained(run: Run) -> bool:
+    return len(run.recipe) == 2 and run.attack.name == "pgd"
+
+
+def test_a_worst_case_is_not_attacked_twice() -> None:
+    study = repeated(0, 1, mode="worst-case")
+    assert study.attack_specs()[0].draws
+    assert study.count_second() == 0
+    assert all(run.attack_seed is None for run in study.runs())
 
 
 def test_what_is_planned_is_what_runs() -> None:
@@ -151,8 +187,10 @@ def test_what_may_draw_is_known_of_every_method() -> None:
         table = {"name": f"torchattacks.{name}", "eps": 0.1}
         made = [make_attack({**table, key: value}) for value in (certain, random)]
         assert [one.draws for one in made] == [False, True]
-    members = (make_attack({"name": name, "eps": 0.1}) for name in ("fgsm", "pgd"))
-    for one, drawn in zip(members, (False, True), strict=True):
+    fab = {"name": "torchattacks.FAB", "eps": 0.1}
+    tables = ({"name": "fgsm", "eps": 0.1}, {"name": "pgd", "eps": 0.1}, fab)
+    members = map(make_attack, (*tables, {**fab, "n_restarts": 2}))
+    for one, drawn in zip(members, (False, True, False, True), strict=True):
         inside = {"eps": 0.1, "norm": "Linf", "attacks": [one.model_dump(mode="json")]}
         assert AttackSpec(name="worst-case", params=inside).draws == drawn
 

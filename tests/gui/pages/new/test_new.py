@@ -163,7 +163,7 @@ def test_second_attacks_on_what_is_trained_are_counted_and_planned(page: NewPage
     assert page.count.text().startswith(counted)
     model = page.plan.model
     seeds = [model.data(model.index(row, 3)) for row in range(model.rowCount())]
-    assert seeds == ["4", "4", "7", "7", "4, attack 7", "7, attack 4"]
+    assert seeds == ["4", "4", "7", "7", f"4, attack {4 + 2**31}", f"7, attack {7 + 2**31}"]
 
 
 @pytest.mark.parametrize(
