@@ -80,7 +80,7 @@ def _told(
     if other is None:
         assert images is not None
         least = smallest_difference(images, robust, how, power)
-        seen = f"differences from {100 * least:.1f} points on" if least else "no difference"
+        seen = f"differences from {_points(100 * least)} points on" if least else "no difference"
         return f"{images:,} images show {seen} in {power:.0%} of all studies"
     share = how(robust, other / 100)
     if images is not None:
@@ -94,3 +94,7 @@ def _told(
     return (
         f"{needed:,} images, to find the difference in {power:.0%} of all studies (p < {LEVEL:g})"
     )
+
+
+def _points(value: float) -> str:
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"

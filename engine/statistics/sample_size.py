@@ -21,6 +21,7 @@ POWER = 0.8
 MOST_IMAGES = 100_000
 """Twice the largest test set that is in use, ImageNet's."""
 _FINE = 1e-4
+"""How near to the truth a difference is told, as a share of it."""
 _FAR, _FURTHER = 8, 40
 """Standard deviations, and counts beyond them, from the mean to what has no chance."""
 _ROUNDING = 1e-12
@@ -135,7 +136,7 @@ def smallest_difference(
     if paired_power(images, disagree(robust, 0.0), level) < power:
         return None
     low, high = 0.0, robust
-    while high - low > _FINE:
+    while high - low > _FINE * high:
         middle = (low + high) / 2
         if paired_power(images, disagree(robust, robust - middle), level) < power:
             low = middle
