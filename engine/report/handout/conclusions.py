@@ -31,6 +31,15 @@ class Sentence:
     certain: bool
 
 
+_TOO_GOOD = frozenset({"chosen-on-test"})
+"""Flags of level warning of runs whose accuracy is higher than on other images."""
+
+
+def _is_doubted(row: ResultRow) -> bool:
+    """Whether nothing may be concluded from how robust a run seems."""
+    return is_flagged(row) or any(flag["id"] in _TOO_GOOD for flag in row["flags"])
+
+
 def conclusions(found: Contents) -> list[Sentence]:
     """From the statistics alone; in the order of a reader's questions."""
     return [
@@ -69,7 +78,7 @@ def _repeated(found: Sequence[Repeats]) -> Iterator[Sentence]:
     for one in found:
         if one not in shared:
             text = f"{made(one.rows[0])}, under {one.rows[0]['attack']}: {words(one)}."
-            certain = one.source != "together" and not any(map(is_flagged, one.rows))
+            certain = one.source != "together" and not any(map(_is_doubted, one.rows))
             yield Sentence(text, one.run_ids, certain=certain)
     if shared:
         most = max(shared, key=lambda one: one.found.deviation or 0.0)
@@ -78,7 +87,7 @@ def _repeated(found: Sequence[Repeats]) -> Iterator[Sentence]:
             f"{many} on variants that every seed shares: the largest spread is that of "
             f"{made(most.rows[0])}, under {most.rows[0]['attack']}: {words(most)}.",
             tuple(run for one in shared for run in one.run_ids),
-            certain=not any(is_flagged(row) for one in shared for row in one.rows),
+            certain=not any(_is_doubted(row) for one in shared for row in one.rows),
         )
 
 
@@ -93,7 +102,7 @@ def _repeated_changes(
             continue
         points = [100 * each.found.difference for each in mine]
         apart = [each for each in mine if each.told_apart]
-        doubted = any(is_flagged(_seems_more_robust(each)) for each in mine)
+        doubted = any(_is_doubted(_seems_more_robust(each)) for each in mine)
         sides = {each.found.difference > 0 for each in apart}
         yield Sentence(
             f"{made(one.rows[0])}, under {one.rows[0]['attack']}, against its uncompressed model: "
@@ -112,7 +121,7 @@ def _seems_more_robust(one: Difference) -> ResultRow:
 def _changes(found: Sequence[Difference]) -> Iterator[Sentence]:
     for one in found:
         if one.told_apart:
-            text, doubted = _change(one), is_flagged(_seems_more_robust(one))
+            text, doubted = _change(one), _is_doubted(_seems_more_robust(one))
             if doubted:
                 run = _seems_more_robust(one)["run_id"]
                 text += f" But run {run}, the one that seems more robust, is flagged."
@@ -135,11 +144,13 @@ def _methods(found: Sequence[Difference]) -> Iterator[Sentence]:
     if not found:
         return
     apart = [one for one in found if one.told_apart]
+    doubted = [one for one in apart if _is_doubted(_seems_more_robust(one))]
+    but = f" Of {len(doubted)} the run that seems more robust is flagged." if doubted else ""
     yield Sentence(
         f"Method against method: {len(apart)} of {counted(len(found), 'pair')} of compressed "
-        "variants under one attack differ beyond chance (exact McNemar, Holm over all).",
+        f"variants under one attack differ beyond chance (exact McNemar, Holm over all).{but}",
         _ids([row for one in apart or found for row in (one.row, one.base)]),
-        certain=bool(apart),
+        certain=len(apart) > len(doubted),
     )
 
 

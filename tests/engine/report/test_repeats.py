@@ -243,12 +243,15 @@ def test_more_seeds_change_nothing_of_the_first_repeat(store: Store, tmp_path: P
             assert store.result(run_id)["flags"] == alone.result(run_id)["flags"]
 
 
-def test_of_flagged_runs_no_spread_is_concluded(store: Store) -> None:
+@pytest.mark.parametrize(
+    "flag", [("stronger-attack", "danger"), ("chosen-on-test", "warning")], ids=lambda flag: flag[0]
+)
+def test_of_flagged_runs_no_spread_is_concluded(flag: tuple[str, str], store: Store) -> None:
     told = contents(store, "Repeated", {})
     mine = [one for one in conclusions(told) if "over 2 seeds (" in one.text]
     assert all(one.certain for one in mine if "points" not in one.text)
     for row in told.rows:
-        row["flags"] = [{"id": "stronger-attack", "level": "danger", "text": ""}]
+        row["flags"] = [{"id": flag[0], "level": flag[1], "text": ""}]
     mine = [one for one in conclusions(told) if "over 2 seeds (" in one.text]
     assert not any(one.certain for one in mine)
 
@@ -260,11 +263,11 @@ def test_a_difference_is_concluded_if_it_outlives_every_seed(store: Store) -> No
     apart = [one for one in conclusions(told) if "told from chance with 2 of them" in one.text]
     assert [one.certain for one in apart] == [True, True]
     assert [set(one.runs) for one in apart] == [{3, 1, 7, 5}, {4, 2, 8, 6}]
-    flag = {"id": "gradient-masking", "level": "danger", "text": ""}
     base = told.differences[0].base
-    base["flags"] = [flag]
-    doubted = [one for one in conclusions(told) if "seems more robust is flagged" in one.text]
-    assert [(one.certain, base["run_id"] in one.runs) for one in doubted] == [(False, True)]
+    for flag, level in (("gradient-masking", "danger"), ("chosen-on-test", "warning")):
+        base["flags"] = [{"id": flag, "level": level, "text": ""}]
+        doubted = [one for one in conclusions(told) if "seems more robust is flagged" in one.text]
+        assert [(one.certain, base["run_id"] in one.runs) for one in doubted] == [(False, True)]
     base["flags"] = []
     object.__setattr__(told.differences[0], "adjusted", 0.5)
     shaken = [one for one in conclusions(told) if "told from chance with 1 of them" in one.text]
