@@ -82,7 +82,8 @@ class Contents:
         compared: of those all but second attacks, which only tell how much an attack varies.
         repeats: what was repeated over seeds.
         differences: of variants to their base models.
-        methods: of every two compressed variants; empty where these would be too many.
+        methods: of every two compressed variants.
+        untested: why there are none of methods, where these would be too many.
         worst: of each variant in each threat model.
         changes: of variants under their categories, to their base models in the worst case.
         defended: of those, what defends them and at what cost.
@@ -100,6 +101,7 @@ class Contents:
     repeats: Sequence[Repeats]
     differences: Sequence[Difference]
     methods: Sequence[Difference]
+    untested: str
     worst: Sequence[WorstCase]
     changes: Sequence[Change]
     defended: Sequence[Defended]
@@ -135,6 +137,7 @@ def contents(store: Store, name: str, titles: Mapping[str, str]) -> Contents:
     runs = {row["run_id"]: store.run(row["run_id"]) for row in finished}
     verdicts = {run_id: store.samples(run_id) for run_id in runs}
     changed = changes(compared, store)
+    methods, untested = _methods(compared, verdicts.__getitem__)
     return Contents(
         study=study,
         rows=rows,
@@ -142,7 +145,8 @@ def contents(store: Store, name: str, titles: Mapping[str, str]) -> Contents:
         compared=compared,
         repeats=repeats_of(finished),
         differences=differences(beside(compared), verdicts.__getitem__),
-        methods=_methods(compared, verdicts.__getitem__),
+        methods=methods,
+        untested=untested,
         worst=_worst_cases(compared, lambda run_id: _verdict(store, runs[run_id]), store.who_broke),
         changes=changed,
         defended=defended(changed, compared, store),
@@ -157,12 +161,13 @@ def contents(store: Store, name: str, titles: Mapping[str, str]) -> Contents:
     )
 
 
-def _methods(rows: Sequence[ResultRow], samples: Samples) -> list[Difference]:
-    """Method against method: compressed variants of all models beside each other."""
+def _methods(rows: Sequence[ResultRow], samples: Samples) -> tuple[list[Difference], str]:
+    """Method against method: compressed variants of all models; or why they are too many."""
     try:
-        return differences(every_pair([row for row in rows if row["compression"] != BASE]), samples)
-    except SpecError:  # what is beyond count would not be read, either
-        return []
+        pairs = every_pair([row for row in rows if row["compression"] != BASE])
+    except SpecError as error:  # what is beyond count would not be read, either
+        return [], f"{error.message} Test those that you mean with: crumple compare RUN RUN"
+    return differences(pairs, samples), ""
 
 
 def foremost(found: Sequence[Difference]) -> list[Difference]:

@@ -53,6 +53,7 @@ def html(found: Contents, sentences: Sequence[Sentence], figures: Mapping[str, b
         differences=[_difference(one) for one in found.differences],
         methods=[_difference(one) for one in foremost(found.methods)],
         tested=len(found.methods),
+        untested=found.untested,
         can=[one for one in sentences if one.certain],
         cannot=[one for one in sentences if not one.certain],
         repeats=_repeats(found),

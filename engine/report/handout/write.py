@@ -193,11 +193,11 @@ def _markdown(found: Contents, sentences: list[Sentence], titles: Mapping[str, s
     if found.published:
         beside = joined_text(found.published, published(), "markdown")
         parts += ["## Published beside measured", "", beside]
-    for heading, tested in (
-        ("Differences to the uncompressed model", found.differences),
-        ("Method against method", foremost(found.methods)),
+    for heading, tested, none in (
+        ("Differences to the uncompressed model", found.differences, ""),
+        ("Method against method", foremost(found.methods), found.untested),
     ):
-        table = differences_text(tested, "markdown") if tested else "None.\n"
+        table = differences_text(tested, "markdown") if tested else f"{none or 'None.'}\n"
         parts += [f"## {heading}", "", table]
     parts += ["## All runs", "", results_text(found.rows, "markdown", titles)]
     return "\n".join(parts)

@@ -22,6 +22,7 @@ from click.testing import CliRunner
 from engine import catalog
 from engine.cli.main import main
 from engine.errors import CrumpleError
+from engine.report import differences
 from engine.report.handout import write
 from engine.report.handout.conclusions import Sentence, conclusions
 from engine.report.handout.contents import Contents, contents
@@ -191,6 +192,32 @@ def test_what_seems_more_robust_and_is_flagged_is_not_concluded(store: Store) ->
     assert len(told) == 2
     assert not any(one.certain for one in told)
     assert all("is flagged" in one.text for one in told)
+
+
+def test_methods_are_told_apart_by_no_run_that_was_chosen_on_test_images(store: Store) -> None:
+    found = contents(store, NAME, {})
+    for one in found.methods:
+        object.__setattr__(one, "adjusted", 0.01)
+    for flags, certain in (([], True), ([{"id": "chosen-on-test", "level": "warning"}], False)):
+        for one in found.methods:
+            better = one.row if one.found.difference > 0 else one.base
+            better["flags"] = flags
+        (told,) = [one for one in conclusions(found) if one.text.startswith("Method against")]
+        assert (told.certain, "is flagged" in told.text) == (certain, not certain)
+
+
+def test_too_many_methods_are_said_with_the_way_out(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(differences, "MOST_PAIRS", 1)
+    folder = write.write_report(store, NAME, tmp_path / "report", TITLES).parent
+    page, short = ((folder / name).read_text("utf-8") for name in ("index.html", "report.md"))
+    for text in (page.split('id="methods"')[1], short.split("## Method against method")[1]):
+        section = text.split("## All runs")[0].split("<h2")[0]
+        assert "These are 2 pairs of runs, but at most 1 are tested." in section
+        assert "crumple compare RUN RUN" in section
+        assert "None." not in section
+    assert 'href="#methods"' in page
 
 
 def test_false_robustness_is_concluded_with_the_number_to_quote(store: Store) -> None:
