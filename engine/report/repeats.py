@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from engine.errors import CrumpleError
 from engine.report.cells import csv_text, one_line
 from engine.report.identity import attack_key, grouped, images_key, is_second_attack, variant_key
 from engine.report.naming import called, known, shortened
 from engine.report.tables import RESULT_FORMATS, json_pieces, tabulated, unknown_format
+from engine.specs.choices import draws
 from engine.specs.study import Run
 from engine.statistics.repeats import Components, Spread, components, spread
 from engine.statistics.words import in_percent
@@ -93,9 +95,25 @@ def repeats_of(rows: Sequence[ResultRow]) -> list[Repeats]:
             if not is_second_attack(row):
                 first.setdefault(row["seed"], row)
         if len(first) > 1:
-            second = [row for row in group if is_second_attack(row) and row["seed"] in first]
-            found.append(_repeats([first[seed] for seed in sorted(first)], second))
+            found.append(_repeats([first[seed] for seed in sorted(first)], _second(group, first)))
     return found
+
+
+def _second(group: Sequence[ResultRow], first: Mapping[int, ResultRow]) -> list[ResultRow]:
+    """Each further attack once, stored in the same settings as the row of its repeat.
+
+    What keeps another number of images is stored again, and finds the same.
+    """
+    found: dict[tuple[int, int], ResultRow] = {}
+    for row in group:
+        own = first.get(row["seed"])
+        if own and is_second_attack(row) and _kept(row) == _kept(own):
+            found.setdefault((row["seed"], row["spec"]["attack_seed"]), row)
+    return list(found.values())
+
+
+def _kept(row: ResultRow) -> object:
+    return (row.get("spec") or {}).get("keep_images")
 
 
 def _key(row: ResultRow) -> str:
@@ -124,10 +142,10 @@ def _value(row: ResultRow) -> float:
 def _split(
     rows: Sequence[ResultRow], second: Sequence[ResultRow], variance: float
 ) -> tuple[Source, Components | None]:
-    runs = [Run.model_validate(row["spec"]) for row in rows]
-    one_variant = len({run.seed_of_variant if run.recipe else None for run in runs}) == 1
+    run = Run.model_validate(rows[0]["spec"])
     random = any(flag["id"] == "random-output" for row in rows for flag in row["flags"])
-    attack_draws = runs[0].attack.draws or random
+    one_variant = not _may(lambda: draws(run.recipe))
+    attack_draws = random or _may(lambda: run.attack.draws)
     if one_variant:
         return ("attack" if attack_draws else "nothing"), Components(0.0, variance)
     if not attack_draws:
@@ -136,6 +154,14 @@ def _split(
         [[_value(one) for one in (row, *second) if one["seed"] == row["seed"]] for row in rows]
     )
     return ("separated" if parts else "together"), parts
+
+
+def _may(draw: Callable[[], bool]) -> bool:
+    """Whether something draws; it may if its method is not there any more to say so."""
+    try:
+        return draw()
+    except (CrumpleError, ValueError):
+        return True
 
 
 def repeat_rows(found: Sequence[Repeats]) -> list[Columns]:

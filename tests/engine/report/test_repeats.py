@@ -96,6 +96,39 @@ def test_a_second_attack_tells_training_and_attack_apart(rows: list[ResultRow]) 
     assert one.found.mean == pytest.approx(0.55)
 
 
+def test_what_is_stored_twice_counts_once(rows: list[ResultRow]) -> None:
+    """Kept with more images, each run stands twice; a second attack goes with its own repeat."""
+    right = found(rows)[TUNED, "pgd"]
+
+    def kept(row: ResultRow) -> ResultRow:
+        spec = {**row["spec"], "keep_images": 7}
+        return cast(ResultRow, {**row, "run_id": row["run_id"] + 10, "spec": spec})
+
+    again = [kept(row) for row in rows]
+    assert found([*rows, *again])[TUNED, "pgd"] == right
+    assert found([*again[8:], *rows])[TUNED, "pgd"] == right
+    assert found([*rows, *rows[8:]])[TUNED, "pgd"] == right
+    later = found([*again, *rows])[TUNED, "pgd"]
+    assert later.run_ids == (13, 17, 19, 20)
+    assert later.parts == right.parts
+
+
+@pytest.mark.parametrize("gone", ["attack", "recipe"])
+def test_of_a_method_that_is_gone_nothing_is_claimed(gone: str, rows: list[ResultRow]) -> None:
+    lost = {"name": "taken-away", "params": {}}
+    changed = [
+        cast(
+            ResultRow, {**row, "spec": {**row["spec"], gone: lost if gone == "attack" else [lost]}}
+        )
+        for row in rows
+        if row["run_id"] in (4, 8)  # tuned, under an attack that drew nothing
+    ]
+    (one,) = repeats_of(changed)
+    expected = ("together", None) if gone == "attack" else ("training", one.found.variance)
+    assert (one.source, one.parts and one.parts.training) == expected
+    assert repeats_text([one], "table")
+
+
 def test_without_the_second_attack_it_is_said_that_both_are_together(
     rows: list[ResultRow],
 ) -> None:
