@@ -135,6 +135,10 @@ class Params(Strict):
         """Whether this step looks at training images; one that does not say may do so."""
         return True
 
+    def further_archive(self) -> str:
+        """Path of an archive whose images this step learns from beside the others; or empty."""
+        return ""
+
     def chooses_on_test_images(self) -> bool:
         """Whether this step chooses an epoch on the images that are attacked later."""
         return False

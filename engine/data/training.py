@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
 
 from engine import catalog
 from engine.catalog import ModelCard
@@ -48,7 +50,7 @@ def training_for(dataset: DatasetSpec, card: ModelCard) -> ImageSet | None:
 def further_images(archive: str, training: ImageSet) -> ImageSet:
     """Further training images with labels of people or of a model, from a NumPy archive.
 
-    The last archive is remembered until ``forget_training``.
+    The last archive is remembered until it changes, or ``forget_training``.
 
     Args:
         archive: its path; ``x_train`` and ``y_train`` are taken.
@@ -57,7 +59,17 @@ def further_images(archive: str, training: ImageSet) -> ImageSet:
     Raises:
         DataError: they are missing, damaged, or of another shape or other classes.
     """
-    found = _archive(archive)
+    _fitting(archive, training)
+    return _archive(*_state(archive))
+
+
+def _fitting(archive: str, training: ImageSet) -> _Known:
+    """What is known of an archive that fits training images.
+
+    Raises:
+        DataError: it is missing, damaged, or of another shape or other classes.
+    """
+    found = _known(*_state(archive))
     if found.shape != training.shape:
         have, want = ("x".join(map(str, one.shape)) for one in (found, training))
         raise DataError(
@@ -65,11 +77,11 @@ def further_images(archive: str, training: ImageSet) -> ImageSet:
             f"width), but the training images that they join are {want}.",
             "Convert them to that size and colour.",
         )
-    highest, classes = int(found.labels.max()), len(training.class_names)
-    if highest >= classes:
+    classes = len(training.class_names)
+    if found.highest >= classes:
         raise DataError(
-            f"second_stream: the labels of {found.label!r} go up to {highest}, but the training "
-            f"images that they join are of {classes} classes, numbered from 0.",
+            f"second_stream: the labels of {found.label!r} go up to {found.highest}, but the "
+            f"training images that they join are of {classes} classes, numbered from 0.",
             "Leave out the images of other classes.",
         )
     return found
@@ -93,8 +105,8 @@ def lesson(training: ImageSet | None, recipe: Recipe, test: ImageSet | None = No
     """
     if training is None:
         return ""
-    paths = [path for step in recipe if (path := step.params.get("second_stream"))]
-    parts = [training.lesson, *(further_images(path, training).fingerprint for path in paths)]
+    paths = [path for step in recipe if (path := step.settings.further_archive())]
+    parts = [training.lesson, *(_fitting(path, training).fingerprint for path in paths)]
     if test is not None and looks_at_test_images(recipe):
         parts.append(f"test {test.fingerprint}")
     return " ".join(parts)
@@ -104,10 +116,40 @@ def forget_training() -> None:
     """Read the files again the next time: they may have changed."""
     _found.cache_clear()
     _archive.cache_clear()
+    _known.cache_clear()
+
+
+class _Known(NamedTuple):
+    """What is remembered of an archive without its pixels, of which only one has room.
+
+    Attributes:
+        highest: of the labels.
+    """
+
+    label: str
+    shape: tuple[int, int, int]
+    highest: int
+    fingerprint: str
+
+
+def _state(path: str) -> tuple[str, int, int]:
+    """A path, and time and size, which tell whether the file there has changed."""
+    try:
+        found = Path(path).expanduser().stat()
+    except (OSError, ValueError, RuntimeError):  # what is wrong is said where it is read
+        return path, 0, 0
+    return path, found.st_mtime_ns, found.st_size
+
+
+@lru_cache(maxsize=64)
+def _known(path: str, time: int, size: int) -> _Known:
+    images = _archive(path, time, size)
+    return _Known(images.label, images.shape, int(images.labels.max()), images.fingerprint)
 
 
 @lru_cache(maxsize=1)
-def _archive(path: str) -> ImageSet:
+def _archive(path: str, time: int, size: int) -> ImageSet:
+    del time, size  # another file at the same place
     return training_images(DatasetSpec(npz=path))
 
 

@@ -118,6 +118,9 @@ class HydraParams(BatchParams, _Hydra):
     def trains_robustly(self) -> bool:
         return self.training_epochs() > 0 and self.is_robust(self.training)
 
+    def further_archive(self) -> str:
+        return self.second_stream if self.training_epochs() else ""
+
     def left_in_each_layer(self) -> float | None:
         return self.density
 

@@ -85,7 +85,7 @@ def _train(
         stage=stage,
         objective=_objective(recipe, params),
         course=cosine(epochs),
-        second_stream=params.second_stream,
+        second_stream=params.further_archive(),
         on_test_images=params.chooses_on_test_images(),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,11 @@ from engine.compression.layers import attach, on_weight, weight_layers
 from engine.compression.methods.hydra import cosine, first_scores
 from engine.compression.parts.mask import Mask
 from engine.compression.parts.score_mask import ScoreMask, allowed_weights, chosen, kept_weights
+from engine.data import training as reading
 from engine.errors import DataError, SpecError
 from engine.events import Epoch
 from engine.specs.choices import make_step
+from engine.specs.dataset import DatasetSpec
 from engine.training import Watch, hold_out
 from engine.training.examples import batches_in
 from engine.training.objectives import trades_loss
@@ -468,9 +471,37 @@ def test_the_second_stream_is_part_of_what_is_learned(
     assert data.lesson(None, (joined,)) == ""
     assert first not in (digits.lesson, "")
     stream(tmp_path, digits.images[:9], digits.labels[1:10])
-    assert data.lesson(digits, (prune, joined)) == first, "read once"
-    data.forget_training()
+    os.utime(more, ns=(1, 1))  # whatever the clock
     assert data.lesson(digits, (prune, joined)) != first
+    untrained = make_step({**joined.to_table(), "prune_epochs": 0, "finetune_epochs": 0})
+    os.remove(more)
+    assert data.lesson(digits, (untrained,)) == digits.lesson
+    with pytest.raises(DataError, match="There is no file"):
+        data.lesson(digits, (joined,))
+
+
+def test_archives_are_read_once_however_many_there_are(
+    digits: data.ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [
+        stream(tmp_path, digits.images[at : at + 9], digits.labels[at : at + 9], f"more-{at}")
+        for at in range(3)
+    ]
+    recipes = [(make_step({**QUICK, "second_stream": path}),) for path in paths]
+    read: list[str | None] = []
+
+    def noted(spec: DatasetSpec) -> data.ImageSet:
+        read.append(spec.npz)
+        return data.training_images(spec)
+
+    monkeypatch.setattr(reading, "training_images", noted)
+    lessons = [[data.lesson(digits, one) for one in recipes] for _ in range(3)]
+    assert lessons[0] == lessons[1] == lessons[2]
+    assert len(set(lessons[0])) == 3
+    assert read == paths
+    data.forget_training()
+    assert [data.lesson(digits, one) for one in recipes] == lessons[0]
+    assert read == 2 * paths
 
 
 def test_a_label_names_the_archive_without_its_folder(tmp_path: Path) -> None:
