@@ -107,10 +107,12 @@ class DifferenceTable(QTableView):
 
         Where they are the runs of before, only the lines of those that changed are touched.
         """
+        same_baseline = baseline == self._baseline
         self._baseline = baseline
         known_bases = {run_id: base["run_id"] for run_id, base in references.items()}
         bases = [known_bases.get(row["run_id"]) for row in rows]
-        changed = self._changed(rows, bases)
+        # Without a base a line says whether it is of the baseline, which may be another now.
+        changed = self._changed(rows, bases) if same_baseline else None
         self._rows, self._bases = list(rows), bases
         if changed is None:
             before = self.selected()

@@ -31,7 +31,7 @@ def test_every_column_has_its_text() -> None:
         "McNemar p": f"{stats.binomtest(2, 10).pvalue:.3f}", "p (Holm)": "0.200",
         "Only here": "8", "Only there": "2", "Beside": "3",
         "Of correct % [95 %]": f"62.5 [{100 * low:.1f}, {100 * high:.1f}]",
-        "Perturbation": "Linf 0.0314", "Parameters": "1,234",
+        "Perturbation": "0.0314 Linf", "Parameters": "1,234",
     }  # fmt: skip
 
 
