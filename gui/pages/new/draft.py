@@ -11,6 +11,7 @@ from engine.specs.study import Study
 from engine.specs.sweeps import steps_of
 
 MOST_RUNS = 5000
+_MOST_DIGITS = 10
 
 
 def seed_table(text: str) -> dict[str, Any]:
@@ -19,8 +20,13 @@ def seed_table(text: str) -> dict[str, Any]:
     What is no whole number stays text, which the study refuses in a sentence.
     """
     parted = text.replace(",", " ").split()
-    given = [int(one) if one.isascii() and one.isdigit() else one for one in parted]
+    given = [int(one) if _is_number(one) else one for one in parted]
     return {"seeds": given} if len(given) > 1 else {"seed": given[0] if given else 0}
+
+
+def _is_number(text: str) -> bool:
+    """Longer ones are no seeds, and thousands of digits are none that Python converts."""
+    return len(text) <= _MOST_DIGITS and text.isascii() and text.isdigit()
 
 
 def seed_text(draft: Mapping[str, Any]) -> str:
@@ -49,9 +55,15 @@ def checked(draft: Mapping[str, Any]) -> Study:
     )
     attacks = sum(_combinations(attack) for attack in draft["attack"])
     runs = len(draft.get("seeds", (0,))) * len(draft["model"]) * variants * attacks
+    _check_number(runs)
+    study = Study.from_dict(draft, absent_models=True)
+    _check_number(study.count())  # with second attacks
+    return study
+
+
+def _check_number(runs: int) -> None:
     if runs > MOST_RUNS:
         raise SpecError(f"This would be {runs:,} runs, but at most {MOST_RUNS:,} make sense.")
-    return Study.from_dict(draft, absent_models=True)
 
 
 def _combinations(table: Mapping[str, Any]) -> int:

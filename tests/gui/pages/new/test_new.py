@@ -10,11 +10,13 @@ from PySide6.QtWidgets import QLineEdit
 from pytestqt.qtbot import QtBot
 
 from engine import catalog
+from engine.errors import SpecError
 from engine.host import paths
 from engine.specs.study import Study
 from gui.base import file_dialogs
 from gui.base.page_context import PageContext
-from gui.pages.new.draft import MOST_RUNS, checked
+from gui.pages.new import draft as draft_module
+from gui.pages.new.draft import MOST_RUNS, checked, seed_table
 from gui.pages.new.method_block import MethodBlock
 from gui.pages.new.method_column import MethodColumn
 from gui.pages.new.page import NewPage
@@ -241,6 +243,30 @@ def test_a_slip_of_the_finger_is_not_expanded(page: NewPage) -> None:
     many = ", ".join(f"0.{number:04}" for number in range(1, MOST_RUNS))
     type_into(page, "pgd", "eps", many)
     assert f"at most {MOST_RUNS:,}" in page.verdict.text()
+
+
+def test_second_attacks_count_towards_the_most_runs(
+    page: NewPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page.load(paths.example_study())
+    draft = page.draft()
+    del draft["seed"]
+    tables = {"compression": [{"name": "finetune"}], "attack": [{"name": "pgd"}]}
+    draft |= {**tables, "model": draft["model"][:1], "seeds": [0, 1]}
+    assert checked(draft).count() == 4 + 2
+    monkeypatch.setattr(draft_module, "MOST_RUNS", 5)
+    with pytest.raises(SpecError, match="would be 6 runs, but at most 5"):
+        checked(draft)
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "1, " + "9" * 5000, "99999999999"])
+def test_a_seed_of_many_digits_is_refused_in_a_sentence(page: NewPage, text: str) -> None:
+    page.load(paths.example_study())
+    draft = page.draft()
+    del draft["seed"]
+    with pytest.raises(SpecError, match=r"^study: seed") as caught:
+        checked({**draft, **seed_table(text)})
+    assert len(str(caught.value)) < 300
 
 
 def test_the_count_before_expanding_is_the_count_after(page: NewPage) -> None:
