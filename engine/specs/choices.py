@@ -216,7 +216,8 @@ def spec_error(error: ValidationError, where: str, known: tuple[str, ...] = ()) 
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     plain = not isinstance(value, dict | BaseModel)
     if not first["loc"]:
-        return SpecError(f"{where} {message}.".lstrip())
+        hint = str(first.get("ctx", {}).get("hint", ""))
+        return SpecError(f"{where} {message}.".lstrip(), hint)
     shown = f" is {quoted(value)} but" if plain else ""
     return SpecError(_at(where, f"{field}{shown} {message}."))
 

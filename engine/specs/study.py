@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 import tomli_w
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from engine import catalog
 from engine.catalog.entry import ABOVE_ZERO
@@ -96,7 +97,11 @@ class Study(Spec):
     @classmethod
     def _one_or_several(cls, data: Any) -> Any:
         if isinstance(data, Mapping) and "seed" in data and "seeds" in data:
-            raise ValueError("takes seed, or seeds for repeats, but not both")
+            raise PydanticCustomError(
+                "both_seeds",
+                "takes seed, or seeds for repeats, but not both",
+                {"hint": "Remove the line of seed to repeat the study, or that of seeds."},
+            )
         return data
 
     @field_validator("seeds", mode="before")

@@ -173,6 +173,12 @@ def test_bad_seeds_are_refused_in_a_sentence(changes: dict[str, Any], words: str
     assert words in str(caught.value)
 
 
+def test_which_line_to_remove_is_said_where_both_stand() -> None:
+    with pytest.raises(SpecError) as caught:
+        small_study(seed=0, seeds=[0, 1])
+    assert "Remove the line of seed to repeat the study" in caught.value.hint
+
+
 def test_what_may_draw_is_known_of_every_method() -> None:
     steps = {"magnitude", "filter", "nm-sparsity", "channel", "ptq", "jpeg", "random-resize"}
     known = catalog.section("compressions").keys() - {"none"}
