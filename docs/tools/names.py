@@ -85,7 +85,11 @@ def _study_rows() -> Iterator[tuple[str, str, str, str]]:
     required = schema["required"]
     for name, field in schema["properties"].items():
         shown = "required" if name in required else written(field.get("default"))
-        kind = {"dataset": "table"}.get(name, allowed_values(field).replace("list", "tables"))
+        kind = allowed_values(field)
+        if field.get("type") == "array":
+            of_numbers = field["items"].get("type") == "integer"
+            kind = "list of integers" if of_numbers else "tables"
+        kind = "table" if name == "dataset" else kind
         yield f"`{name}`", "none" if shown == "`[]`" else shown, kind, texts[name]
     sources = {
         "name": "An id of the catalogue; or one of the next two.",

@@ -9,6 +9,7 @@ import runpy
 import click
 import pytest
 
+from docs.tools import names
 from docs.tools.reference import outdated
 from docs.tools.screenshots import PAGES as SHOT
 from engine import catalog
@@ -218,3 +219,9 @@ def test_the_check_of_qt_names_what_is_missing() -> None:
     installed = (ROOT / ".ci" / "run").read_text("utf-8").split()
     known = {*check["LIBRARIES"].values(), *check["X11_LIBRARIES"].values()}
     assert known <= set(installed)
+
+
+def test_a_list_of_numbers_is_no_table() -> None:
+    rows = "\n".join(names.study_keys()).splitlines()
+    allowed = {row.split(" | ")[0].strip("| `"): row.split(" | ")[2] for row in rows[2:]}
+    assert (allowed["seeds"], allowed["model"]) == ("list of integers", "tables")
