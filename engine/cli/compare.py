@@ -11,7 +11,14 @@ from engine import catalog
 from engine.cli.store_options import chosen_rows, db_option, format_option, study_option
 from engine.errors import StoreError
 from engine.report import identity
-from engine.report.differences import Pair, beside, differences, differences_text, every_pair
+from engine.report.differences import (
+    Difference,
+    Pair,
+    beside,
+    differences,
+    differences_text,
+    every_pair,
+)
 from engine.report.naming import titled
 from engine.report.tables import RESULT_FORMATS
 from engine.store import ResultRow, Store
@@ -56,6 +63,8 @@ def compare(
         found = differences(_told(chosen, format_), store.samples)
     if not found:
         _explain(runs)
+    else:
+        _name_left_out(runs, found)
     click.echo(differences_text(found, format_), nl=False)
 
 
@@ -82,6 +91,18 @@ def _told(pairs: Sequence[Pair], format_: str) -> list[Pair]:
     titles = catalog.models.cards.titles()
     left, right = (titled([pair[side] for pair in pairs], titles) for side in (0, 1))
     return list(zip(left, right, strict=True))
+
+
+def _name_left_out(runs: Sequence[int], found: Sequence[Difference]) -> None:
+    """Say which of the named runs are in none of what is printed."""
+    used = {row["run_id"] for one in found for row in (one.row, one.base)}
+    alone = [str(run) for run in dict.fromkeys(runs) if run not in used]
+    if alone:
+        click.echo(
+            f"Left out is what stands beside nothing here: run {', '.join(alone)}. A partner has "
+            "finished the same attack, with an eps, on the same images.",
+            err=True,
+        )
 
 
 def _explain(runs: Sequence[int]) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from engine.errors import SpecError
 from engine.report import identity
 from engine.report.cells import csv_text, one_line
-from engine.report.naming import BASE, variant
+from engine.report.naming import BASE, made
 from engine.report.tables import json_pieces, tabulated
 from engine.statistics.intervals import PairedDifference, holm, paired_difference
 from engine.store import ResultRow, SampleRow
@@ -147,17 +147,18 @@ def _verdicts(rows: Sequence[SampleRow]) -> tuple[NDArray[np.int64], NDArray[np.
 
 
 COLUMNS = (
-    "run_id", "model", "compression", "attack", "base_run_id", "base_model", "base_compression",
+    "run_id", "model", "compression", "attack", "seed",
+    "base_run_id", "base_model", "base_compression",
     "parameters", "base_parameters", "n", "difference", "low", "high",
     "only_variant_broken", "only_base_broken", "p_mcnemar", "p_holm",
 )  # fmt: skip
 
 
 def difference_rows(found: Iterable[Difference]) -> Iterator[Mapping[str, object]]:
-    """For files: shares in [-1,1], ``COLUMNS``."""
+    """For files: shares in [-1,1], ``COLUMNS``; both runs of a pair have one seed."""
     for one in found:
         row, base, tested = one.row, one.base, one.found
-        names = row["run_id"], row["model"], row["compression"], row["attack"]
+        names = row["run_id"], row["model"], row["compression"], row["attack"], row["seed"]
         other = base["run_id"], base["model"], base["compression"]
         counted = row["parameters"], base["parameters"]
         shares = tested.n, tested.difference, tested.low, tested.high
@@ -166,16 +167,18 @@ def difference_rows(found: Iterable[Difference]) -> Iterator[Mapping[str, object
 
 
 _HEAD = (
-    *("run", "variant", "attack", "beside", "which is", "difference [95 %]"),
+    *("run", "variant", "attack", "seed", "beside", "which is", "difference [95 %]"),
     *("only here", "only there", "p", "p (Holm)"),
 )
 _WORDS = ("variant", "attack", "which is")
+_SEED = _HEAD.index("seed")
 
 
 def differences_text(found: Sequence[Difference], format_: str) -> str:
     """Differences in one of ``tables.RESULT_FORMATS``, ending in a newline.
 
-    ``csv`` and ``json`` hold ``COLUMNS`` raw; the others are for reading, in points.
+    ``csv`` and ``json`` hold ``COLUMNS`` raw; the others are for reading, in points, with the seed
+    where not all share one.
 
     Raises:
         SpecError: no such format.
@@ -184,14 +187,18 @@ def differences_text(found: Sequence[Difference], format_: str) -> str:
         return csv_text(COLUMNS, difference_rows(found))
     if format_ == "json":
         return "".join(json_pieces(difference_rows(found)))
-    return tabulated(_HEAD, [_cells(one) for one in found], set(_HEAD) - set(_WORDS), format_)
+    head, lines = list(_HEAD), [_cells(one) for one in found]
+    if len({line[_SEED] for line in lines}) < 2:
+        for line in (head, *lines):
+            del line[_SEED]
+    return tabulated(head, lines, set(_HEAD) - set(_WORDS), format_)
 
 
 def _cells(one: Difference) -> list[str]:
     row, base, tested = one.row, one.base, one.found
     return [
-        *(str(row["run_id"]), one_line(variant(row)), one_line(row["attack"])),
-        *(str(base["run_id"]), one_line(variant(base)), in_points(tested)),
+        *(str(row["run_id"]), one_line(made(row)), one_line(row["attack"]), str(row["seed"])),
+        *(str(base["run_id"]), one_line(made(base)), in_points(tested)),
         *(str(tested.only_a), str(tested.only_b), p_text(tested.p_value), p_text(one.adjusted)),
     ]
 

@@ -59,6 +59,24 @@ def test_two_methods_are_tested_image_by_image(database: Path) -> None:
     assert float(row["p_mcnemar"]) == float(row["p_holm"]) == pytest.approx(p)
 
 
+def test_named_runs_that_stand_beside_nothing_are_named(database: Path) -> None:
+    def aside(*arguments: str) -> str:
+        return CliRunner().invoke(main, ["compare", "--db", str(database), *arguments]).stderr
+
+    assert aside("3", "5") == aside("5") == aside() == aside("5", "1", "--beside", "1") == ""
+    assert "beside nothing here: run 6." in aside("3", "5", "6")
+    assert pairs(rows(database, "3", "5")) == [(5, 3)]
+
+
+def test_seeds_are_told_where_there_are_several(tmp_path: Path) -> None:
+    fill(tmp_path / "lab.db", {**STUDY, "seeds": [0, 1]})
+    for format_ in ("table", "markdown", "latex"):
+        assert " seed " in told(tmp_path / "lab.db", "--format", format_)
+    found = rows(tmp_path / "lab.db")
+    assert [row["seed"] for row in found] == ["0"] * 4 + ["1"] * 4
+    assert [int(row["run_id"]) > 6 for row in found] == [row["seed"] == "1" for row in found]
+
+
 def test_holm_is_over_what_is_printed(database: Path) -> None:
     alone, family = rows(database, "5"), rows(database)
     assert float(alone[0]["p_holm"]) == float(alone[0]["p_mcnemar"])
