@@ -193,9 +193,12 @@ def of_correct(row: Columns) -> str:
 
 
 def perturbation(row: Columns) -> str:
-    """Mean over the images that the attack broke, in its norm: ``L2 0.52``; empty without any."""
+    """Mean over the images that the attack broke, and its norm: ``0.52 L2``; empty without any.
+
+    The number stands first, so that a page can sort by it.
+    """
     mean = row[f"avg_perturbation_{str(row['norm']).lower()}"] if row["norm"] in _MEANS else None
-    return "" if mean is None else f"{row['norm']} {mean:.3g}"
+    return "" if mean is None else f"{mean:.3g} {row['norm']}"
 
 
 def distance(row: Columns) -> str:

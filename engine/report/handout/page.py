@@ -49,6 +49,7 @@ def html(found: Contents, sentences: Sequence[Sentence], figures: Mapping[str, b
         study=found.study,
         version=__version__,
         runs=[_run(row) for row in found.rows],
+        several_seeds=len({row["seed"] for row in found.rows}) > 1,
         worst=[_worst(one) for one in found.worst],
         differences=[_difference(one) for one in found.differences],
         methods=[_difference(one) for one in foremost(found.methods)],

@@ -246,6 +246,18 @@ def test_the_report_tells_of_repeats(store: Store, tmp_path: Path) -> None:
     assert "-20.0 ± 0.0 points over 2 seeds" in short
 
 
+def test_all_runs_of_a_report_have_their_seed(store: Store, tmp_path: Path) -> None:
+    folder = write.write_report(store, "Repeated", tmp_path / "report", {}).parent
+    runs = (folder / "index.html").read_text("utf-8").split('id="runs"')[1].split("</table>")[0]
+    seeds = [row["seed"] for row in store.results("Repeated")]
+    for run_id, seed in enumerate(seeds, 1):
+        cells = runs.split(f'<tr id="run-{run_id}">')[1].split("</tr>")[0].split("<td")
+        assert cells[5] == f' class="number">{seed}</td>'
+    heads = runs.split("</thead>")[0].split("<button")[1:]
+    assert ">seed<" in heads[4]
+    assert len(heads) == len(runs.split('<tr id="run-1">')[1].split("</tr>")[0].split("<td")) - 1
+
+
 def test_second_attacks_have_no_part_in_differences_and_worst_cases(store: Store) -> None:
     told = contents(store, "Repeated", {})
     assert {one.row["run_id"] for one in told.differences} == {3, 4, 7, 8}
