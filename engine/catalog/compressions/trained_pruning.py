@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import ClassVar, Literal, Self
@@ -132,7 +133,10 @@ class HydraParams(BatchParams, _Hydra):
         words = f"{self.brief(title)}{self.changed('density', 'second_stream')}"
         if not self.second_stream:
             return words
-        return f"{words} {setting('second_stream', PurePath(self.second_stream).name)}"
+        # Whole paths are too long, and names alone the same in two folders.
+        mark = hashlib.sha256(self.second_stream.encode(errors="surrogatepass")).hexdigest()[:6]
+        name = PurePath(self.second_stream).name
+        return f"{words} {setting('second_stream', f'{name}#{mark}')}"
 
     def brief(self, title: str) -> str:
         return f"{title} {self.density * 100:.4g}%"

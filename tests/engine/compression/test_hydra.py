@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -504,7 +505,13 @@ def test_archives_are_read_once_however_many_there_are(
     assert read == 2 * paths
 
 
-def test_a_label_names_the_archive_without_its_folder(tmp_path: Path) -> None:
-    step = make_step({"name": "hydra", "second_stream": str(tmp_path / "tiny images.npz")})
-    assert step.label == "hydra 10% second_stream=tiny-images.npz"
-    assert step.brief == "hydra 10%"
+def test_a_label_names_the_archive_and_tells_folders_apart() -> None:
+    steps = [
+        make_step({"name": "hydra", "second_stream": f"/{folder}/of/tiny images.npz"})
+        for folder in ("one", "two")
+    ]
+    start, mark = "hydra 10% second_stream=tiny-images.npz", "#[0-9a-f]{6}"
+    assert all(re.fullmatch(re.escape(start) + mark, step.label) for step in steps)
+    assert steps[0].label != steps[1].label
+    assert make_step(steps[0].to_table()).label == steps[0].label
+    assert steps[0].brief == "hydra 10%"
