@@ -71,6 +71,6 @@ def test_tables_for_reading_have_it_and_perturbation_and_parameters(
     )
     assert cells["of correct % [95 %]"] == of_correct(row)
     assert cells["parameters"] == "77,754"
-    assert cells["perturbation"] == f"L2 {row['avg_perturbation_l2']:.3g}"
-    assert perturbation(row) == f"Linf {row['avg_perturbation_linf']:.3g}"
+    assert cells["perturbation"] == f"{row['avg_perturbation_l2']:.3g} L2"
+    assert perturbation(row) == f"{row['avg_perturbation_linf']:.3g} Linf"
     assert perturbation({**row, "norm": "L1"}) == ""
