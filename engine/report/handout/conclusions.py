@@ -189,13 +189,18 @@ def _resolution(found: Contents) -> Iterator[Sentence]:
     if reach[0] is None:
         text = f"{n} images are too few to show any difference to {in_percent(share)} %."
     else:
-        far = "none" if reach[1] is None else f"{100 * reach[1]:.0f}"
+        far = "none" if reach[1] is None else _points(reach[1])
         text = (
             f"With {n} images a fall from {in_percent(share)} % shows in four of five studies only "
-            f"from {100 * reach[0]:.0f} points on, where two variants break the same images, and "
+            f"from {_points(reach[0])} points on, where two variants break the same images, and "
             f"from {far} on, where they have nothing to do with each other."
         )
     yield Sentence(text, _ids(bases[0].rows), certain=False)
+
+
+def _points(share: float) -> str:
+    points = 100 * share
+    return f"{points:.0f}" if points >= 9.95 else f"{points:.2g}"
 
 
 def _doubts(found: Contents) -> Iterator[Sentence]:

@@ -129,6 +129,8 @@ class DifferenceTable(QTableView):
             for line, one in enumerate(self.model_.comparisons)
             if one.reason == _WAITS
         ]
+        if self._waiting:
+            self.model_.adjust({})  # those of before are of another family
         self._ask()
 
     def _changed(self, rows: Sequence[ResultRow], bases: Sequence[int | None]) -> list[int] | None:

@@ -50,6 +50,8 @@ def seen_briefly(images: int) -> str:
 
 
 def _brief(points: float) -> str:
+    if points < 0.1:
+        return f"{points:.1g}"
     return f"{points:.1f}" if points < 9.95 else f"{points:.0f}"
 
 

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from PySide6.QtCore import QObject
 from pytestqt.qtbot import QtBot
 
+from engine.statistics.intervals import paired_difference
 from engine.store import ResultRow
 from gui.pages.compare.compared_runs import Baseline
 from gui.pages.compare.difference_table import DifferenceTable
 
 
-class Nobody(QObject):
-    """A thread that is asked nothing here."""
+class Asked(QObject):
+    """A thread that keeps what it is asked, until the test answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.take: Any = None
+
+    def ask(self, _who: object, _what: str, _job: object, take: Any, _refuse: object) -> None:
+        self.take = take
 
 
 @pytest.fixture
-def table(qtbot: QtBot) -> DifferenceTable:
-    results: Any = Nobody()
+def results() -> Asked:
+    return Asked()
+
+
+@pytest.fixture
+def table(qtbot: QtBot, results: Any) -> DifferenceTable:
     made = DifferenceTable(results)
     qtbot.addWidget(made)
     return made
@@ -47,3 +60,19 @@ def test_another_baseline_is_told_of_lines_without_a_base(table: DifferenceTable
 def test_a_second_attack_is_called_so(table: DifferenceTable) -> None:
     table.show_rows([row(1, "none"), row(2, "none", 7)], {})
     assert reasons(table) == ["baseline", "second attack"]
+
+
+def test_while_a_difference_is_missing_none_is_corrected_for_the_others(
+    table: DifferenceTable, results: Asked
+) -> None:
+    base, first, second = row(1, "none"), row(2, "ptq w2"), row(3, "ptq w4")
+    won = paired_difference(np.arange(40) < 30, np.arange(40) < 10)
+    rows = [base, first, second]
+    table.show_rows(rows, {2: base, 3: base})
+    results.take({(2, 1): won, (3, 1): won})
+    assert [one.adjusted for one in table.differences()] == [2 * won.p_value] * 2
+    later = row(4, "none")
+    table.show_rows(rows, {2: base, 3: later})  # the base of one was measured anew
+    assert table.differences() == []
+    results.take({(3, 4): None})
+    assert [one.adjusted for one in table.differences()] == [won.p_value]

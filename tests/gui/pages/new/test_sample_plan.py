@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 from engine.statistics.sample_size import Disagreement, paired_power
 from gui.base.page_context import PageContext
 from gui.pages.new.page import NewPage
-from gui.pages.new.sample_words import needed, seen
+from gui.pages.new.sample_words import needed, seen, seen_briefly
 from tests.helpers.new_page import choose_dataset
 
 
@@ -53,6 +53,7 @@ def test_the_sentence_follows_the_number_and_the_dataset(page: NewPage, tmp_path
     page.data.limit.setValue(50)
     assert plan.text().startswith("With 50 images, paired, only differences above about 15 to 29")
     assert page.data.plan.button.text() == "≥ 15–29 points"
+    assert seen_briefly(26_032) == "≥ 0.03–1.2 points", "of a difference nothing is never seen"
     assert page.data.plan.button.accessibleName().startswith(plan.text())
     page.data.limit.setValue(0)
     choose_dataset(page, "digits")
