@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-_LEAST_WIDTH = 96
+_LEAST_WIDTH = 56
 WITHIN = Qt.ShortcutContext.WidgetWithChildrenShortcut
 Keys = QKeySequence | QKeySequence.StandardKey | Qt.Key | str
 
@@ -133,8 +133,8 @@ class PercentBox(QDoubleSpinBox):
 class ComboBox(QComboBox):
     """One of several."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
 
     def wheelEvent(self, event: QWheelEvent) -> None:

@@ -29,7 +29,7 @@ class DifferencePanel(QWidget):
     def __init__(self, results: ResultsThread, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.table = DifferenceTable(results, self)
-        self.box, self.family = ComboBox(), QLabel()
+        self.box, self.family = ComboBox(self), QLabel(self)
         self._selection: Selection | None = None
         self.box.setAccessibleName("Baseline")
         self.box.setToolTip("The variant that every other is compared with, attack by attack.")
@@ -41,7 +41,7 @@ class DifferencePanel(QWidget):
         self.family.setProperty("role", "muted")
         self.family.setAccessibleName("Tests that are corrected for")
         top = QHBoxLayout()
-        top.addWidget(QLabel("Differences to"))
+        top.addWidget(QLabel("Differences to", self))
         top.addWidget(self.box)
         top.addStretch()
         top.addWidget(self.family)

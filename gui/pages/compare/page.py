@@ -255,10 +255,20 @@ class ComparePage(Page):
         try:
             self._filter = parse(text)
         except FilterError as error:
-            self.filter_note.tell(str(error), "error")
+            self._tell_filter(str(error))
             return
-        self.filter_note.tell("")
+        self._tell_filter("")
         self._read()
+
+    def _tell_filter(self, text: str) -> None:
+        """The note takes its room from the table, whose controls stay where they are."""
+        chart = self.content.sizes()[0]
+        self.filter_note.tell(text, "error")
+        for widget in (self, self.stack):
+            layout = widget.layout()
+            assert layout is not None
+            layout.activate()
+        self.content.setSizes([chart, sum(self.content.sizes()) - chart])
 
     def _read(self) -> None:
         """Read what is selected, unless it is as it was when it was read last."""

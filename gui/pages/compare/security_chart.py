@@ -14,7 +14,7 @@ from engine.report.series import Point
 from gui.base import theme
 from gui.pages.compare.cloud import Floats, cloud_of
 from gui.pages.compare.layers import SIZE, Bars, Chosen, Line, Lines, Spots
-from gui.widgets.plots import Band, Plot, line_pen, pg
+from gui.widgets.plots import Band, Marks, Plot, line_pen, pg
 
 _RING_SIZE = 21
 _REACH = 6
@@ -160,7 +160,7 @@ class SecurityChart(Plot):
         self.pointed.emit(-1.0)
 
 
-class _Signs(pg.ScatterPlotItem):  # type: ignore[misc]  # pyqtgraph has no types
+class _Signs(Marks):
     """Circles that nothing can be done with."""
 
     def __init__(self, plot: Plot, height: float, size: int) -> None:

@@ -10,7 +10,7 @@ from PySide6.QtGui import QPainterPath
 
 from gui.pages.compare.cloud import Floats
 from gui.pages.compare.layers import Line, Lines, Stroke
-from gui.widgets.plots import Plot, line_pen, pg
+from gui.widgets.plots import Marks, Plot, line_pen
 
 _WIDTH = 2
 _MEAN, _END = 22, 10
@@ -23,7 +23,7 @@ def _dash() -> QPainterPath:
     return path
 
 
-class _Dashes(pg.ScatterPlotItem):  # type: ignore[misc]  # pyqtgraph has no types
+class _Dashes(Marks):
     def mouseClickEvent(self, event: Any) -> None:
         event.ignore()  # what is clicked is the point below
 

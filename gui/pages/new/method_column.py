@@ -86,10 +86,7 @@ class MethodColumn(StudyColumn):
         self.preset_button.setToolTip("Well-known recipes, to use as they are or to change.")
         menu = QMenu(self)
         menu.setToolTipsVisible(True)
-        for preset in presets():
-            action = menu.addAction(preset.name, lambda chosen=preset: self.add_preset(chosen))
-            words = preset.summary, preset.longer, preset.paper
-            action.setToolTip("\n".join(filter(None, words)))
+        menu.aboutToShow.connect(partial(self._fill_presets, menu))
         self.preset_button.setMenu(menu)
         row = QHBoxLayout()
         row.setSpacing(8)
@@ -177,6 +174,13 @@ class MethodColumn(StudyColumn):
     def add_recipe(self) -> None:
         """Begin a recipe with one step."""
         self._new_recipe([{"name": self._ids[0]}]).rows[0].combo.setFocus()
+
+    def _fill_presets(self, menu: QMenu) -> None:
+        """Only now: what a recipe is called hangs on the parameters of its methods."""
+        for preset in presets() if menu.isEmpty() else ():
+            action = menu.addAction(preset.name, lambda chosen=preset: self.add_preset(chosen))
+            words = preset.summary, preset.longer, preset.paper
+            action.setToolTip("\n".join(filter(None, words)))
 
     def add_preset(self, preset: Preset) -> None:
         """Add a well-known recipe."""

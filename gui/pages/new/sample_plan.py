@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import (
-    QDialog,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -15,6 +14,7 @@ from PySide6.QtWidgets import (
 )
 
 from gui.pages.new.sample_words import FROM, HOW, needed, seen, seen_briefly
+from gui.widgets.dialog import Dialog
 from gui.widgets.inputs import PercentBox, SpinBox
 from gui.widgets.note_line import NoteLine
 
@@ -66,7 +66,7 @@ class SamplePlan(QWidget):
         self.planner.robust.setFocus()
 
 
-class SamplePlanner(QDialog):
+class SamplePlanner(Dialog):
     """What the number of images shows, and how many tell two accuracies apart; gone at a click."""
 
     def __init__(self, parent: QWidget) -> None:
@@ -81,6 +81,10 @@ class SamplePlanner(QDialog):
         for box in (self.robust, self.other):
             box.valueChanged.connect(lambda _value: self._answer())
         self._answer()
+
+    def leave_field(self, field: QWidget | None) -> None:
+        """Escape closes it at once, as it does with a menu."""
+        self.close()
 
     def _lay_out(self) -> None:
         card = QFrame()

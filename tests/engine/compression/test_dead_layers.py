@@ -45,6 +45,7 @@ TABLES: list[dict[str, Any]] = [
     {"name": "kd", **ONCE},
     *({"name": name, **ONCE, **BALL} for name in ("ard", "rslad", "iad-1")),
     {"name": "iad-2", "teacher_standard": "base", **ONCE, **BALL},
+    {"name": "akd2", "teacher_standard": "base", **ONCE, **BALL},
     *({"name": name} for name in ("bit-depth", "jpeg", "median", "total-variation")),
     {"name": "random-resize"},
     *({"name": name, **ONCE} for name in ("defensive-distillation", "purify")),

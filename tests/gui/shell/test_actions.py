@@ -127,13 +127,18 @@ def test_a_study_that_comes_along_opens_from_the_menu(
     assert window.page_id == "new"
     page = window.page()
     assert isinstance(page, NewPage)
+    template = paths.study_template(name)
+    assert page.planned == Study.from_toml(template, absent_models=True)
     if name.endswith("digits"):
-        assert page.study == Study.from_toml(paths.study_template(name))
+        assert page.study == Study.from_toml(template)
     else:  # its models are not in an empty library: said, with the way to them
-        message = window.frame("new").bar.message
-        assert message is not None
-        assert "There is no model" in message.text
-        assert "crumple train" in message.hint
+        assert page.study is None
+        assert "not in the library" in page.verdict.text()
+        for absent in page.data.model_list.absent():
+            assert (
+                f"crumple train … --name {absent}"
+                in page.data.model_list._absent[absent].note.text()
+            )
 
 
 def test_every_study_that_comes_along_has_an_entry() -> None:

@@ -117,7 +117,10 @@ def test_every_study_that_comes_along_fits_beside_the_details(window: MainWindow
         window.load_study(file)
         settle(window)
         assert window.minimumSizeHint().width() <= WIDTH, file.name
-    for action in page.compressions.preset_button.menu().actions():
+    known = page.compressions.preset_button.menu()
+    known.aboutToShow.emit()
+    assert known.actions()
+    for action in known.actions():
         action.trigger()
     for group in (*page.compressions.groups, *page.attacks.groups):
         group.expand(True)

@@ -215,6 +215,9 @@ def test_well_known_recipes_are_offered_and_valid(column: MethodColumn) -> None:
         assert preset.summary
         assert preset.paper
     menu = column.preset_button.menu()
+    assert menu.isEmpty(), "it is filled when it is opened"
+    menu.aboutToShow.emit()
+    menu.aboutToShow.emit()  # once
     assert [action.text() for action in menu.actions()] == [preset.name for preset in offered]
     column.put([])
     menu.actions()[0].trigger()
